@@ -1,0 +1,36 @@
+# Everything here sets up what it needs and can be run again at any time.
+PYTHON_BIN := .venv/bin/python
+export DO_NOT_TRACK := 1
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test test-all lint bench up setup setup-dev clean
+
+demo: setup-dev
+	.venv/bin/millrace demo
+
+setup:
+	@bash infra/setup/install.sh dev
+
+setup-dev: setup
+	@bash infra/setup/system.sh
+
+test: setup-dev lint
+	$(PYTHON_BIN) -m pytest -m "not heavy"
+
+test-all: setup-dev lint
+	$(PYTHON_BIN) -m pytest
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+bench: setup-dev
+	$(PYTHON_BIN) -m tests.bench
+
+up: setup-dev
+	$(PYTHON_BIN) -m infra.server up
+
+clean:
+	rm -rf .venv build *.egg-info

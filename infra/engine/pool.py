@@ -1,0 +1,153 @@
+"""The local pool: worker processes that are single-threaded, know nothing of Prefect or torch, and die with us.
+
+A worker that dies loses only its piece. A piece is tried again, within about a minute, when the store could not
+be asked or its worker died; any other error fails at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import random
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import Protocol
+
+from pebble import ProcessExpired, ProcessPool
+
+from infra.engine.pieces import Piece, describe
+from infra.store.errors import StoreUnavailable
+from infra.store.manifest import Marker
+
+ATTEMPTS = 4
+FIRST_DELAY_SECONDS = 1.0
+_SINGLE_THREADED = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+_PR_SET_PDEATHSIG = 1
+
+
+class WorkerDied(Exception):
+    """A worker process ended in the middle of a piece, more often than we try again."""
+
+
+class PieceFailed(Exception):
+    """A piece of work ended in an error that another try would not mend; its cause is attached."""
+
+
+class Engine(Protocol):
+    """Runs pieces somewhere."""
+
+    def run(self, pieces: Sequence[Piece], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+        """The markers of every piece, in order; `progress` is told (done, all) as pieces end.
+
+        Raises PieceFailed, WorkerDied or StoreUnavailable.
+        """
+
+
+class LocalPool:
+    """Worker processes on this machine, shared by all stages of a flow. Use it in a ``with`` block."""
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ValueError(f"workers is {workers}: at least one is needed")
+        self.workers = workers
+        self._closing = threading.Event()
+
+    def __enter__(self) -> LocalPool:
+        self._cache = tempfile.TemporaryDirectory(prefix="millrace-")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["infra.engine.work"])
+        # The forkserver and its children take the environment of the moment when the first of them starts.
+        for name in _SINGLE_THREADED:
+            os.environ.setdefault(name, "1")
+        self._pool = ProcessPool(
+            max_workers=self.workers, context=context, initializer=_start_worker, initargs=(os.getpid(),)
+        )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closing.set()
+        self._pool.stop()
+        self._pool.join()
+        self._cache.cleanup()
+
+    def run(self, pieces: Sequence[Piece], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+        """See `Engine`. Pieces that have not started are cancelled when one fails."""
+        results: dict[int, dict[str, Marker]] = {}
+        waiting = list(reversed(range(len(pieces))))
+        running: dict[Future[dict[str, Marker]], int] = {}
+        attempts = dict.fromkeys(range(len(pieces)), 0)
+        cache = Path(self._cache.name)
+
+        def submit(number: int) -> None:
+            attempts[number] += 1
+            running[self._pool.schedule(_work, args=[pieces[number], cache])] = number
+
+        progress(0, len(pieces))
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * self.workers:
+                    submit(waiting.pop())
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    number = running.pop(future)
+                    try:
+                        results[number] = future.result()
+                        progress(len(results), len(pieces))
+                    except (StoreUnavailable, ProcessExpired) as error:
+                        if attempts[number] >= ATTEMPTS:
+                            raise _final(pieces[number], error) from error
+                        self._closing.wait(_delay(attempts[number]))
+                        submit(number)
+                    except Exception as error:
+                        raise PieceFailed(f"{describe(pieces[number])}: {type(error).__name__}: {error}") from error
+        finally:
+            for future in running:
+                future.cancel()
+        return [results[number] for number in range(len(pieces))]
+
+
+def _delay(attempt: int) -> float:
+    """1, 4 and 16 seconds, each ± 25 %: three more tries within about 20 seconds of waiting."""
+    return FIRST_DELAY_SECONDS * 4 ** (attempt - 1) * random.uniform(0.75, 1.25)
+
+
+def _final(piece: Piece, error: Exception) -> Exception:
+    if isinstance(error, ProcessExpired):
+        return WorkerDied(
+            f"{describe(piece)}: its worker died {ATTEMPTS} times (exit code {error.exitcode}). "
+            "If that was SIGKILL (-9), the machine ran out of memory: use fewer workers."
+        )
+    return error
+
+
+def _work(piece: Piece, cache: Path) -> dict[str, Marker]:
+    from infra.engine.work import do
+
+    return do(piece, cache)
+
+
+def _start_worker(flow: int) -> None:
+    """Runs once in each worker: die with the flow, leave Ctrl-C to it, and use one thread."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not os.path.exists(f"/proc/{flow}"):
+        os._exit(1)
+    import pyarrow
+
+    pyarrow.set_cpu_count(1)
+    pyarrow.set_io_thread_count(1)
+
+
+def flatten(markers: Iterable[dict[str, Marker]]) -> dict[str, Marker]:
+    """The markers of several pieces by key."""
+    return {key: marker for found in markers for key, marker in found.items()}

@@ -1,0 +1,129 @@
+"""Reading one input file into shards, with the account of every record in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.documents import DOCUMENT_SCHEMA, documents_table
+from infra.engine.pieces import SourcePiece
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.stage import find_stage
+from infra.store.inputs import open_input
+from infra.store.ledger import FAILURES_KEPT, Account
+from infra.store.manifest import Part, store_part
+from infra.tables import ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableWriter
+
+SHARD_ROWS = 10_000
+SHARD_BYTES = 64 << 20
+_EXAMPLE_LENGTH = 300
+
+
+def read_source(piece: SourcePiece, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
+    """Read the file; gives its shards in order and its account.
+
+    A shard ends after `SHARD_ROWS` documents or `SHARD_BYTES` of text, whichever comes first: a property of the
+    data, which no number of workers changes.
+    """
+    stage = find_stage(piece.call.reference)
+    config = stage.config.model_validate_json(piece.call.config)
+    books = _SourceBooks(piece.file.name)
+    parts: list[Part] = []
+    with open_input(piece.file.uri) as stream:
+        documents = books.documents(stage.kernel(stream, piece.file.name, config))
+        for number, shard in enumerate(_shards(documents)):
+            path = folder / "shard.parquet"
+            writer = TableWriter(path, DOCUMENT_SCHEMA)
+            for group in shard:
+                writer.write(documents_table(group))
+            written = writer.close()
+            name = f"{piece.file.name}#{number}"
+            parts.append(
+                store_part(piece.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
+            )
+    return parts, books.account(rows_written=sum(part.rows for part in parts)), {}
+
+
+class _SourceBooks:
+    """Counts outcomes as they come; what was kept is counted where it was written."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._records = self._bytes = self._kept_bytes = 0
+        self._fates: dict[str, dict[str, int]] = {"dropped": {}, "failed": {}}
+        self._fate_bytes: dict[str, int] = {}
+        self._examples: dict[str, str] = {}
+        self._failures: list[dict[str, Any]] = []
+
+    def documents(self, outcomes: Iterable[Outcome]) -> Iterator[Document]:
+        for outcome in outcomes:
+            self._records += 1
+            self._bytes += outcome.bytes
+            match outcome:
+                case Kept():
+                    self._kept_bytes += outcome.bytes
+                    yield outcome.document
+                case Dropped():
+                    self._count("dropped", outcome)
+                    self._examples.setdefault(outcome.reason, outcome.example[:_EXAMPLE_LENGTH])
+                case Failed():
+                    self._count("failed", outcome)
+                    if len(self._failures) < FAILURES_KEPT:
+                        self._failures.append(
+                            {
+                                "file": self._name,
+                                "offset": outcome.offset,
+                                "reason": outcome.reason,
+                                "example": outcome.example[:_EXAMPLE_LENGTH],
+                            }
+                        )
+
+    def account(self, rows_written: int) -> Account:
+        return Account(
+            rows_in=self._records,
+            kept=rows_written,
+            dropped=dict(sorted(self._fates["dropped"].items())),
+            failed=dict(sorted(self._fates["failed"].items())),
+            bytes_in=self._bytes,
+            bytes_out={"kept": self._kept_bytes, **dict(sorted(self._fate_bytes.items()))},
+            examples=dict(sorted(self._examples.items())),
+            failures=self._failures,
+        )
+
+    def _count(self, fate: str, outcome: Dropped | Failed) -> None:
+        self._fates[fate][outcome.reason] = self._fates[fate].get(outcome.reason, 0) + 1
+        self._fate_bytes[outcome.reason] = self._fate_bytes.get(outcome.reason, 0) + outcome.bytes
+
+
+def _shards(documents: Iterable[Document]) -> Iterator[Iterator[list[Document]]]:
+    """Cut the stream into shards of row groups, holding no more than one row group at a time."""
+    stream = _RowGroups(documents)
+    while stream.more():
+        yield stream.shard()
+
+
+class _RowGroups:
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self._documents = iter(documents)
+        self._next: Document | None = next(self._documents, None)
+
+    def more(self) -> bool:
+        return self._next is not None
+
+    def shard(self) -> Iterator[list[Document]]:
+        rows = size = 0
+        group: list[Document] = []
+        group_size = 0
+        while self._next is not None:
+            length = len(self._next.text.encode())
+            if rows and (rows >= SHARD_ROWS or size + length > SHARD_BYTES):
+                break
+            if group and (len(group) >= ROW_GROUP_ROWS or group_size + length > ROW_GROUP_BYTES):
+                yield group
+                group, group_size = [], 0
+            group.append(self._next)
+            rows, size, group_size = rows + 1, size + length, group_size + length
+            self._next = next(self._documents, None)
+        if group:
+            yield group

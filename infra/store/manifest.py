@@ -1,0 +1,176 @@
+"""Parts, the markers that point at them, and the manifests that make artifacts of them.
+
+A part is stored under its own sha256, so a second writer can only add an orphan. A marker, named by the key of
+a piece of work, says which parts that work gave. A manifest, named by the key of a whole stage, comes last:
+without it there is no artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.store import faults
+from infra.store.digests import key_of, sha256_file
+from infra.store.errors import Corrupt, NotThere
+from infra.store.lake import Lake
+from infra.store.ledger import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stored file.
+
+    `sha256` and `bytes` are of the file; `content` is the digest of its values in row order, independent of
+    how they were encoded; `name` says what it is to people (``en.sp.model``, ``crawl.warc.gz#0``).
+    """
+
+    sha256: str
+    bytes: int
+    rows: int
+    content: str
+    name: str
+    suffix: str
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the lake."""
+        return f"parts/{self.sha256[:2]}/{self.sha256}{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The outcome of one piece of work: its parts, its account and what it cost.
+
+    `slices` gives, for a part whose rows are about several shards, what the rows of each are.
+    """
+
+    key: str
+    parts: tuple[Part, ...]
+    account: Account
+    seconds: float
+    slices: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One artifact: what it is made of, from what, and at what cost."""
+
+    key: str
+    digest: str
+    stage: str
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    libraries: dict[str, str]
+    models: dict[str, str]
+    parts: tuple[Part, ...]
+    account: Account
+    details: dict[str, Any]
+    cost: dict[str, float]
+    created: str
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the lake."""
+        return manifest_path(self.stage, self.key)
+
+    @property
+    def rows(self) -> int:
+        """All rows of its parts."""
+        return sum(part.rows for part in self.parts)
+
+
+def artifact_digest(parts: Iterable[Part]) -> str:
+    """The digest of an artifact: what its parts hold, in order, and nothing of when or where it was made."""
+    return key_of([[part.name if part.rows < 0 else "", part.rows, part.content] for part in parts])
+
+
+def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, suffix: str) -> Part:
+    """Store a local file under its own sha256; a whole copy that is already there is not written again."""
+    part = Part(sha256_file(local), local.stat().st_size, rows, content, name, suffix)
+    if lake.size(part.path) != part.bytes:
+        faults.reach("before_part")
+        lake.upload(local, part.path)
+    return part
+
+
+def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
+    """A verified local copy of a part, kept in the folder `cache`.
+
+    Raises Corrupt when the stored bytes are not those that were written, NotThere when they are gone.
+    """
+    local = cache / f"{part.sha256}{part.suffix}"
+    if local.exists() and local.stat().st_size == part.bytes:
+        return local
+    lake.download(part.path, local)
+    found = sha256_file(local)
+    if found != part.sha256:
+        local.unlink()
+        raise Corrupt(
+            f"{lake.uri}/{part.path} ({part.name}) has sha256 {found}: its bytes changed after it was written. "
+            "Delete it and run the build again: its marker is ignored once the part is missing."
+        )
+    return local
+
+
+def marker_path(stage: str, key: str) -> str:
+    """Where the marker of a piece of work lies."""
+    return f"markers/{stage}/{key[:2]}/{key}.json"
+
+
+def manifest_path(stage: str, key: str) -> str:
+    """Where the manifest of an artifact lies."""
+    return f"artifacts/{stage}/{key}.json"
+
+
+def write_marker(lake: Lake, stage: str, marker: Marker) -> None:
+    """Publish the outcome of a piece of work."""
+    faults.reach("before_marker")
+    lake.write_json(marker_path(stage, marker.key), asdict(marker))
+
+
+def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
+    """The outcome of a piece of work, or None when it has not been done or a part of it is gone.
+
+    Only the store's own answer counts: when it cannot be asked, StoreUnavailable is raised.
+    """
+    try:
+        value = lake.read_json(marker_path(stage, key))
+    except NotThere:
+        return None
+    marker = Marker(
+        key=value["key"],
+        parts=tuple(Part(**part) for part in value["parts"]),
+        account=Account.from_json(value["account"]),
+        seconds=value["seconds"],
+        slices=value["slices"],
+    )
+    if any(lake.size(part.path) != part.bytes for part in marker.parts):
+        return None
+    return marker
+
+
+def write_manifest(lake: Lake, manifest: Manifest) -> None:
+    """Publish an artifact."""
+    faults.reach("before_manifest")
+    lake.write_json(manifest.path, asdict(manifest))
+
+
+def read_manifest(lake: Lake, stage: str, key: str) -> Manifest | None:
+    """The artifact of a stage with that key, or None when there is none."""
+    try:
+        return manifest_from_json(lake.read_json(manifest_path(stage, key)))
+    except NotThere:
+        return None
+
+
+def manifest_from_json(value: dict[str, Any]) -> Manifest:
+    """The manifest whose JSON this is. Raises Corrupt when fields are missing or unknown."""
+    try:
+        parts = tuple(Part(**part) for part in value["parts"])
+        return Manifest(**{**value, "parts": parts, "account": Account.from_json(value["account"])})
+    except (KeyError, TypeError) as error:
+        raise Corrupt(f"this manifest cannot be read ({error}): it was written by another version") from error

@@ -1,0 +1,47 @@
+"""Small mutable names such as ``corpus/weekly`` that point at artifacts, for people, schedules and the dashboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from infra.store.errors import NotThere, StoreError
+from infra.store.lake import Lake
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._@-]*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a name points at: the stage and key of an artifact, and its digest."""
+
+    stage: str
+    key: str
+    digest: str
+
+
+def point(lake: Lake, name: str, reference: Reference) -> None:
+    """Make `name` point at an artifact."""
+    lake.write_json(_path(name), asdict(reference))
+
+
+def look_up(lake: Lake, name: str) -> Reference | None:
+    """What `name` points at, or None when nobody gave that name."""
+    try:
+        return Reference(**lake.read_json(_path(name)))
+    except NotThere:
+        return None
+
+
+def all_names(lake: Lake) -> Iterator[tuple[str, Reference]]:
+    """Every name of the lake with what it points at."""
+    for entry in lake.list("names"):
+        name = entry.path.removeprefix("names/").removesuffix(".json")
+        yield name, Reference(**lake.read_json(entry.path))
+
+
+def _path(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise StoreError(f"{name!r} is no name: use lower-case letters, digits, '.', '_', '-' and '/'")
+    return f"names/{name}.json"

@@ -1,0 +1,155 @@
+"""Arrow tables in Parquet files: bounded row groups, and a digest of the values that no encoding can change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+ROW_GROUP_ROWS = 1000
+ROW_GROUP_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTable:
+    """What was written: rows, and the digest of schema and values."""
+
+    rows: int
+    content: str
+
+
+class ContentDigest:
+    """The digest of a stream of tables of one schema: values in row order, however they are cut into batches."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._schema = schema
+        self._columns = [_ColumnDigest(field.type) for field in schema]
+
+    def update(self, table: pa.Table) -> None:
+        """Take the rows of `table`, whose schema must be the digest's own."""
+        for column, digest in zip(table.columns, self._columns, strict=True):
+            for chunk in column.chunks:
+                digest.update(chunk)
+        self.rows += table.num_rows
+
+    def hexdigest(self) -> str:
+        """The digest of everything taken so far."""
+        total = hashlib.sha256(str(self.rows).encode())
+        for field, column in zip(self._schema, self._columns, strict=True):
+            total.update(f"\0{field.name}\0{field.type}\0".encode())
+            total.update(column.digest())
+        return total.hexdigest()
+
+
+class TableWriter:
+    """Writes tables as one Parquet file, each as row groups of its own, counting and digesting what is written.
+
+    `about` is the content digest of the shard that the rows annotate; a reader can insist on it.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, about: str | None = None) -> None:
+        metadata = {**(schema.metadata or {}), b"millrace.about": (about or "").encode()}
+        self._path = path
+        self._schema = schema
+        self._digest = ContentDigest(schema)
+        self._writer = pq.ParquetWriter(path, schema.with_metadata(metadata), compression="zstd", version="2.6")
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows. Raises pa.ArrowInvalid or KeyError when they do not fit the schema."""
+        table = table.select(self._schema.names).cast(self._schema)
+        self._digest.update(table)
+        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def close(self) -> WrittenTable:
+        """Finish the file. Raises RuntimeError when it then holds another number of rows than were written."""
+        self._writer.close()
+        stored = pq.ParquetFile(self._path).metadata.num_rows
+        if stored != self._digest.rows:
+            raise RuntimeError(f"{self._path} holds {stored} rows, {self._digest.rows} were written to it")
+        return WrittenTable(self._digest.rows, self._digest.hexdigest())
+
+
+def read_row_groups(path: Path, columns: list[str] | None = None, about: str | None = None) -> Iterator[pa.Table]:
+    """The row groups of a Parquet file in order.
+
+    Raises ValueError when the file annotates another shard than `about`: rows would be joined to the wrong
+    documents.
+    """
+    file = pq.ParquetFile(path)
+    if about is not None:
+        found = (file.schema_arrow.metadata or {}).get(b"millrace.about", b"").decode()
+        if found != about:
+            raise ValueError(f"{path} annotates the shard {found[:12]}, not {about[:12]}: rows would not match")
+    for group in range(file.num_row_groups):
+        yield file.read_row_group(group, columns=columns)
+
+
+def read_table(path: Path, columns: list[str] | None = None, about: str | None = None) -> pa.Table:
+    """The whole file as one table."""
+    groups = list(read_row_groups(path, columns, about))
+    if groups:
+        return pa.concat_tables(groups)
+    schema = pq.read_schema(path)
+    return (pa.schema([schema.field(name) for name in columns]) if columns is not None else schema).empty_table()
+
+
+class _ColumnDigest:
+    """One column's digest: validity, lengths and values are hashed as three streams, so that cuts do not show."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        self._validity = hashlib.sha256()
+        self._lengths = hashlib.sha256()
+        self._values = hashlib.sha256()
+        self._children: list[_ColumnDigest] = []
+        if pa.types.is_struct(kind):
+            self._children = [_ColumnDigest(kind.field(index).type) for index in range(kind.num_fields)]
+        elif _is_list(kind):
+            self._children = [_ColumnDigest(kind.value_type)]
+
+    def update(self, array: pa.Array) -> None:
+        self._validity.update(np.asarray(array.is_valid()).astype(np.uint8).tobytes())
+        kind = self._kind
+        if pa.types.is_struct(kind):
+            for child, values in zip(self._children, array.flatten(), strict=True):
+                child.update(values)
+        elif _is_list(kind):
+            lengths = pc.fill_null(pc.list_value_length(array), 0)
+            self._lengths.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+            self._children[0].update(array.flatten())
+        elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+            empty = b"" if pa.types.is_binary(kind) else ""
+            self._update_bytes(pc.fill_null(array, empty) if array.null_count else array)
+        elif pa.types.is_fixed_size_binary(kind):
+            self._update_bytes(pc.fill_null(array.cast(pa.binary()), b""))
+        elif pa.types.is_boolean(kind):
+            self._values.update(pc.fill_null(array, False).to_numpy(zero_copy_only=False).astype(np.uint8).tobytes())
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            values = (pc.fill_null(array, 0) if array.null_count else array).to_numpy(zero_copy_only=False)
+            self._values.update(np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes())
+        elif not pa.types.is_null(kind):
+            raise TypeError(f"columns of type {kind} have no content digest")
+
+    def digest(self) -> bytes:
+        total = hashlib.sha256(self._validity.digest() + self._lengths.digest() + self._values.digest())
+        for child in self._children:
+            total.update(child.digest())
+        return total.digest()
+
+    def _update_bytes(self, array: pa.Array) -> None:
+        offsets = np.frombuffer(array.buffers()[1], dtype="<i4")[array.offset : array.offset + len(array) + 1]
+        self._lengths.update(np.diff(offsets).astype("<i8").tobytes())
+        data = array.buffers()[2]
+        if data is not None and len(array):
+            self._values.update(memoryview(data)[offsets[0] : offsets[-1]])
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

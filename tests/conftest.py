@@ -1,0 +1,38 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.engine.pool import LocalPool
+from infra.store.lake import Lake
+
+SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real inputs that lies beside the project; skips where there is none, fails in CI."""
+    if not SHARED_DATA.is_dir():
+        reason = "the real inputs (../shared/data) do not lie beside the project"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return SHARED_DATA
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A new lake in a local folder."""
+    return Lake.open(str(tmp_path / "lake"))
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[LocalPool]:
+    """Two workers, shared by the tests of a session."""
+    with LocalPool(2) as pool:
+        yield pool

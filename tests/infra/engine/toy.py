@@ -1,0 +1,118 @@
+"""Toy stages whose results are known by heart. The workers import this module, so it is not a test itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.stage import Shape, StageConfig, partitioned, stage
+
+
+class ToyConfig(StageConfig):
+    factor: int = 1
+    partitions: int = 2
+    group_shards: int | None = None
+
+
+@stage("toy_lines", version=1, shape=Shape.source, config=ToyConfig)
+def read_lines(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outcome]:
+    """A document a line; empty lines are dropped, lines of '!' are broken."""
+    offset = 0
+    for number, line in enumerate(stream):
+        text = line.decode().rstrip("\n")
+        if not text:
+            yield Dropped("empty", len(line), "")
+        elif text == "!":
+            yield Failed("broken", len(line), text, offset)
+        else:
+            yield Kept(Document(f"{text}-{number}", text, None, None, "toy", None), len(line))
+        offset += len(line)
+
+
+@stage(
+    "toy_length",
+    version=1,
+    shape=Shape.annotate,
+    config=ToyConfig,
+    schema=pa.schema([("length", pa.int64()), ("failed", pa.string())]),
+)
+def measure_length(documents: pa.Table, config: ToyConfig) -> pa.Table:
+    texts = documents["text"].to_pylist()
+    failed = [None if text.isascii() else "not_ascii" for text in texts]
+    return pa.table({"length": [len(text) * config.factor for text in texts], "failed": pa.array(failed, pa.string())})
+
+
+@stage("toy_loser", version=1, shape=Shape.annotate, config=ToyConfig, schema=pa.schema([("length", pa.int64())]))
+def lose_one_row(documents: pa.Table, config: ToyConfig) -> pa.Table:
+    """A kernel with the defect that the books exist to find."""
+    return pa.table({"length": [len(text) for text in documents["text"].to_pylist()[1:]]})
+
+
+def map_words(documents: pa.Table, config: ToyConfig) -> pa.Table:
+    rows = [
+        {"partition": len(word) % config.partitions, "row": row, "word": word}
+        for row, text in enumerate(documents["text"].to_pylist())
+        for word in text.split()
+    ]
+    return pa.Table.from_pylist(
+        rows, pa.schema([("partition", pa.int32()), ("row", pa.int32()), ("word", pa.string())])
+    )
+
+
+def count_words(tables: Iterable[tuple[int, pa.Table]], config: ToyConfig) -> pa.Table:
+    seen = [(shard, row["row"], row["word"]) for shard, table in tables for row in table.to_pylist()]
+    counts = Counter(word for _, _, word in seen)
+    rows = [{"shard": shard, "row": row, "count": counts[word]} for shard, row, word in sorted(seen)]
+    return pa.Table.from_pylist(rows, pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("count", pa.int64())]))
+
+
+def write_counts(documents: pa.Table, rows: pa.Table, config: ToyConfig) -> pa.Table:
+    most = dict.fromkeys(range(documents.num_rows), 0)
+    for row in rows.to_pylist():
+        most[row["row"]] = max(most[row["row"]], row["count"])
+    return pa.table({"most_common": pa.array(list(most.values()), pa.int64())})
+
+
+def keep_rows(rows: pa.Table, documents: Callable[[int], pa.Table], config: ToyConfig) -> pa.Table:
+    return rows
+
+
+def join_rows(tables: Iterable[pa.Table], config: ToyConfig) -> pa.Table:
+    return pa.concat_tables(tables)
+
+
+_COUNTS = pa.schema([("most_common", pa.int64())])
+word_counts = partitioned(
+    "toy_words",
+    version=1,
+    config=ToyConfig,
+    reference="tests.infra.engine.toy:word_counts",
+    schema=_COUNTS,
+    map=map_words,
+    reduce=count_words,
+    scatter=write_counts,
+)
+gathered_counts = partitioned(
+    "toy_gathered",
+    version=1,
+    config=ToyConfig,
+    reference="tests.infra.engine.toy:gathered_counts",
+    schema=_COUNTS,
+    map=map_words,
+    reduce=count_words,
+    gather=keep_rows,
+    settle=join_rows,
+    scatter=write_counts,
+)
+
+
+@stage("toy_fit", version=1, shape=Shape.fit, config=ToyConfig)
+def fit_total(tables: Iterator[pa.Table], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    path = folder / "total.txt"
+    path.write_text(str(sum(len(text) for table in tables for text in table["text"].to_pylist())))
+    return {"total.txt": path}

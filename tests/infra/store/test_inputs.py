@@ -1,0 +1,47 @@
+"""Input files: patterns, the inventory of digests, and inputs that are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from infra.store.errors import NotThere, StoreError
+from infra.store.inputs import open_input, take_inventory
+from infra.store.lake import Lake
+
+
+def test_globs_folders_and_paths_name_files_in_order(lake: Lake, tmp_path: Path) -> None:
+    for name in ("b.gz", "a.gz", "sub/c.gz"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    folder = tmp_path / "in"
+    named = take_inventory(lake, [str(folder / "b.gz"), str(folder / "a*")]).files
+    assert [file.name for file in named] == ["b.gz", "a.gz"]
+    assert [file.name for file in take_inventory(lake, [str(folder)]).files] == ["a.gz", "b.gz", "c.gz"]
+    assert named[0].sha256 == hashlib.sha256(b"b.gz").hexdigest()
+
+
+def test_a_known_file_is_not_read_again_and_a_changed_one_is(lake: Lake, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("one")
+    assert take_inventory(lake, [str(path)]).hashed_bytes == 3
+    assert take_inventory(lake, [str(path)]).hashed_bytes == 0
+    path.write_text("two")
+    os.utime(path, ns=(1, 1))
+    changed = take_inventory(lake, [str(path)])
+    assert changed.hashed_bytes == 3
+    assert changed.files[0].sha256 == hashlib.sha256(b"two").hexdigest()
+
+
+def test_missing_and_repeated_inputs_are_refused(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(NotThere, match=r"none-\* names no file"):
+        take_inventory(lake, [str(tmp_path / "none-*")])
+    (tmp_path / "a").write_text("one")
+    with pytest.raises(StoreError, match="named twice"):
+        take_inventory(lake, [str(tmp_path / "a"), str(tmp_path / "a")])
+    with pytest.raises(NotThere, match="not there any more"), open_input(str(tmp_path / "gone")):
+        pass

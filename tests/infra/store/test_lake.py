@@ -1,0 +1,73 @@
+"""The lake on a local folder: whole objects or none, and answers that can be told apart."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from infra.store import lake as lake_module
+from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError, StoreFull, StoreUnavailable
+from infra.store.lake import Lake
+
+
+def test_what_is_written_is_read(lake: Lake, tmp_path: Path) -> None:
+    lake.write("a/b.bin", b"12345")
+    assert lake.read("a/b.bin") == b"12345"
+    assert lake.size("a/b.bin") == 5
+    assert lake.size("a") is None
+    assert lake.size("a/none") is None
+    lake.download("a/b.bin", tmp_path / "copy" / "b")
+    assert (tmp_path / "copy" / "b").read_bytes() == b"12345"
+    assert [(entry.path, entry.size) for entry in lake.list("a")] == [("a/b.bin", 5)]
+    lake.delete("a/b.bin")
+    lake.delete("a/b.bin")
+    with pytest.raises(NotThere, match="b"):
+        lake.read("a/b.bin")
+
+
+def test_an_object_that_fails_half_way_is_never_seen(lake: Lake, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * (3 << 20))
+    with (
+        mock.patch.object(lake_module.faults, "reach", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        lake.upload(source, "parts/xx/half")
+    assert lake.size("parts/xx/half") is None
+    assert list(lake.list("parts")) == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), StoreFull),
+        (PermissionError("denied"), StoreDenied),
+        (ConnectionRefusedError("refused"), StoreUnavailable),
+        (TimeoutError("slow"), StoreUnavailable),
+        (OSError(errno.EBUSY, "SlowDown"), StoreUnavailable),
+    ],
+)
+def test_trouble_is_told_apart(lake: Lake, raised: OSError, expected: type[StoreError]) -> None:
+    with mock.patch("os.replace", side_effect=raised), pytest.raises(expected, match="some/object"):
+        lake.write("some/object", b"1")
+    assert lake.size("some/object") is None
+
+
+def test_a_lake_of_another_format_is_refused(tmp_path: Path) -> None:
+    Lake.open(str(tmp_path)).write_json("format.json", {"format": 99})
+    with pytest.raises(StoreError, match="format 99"):
+        Lake.open(str(tmp_path))
+
+
+def test_a_lake_elsewhere_than_a_folder_or_s3_is_refused() -> None:
+    with pytest.raises(StoreError, match="s3://bucket/prefix"):
+        Lake.open("gs://bucket")
+
+
+def test_broken_json_names_the_object_and_the_cure(lake: Lake) -> None:
+    lake.write("x.json", b'{"half":')
+    with pytest.raises(Corrupt, match=r"x\.json is not JSON.*delete it"):
+        lake.read_json("x.json")

@@ -1,0 +1,57 @@
+"""Parts, markers and manifests on bad days: a lost part, a changed byte, an unknown field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.store.errors import Corrupt, NotThere
+from infra.store.lake import Lake
+from infra.store.ledger import Account
+from infra.store.manifest import Marker, Part, fetch_part, manifest_from_json, read_marker, store_part, write_marker
+
+
+@pytest.fixture
+def part(lake: Lake, tmp_path: Path) -> Part:
+    local = tmp_path / "rows.parquet"
+    local.write_bytes(b"rows")
+    return store_part(lake, local, name="a#0", rows=1, content="c", suffix=".parquet")
+
+
+def test_a_part_lies_under_its_own_sha256(lake: Lake, part: Part) -> None:
+    assert part.path == f"parts/{part.sha256[:2]}/{part.sha256}.parquet"
+    assert lake.read(part.path) == b"rows"
+
+
+def test_a_truncated_part_is_written_again(lake: Lake, part: Part, tmp_path: Path) -> None:
+    lake.write(part.path, b"ro")
+    assert store_part(lake, tmp_path / "rows.parquet", name="a#0", rows=1, content="c", suffix=".parquet") == part
+    assert lake.read(part.path) == b"rows"
+
+
+def test_a_changed_byte_is_found_where_it_is_read(lake: Lake, part: Part, tmp_path: Path) -> None:
+    lake.write(part.path, b"rowz")
+    with pytest.raises(Corrupt, match=r"a#0.*its bytes changed"):
+        fetch_part(lake, part, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_lost_part_is_not_there(lake: Lake, part: Part, tmp_path: Path) -> None:
+    lake.delete(part.path)
+    with pytest.raises(NotThere):
+        fetch_part(lake, part, tmp_path / "cache")
+
+
+def test_a_marker_counts_only_while_its_parts_are_there(lake: Lake, part: Part) -> None:
+    marker = Marker("k" * 64, (part,), Account(rows_in=1, kept=1), 0.5, {"0": {"content": "x", "others": [1]}})
+    assert read_marker(lake, "toy", marker.key) is None
+    write_marker(lake, "toy", marker)
+    assert read_marker(lake, "toy", marker.key) == marker
+    lake.delete(part.path)
+    assert read_marker(lake, "toy", marker.key) is None
+
+
+def test_a_manifest_of_another_version_is_refused() -> None:
+    with pytest.raises(Corrupt, match="another version"):
+        manifest_from_json({"parts": [], "account": {}, "surprise": 1})
