@@ -115,7 +115,8 @@ def stage(
             reads=tuple(reads or ()),
             libraries=tuple(libraries or ()),
             load=load,
-            schema=schema,
+            # A document below a floor has no value, whatever the kernel promises for those that it sees.
+            schema=None if schema is None else pa.schema([column.with_nullable(True) for column in schema]),
             columns=tuple(columns or ("id", "text")),
         )
 

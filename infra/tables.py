@@ -43,7 +43,7 @@ class ContentDigest:
         """The digest of everything taken so far."""
         total = hashlib.sha256(str(self.rows).encode())
         for field, column in zip(self._schema, self._columns, strict=True):
-            total.update(f"\0{field.name}\0{field.type}\0".encode())
+            total.update(f"\0{field.name}\0{_type_name(field.type)}\0".encode())
             total.update(column.digest())
         return total.hexdigest()
 
@@ -149,6 +149,16 @@ class _ColumnDigest:
         data = array.buffers()[2]
         if data is not None and len(array):
             self._values.update(memoryview(data)[offsets[0] : offsets[-1]])
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """The type without the names of list members, which Parquet changes from ``item`` to ``element``."""
+    if _is_list(kind):
+        return f"list<{_type_name(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        fields = [kind.field(index) for index in range(kind.num_fields)]
+        return f"struct<{', '.join(f'{field.name}: {_type_name(field.type)}' for field in fields)}>"
+    return str(kind)
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -11,6 +11,8 @@ import pytest
 from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
 
+pytest_plugins = ["tests.conftest_swift"]
+
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 

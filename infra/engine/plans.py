@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from infra.engine.pieces import (
@@ -203,10 +203,11 @@ class PartitionedPlan:
 
     def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         shards = self._shards()
-        size = self.call.config.model_dump().get("group_shards") or max(len(shards), 1)
+        size = self.call.config.model_dump().get("shards_per_group") or max(len(shards), 1)
         markers: list[Marker] = []
+        evidence: dict[str, list[dict[str, Any]]] = {}
         for start in range(0, len(shards), size):
-            markers += self._group(lake, engine, progress, shards[start : start + size])
+            markers += self._group(lake, engine, progress, shards[start : start + size], evidence)
         named = [
             replace(part, name=f"{self.call.stage.name}/{shard.documents.name}")
             for marker, shard in zip(markers, shards, strict=True)
@@ -214,9 +215,17 @@ class PartitionedPlan:
         ]
         beside = {name: manifest.digest for name, manifest in self.annotations}
         digests = {self.documents.stage: self.documents.digest, **_edit_digests(self.edits), **beside}
-        return [_publish(lake, self.call, self.keys[0], named, markers, digests)]
+        return [_publish(lake, self.call, self.keys[0], named, markers, digests, {"evidence": evidence})]
 
-    def _group(self, lake: Lake, engine: Engine, progress: Progress, shards: list[Shard]) -> list[Marker]:
+    def _group(
+        self,
+        lake: Lake,
+        engine: Engine,
+        progress: Progress,
+        shards: list[Shard],
+        evidence: dict[str, list[dict[str, Any]]],
+    ) -> list[Marker]:
+        """The work of one group of shards; the parts of its inner steps are added to `evidence` by step."""
         stage = self.call.stage
         maps = [MapPiece(lake, self.call.keyed(step="map", shard=shard.identity()), shard) for shard in shards]
         mapped = _run(engine, maps, progress, [f"{stage.name} map"])
@@ -226,9 +235,12 @@ class PartitionedPlan:
             for partition in range(partitions)
         ]
         reduced = self._reduce(lake, engine, progress, "reduce", inputs)
+        evidence.setdefault("reduce", []).extend(asdict(part) for marker in reduced for part in marker.parts)
         if "gather" in stage.steps:
             gathered = self._gather(lake, engine, progress, shards, reduced)
+            evidence.setdefault("gather", []).extend(asdict(part) for part in gathered)
             reduced = self._reduce(lake, engine, progress, "settle", [tuple(enumerate(gathered))])
+            evidence.setdefault("settle", []).extend(asdict(part) for marker in reduced for part in marker.parts)
         scatters = [
             ScatterPiece(
                 lake,

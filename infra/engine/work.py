@@ -96,7 +96,7 @@ def _do_pass(piece: PassPiece, reader: PartReader, folder: Path) -> dict[str, Ma
             path = folder / f"{number}.parquet"
             open_calls.append(_OpenAnnotation(call, stage, config, model, path, piece.shard.documents.content))
     if open_calls:
-        columns = sorted({"text"}.union(*(annotation.stage.columns for annotation in open_calls)))
+        columns = sorted({"id", "text"}.union(*(annotation.stage.columns for annotation in open_calls)))
         for batch in reader.batches(piece.shard, columns):
             passing = above_floors(batch.documents, piece.floors)
             for annotation in open_calls:

@@ -24,6 +24,16 @@ from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError, Store
 FORMAT = 1
 _FORMAT_PATH = "format.json"
 _PART_SIZE = 32 << 20
+# Both bound what a worker holds in memory while it uploads: 128 MiB.
+_PARTS_AT_ONCE = 4
+# A store that does not answer is StoreUnavailable after _TRIES times _TRIES_INSIDE waits: about two minutes.
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 20.0
+_TRIES = 2
+_TRIES_INSIDE = 3
+# No client library watches the time while it sends: a write is given this long, and a byte at the slowest rate more.
+_WRITE_SECONDS = 120.0
+_SLOWEST_BYTES_PER_SECOND = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,13 @@ class Lake:
         try:
             found = lake.read_json(_FORMAT_PATH).get("format")
         except NotThere:
-            lake.write_json(_FORMAT_PATH, {"format": FORMAT})
+            try:
+                lake.write_json(_FORMAT_PATH, {"format": FORMAT})
+            except NotThere as error:
+                raise StoreError(
+                    f"{lake.uri} cannot be made: there is no such bucket, or a file is where a folder should be. "
+                    "Make the bucket, or name another place."
+                ) from error
             return lake
         if found != FORMAT:
             raise StoreError(
@@ -83,7 +99,7 @@ class Lake:
                 with _local_replacement(Path(self._full(path))) as stream:
                     stream.write(data)
             else:
-                self._filesystem().pipe_file(self._full(path), data)
+                self._filesystem().pipe_file(self._full(path), data, timeout=_time_to_write(len(data)))
         self._check_size(path, len(data))
 
     def write_json(self, path: str, value: Any) -> None:
@@ -101,7 +117,13 @@ class Lake:
                         faults.reach("inside_part")
             else:
                 faults.reach("inside_part")
-                self._filesystem().put_file(str(local), self._full(path), chunksize=_PART_SIZE)
+                self._filesystem().put_file(
+                    str(local),
+                    self._full(path),
+                    chunksize=_PART_SIZE,
+                    max_concurrency=_PARTS_AT_ONCE,
+                    timeout=_time_to_write(size),
+                )
         self._check_size(path, size)
 
     def download(self, path: str, local: Path) -> None:
@@ -173,18 +195,28 @@ def s3_filesystem() -> Any:
         import s3fs
     except ImportError as error:
         raise StoreError("s3:// needs the extra packages: pip install 'millrace[s3]'") from error
-    return s3fs.S3FileSystem(
+    filesystem = s3fs.S3FileSystem(
         use_listings_cache=False,
+        # One request a read instead of two, and downloads as a stream, which goes on where a connection broke.
+        max_concurrency=1,
         default_fill_cache=False,
         endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
         # "when_required": stores other than Amazon's refuse the checksums that botocore began to add unasked.
         config_kwargs={
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
-            "connect_timeout": 10,
-            "read_timeout": 60,
+            "connect_timeout": _CONNECT_SECONDS,
+            "read_timeout": _ANSWER_SECONDS,
+            "retries": {"mode": "standard", "total_max_attempts": _TRIES_INSIDE},
         },
     )
+    # s3fs repeats what botocore has repeated already: left alone, 25 tries before anyone hears of it.
+    filesystem.retries = _TRIES
+    return filesystem
+
+
+def _time_to_write(size: int) -> float:
+    return _WRITE_SECONDS + size / _SLOWEST_BYTES_PER_SECOND
 
 
 def _absolute(uri: str) -> str:
@@ -231,7 +263,7 @@ def store_errors(what: str) -> Iterator[None]:
     except PermissionError as error:
         raise StoreDenied(f"{what}: the store refused ({error}). Check the credentials and permissions.") from error
     except (TimeoutError, ConnectionError) as error:
-        raise StoreUnavailable(f"{what}: the store did not answer ({error})") from error
+        raise StoreUnavailable(f"{what}: the store did not answer ({str(error) or type(error).__name__})") from error
     except OSError as error:
         if error.errno in _FULL:
             raise StoreFull(f"{what}: no space is left. Free some, and run the same command again.") from error

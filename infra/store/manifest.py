@@ -56,7 +56,11 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One artifact: what it is made of, from what, and at what cost."""
+    """One artifact: what it is made of, from what, and at what cost.
+
+    `details` holds what only some stages have to say, among it ``evidence``: the parts of inner steps that explain
+    the result, by step. They are kept as long as the artifact, and are no part of its digest.
+    """
 
     key: str
     digest: str
@@ -76,6 +80,10 @@ class Manifest:
     def path(self) -> str:
         """Where it lies in the lake."""
         return manifest_path(self.stage, self.key)
+
+    def evidence(self, step: str) -> tuple[Part, ...]:
+        """The parts that an inner step left: reduced rows, verified edges."""
+        return tuple(Part(**part) for part in self.details.get("evidence", {}).get(step, ()))
 
     @property
     def rows(self) -> int:

@@ -80,6 +80,18 @@ def test_the_encoding_does_not_change_the_digest(tmp_path: Path) -> None:
     assert writer.close().content == digest.hexdigest()
 
 
+def test_what_is_read_back_has_the_digest_of_what_was_written(tmp_path: Path) -> None:
+    spans = [{"start": 0, "end": 1, "replacement": ""}]
+    table = pa.Table.from_pylist([{"ids": [1], "edits": spans}, {"ids": [], "edits": None}], SCHEMA)
+    writer = TableWriter(tmp_path / "x.parquet", SCHEMA)
+    writer.write(table)
+    written = writer.close()
+    back = read_table(tmp_path / "x.parquet")
+    digest = ContentDigest(back.schema)
+    digest.update(back)
+    assert digest.hexdigest() == written.content
+
+
 def test_an_annotation_of_another_shard_is_refused(tmp_path: Path) -> None:
     writer = TableWriter(tmp_path / "x.parquet", pa.schema([("n", pa.int64())]), about="a" * 64)
     writer.write(pa.table({"n": [1]}))

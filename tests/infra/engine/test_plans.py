@@ -132,7 +132,7 @@ def test_a_partitioned_stage_sees_all_shards(
 
 def test_a_group_sees_its_own_shards_only(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    plan = PartitionedPlan(Call(toy.word_counts, toy.ToyConfig(group_shards=1)), documents)
+    plan = PartitionedPlan(Call(toy.word_counts, toy.ToyConfig(shards_per_group=1)), documents)
     counts = [row["most_common"] for row in rows(lake, tmp_path, plan.carry_out(lake, pool, quiet)[0])]
     assert counts == [3, 2, 3, 2] * 3
 

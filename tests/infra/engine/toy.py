@@ -16,7 +16,7 @@ from infra.stage import Shape, StageConfig, partitioned, stage
 class ToyConfig(StageConfig):
     factor: int = 1
     partitions: int = 2
-    group_shards: int | None = None
+    shards_per_group: int | None = None
 
 
 @stage("toy_lines", version=1, shape=Shape.source, config=ToyConfig)

@@ -1,0 +1,195 @@
+"""From sources to tokens: the order of the line's data half."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.recipe import READERS, Recipe, RecipeError, SourceSection, load_recipe
+from infra.builds import BuildRecord, write_build
+from infra.engine.documents import join_sources
+from infra.engine.plans import Call, FitPlan, PartitionedPlan, PassPlan, SourcePlan
+from infra.engine.pool import LocalPool
+from infra.funnel import corpus_funnel
+from infra.models import ModelFiles, bundled_model, fitted_model, local_model
+from infra.orchestration import Line
+from infra.progress import report_progress
+from infra.store.inputs import take_inventory
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest
+from infra.store.names import Reference, point
+from tasks.corpus import CorpusConfig, corpus
+from tasks.heuristics import measure_heuristics
+from tasks.index import IndexConfig, build_index
+from tasks.language import LanguageConfig, identify_language
+from tasks.language_models import fit_language_models
+from tasks.near_duplicates import near_duplicates
+from tasks.paragraphs import paragraphs
+from tasks.perplexity import score_perplexity
+from tasks.signatures import SignatureConfig, signatures
+from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
+from tasks.tokens import SUMMARY_FILE, EncodeConfig, TokensConfig, encode, write_tokens
+
+
+@flow(name="build-corpus", log_prints=True)
+def build_corpus(
+    recipe: str = "crawl",
+    inputs: list[str] | None = None,
+    lake: str = "lake",
+    workers: int = 2,
+    settings: list[str] | None = None,
+) -> dict[str, Any]:
+    """Build a corpus and its tokens from a recipe; what the lake already has is not made again.
+
+    `recipe` is one of our own by name, or a YAML file; `inputs` replace those of its only source; `settings` are
+    KEY=VALUE for any value of the recipe.
+    """
+    chosen = load_recipe(recipe, settings or [], inputs or [])
+    with LocalPool(workers) as pool:
+        line = Line(Lake.open(lake), pool, report_progress, chosen.most_failures)
+        return asdict(run_line(line, chosen))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What has been written beside the documents so far: edits, and annotations by stage."""
+
+    documents: Manifest
+    edits: tuple[Manifest, ...] = ()
+    annotations: tuple[tuple[str, Manifest], ...] = ()
+
+    def only(self, names: Sequence[str]) -> tuple[tuple[str, Manifest], ...]:
+        """The annotations of the stages named, where there are any."""
+        return tuple(item for item in self.annotations if item[0] in names)
+
+    def with_annotations(self, manifests: Sequence[Manifest]) -> Beside:
+        """The same with more annotations."""
+        added = tuple((manifest.stage, manifest) for manifest in manifests)
+        return Beside(self.documents, self.edits, self.annotations + added)
+
+
+def run_line(line: Line, recipe: Recipe) -> BuildRecord:
+    """The whole line of a recipe; call it inside a Prefect flow."""
+    sources = [_read_source(line, source) for source in recipe.sources]
+    beside = Beside(join_sources(line.lake, sources))
+    beside = _strike_paragraphs(line, recipe, beside)
+    beside = _annotate(line, recipe, beside)
+    beside = _find_near_duplicates(line, recipe, beside)
+    index = line.make(FitPlan(Call(build_index, IndexConfig()), beside.documents))[0]
+    selected = _select(line, recipe, beside)
+    tokenizer = _tokenizer(line, recipe, selected)
+    [encoded] = line.make(PassPlan((Call(encode, EncodeConfig(), tokenizer),), selected))
+    tokens_config = TokensConfig(mixture=recipe.share_of(), held_out_every=recipe.tokens.held_out_every)
+    tokens_call = Call(write_tokens, tokens_config, tokenizer)
+    [tokens] = line.make(FitPlan(tokens_call, selected, annotations=(("encode", encoded),)))
+    made = {f"source/{section.name}": manifest for section, manifest in zip(recipe.sources, sources, strict=True)}
+    later = [beside.documents, *(manifest for _, manifest in beside.annotations), index, selected, encoded, tokens]
+    return _record(line, recipe, {**made, **{manifest.stage: manifest for manifest in later}})
+
+
+def _read_source(line: Line, source: SourceSection) -> Manifest:
+    stage = READERS[source.reader]
+    config = stage.config.model_validate({**source.config, "source": source.name})
+    if not source.inputs:
+        raise RecipeError(
+            f"the source {source.name} has no inputs: give --input PATH_OR_GLOB, or set them in the recipe"
+        )
+    inventory = take_inventory(line.lake, source.inputs)
+    return line.make(SourcePlan(Call(stage, config), inventory.files))[0]
+
+
+def _strike_paragraphs(line: Line, recipe: Recipe, beside: Beside) -> Beside:
+    if recipe.paragraphs is None:
+        return beside
+    [struck] = line.make(PartitionedPlan(Call(paragraphs, recipe.paragraphs), beside.documents))
+    return Beside(beside.documents, (struck,), (("paragraphs", struck),))
+
+
+def _annotate(line: Line, recipe: Recipe, beside: Beside) -> Beside:
+    """Everything that is found out row by row, in as few reads of the text as models and floors allow."""
+    first: list[Call] = []
+    second: list[Call] = []
+    if recipe.language is not None:
+        config = LanguageConfig.model_validate(recipe.language.model_dump(exclude={"model"}))
+        first.append(Call(identify_language, config, _model(recipe.language.model)))
+    if recipe.heuristics is not None:
+        first.append(Call(measure_heuristics, recipe.heuristics))
+    if recipe.near_duplicates is not None:
+        names = set(SignatureConfig.model_fields)
+        shingles = SignatureConfig.model_validate(recipe.near_duplicates.model_dump(include=names))
+        (second if recipe.floors else first).append(Call(signatures, shingles))
+    if first:
+        beside = beside.with_annotations(line.make(PassPlan(tuple(first), beside.documents, beside.edits)))
+    if recipe.language_models is not None and recipe.perplexity is not None:
+        fit = FitPlan(
+            Call(fit_language_models, recipe.language_models), beside.documents, beside.edits, beside.only(["language"])
+        )
+        [models] = line.make(fit)
+        second.append(Call(score_perplexity, recipe.perplexity, fitted_model(models)))
+    if second:
+        floors = tuple(section.floor() for section in recipe.floors)
+        read = beside.only(["language", "heuristics"])
+        plan = PassPlan(tuple(second), beside.documents, beside.edits, read, floors)
+        beside = beside.with_annotations(line.make(plan))
+    return beside
+
+
+def _find_near_duplicates(line: Line, recipe: Recipe, beside: Beside) -> Beside:
+    if recipe.near_duplicates is None:
+        return beside
+    call = Call(near_duplicates, recipe.near_duplicates)
+    made = line.make(PartitionedPlan(call, beside.documents, beside.edits, beside.only(["signatures"])))
+    return beside.with_annotations(made)
+
+
+def _select(line: Line, recipe: Recipe, beside: Beside) -> Manifest:
+    config = CorpusConfig(
+        rules=recipe.rules, survivors=recipe.survivors, near_duplicates=recipe.near_duplicates is not None
+    )
+    read = beside.only(corpus.reads)
+    return line.make(PartitionedPlan(Call(corpus, config), beside.documents, beside.edits, read))[0]
+
+
+def _tokenizer(line: Line, recipe: Recipe, selected: Manifest) -> ModelFiles:
+    if recipe.tokenizer.file is not None:
+        return local_model({TOKENIZER_FILE: Path(recipe.tokenizer.file)})
+    config = TokenizerConfig.model_validate(recipe.tokenizer.model_dump(exclude={"file"}))
+    return fitted_model(line.make(FitPlan(Call(fit_tokenizer, config), selected))[0])
+
+
+def _model(name: str) -> ModelFiles:
+    kind, _, bundled = name.partition(":")
+    if kind == "bundled":
+        return bundled_model(bundled)
+    return local_model({Path(name).name: Path(name)})
+
+
+def _record(line: Line, recipe: Recipe, made: dict[str, Manifest]) -> BuildRecord:
+    tokens, selected = made["tokens"], made["corpus"]
+    [summary_part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
+    summary = json.loads(line.lake.read(summary_part.path))
+    stages = ["documents", *(["paragraphs"] if recipe.paragraphs else [])]
+    stages += [stage for stage in dict.fromkeys(rule.stage for rule in recipe.rules) if stage not in stages]
+    if recipe.near_duplicates is not None and "near_duplicates" not in stages:
+        stages.append("near_duplicates")
+    funnel = corpus_funnel(made["documents"].account, selected.account, stages, selected.rows)
+    record = BuildRecord(
+        key=tokens.key,
+        digest=tokens.digest,
+        recipe=recipe.model_dump(mode="json"),
+        artifacts={name: [manifest.stage, manifest.key] for name, manifest in made.items()},
+        digests={name: manifest.digest for name, manifest in made.items()},
+        ledger=[entry.to_json() for entry in funnel],
+        documents=selected.rows,
+        tokens=sum(source["tokens"] for source in summary["sources"].values()),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    write_build(line.lake, record)
+    point(line.lake, f"corpus/{recipe.name}", Reference("tokens", record.key, record.digest))
+    return record

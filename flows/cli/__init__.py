@@ -1,0 +1,1 @@
+"""The command line: the same flows, from a terminal."""

@@ -1,0 +1,90 @@
+"""`millrace build`: a corpus and its tokens from a recipe."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, SettingsOption
+from flows.cli.serving import prefect_server
+from flows.cli.terminal import friendly_errors, output, print_json, print_table, progress_bars
+
+
+def build(
+    recipe: Annotated[list[str], typer.Argument(help="A recipe of ours by name, or a YAML file.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Paths, globs, folders or s3:// URIs in place of the recipe's inputs."),
+    ] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = os.cpu_count() or 1,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a corpus and its tokens; what the lake already has is not made again.
+
+    `millrace build crawl --input 'crawl/*.warc.gz'`
+    """
+    # `--input a b c`: a shell that expands a glob leaves all but the first as further arguments.
+    name, *more = recipe
+    with friendly_errors(as_json), progress_bars(as_json) as show:
+        from flows.recipe import load_recipe
+
+        # A wrong recipe is told before a server is started for it.
+        load_recipe(name, settings or [], [*(inputs or []), *more])
+        with prefect_server():
+            record = _run(name, [*(inputs or []), *more], lake, workers, settings or [], show)
+    if as_json:
+        print_json(_result(record, lake))
+        return
+    print_funnel(record["ledger"])
+    output.print(f"\n{record['documents']:,} documents, {record['tokens']:,} tokens in {record['seconds']:,} s")
+    output.print(f"build [bold]{record['key'][:12]}[/], named corpus/{record['recipe']['name']}")
+
+
+def print_funnel(ledger: list[dict[str, Any]]) -> None:
+    """Show a funnel as a table."""
+    rows = [
+        [
+            entry["stage"],
+            entry["documents_in"],
+            entry["documents_kept"],
+            ", ".join(f"{reason} {count:,}" for reason, count in entry["dropped"].items()),
+            ", ".join(f"{reason} {count:,}" for reason, count in entry["failed"].items()),
+            entry["bytes_in"],
+        ]
+        for entry in ledger
+    ]
+    print_table("What became of every record", ["stage", "in", "kept", "dropped", "failed", "bytes in"], rows)
+
+
+def _run(recipe: str, inputs: list[str], lake: str, workers: int, settings: list[str], show: Any) -> dict[str, Any]:
+    from flows.build import build_corpus
+    from infra.progress import watched_by
+
+    started = time.monotonic()
+    with watched_by(show):
+        record = build_corpus(recipe=recipe, inputs=inputs, lake=lake, workers=workers, settings=settings)
+    return {**record, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _result(record: dict[str, Any], lake: str) -> dict[str, Any]:
+    from infra.store.lake import Lake
+
+    return {
+        "uri": f"{Lake.open(lake).uri}/artifacts/tokens/{record['key']}.json",
+        "digest": record["digest"],
+        "key": record["key"],
+        "name": f"corpus/{record['recipe']['name']}",
+        "documents": record["documents"],
+        "tokens": record["tokens"],
+        "ledger": record["ledger"],
+        "artifacts": {
+            name: {"stage": stage, "key": key, "digest": record["digests"][name]}
+            for name, (stage, key) in record["artifacts"].items()
+        },
+        "seconds": record["seconds"],
+    }

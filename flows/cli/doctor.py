@@ -1,0 +1,85 @@
+"""`millrace doctor`: is everything here that is needed?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.terminal import CommandFailed, friendly_errors, output, print_json
+
+_PACKAGES = ("prefect", "torch", "deepspeed", "datasketch", "fasttext", "kenlm", "sentencepiece", "s3fs", "pyarrow")
+
+
+def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
+    """Check what Millrace needs on this machine, and say how to mend what is missing."""
+    with friendly_errors(as_json):
+        checks = [
+            _python(),
+            *(_package(name) for name in _PACKAGES),
+            _language_model(),
+            _kenlm_tools(),
+            _room(),
+            _lake(lake),
+        ]
+        healthy = all(check["ok"] for check in checks)
+        if as_json:
+            print_json({"healthy": healthy, "checks": checks})
+        else:
+            for check in checks:
+                mark = "[green]ok[/]  " if check["ok"] else "[red]no[/]  "
+                output.print(f"{mark} {check['what']}: {check['found']}")
+        if not healthy:
+            raise CommandFailed
+
+
+def _check(what: str, ok: bool, found: str) -> dict[str, Any]:
+    return {"what": what, "ok": ok, "found": found}
+
+
+def _python() -> dict[str, Any]:
+    return _check("Python 3.11", sys.version_info[:2] == (3, 11), sys.version.split()[0])
+
+
+def _package(name: str) -> dict[str, Any]:
+    try:
+        return _check(name, True, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return _check(name, False, "not installed: run `make setup`")
+
+
+def _language_model() -> dict[str, Any]:
+    from infra.models import bundled_model
+
+    return _check("language model", True, next(iter(bundled_model("lid.176.ftz").digests.values()))[:12])
+
+
+def _kenlm_tools() -> dict[str, Any]:
+    from infra.kenlm_tools import find_kenlm_tools
+
+    tools = find_kenlm_tools()
+    return _check(
+        "lmplz", True, str(tools.lmplz) if tools else "not built yet: the first fit builds it (half a minute)"
+    )
+
+
+def _room() -> dict[str, Any]:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return _check("disk", free > 2, f"{free:.1f} GiB free here, {os.cpu_count()} processors")
+
+
+def _lake(uri: str) -> dict[str, Any]:
+    from infra.store.errors import StoreError
+    from infra.store.lake import Lake
+
+    try:
+        lake = Lake.open(uri)
+        lake.write("doctor", b"ok")
+        lake.delete("doctor")
+    except StoreError as error:
+        return _check("lake", False, str(error))
+    return _check("lake", True, lake.uri)

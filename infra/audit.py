@@ -1,0 +1,75 @@
+"""Verifying artifacts: every part read whole and compared with its sha256 and its content digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.store.errors import Corrupt, NotThere
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest, Part, artifact_digest, fetch_part, marker_path
+from infra.tables import ContentDigest, read_row_groups
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A part that is not what its artifact says."""
+
+    part: str
+    path: str
+    problem: str
+
+
+def verify_artifact(
+    lake: Lake, manifest: Manifest, cache: Path, progress: Callable[[str, int, int], None]
+) -> list[Fault]:
+    """Read every part of an artifact, evidence included; the faults that were found."""
+    faults: list[Fault] = []
+    evidence = [part for step in manifest.details.get("evidence", {}) for part in manifest.evidence(step)]
+    parts = [*manifest.parts, *evidence]
+    for number, part in enumerate(parts):
+        problem = _problem(lake, part, cache)
+        if problem is not None:
+            faults.append(Fault(part.name, part.path, problem))
+        progress(manifest.stage, number + 1, len(parts))
+    if artifact_digest(manifest.parts) != manifest.digest:
+        faults.append(Fault("", manifest.path, "the manifest's digest is not that of the parts it lists"))
+    return faults
+
+
+def forget_artifact(lake: Lake, manifest: Manifest, faults: list[Fault]) -> None:
+    """Delete the manifest, the markers and the broken parts, so that the next build makes them again."""
+    lake.delete(manifest.path)
+    broken = {fault.path for fault in faults}
+    for entry in lake.list(f"markers/{manifest.stage}"):
+        marker = lake.read_json(entry.path)
+        if any(Part(**part).path in broken for part in marker["parts"]):
+            lake.delete(marker_path(manifest.stage, marker["key"]))
+    for path in broken - {manifest.path}:
+        lake.delete(path)
+
+
+def _problem(lake: Lake, part: Part, cache: Path) -> str | None:
+    try:
+        local = fetch_part(lake, part, cache)
+    except NotThere:
+        return "it is not there"
+    except Corrupt:
+        return "its bytes changed after it was written"
+    try:
+        if part.suffix != ".parquet" or part.rows < 0:
+            return None
+        groups = read_row_groups(local)
+        digest: ContentDigest | None = None
+        for group in groups:
+            digest = digest or ContentDigest(group.schema)
+            digest.update(group)
+        rows = 0 if digest is None else digest.rows
+        if rows != part.rows:
+            return f"it has {rows} rows, not {part.rows}"
+        if digest is not None and digest.hexdigest() != part.content:
+            return "its values are not those that were written"
+        return None
+    finally:
+        local.unlink()

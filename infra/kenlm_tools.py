@@ -1,0 +1,158 @@
+"""KenLM's `lmplz` and `build_binary`, built from the source archive of its Python package: no wheel holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+VERSION = "0.3.0"
+SOURCE_SHA256 = "c4628bb9fb63c8a6f9240035b8b037385cfc404cb72e933cf48878291edac1e8"
+DEBIAN_PACKAGES = (
+    "cmake",
+    "g++",
+    "make",
+    "libboost-program-options-dev",
+    "libboost-system-dev",
+    "libboost-thread-dev",
+    "libboost-test-dev",
+)
+_PROGRAMS = ("lmplz", "build_binary")
+
+
+class KenlmToolsMissing(RuntimeError):
+    """The tools are not there and could not be built; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class KenlmTools:
+    """Paths of the two programs: text → ARPA, and ARPA → binary."""
+
+    lmplz: Path
+    build_binary: Path
+
+
+def cache_folder() -> Path:
+    """Where built tools are kept: $MILLRACE_CACHE, else millrace under $XDG_CACHE_HOME or ~/.cache."""
+    named = os.environ.get("MILLRACE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "millrace"
+
+
+def find_kenlm_tools(cache: Path | None = None) -> KenlmTools | None:
+    """The tools if they were built before, else None."""
+    folder = _home(cache)
+    tools = KenlmTools(*(folder / program for program in _PROGRAMS))
+    return tools if tools.lmplz.is_file() and tools.build_binary.is_file() else None
+
+
+def kenlm_tools(cache: Path | None = None) -> KenlmTools:
+    """The tools, built now (about half a minute) when they were not before.
+
+    Safe to call from several processes: each builds in a folder of its own, and the first to finish is kept. Raises
+    KenlmToolsMissing when the source cannot be had or a compiler, CMake or Boost is not there.
+    """
+    found = find_kenlm_tools(cache)
+    if found is not None:
+        return found
+    home = _home(cache)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    _require_compilers()
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix="kenlm-building-") as folder:
+        source = _unpack(_download(Path(folder)), Path(folder))
+        built = _compile(source, Path(folder) / "build")
+        finished = Path(folder) / "finished"
+        finished.mkdir()
+        for program in _PROGRAMS:
+            shutil.copy2(built / program, finished / program)
+        try:
+            finished.rename(home)
+        except OSError:
+            # Another process was first; anything else that lies there is no build of ours.
+            if find_kenlm_tools(cache) is None:
+                raise
+    return KenlmTools(*(home / program for program in _PROGRAMS))
+
+
+def _home(cache: Path | None) -> Path:
+    return (cache or cache_folder()) / f"kenlm-{VERSION}"
+
+
+def _require_compilers() -> None:
+    missing = [program for program in ("cmake", "g++") if shutil.which(program) is None]
+    if missing:
+        raise KenlmToolsMissing(f"cannot build KenLM's lmplz: {' and '.join(missing)} not found. {_cure()}")
+
+
+def _cure() -> str:
+    return f"On Debian or Ubuntu, as root: apt-get install -y {' '.join(DEBIAN_PACKAGES)}; then try again."
+
+
+def _download(folder: Path) -> Path:
+    # Only kenlm itself must come as source: with --no-binary :all: pip would compile its build requirements, too.
+    _run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        + ["--no-binary", "kenlm", "--dest", str(folder), f"kenlm=={VERSION}"],
+        f"the source archive of kenlm {VERSION} could not be fetched with pip",
+        "Check that pip reaches a package index, or set PIP_INDEX_URL to one.",
+    )
+    archive = folder / f"kenlm-{VERSION}.tar.gz"
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if digest != SOURCE_SHA256:
+        raise KenlmToolsMissing(
+            f"{archive.name} from the package index has the sha256 {digest}, not {SOURCE_SHA256}: it is not the "
+            "published archive and is not built. Use a package index that serves the published one."
+        )
+    return archive
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / f"kenlm-{VERSION}"
+
+
+def _compile(source: Path, build: Path) -> Path:
+    options = ["-DCMAKE_BUILD_TYPE=Release", "-DENABLE_INTERPOLATE=OFF", "-DENABLE_PYTHON=OFF"]
+    _run(
+        ["cmake", "-S", str(source), "-B", str(build), *options],
+        "CMake found something missing for KenLM's lmplz, most likely Boost",
+        _cure(),
+    )
+    jobs = str(min(4, os.cpu_count() or 1))
+    _run(
+        ["cmake", "--build", str(build), "--parallel", jobs, "--target", *_PROGRAMS],
+        "KenLM's lmplz did not compile",
+        _cure(),
+    )
+    return build / "bin"
+
+
+def _run(command: list[str], failure: str, cure: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+        raise KenlmToolsMissing(f"{failure}. {cure}\n{command[0]} ended with {done.returncode} and said:\n{last}")
+
+
+def main() -> int:
+    """Build the tools if need be and print where they are."""
+    try:
+        tools = kenlm_tools()
+    except KenlmToolsMissing as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(tools.lmplz)
+    print(tools.build_binary)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

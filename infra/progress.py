@@ -1,0 +1,62 @@
+"""How far a stage is: in the terminal when a command watches, and as a progress artifact on the run's page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+
+Listener = Callable[[str, int, int], None]
+
+SECONDS_BETWEEN_UPDATES = 3.0
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def watched_by(listener: Listener) -> Iterator[None]:
+    """While the block runs, `listener` is told (label, done, total) of every stage."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+class ProgressReports:
+    """Passes progress on: to listeners at once, to Prefect every few seconds and at the end of each step."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._artifacts: dict[tuple[UUID, str], UUID] = {}
+        self._updated: dict[tuple[UUID, str], float] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        for listener in list(_listeners):
+            listener(label, done, total)
+        context = TaskRunContext.get()
+        if context is None or total < 2:
+            return
+        key = (context.task_run.id, label)
+        now = time.monotonic()
+        with self._lock:
+            if done < total and now - self._updated.get(key, float("-inf")) < SECONDS_BETWEEN_UPDATES:
+                return
+            self._updated[key] = now
+            self._publish(key, 100.0 * done / total)
+
+    def _publish(self, key: tuple[UUID, str], percent: float) -> None:
+        artifact = self._artifacts.get(key)
+        if artifact is None:
+            created = create_progress_artifact(progress=percent, description=key[1])
+            assert isinstance(created, UUID)
+            self._artifacts[key] = created
+        else:
+            update_progress_artifact(artifact_id=artifact, progress=percent)
+
+
+report_progress = ProgressReports()

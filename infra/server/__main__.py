@@ -1,0 +1,81 @@
+"""`python -m infra.server up`: server, dashboard, deployments and a worker in one command, until Ctrl-C."""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from infra.launcher import launch
+from infra.server.keeper import CRASH_SECONDS
+from infra.server.local import default_state_folder, local_server
+
+PROJECT = Path(__file__).parents[2]
+# Between the worker's end and this command's: time for the flows to say that they were stopped.
+GRACE_SECONDS = 20.0
+
+
+def up(state_folder: Path, port: int) -> int:
+    """Runs until Ctrl-C, which returns 0, or until the worker does not stay up, which returns 1.
+
+    With `PREFECT_API_URL` set, the objects, the deployments and the worker are those of that server.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored in a shell's background jobs unless set here
+        signal.signal(number, signal.default_int_handler)
+    print("starting the server ...", flush=True)
+    with local_server(state_folder, port=port, services=True) as api_url:
+        # Prefect reads its settings when it is imported.
+        from prefect.client.orchestration import get_client
+
+        from infra.server.deployments import deploy
+        from infra.server.objects import apply_objects, read_objects
+
+        objects = read_objects()
+        with get_client(sync_client=True) as client:
+            for change in apply_objects(client, objects):
+                print(change, flush=True)
+        deploy(PROJECT)
+        print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
+        print(f"history:   {state_folder}", flush=True)
+        print("Ctrl-C stops the server, the worker and its runs; runs go on at the next start", flush=True)
+        try:
+            while _run_worker(objects.work_pools[0].name) >= CRASH_SECONDS:
+                print("the worker died; starting it again", flush=True)
+        except KeyboardInterrupt:
+            print("stopped", flush=True)
+            return 0
+    print("the worker does not stay up; cure: see its last lines above", file=sys.stderr)
+    return 1
+
+
+def _run_worker(pool: str) -> float:
+    """Runs a worker until it ends; returns how many seconds it lived."""
+    started = time.monotonic()
+    launch(
+        [
+            *(sys.executable, "-m", "prefect", "worker", "start"),
+            *("--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}"),
+        ],
+        environment=os.environ,
+        folder=PROJECT,
+        on_line=lambda line: print(line, flush=True),
+        grace=GRACE_SECONDS,
+    )
+    return time.monotonic() - started
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m infra.server", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("up", help="server, dashboard, deployments and a worker, until Ctrl-C")
+    command.add_argument("--state", type=Path, default=default_state_folder(), help="folder of the server's history")
+    command.add_argument("--port", type=int, default=4200, help="of the dashboard; a free one where this is taken")
+    arguments = parser.parse_args()
+    return up(arguments.state, arguments.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

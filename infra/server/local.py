@@ -1,0 +1,121 @@
+"""A Prefect server for the command line: found or started, shared, and gone when nobody uses it."""
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import infra
+from infra.server.environment import applied, client_environment
+from infra.server.keeper import KEEPER_LOCK, USERS_LOCK, lock
+from infra.server.process import LOG_FILE, STATE_FILE, ServerNotStarted, is_healthy, not_started
+
+START_LOCK = "start.lock"
+START_SECONDS = 120.0
+
+
+@contextmanager
+def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -> Iterator[str]:
+    """The API address of a Prefect server, and this process's environment set to it.
+
+    With `PREFECT_API_URL` in the environment, that server is used and nothing is started. Otherwise one server per
+    state folder (SQLite in that folder, loopback, a free port, log in `server.log`) is shared by all commands that run
+    at the same time, and ends a few seconds after the last of them, also after `kill -9`.
+
+    `services` asks for a server that schedules deployments and runs automations, as `python -m infra.server up` does;
+    a server of the state folder that does not is waited for until its commands have ended. `port` is taken for a new
+    server where it is free.
+
+    Raises ServerNotStarted, with the end of the server's log.
+    """
+    given = os.environ.get("PREFECT_API_URL")
+    if given:
+        yield given
+        return
+    state_folder = state_folder.absolute()
+    state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    while True:
+        with _flock(state_folder / USERS_LOCK, fcntl.LOCK_SH):  # waits while a keeper takes its unused server down
+            api_url = _find_or_start(state_folder, port, services)
+            if api_url is not None:
+                with applied(client_environment(state_folder, api_url)):
+                    yield api_url
+                return
+        time.sleep(1)
+
+
+def default_state_folder() -> Path:
+    """Where a user's server keeps its history: `$MILLRACE_STATE`, or the XDG folder for state."""
+    given = os.environ.get("MILLRACE_STATE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "millrace"
+
+
+def _find_or_start(state_folder: Path, port: int, services: bool) -> str | None:
+    """The address of the state folder's server, or None when that server lacks the services asked for."""
+    deadline = time.monotonic() + START_SECONDS
+    keeper: int | None = None
+    with _flock(state_folder / START_LOCK, fcntl.LOCK_EX):
+        while time.monotonic() < deadline:
+            with lock(state_folder / KEEPER_LOCK) as nobody_keeps:
+                pass
+            if nobody_keeps and keeper is None:
+                keeper = _start_keeper(state_folder, port, services)
+            elif not nobody_keeps:
+                announced = _announced(state_folder)
+                if announced is not None and is_healthy(announced["url"]):
+                    return announced["url"] if announced["services"] or not services else None
+            if keeper is not None:
+                ended, status = os.waitpid(keeper, os.WNOHANG)
+                if ended and os.waitstatus_to_exitcode(status) != 0:
+                    break
+                if ended:
+                    keeper = None  # another keeper was faster, or this one was asked to leave
+            time.sleep(0.1)
+    raise ServerNotStarted(not_started(state_folder))
+
+
+def _start_keeper(state_folder: Path, port: int, services: bool) -> int:
+    """Starts the keeper in a session of its own, so that Ctrl-C in the terminal does not reach it."""
+    root = str(Path(infra.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        sys.executable,
+        [
+            *(sys.executable, "-m", "infra.server.keeper"),
+            *(str(state_folder), str(port), "services" if services else "history"),
+        ],
+        {**os.environ, "PYTHONPATH": path},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(state_folder / LOG_FILE), log_flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _announced(state_folder: Path) -> dict[str, Any] | None:
+    try:
+        announced: dict[str, Any] = json.loads((state_folder / STATE_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return announced
+
+
+@contextmanager
+def _flock(path: Path, kind: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        os.close(descriptor)

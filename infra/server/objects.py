@@ -1,0 +1,134 @@
+"""Work pools, queues, limits and automations of a Prefect server, from one file, idempotently."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import WorkPool
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra.server.strict import ignored_keys
+
+OBJECTS_FILE = Path(__file__).with_name("objects.yaml")
+
+
+class ObjectsError(ValueError):
+    """The file of server objects cannot be applied."""
+
+
+class QueueSpec(BaseModel):
+    """A queue of a work pool; `concurrency_limit` None: only the pool's own limit holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str
+    concurrency_limit: int | None = Field(default=None, ge=1)
+
+
+class WorkPoolSpec(BaseModel):
+    """A pool of process workers; `environment` is added to every run's environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    type: str = Field(pattern="^process$")
+    description: str
+    concurrency_limit: int = Field(ge=1)
+    environment: dict[str, str] = {}
+    queues: list[QueueSpec] = []
+
+    def base_job_template(self) -> dict[str, Any]:
+        """Prefect's template for process workers, with `environment` as the default of its variable `env`."""
+        template = ProcessWorker.get_default_base_job_template()
+        template["variables"]["properties"]["env"]["default"] = self.environment
+        return template
+
+
+class Objects(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    work_pools: list[WorkPoolSpec]
+    automations: list[AutomationCore]
+
+
+def read_objects(path: Path = OBJECTS_FILE) -> Objects:
+    """Reads and checks the file. Raises ObjectsError for keys that Prefect would ignore, ValidationError for values."""
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    objects = Objects.model_validate(given)
+    ignored = ignored_keys(given, objects.model_dump(mode="json"))
+    if ignored:
+        raise ObjectsError(f"{path}: Prefect does not know {', '.join(ignored)}; cure: mend the spelling")
+    return objects
+
+
+def apply_objects(client: SyncPrefectClient, objects: Objects) -> list[str]:
+    """Creates what is missing and changes what differs; returns a line for each change, none when all was right."""
+    changes = []
+    for pool in objects.work_pools:
+        changes += _apply_pool(client, pool)
+        for queue in pool.queues:
+            changes += _apply_queue(client, pool.name, queue)
+    for automation in objects.automations:
+        changes += _apply_automation(client, automation)
+    return changes
+
+
+def _apply_pool(client: SyncPrefectClient, spec: WorkPoolSpec) -> list[str]:
+    wanted = {
+        "description": spec.description,
+        "concurrency_limit": spec.concurrency_limit,
+        "base_job_template": spec.base_job_template(),
+    }
+    try:
+        pool: WorkPool = client.read_work_pool(spec.name)
+    except ObjectNotFound:
+        client.create_work_pool(WorkPoolCreate(name=spec.name, type=spec.type, **wanted))
+        return [f"work pool {spec.name}: created"]
+    if pool.type != spec.type:
+        raise ObjectsError(f"work pool {spec.name} is of type {pool.type}, not {spec.type}; cure: delete or rename it")
+    if all(getattr(pool, name) == value for name, value in wanted.items()):
+        return []
+    client.update_work_pool(spec.name, WorkPoolUpdate(**wanted))
+    return [f"work pool {spec.name}: changed"]
+
+
+def _apply_queue(client: SyncPrefectClient, pool: str, spec: QueueSpec) -> list[str]:
+    try:
+        queue = client.read_work_queue_by_name(spec.name, work_pool_name=pool)
+    except ObjectNotFound:
+        client.create_work_queue(
+            spec.name, description=spec.description, concurrency_limit=spec.concurrency_limit, work_pool_name=pool
+        )
+        return [f"work queue {pool}/{spec.name}: created"]
+    if (queue.description, queue.concurrency_limit) == (spec.description, spec.concurrency_limit):
+        return []
+    client.update_work_queue(queue.id, description=spec.description, concurrency_limit=spec.concurrency_limit)
+    return [f"work queue {pool}/{spec.name}: changed"]
+
+
+def _apply_automation(client: SyncPrefectClient, wanted: AutomationCore) -> list[str]:
+    found = client.read_automations_by_name(wanted.name)
+    for surplus in found[1:]:
+        client.delete_automation(surplus.id)
+    changes = [f"automation {wanted.name!r}: a second one of that name deleted" for _ in found[1:]]
+    if not found:
+        client.create_automation(wanted)
+        return [f"automation {wanted.name!r}: created"]
+    if _content(found[0]) != _content(wanted):
+        client.update_automation(found[0].id, wanted)
+        changes.append(f"automation {wanted.name!r}: changed")
+    return changes
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    content = AutomationCore.model_validate(automation.model_dump()).model_dump(mode="json")
+    content["trigger"].pop("id", None)
+    return content

@@ -1,0 +1,137 @@
+"""One Prefect server as a child process, on a socket that its parent holds."""
+
+import ctypes
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+from infra.server.environment import server_environment
+
+STATE_FILE = "server.json"
+LOG_FILE = "server.log"
+LOG_BYTES = 5_000_000
+STOP_SECONDS = 5.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class ServerNotStarted(RuntimeError):
+    """The Prefect server did not come up; the message carries the end of its log."""
+
+
+class ServerProcess:
+    """A Prefect server (uvicorn) whose life is bound to this process.
+
+    The socket is opened here and handed down, so that no other program can take the port in between, and a server
+    that is started again keeps its address while its clients wait in the backlog.
+    """
+
+    def __init__(self, state_folder: Path, *, port: int, services: bool) -> None:
+        """Opens a socket on loopback (on a free port where `port` is 0 or taken) and starts the server."""
+        self._state_folder = state_folder
+        self._services = services
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(512)
+        self.port = self._listener.getsockname()[1]
+        self.api_url = f"http://127.0.0.1:{self.port}/api"
+        self._log = _open_log(state_folder / LOG_FILE)
+        self._process = self._start()
+
+    def announce(self) -> None:
+        """Writes the state file by which other commands find this server."""
+        state = {"url": self.api_url, "keeper": os.getpid(), "services": self._services}
+        path = self._state_folder / STATE_FILE
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(state), encoding="utf-8")
+        os.replace(fresh, path)
+
+    def returncode(self) -> int | None:
+        """None while the server lives."""
+        return self._process.poll()
+
+    def restart(self) -> None:
+        """Starts a server that has died again, on the same socket and database."""
+        self._process.wait()
+        self._process = self._start()
+
+    def stop(self) -> None:
+        """Takes the state file away, ends the server, and closes the socket."""
+        (self._state_folder / STATE_FILE).unlink(missing_ok=True)
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._listener.close()
+        self._log.close()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        parent = os.getpid()
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+                *("--fd", str(self._listener.fileno()), "--log-level", "warning", "--no-access-log"),
+                *("--timeout-keep-alive", "60", "--timeout-graceful-shutdown", "2", "--lifespan", "on"),
+            ],
+            env={
+                **os.environ,
+                **server_environment(self._state_folder, self.port, services=self._services),
+                "PREFECT__SERVER_FINAL": "1",
+            },
+            pass_fds=[self._listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: _die_with(parent),  # safe: the keeper has one thread
+        )
+
+
+def is_healthy(api_url: str) -> bool:
+    """Whether a Prefect server answers at `api_url` within two seconds."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{api_url}/health", timeout=2) as answer:
+            return bool(json.load(answer))
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def not_started(state_folder: Path) -> str:
+    """The message of a server that did not come up, with the end of its log."""
+    log = state_folder / LOG_FILE
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:] if log.exists() else []
+    return "\n".join(
+        [
+            f"the Prefect server of {state_folder} did not start; the end of {log}:",
+            *(f"    {line}" for line in lines),
+            "cure: mend what the log names; a database of another Prefect version can be moved away (prefect.db*)",
+        ]
+    )
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        os.replace(path, path.with_suffix(".log.1"))
+    return path.open("ab")
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

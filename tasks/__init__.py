@@ -1,0 +1,1 @@
+"""One room for each stage: its config, its kernel, its declaration. Nothing else."""

@@ -1,0 +1,88 @@
+"""Language identification with fastText, on the text that cc_net gives it: lines glued, the most likely label only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import fasttext
+import pyarrow as pa
+import pydantic
+
+from infra.documents import Annotations, Documents
+from infra.stage import Shape, StageConfig, stage
+
+LANGUAGE_SCHEMA = pa.schema(
+    [pa.field("label", pa.string()), pa.field("score", pa.float64()), pa.field("failed", pa.string())]
+)
+EMPTY_TEXT = "empty_text"
+_LABEL_PREFIX = "__label__"
+
+
+class LanguageConfig(StageConfig):
+    """`line_feed` replaces each line feed: cc_net glues lines with nothing between. `decimals` rounds the score."""
+
+    line_feed: Literal["", " "] = ""
+    decimals: int = pydantic.Field(default=2, ge=1, le=6)
+
+
+class LanguageModel(Protocol):
+    """What the kernel asks of a fastText model: labels and probabilities of each line of text, best first."""
+
+    def multilinePredict(
+        self, lines: list[str], k: int, threshold: float, on_unicode_error: str, /
+    ) -> tuple[list[list[str]], list[list[float]]]: ...
+
+
+def load_language_model(config: LanguageConfig, files: Mapping[str, Path]) -> LanguageModel:
+    """The fastText model in the only file of `files`.
+
+    Raises ValueError when there is not exactly one file, or when it is not a supervised fastText model.
+    """
+    if len(files) != 1:
+        raise ValueError(f"a language model is one fastText file, not {len(files)}: {', '.join(sorted(files))}")
+    [path] = files.values()
+    try:
+        model = fasttext.load_model(str(path))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a fastText model ({error}): give a file like lid.176.ftz") from error
+    if not all(label.startswith(_LABEL_PREFIX) for label in model.labels):
+        raise ValueError(f"{path} is a fastText model without labels: give a supervised one like lid.176.ftz")
+    # The outer class's predict asks numpy 2 for a view that it refuses; the inner object gives plain lists.
+    inner: LanguageModel = model.f
+    return inner
+
+
+@stage(
+    "language",
+    version=1,
+    shape=Shape.annotate,
+    config=LanguageConfig,
+    view=["paragraphs"],
+    libraries=["fasttext"],
+    load=load_language_model,
+    schema=LANGUAGE_SCHEMA,
+    columns=["text"],
+)
+def identify_language(batch: Documents, config: LanguageConfig, model: LanguageModel) -> Annotations:
+    """The most likely language of each document: `label` as the model spells it, `score` from 0 to 1, rounded.
+
+    The score is the softmax probability of fastText's ``predict`` with k = 1; quantised models may round it to just
+    above 1 and it is then 1. A text of white space alone has no language: both are null and `failed` says
+    "empty_text". fastText takes NUL for a space, and reads no further than a literal ``</s>`` in the text.
+    """
+    texts = batch.column("text").to_pylist()
+    present = [row for row, text in enumerate(texts) if text.strip()]
+    # The line feed at the end is part of fastText's own predict: it is the token </s>, which has weights.
+    labels, scores = model.multilinePredict(
+        [texts[row].replace("\n", config.line_feed) + "\n" for row in present], 1, 0.0, "strict"
+    )
+    label: list[str | None] = [None] * len(texts)
+    score: list[float | None] = [None] * len(texts)
+    failed: list[str | None] = [EMPTY_TEXT] * len(texts)
+    for row, found, probabilities in zip(present, labels, scores, strict=True):
+        label[row] = found[0].removeprefix(_LABEL_PREFIX)
+        score[row] = min(1.0, round(float(probabilities[0]), config.decimals))
+        failed[row] = None
+    return pa.table([label, score, failed], schema=LANGUAGE_SCHEMA)

@@ -1,0 +1,214 @@
+"""Fitting what perplexity is scored with: per language a SentencePiece and a KenLM model, and percentiles.
+
+After cc_net (the Makefile of facebookresearch/cc_net at commit bda555bd): documents normalised to one line each, a
+SentencePiece unigram model with character coverage 0.9995, KenLM of order 5 with modified Kneser-Ney smoothing and
+fallback discounts. The same documents in the same order give the same files on one machine.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pydantic
+import sentencepiece
+
+from infra.kenlm_tools import KenlmTools, kenlm_tools
+from infra.stage import Shape, StageConfig, stage
+from tasks.perplexity import DECIMALS, FITTED_CUTOFFS, MODEL_SUFFIX, TOKENIZER_SUFFIX, LanguageScorer
+from tasks.text import normalise_for_scoring
+
+# Execution, not result: lmplz sorts on disk beyond this, and gives the same model.
+_SORT_MEMORY = "512M"
+# SentencePiece leaves out longer sentences; documents are cut at spaces below it. Its own default is 4192 bytes.
+_SENTENCE_CHARACTERS = 4096
+_LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+class LanguageModelsConfig(StageConfig):
+    """What the fitted models depend on; the defaults are cc_net's where it has them.
+
+    `vocabulary_size` is a soft limit: small texts give fewer pieces, and a script with many characters gets at least
+    twice as many pieces as it has characters. Every `held_back_every`-th document of a language is kept from the
+    models and gives the percentiles. Documents whose language score is below `minimum_score` are left out, and so
+    are languages with fewer than `minimum_documents` of the others; of more than `maximum_documents`, the first count.
+    """
+
+    vocabulary_size: int = pydantic.Field(default=65_536, ge=64)
+    character_coverage: float = pydantic.Field(default=0.9995, gt=0.9, le=1)
+    order: int = pydantic.Field(default=5, ge=2, le=6)
+    minimum_score: float = pydantic.Field(default=0.5, ge=0, le=1)
+    minimum_documents: int = pydantic.Field(default=1000, ge=2)
+    maximum_documents: int = pydantic.Field(default=1_000_000, ge=2)
+    held_back_every: int = pydantic.Field(default=10, ge=2)
+
+    @pydantic.model_validator(mode="after")
+    def _some_are_held_back(self) -> LanguageModelsConfig:
+        if not self.held_back_every <= self.minimum_documents <= self.maximum_documents:
+            raise ValueError(
+                f"held_back_every {self.held_back_every}, minimum_documents {self.minimum_documents} and "
+                f"maximum_documents {self.maximum_documents} must not fall: every language needs a document held back"
+            )
+        return self
+
+
+@stage(
+    "language_models",
+    version=1,
+    shape=Shape.fit,
+    config=LanguageModelsConfig,
+    view=["paragraphs"],
+    reads=["language"],
+    libraries=["kenlm", "sentencepiece"],
+    columns=["text"],
+)
+def fit_language_models(documents: Iterator[pa.Table], config: LanguageModelsConfig, folder: Path) -> dict[str, Path]:
+    """Fit every language that has enough documents; the files by name, all of them in `folder`.
+
+    `documents` are tables with ``text``, ``language.label`` and ``language.score``. Per language ``en.sp.model``
+    and ``en.arpa.bin``; for all ``cutoffs.json``: the percentiles 0 to 99 of the held-back documents' perplexity, the
+    counts behind them, and the languages without a model. Raises KenlmToolsMissing when lmplz cannot be built, and
+    RuntimeError, naming the language, when a trainer fails.
+    """
+    work = folder / "work"
+    work.mkdir()
+    corpora = _collect(documents, config, work)
+    large = {name: corpus for name, corpus in sorted(corpora.items()) if corpus.documents >= config.minimum_documents}
+    files: dict[str, Path] = {}
+    languages = {}
+    for name, corpus in large.items():
+        tools = kenlm_tools()
+        tokenizer, model = folder / f"{name}{TOKENIZER_SUFFIX}", folder / f"{name}{MODEL_SUFFIX}"
+        _fit_tokenizer(corpus, config, tokenizer)
+        _fit_model(corpus, config, tokenizer, model, tools)
+        languages[name] = _measure(corpus, LanguageScorer(tokenizer, model))
+        files |= {tokenizer.name: tokenizer, model.name: model}
+    files[FITTED_CUTOFFS] = folder / FITTED_CUTOFFS
+    table = {
+        "languages": languages,
+        "without_model": {name: corpora[name].documents for name in sorted(corpora.keys() - large.keys())},
+        "parameters": config.model_dump(mode="json"),
+    }
+    files[FITTED_CUTOFFS].write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.rmtree(work)
+    return files
+
+
+@dataclass
+class _Corpus:
+    """The normalised documents of one language, a line each, on disk."""
+
+    language: str
+    fitted: Path
+    held_back: Path
+    documents: int = 0
+    characters: set[str] = field(default_factory=set)
+
+    def add(self, normalised: str, held_back_every: int) -> None:
+        self.documents += 1
+        held_back = self.documents % held_back_every == 0
+        with (self.held_back if held_back else self.fitted).open("a", encoding="utf-8") as file:
+            file.write(normalised + "\n")
+        if not held_back:
+            self.characters.update(normalised)
+
+
+def _collect(documents: Iterable[pa.Table], config: LanguageModelsConfig, work: Path) -> dict[str, _Corpus]:
+    corpora: dict[str, _Corpus] = {}
+    for table in documents:
+        columns = (table.column(name).to_pylist() for name in ("text", "language.label", "language.score"))
+        for text, language, score in zip(*columns, strict=True):
+            if language is None or score < config.minimum_score:
+                continue
+            if not _LANGUAGE.fullmatch(language):
+                raise ValueError(f"the language label {language!r} cannot name a file: check the language model")
+            corpus = corpora.get(language)
+            if corpus is None:
+                corpus = _Corpus(language, work / f"{language}.fitted.txt", work / f"{language}.held_back.txt")
+                corpora[language] = corpus
+            normalised = normalise_for_scoring(text)
+            if normalised and corpus.documents < config.maximum_documents:
+                corpus.add(normalised, config.held_back_every)
+    return corpora
+
+
+def _fit_tokenizer(corpus: _Corpus, config: LanguageModelsConfig, tokenizer: Path) -> None:
+    # An iterator and a writer, because SentencePiece stores the paths of files in its model.
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_sentences(corpus.fitted),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=max(config.vocabulary_size, 2 * len(corpus.characters)),
+            hard_vocab_limit=False,
+            character_coverage=config.character_coverage,
+            max_sentence_length=4 * _SENTENCE_CHARACTERS,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"SentencePiece could not be fitted to {corpus.documents} documents in {corpus.language}: {error}"
+        ) from error
+    tokenizer.write_bytes(model.getvalue())
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.rstrip("\n")
+
+
+def _sentences(path: Path) -> Iterator[str]:
+    for line in _lines(path):
+        start = 0
+        while len(line) - start > _SENTENCE_CHARACTERS:
+            space = line.rfind(" ", start + 1, start + _SENTENCE_CHARACTERS)
+            end = space if space > 0 else start + _SENTENCE_CHARACTERS
+            yield line[start:end]
+            start = end
+        yield line[start:]
+
+
+def _fit_model(corpus: _Corpus, config: LanguageModelsConfig, tokenizer: Path, model: Path, tools: KenlmTools) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer))
+    pieces, arpa = corpus.fitted.with_suffix(".pieces"), corpus.fitted.with_suffix(".arpa")
+    with pieces.open("w", encoding="utf-8", newline="\n") as file:
+        for line in _lines(corpus.fitted):
+            file.write(" ".join(processor.encode(line, out_type=str)) + "\n")
+    temporary = corpus.fitted.parent / "sort-"
+    # A document that spells <s> out must not end the fit: --skip_symbols passes over it.
+    _run(
+        [str(tools.lmplz), "--order", str(config.order), "--discount_fallback", "--skip_symbols"]
+        + ["--memory", _SORT_MEMORY, "--vocab_estimate", str(processor.get_piece_size())]
+        + ["--temp_prefix", str(temporary), "--text", str(pieces), "--arpa", str(arpa)],
+        corpus.language,
+    )
+    _run([str(tools.build_binary), "-T", str(temporary), "probing", str(arpa), str(model)], corpus.language)
+    pieces.unlink()
+    arpa.unlink()
+
+
+def _run(command: list[str], language: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-4:])
+        raise RuntimeError(f"{Path(command[0]).name} ended with {done.returncode} for the language {language}:\n{last}")
+
+
+def _measure(corpus: _Corpus, scorer: LanguageScorer) -> dict[str, object]:
+    scored = [scorer.perplexity(line) for line in _lines(corpus.held_back)]
+    perplexities = [perplexity for perplexity in scored if perplexity is not None]
+    if not perplexities:
+        raise RuntimeError(f"no held-back document in {corpus.language} has a perplexity: raise minimum_documents")
+    percentiles = np.percentile(perplexities, np.arange(100)).round(DECIMALS)
+    return {"documents": corpus.documents, "held_back": len(scored), "percentiles": percentiles.tolist()}

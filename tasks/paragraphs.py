@@ -1,0 +1,203 @@
+"""Paragraph duplicates as cc_net finds them: lines that several documents of a group of shards share are struck.
+
+Exact, by the first eight bytes of a sha1 (``dedup.py`` of facebookresearch/cc_net at commit bda555bd):
+
+- a line counts once per document, so a line repeated inside one document is no duplicate by that;
+- every copy of a line that two or more documents of the group hold is struck, the first one included;
+- of the lines that are left, a repeat inside its document is struck and the first kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pydantic
+
+from infra.documents import EDITS_TYPE, Annotations, Documents
+from infra.stage import StageConfig, partitioned
+from tasks.text import normalise_for_hashing
+
+PARAGRAPH_SCHEMA = pa.schema(
+    [
+        pa.field("edits", EDITS_TYPE),
+        pa.field("lines", pa.int32()),
+        pa.field("struck", pa.int32()),
+        pa.field("bytes_struck", pa.int64()),
+    ]
+)
+_DELETED = np.uint64(0)  # cc_net marks a struck line with the hash 0, so a line that really has it is struck as well
+
+
+class ParagraphConfig(StageConfig):
+    """`shards_per_group`: documents are compared within that many neighbouring shards (cc_net's hash_in_mem, 50)."""
+
+    shards_per_group: int = pydantic.Field(default=50, ge=1)
+    partitions: int = pydantic.Field(default=16, ge=1, le=4096)
+
+
+def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
+    """The distinct line hashes of each document.
+
+    Columns partition (int32), row (int32, the document's row in `documents`) and hash (uint64).
+    """
+    lines = _split_lines(documents)
+    first = _first_in_document(lines)
+    hashes = lines.hash[first]
+    return pa.table(
+        {
+            "partition": pa.array((hashes % np.uint64(config.partitions)).astype(np.int32)),
+            "row": pa.array(lines.document[first].astype(np.int32)),
+            "hash": pa.array(hashes),
+        }
+    )
+
+
+def reduce_paragraphs(tables: Iterable[tuple[int, pa.Table]], config: ParagraphConfig) -> pa.Table:
+    """The hashes that at least two documents of a group hold, for each shard that holds them.
+
+    Takes the mapped rows of one partition by shard, in the order of shards, and holds one group's at a time. Columns
+    shard (int32) and hash (uint64), sorted by both.
+    """
+    shards: list[npt.NDArray[np.int32]] = []
+    duplicates: list[npt.NDArray[np.uint64]] = []
+    for group in _groups(tables, config.shards_per_group):
+        distinct, documents = np.unique(np.concatenate([hashes for _, hashes in group]), return_counts=True)
+        shared = distinct[documents >= 2]
+        for shard, hashes in group:
+            found = np.intersect1d(hashes, shared)
+            shards.append(np.full(len(found), shard, np.int32))
+            duplicates.append(found)
+    return pa.table(
+        {
+            "shard": pa.array(np.concatenate(shards) if shards else np.empty(0, np.int32)),
+            "hash": pa.array(np.concatenate(duplicates) if duplicates else np.empty(0, np.uint64)),
+        }
+    )
+
+
+def scatter_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphConfig) -> Annotations:
+    """What is struck from each document: columns of `PARAGRAPH_SCHEMA`.
+
+    `rows` are the reduced rows for the shard of `documents`. The edits take whole lines with the line feed that parts
+    them from the next kept line (or from the last kept one), so that the edited text is the kept lines joined by line
+    feeds. `lines` and `struck` count lines; nothing is left of a document whose two counts are equal. A document
+    without text has no lines.
+    """
+    lines = _split_lines(documents)
+    duplicates = np.unique(rows.column("hash").to_numpy())
+    shared = np.isin(lines.hash, duplicates) | (lines.hash == _DELETED)
+    kept = np.zeros(len(lines.hash), bool)
+    kept[_first_in_document(lines)] = True
+    kept &= ~shared
+    count = documents.num_rows
+    number = np.bincount(lines.document, minlength=count)
+    struck = np.bincount(lines.document[~kept], minlength=count)
+    starts, ends, owner = _struck_spans(lines, kept)
+    edits = pa.ListArray.from_arrays(
+        pa.array(np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))]).astype(np.int32)),
+        pa.StructArray.from_arrays(
+            [pa.array(starts), pa.array(ends), pa.array([""] * len(starts), pa.string())],
+            fields=list(EDITS_TYPE.value_type),
+        ),
+    )
+    size = np.zeros(count, np.int64)
+    np.add.at(size, owner, ends - starts)
+    return pa.table(
+        [
+            edits.cast(EDITS_TYPE),
+            pa.array(number.astype(np.int32)),
+            pa.array(struck.astype(np.int32)),
+            pa.array(size),
+        ],
+        schema=PARAGRAPH_SCHEMA,
+    )
+
+
+paragraphs = partitioned(
+    "paragraphs",
+    version=1,
+    config=ParagraphConfig,
+    reference="tasks.paragraphs:paragraphs",
+    schema=PARAGRAPH_SCHEMA,
+    map=map_paragraphs,
+    reduce=reduce_paragraphs,
+    scatter=scatter_paragraphs,
+    columns=["text"],
+)
+
+
+def hash_lines(text: str) -> npt.NDArray[np.uint64]:
+    """One hash per line of `text`: sha1 of the normalised line in UTF-8, its first eight bytes as little-endian."""
+    sha1 = hashlib.sha1
+    digests = [sha1(line.encode()).digest()[:8] for line in normalise_for_hashing(text)]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """All lines of a batch, in order; byte offsets into the document's text, the end without the line feed."""
+
+    document: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    hash: npt.NDArray[np.uint64]
+
+
+def _split_lines(documents: Documents) -> _Lines:
+    owners, starts, ends, hashes = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)], []
+    for row, text in enumerate(documents.column("text").to_pylist()):
+        if not text:
+            continue
+        feeds = np.flatnonzero(np.frombuffer(text.encode(), np.uint8) == ord("\n"))
+        starts.append(np.concatenate([[0], feeds + 1]))
+        ends.append(np.append(feeds, len(text.encode())))
+        owners.append(np.full(len(feeds) + 1, row))
+        hashes.append(hash_lines(text))
+    return _Lines(
+        np.concatenate(owners),
+        np.concatenate(starts),
+        np.concatenate(ends),
+        np.concatenate([np.empty(0, np.uint64), *hashes]),
+    )
+
+
+def _first_in_document(lines: _Lines) -> npt.NDArray[np.int64]:
+    """The positions, in order, of the lines that no earlier line of their document equals."""
+    order = np.lexsort((lines.hash, lines.document))
+    changed = np.ones(len(order), bool)
+    changed[1:] = (np.diff(lines.document[order]) != 0) | (lines.hash[order][1:] != lines.hash[order][:-1])
+    return np.sort(order[changed])
+
+
+def _groups(tables: Iterable[tuple[int, pa.Table]], size: int) -> Iterator[list[tuple[int, npt.NDArray[np.uint64]]]]:
+    group: list[tuple[int, npt.NDArray[np.uint64]]] = []
+    for shard, table in tables:
+        if group and group[0][0] // size != shard // size:
+            yield group
+            group = []
+        group.append((shard, table.column("hash").to_numpy()))
+    if group:
+        yield group
+
+
+def _struck_spans(
+    lines: _Lines, kept: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Start, end and document of each run of struck lines."""
+    total = len(kept)
+    opens = np.ones(total, bool)
+    opens[1:] = np.diff(lines.document) != 0
+    closes = np.append(opens[1:], True)[:total]
+    struck = ~kept
+    first = np.flatnonzero(struck & (opens | np.append(True, kept[:-1])[:total]))
+    last = np.flatnonzero(struck & (closes | np.append(kept[1:], True)[:total]))
+    starts, ends = lines.start[first].copy(), lines.end[last].copy()
+    ends[~closes[last]] += 1
+    # At the end of a document there is no line feed behind the run: the one before it goes instead.
+    starts[closes[last] & ~opens[first]] -= 1
+    return starts, ends, lines.document[first]

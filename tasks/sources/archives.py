@@ -1,0 +1,318 @@
+"""Web archives record by record: WARC, WET and WAT (ISO 28500) and ARC 1.0, in any supported compression."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from tasks.sources.compression import Codec
+from tasks.sources.headers import arc_fields, named_fields
+from tasks.sources.reasons import Broken
+from tasks.sources.stored import StoredStream
+
+MAX_RECORD_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 64 << 10
+_LOOK_AHEAD = 4 << 10
+_WARC_START = re.compile(rb"WARC/\d\.\d+[ \t]*\r?\n[A-Za-z][A-Za-z0-9-]*[ \t]*:")
+_CUT_WARC_START = re.compile(rb"W(A(R(C(/(\d(\.(\d([ \t]*\r?(\n[A-Za-z0-9-]*[ \t]*)?)?)?)?)?)?)?)?)?")
+_ARC_START = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:\S[^\n]{0,4096} \S+ \d{8,18} \S+ \S+\r?\n")
+_LINE_START = {start: re.compile(rb"(?<=\n)" + start.pattern) for start in (_WARC_START, _ARC_START)}
+_FIRST_LINE_CRLF = re.compile(rb"[^\n]*\r\n")
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_ARC_VERSION_BLOCK = re.compile(rb"filedesc:")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRecord:
+    """One record, whole: its named fields, and its block (for HTTP captures: header and body as they were sent).
+
+    `offset` is the byte in the stored file where the record begins, or where the compressed member begins that
+    holds it, `inner` bytes before the record. `type` is WARC's, or `arc_header` and `response` for ARC. `uri` has
+    Wget's angle brackets taken off and its spaces written as %20 in WARC, as warcio 1.8.1 does. `headers` has
+    lower-case names; `date` is as stored.
+    """
+
+    type: str
+    uri: str | None
+    id: str | None
+    date: str | None
+    block: bytes = field(repr=False)
+    offset: int
+    inner: int
+    headers: dict[str, str] = field(repr=False)
+
+    @property
+    def content_type(self) -> str:
+        """What the record says that its block is; for ARC, what the captured page is."""
+        return self.headers.get("content-type", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFault:
+    """Damage: no record could be made of `bytes` decompressed bytes that begin at `offset` and `inner`.
+
+    For a file that is no archive at all, `bytes` is its stored size.
+    """
+
+    reason: Broken
+    offset: int
+    inner: int
+    bytes: int
+    detail: str
+
+
+def read_records(
+    stream: BinaryIO, name: str, max_record_bytes: int = MAX_RECORD_BYTES
+) -> Iterator[ArchiveRecord | ArchiveFault]:
+    """Every record of an archive in stored order, and every stretch of it that is no record, as a fault.
+
+    Formats and compressions are told by content, never by `name`, which only stands in messages. Reading goes on
+    behind a fault wherever a record can be seen to begin: at a compressed member, or at a line that reads as the
+    start of one. A record larger than `max_record_bytes` is a fault; no more than that is held at once.
+
+    Content-Length is believed when a record or the end follows it. Where it is wrong, a record with CRLF line ends
+    gives a fault; one with bare LF has been through a text tool, which changes lengths, so it runs to the start of
+    the next record, as cc_net reads WET files (or to the end, if no more is missing than a byte for each line).
+    """
+    stored = StoredStream(stream, _starts_record)
+    stored.ahead(_LOOK_AHEAD)
+    _skip_line_ends(stored)
+    start = _format(stored)
+    if start is None and stored.fault is None:
+        begins = stored.held(stored.position, stored.end)[:16]
+        detail = f"it begins with {begins!r}" if begins else "it is empty"
+        yield ArchiveFault(Broken.not_an_archive, 0, 0, stored.size, f"{name} is neither WARC nor ARC: {detail}")
+        return
+    while True:
+        _skip_line_ends(stored)
+        stored.release()
+        if stored.ahead(1):
+            stored.ahead(_LOOK_AHEAD)
+            start = start or _format(stored) or _WARC_START
+            yield from _Reader(stored, start, name, max_record_bytes).read()
+        elif stored.fault is not None:
+            fault = stored.fault
+            yield ArchiveFault(fault.reason, fault.offset, 0, 0, f"{name}: {fault.detail}")
+            if not stored.recover():
+                return
+        else:
+            return
+
+
+def _starts_record(data: bytes) -> bool:
+    data = data.lstrip(b"\r\n")
+    return bool(_WARC_START.match(data) or _ARC_START.match(data))
+
+
+def _format(stored: StoredStream) -> re.Pattern[bytes] | None:
+    return next((start for start in (_WARC_START, _ARC_START) if stored.matches(start, stored.position)), None)
+
+
+def _skip_line_ends(stored: StoredStream) -> None:
+    while stored.ahead(1) and stored.held(stored.position, stored.position + 1) in (b"\r", b"\n"):
+        stored.position += 1
+
+
+class _Reader:
+    """Reads one record at the cursor and leaves the cursor at the next one, or at the end."""
+
+    def __init__(self, stored: StoredStream, start: re.Pattern[bytes], name: str, max_record_bytes: int) -> None:
+        self.stored, self.start, self.name, self.max_record_bytes = stored, start, name, max_record_bytes
+        self.first = stored.position
+        self.offset, self.inner = stored.place()
+
+    def read(self) -> Iterator[ArchiveRecord | ArchiveFault]:
+        stored = self.stored
+        stored.ahead(_LOOK_AHEAD)
+        if not stored.matches(self.start, self.first):
+            reason = Broken.truncated if self._cut_start() else Broken.stray_bytes
+            yield self._skip(reason, "no record starts here")
+            return
+        header_end = self._header_end()
+        if header_end is None:
+            reason = Broken.truncated if stored.ended else Broken.bad_header
+            yield self._skip(reason, "the header of the record has no end")
+            return
+        header = stored.held(self.first, header_end)
+        headers = arc_fields(header) if self.start is _ARC_START else named_fields(header)
+        length = headers.get("content-length", headers.get("length", ""))
+        if not _LENGTH.fullmatch(length):
+            yield self._skip(Broken.bad_header, f"the length {length!r} is not a number of bytes")
+            return
+        if self.start is _WARC_START and not headers.get("warc-type"):
+            yield self._skip(Broken.bad_header, "the field WARC-Type is missing")
+            return
+        block = int(length) - (len(header) - header.index(b"\n") - 1 if self.start is _ARC_START else 0)
+        yield from self._block(headers, header, header_end, max(block, 0))
+
+    def _cut_start(self) -> bool:
+        """Whether a record could start at the cursor, were there more of it."""
+        if not self.stored.ended:
+            return False
+        head = self.stored.held(self.stored.position, self.stored.end)
+        return b"\n" not in head if self.start is _ARC_START else _CUT_WARC_START.fullmatch(head) is not None
+
+    def _header_end(self) -> int | None:
+        """The position behind the header: for ARC its line, or the three lines of the version block."""
+        stored = self.stored
+        lines = 0
+        while True:
+            held = stored.held(self.first, stored.end)
+            if self.start is _WARC_START:
+                blank = _BLANK_LINE.search(held)
+                if blank:
+                    return self.first + blank.end()
+            else:
+                lines = 3 if _ARC_VERSION_BLOCK.match(held) else 1
+                ends = [end.end() for end in re.finditer(rb"\n", held)][:lines]
+                if len(ends) == lines:
+                    return self.first + ends[-1]
+            if len(held) > _MAX_HEADER_BYTES or not stored.ahead(len(held) + 1):
+                return None
+
+    def _block(
+        self, headers: dict[str, str], header: bytes, block_start: int, length: int
+    ) -> Iterator[ArchiveRecord | ArchiveFault]:
+        stored = self.stored
+        if length > self.max_record_bytes:
+            stored.position = block_start
+            beyond = stored.codec is Codec.none and stored.place(block_start)[0] + length > stored.size
+            yield self._skip(Broken.bad_content_length, f"{length} bytes") if beyond else self._pass_over(length)
+            return
+        block_end = block_start + length
+        whole = stored.ahead(block_end - self.first)
+        stored.ahead(block_end - self.first + _LOOK_AHEAD)
+        held_end = min(block_end, stored.end)
+        member = self._member_start(block_start, held_end)
+        if member is None and whole:
+            stored.position = block_end
+            _skip_line_ends(stored)
+            stored.ahead(_LOOK_AHEAD)
+            at_end = stored.position == stored.end
+            if at_end and stored.fault is not None and stored.fault.reason is Broken.bad_checksum:
+                yield self._skip(Broken.bad_checksum, stored.fault.detail)
+                return
+            if at_end or stored.at_member() or stored.matches(self.start, stored.position) or self._cut_start():
+                yield self._record(headers, stored.held(block_start, block_end))
+                return
+        inside = stored.search(_LINE_START[self.start], block_start, held_end) if member is None else member
+        first_line = header if self.start is _WARC_START else stored.held(block_start, held_end)
+        if not _FIRST_LINE_CRLF.match(first_line):
+            yield from self._text_block(headers, block_start, block_end, inside)
+        elif inside is not None:
+            stored.position = inside
+            detail = f"its {length} bytes reach into the next record"
+            yield self._fault(Broken.bad_content_length, inside - self.first, detail)
+        elif whole:
+            yield self._record(headers, stored.held(block_start, block_end))
+            stored.position = block_end
+            self.first, (self.offset, self.inner) = block_end, stored.place(block_end)
+            stored.release()
+            yield self._skip(Broken.bad_content_length, "bytes follow the end that the record's length gives")
+        else:
+            detail = f"{stored.end - block_start} of {length} bytes are there"
+            yield self._skip(stored.fault.reason if stored.fault else Broken.truncated, detail)
+
+    def _text_block(
+        self, headers: dict[str, str], block_start: int, block_end: int, boundary: int | None
+    ) -> Iterator[ArchiveRecord | ArchiveFault]:
+        stored = self.stored
+        searched = block_start
+        while boundary is None and stored.end - block_start <= self.max_record_bytes:
+            boundary = stored.search(_LINE_START[self.start], searched, stored.end)
+            searched = max(block_start, stored.end - _LOOK_AHEAD)
+            if boundary is None and not stored.ahead(stored.end - self.first + 1):
+                boundary = stored.end
+        if boundary is None:
+            yield self._skip(Broken.record_too_large, f"more than {self.max_record_bytes} bytes before the next record")
+            return
+        block = stored.held(block_start, boundary)
+        missing = block_end - block_start - len(block)
+        if boundary == stored.end and (missing > block.count(b"\n") or (missing > 0 and stored.fault is not None)):
+            yield self._skip(Broken.truncated, f"{len(block)} of {block_end - block_start} bytes are there")
+            return
+        if boundary != stored.end or boundary > block_end:
+            block = block.rstrip(b"\n") + b"\n"
+        yield self._record(headers, block)
+        stored.position = boundary
+
+    def _pass_over(self, length: int) -> ArchiveFault:
+        """Leave out a block that is too large, holding little of it, up to its end or a member that starts a record."""
+        stored = self.stored
+        left = length
+        passed = stored.position - self.first
+        while left and stored.ahead(1):
+            # A member's start can only be told with some of its bytes in view.
+            beyond = 0 if not stored.ahead(2 * _LOOK_AHEAD) else _LOOK_AHEAD
+            step = min(left, stored.end - stored.position - beyond)
+            member = self._member_start(stored.position, stored.position + step)
+            if member is not None:
+                step, left = member - stored.position, 0
+            stored.position += step
+            left = max(left - step, 0)
+            passed += step
+            stored.release()
+        detail = f"the record's {length} bytes are more than the {self.max_record_bytes} that are allowed"
+        return self._fault(Broken.record_too_large, passed, detail)
+
+    def _member_start(self, start: int, end: int) -> int | None:
+        """The first position within the held [start, end) where a compressed member starts a record."""
+        if self.stored.codec is Codec.none:
+            return None
+        starts = (position for position, _ in self.stored.members if start <= position < end)
+        return next((position for position in starts if self.stored.matches(self.start, position)), None)
+
+    def _skip(self, reason: Broken, detail: str) -> ArchiveFault:
+        """Go on at the next position that reads as a record's start, or at the end of what can be read."""
+        stored = self.stored
+        stored.position = searched = max(stored.position, self.first + 1)
+        passed = stored.position - self.first
+        while True:
+            found = stored.search(_LINE_START[self.start], searched, stored.end)
+            member = self._member_start(searched, stored.end)
+            if found is not None or member is not None:
+                found = min(position for position in (found, member) if position is not None)
+                passed += found - stored.position
+                stored.position = found
+                break
+            keep = max(searched, stored.end - _LOOK_AHEAD)
+            passed += keep - stored.position
+            stored.position = searched = keep
+            if not stored.ahead(stored.end - keep + 1):
+                passed += stored.end - keep
+                stored.position = stored.end
+                break
+            stored.position -= 1
+            stored.release()
+            stored.position += 1
+        if stored.position == stored.end and stored.fault is not None:
+            reason = stored.fault.reason if reason in (Broken.truncated, Broken.stray_bytes) else reason
+            stored.recover()
+        return self._fault(reason, passed, detail)
+
+    def _fault(self, reason: Broken, size: int, detail: str) -> ArchiveFault:
+        where = f"{self.name}, record at byte {self.offset}" + (f" + {self.inner}" if self.inner else "")
+        return ArchiveFault(reason, self.offset, self.inner, size, f"{where}: {detail}")
+
+    def _record(self, headers: dict[str, str], block: bytes) -> ArchiveRecord:
+        if self.start is _ARC_START:
+            uri = headers["uri"]
+            kind = "arc_header" if uri.startswith("filedesc://") else "response"
+            return ArchiveRecord(kind, uri, None, headers["archive-date"], block, self.offset, self.inner, headers)
+        uri_field = headers.get("warc-target-uri")
+        if uri_field is not None:
+            uri_field = uri_field[1:-1] if uri_field.startswith("<") and uri_field.endswith(">") else uri_field
+            uri_field = uri_field.replace(" ", "%20")
+        return ArchiveRecord(
+            headers["warc-type"],
+            uri_field,
+            headers.get("warc-record-id"),
+            headers.get("warc-date"),
+            block,
+            self.offset,
+            self.inner,
+            headers,
+        )

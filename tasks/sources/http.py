@@ -1,0 +1,191 @@
+"""Captured HTTP messages: header, transfer and content encodings, character sets."""
+
+from __future__ import annotations
+
+import functools
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import brotli
+
+from tasks.sources.archives import ArchiveRecord
+from tasks.sources.headers import named_fields
+from tasks.sources.reasons import Broken
+
+_HTTP_TYPES = ("response", "request", "revisit")
+_HTTP_SCHEMES = ("http:", "https:")
+_HEADER_END = re.compile(rb"\n[ \t\r\x0b\x0c]*\n")
+_STATUS = re.compile(rb"HTTP/\d[.\d]*[ \t]+(\d{3})\b", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
+_UNSUPPORTED = ("zstd", "compress", "x-compress", "sdch", "dcb", "dcz")
+_LARGEST_CHUNK = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A captured message: `status` is None for requests and for what has no status line; `body` is as sent."""
+
+    status: int | None
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body without its transfer and content encodings. With a `fault`, `data` is what was read before it."""
+
+    data: bytes = field(repr=False)
+    fault: Broken | None = None
+
+
+def message_of(record: ArchiveRecord) -> Message | None:
+    """The HTTP message in a record's block; None when it holds none.
+
+    A request, response or revisit holds one when its URI or its content type says so.
+    """
+    said = (record.uri or "").startswith(_HTTP_SCHEMES) or record.content_type.startswith("application/http")
+    if record.type not in _HTTP_TYPES or not said or not record.block:
+        return None
+    head, body = _split(record.block)
+    status = _STATUS.match(head)
+    return Message(int(status[1]) if status else None, named_fields(head), body)
+
+
+def payload_of(record: ArchiveRecord, max_bytes: int) -> Body:
+    """What the record is about: the decoded HTTP body, or the block itself where there is no HTTP message."""
+    message = message_of(record)
+    return Body(record.block) if message is None else decode_body(message, max_bytes)
+
+
+def decode_body(message: Message, max_bytes: int) -> Body:
+    """The body dechunked and decompressed to at most `max_bytes`.
+
+    Servers and crawlers say things that are not so: a body that does not begin as its header claims (chunked, gzip,
+    deflate, br) is taken as it is, as warcio does; many crawlers store decoded bodies under the sent header. A body
+    that begins so and then breaks has a fault.
+    """
+    data, fault = message.body, None
+    if message.headers.get("transfer-encoding", "").strip().lower() == "chunked":
+        data, fault = _dechunk(data)
+    for encoding in reversed(message.headers.get("content-encoding", "").lower().split(",")):
+        if fault is None:
+            data, fault = _decompress(encoding.strip(), data, max_bytes)
+    if fault is None and len(data) > max_bytes:
+        data, fault = data[:max_bytes], Broken.body_too_large
+    return Body(data, fault)
+
+
+def _split(block: bytes) -> tuple[bytes, bytes]:
+    line_end = block.find(b"\n") + 1
+    if not block[:line_end].strip():
+        return b"", block[line_end:]
+    end = _HEADER_END.search(block)
+    return (block[: end.end()], block[end.end() :]) if end else (block, b"")
+
+
+def _dechunk(body: bytes) -> tuple[bytes, Broken | None]:
+    """Chunks joined (RFC 9112 section 7.1); what was never chunked comes back as it is."""
+    pieces: list[bytes] = []
+    position = 0
+    while True:
+        line = _CHUNK_SIZE.match(body, position)
+        size = int(line[1], 16) if line else _LARGEST_CHUNK + 1
+        if line is None or size > _LARGEST_CHUNK:
+            if not pieces:
+                return body, None
+            cut = body.find(b"\n", position) == -1
+            return b"".join(pieces), Broken.truncated_body if cut else Broken.bad_chunking
+        if size == 0:
+            return b"".join(pieces), None
+        end = line.end() + size
+        pieces.append(body[line.end() : end])
+        if end > len(body):
+            return b"".join(pieces), Broken.truncated_body
+        if body[end : end + 2] != b"\r\n":
+            return b"".join(pieces), Broken.truncated_body if len(body) < end + 2 else Broken.bad_chunking
+        position = end + 2
+
+
+def _decompress(encoding: str, data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
+    if encoding in ("", "identity") or not data:
+        return data, None
+    if encoding in ("gzip", "x-gzip"):
+        return _gunzip(data, max_bytes)
+    if encoding == "deflate":
+        return _inflate(data, max_bytes)
+    if encoding == "br":
+        return _unbrotli(data, max_bytes)
+    return data, Broken.unsupported_content_encoding if encoding in _UNSUPPORTED else None
+
+
+def _gunzip(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
+    if not data.startswith(b"\x1f\x8b"):
+        return data, None
+    return _zlib(data, max_bytes, functools.partial(zlib.decompressobj, wbits=31))
+
+
+def _inflate(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
+    """Servers send deflate with and without the zlib wrapper (RFC 9110 section 8.4.1.2, note)."""
+    for wbits in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
+        inflated, fault = _zlib(data, max_bytes, functools.partial(zlib.decompressobj, wbits=wbits))
+        if inflated is not data and inflated:
+            return inflated, fault
+    return data, None
+
+
+def _zlib(data: bytes, max_bytes: int, new: Callable[[], zlib._Decompress]) -> tuple[bytes, Broken | None]:
+    inflater = new()
+    pieces: list[bytes] = []
+    size = 0
+    rest = data
+    while not inflater.eof:
+        try:
+            piece = inflater.decompress(rest, min(1 << 20, max_bytes - size + 1))
+        except zlib.error:
+            return (b"".join(pieces), Broken.bad_content_encoding) if size else (data, None)
+        pieces.append(piece)
+        size += len(piece)
+        if size > max_bytes:
+            return b"".join(pieces)[:max_bytes], Broken.body_too_large
+        rest = inflater.unconsumed_tail
+        if not piece and not rest:
+            break
+    whole = b"".join(pieces)
+    return whole, None if inflater.eof or _lacks_trailer_only(inflater, whole) else Broken.truncated_body
+
+
+def _lacks_trailer_only(inflater: zlib._Decompress, data: bytes) -> bool:
+    """Whether the right CRC-32 and size (RFC 1952 section 2.3.1), or their last bytes, are all that a member lacks."""
+    trailer = zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
+    return any(_ends_with(inflater.copy(), trailer[-missing:]) for missing in range(1, 9))
+
+
+def _ends_with(inflater: zlib._Decompress, tail: bytes) -> bool:
+    try:
+        return not inflater.decompress(tail) and inflater.eof
+    except zlib.error:
+        return False
+
+
+def _unbrotli(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
+    decoder = brotli.Decompressor()
+    pieces: list[bytes] = []
+    size = 0
+    rest = data
+    while not decoder.is_finished():
+        try:
+            piece = decoder.process(rest, output_buffer_limit=1 << 20)
+        except brotli.error:
+            return (b"".join(pieces), Broken.bad_content_encoding) if size else (data, None)
+        rest = b""
+        pieces.append(piece)
+        size += len(piece)
+        if size > max_bytes:
+            return b"".join(pieces)[:max_bytes], Broken.body_too_large
+        if not piece and decoder.can_accept_more_data():
+            break
+    if not size:
+        return data, None
+    return b"".join(pieces), None if decoder.is_finished() else Broken.truncated_body

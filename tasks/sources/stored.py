@@ -1,0 +1,107 @@
+"""A stored archive as a stream of decompressed bytes that knows where each of them is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import BinaryIO
+
+from tasks.sources.compression import Codec, StoredFault, decode, detect_codec, next_member
+
+
+class StoredStream:
+    """A cursor over the decompressed bytes of an archive, with look-ahead, and recovery after damage.
+
+    `stream` must be seekable; `size` is that of the file. Positions count decompressed bytes; held are those between
+    the last `release` and the read-ahead. When the stored bytes end in damage, all that was decompressed before it
+    is delivered first, then `fault` is set, and `recover` moves on to the next member whose first bytes satisfy
+    `starts_record`.
+    """
+
+    def __init__(self, stream: BinaryIO, starts_record: Callable[[bytes], bool]) -> None:
+        if not stream.seekable():
+            raise ValueError("archives are read from seekable streams: open the file itself, or spool it first")
+        self._stream = stream
+        self._starts_record = starts_record
+        self.size = stream.seek(0, 2)
+        stream.seek(0)
+        self.codec = detect_codec(stream.read(4))
+        self._decoder = decode(self.codec, stream, 0)
+        self._buffer = bytearray()
+        self._base = 0
+        self.position = 0
+        self.members: list[tuple[int, int]] = []
+        self.ended = False
+        self.fault: StoredFault | None = None
+
+    def place(self, position: int | None = None) -> tuple[int, int]:
+        """Where a held position is stored: (byte offset in the file, decompressed offset inside its member).
+
+        For an uncompressed file the first is the exact byte and the second is 0.
+        """
+        position = self.position if position is None else position
+        start, offset = next(((s, o) for s, o in reversed(self.members) if s <= position), (0, 0))
+        return (offset + position - start, 0) if self.codec is Codec.none else (offset, position - start)
+
+    def ahead(self, size: int) -> bool:
+        """Hold at least `size` bytes after the cursor; False when the readable bytes end before that."""
+        while not self.ended and self._base + len(self._buffer) < self.position + size:
+            self._fill()
+        return self._base + len(self._buffer) >= self.position + size
+
+    def held(self, start: int, end: int) -> bytes:
+        """The bytes between two held positions."""
+        return bytes(memoryview(self._buffer)[start - self._base : end - self._base])
+
+    @property
+    def end(self) -> int:
+        """The position behind the last held byte."""
+        return self._base + len(self._buffer)
+
+    def search(self, pattern: re.Pattern[bytes], start: int, end: int) -> int | None:
+        """The position of the first match that starts within held positions [start, end)."""
+        found = pattern.search(self._buffer, start - self._base)
+        return self._base + found.start() if found and self._base + found.start() < end else None
+
+    def matches(self, pattern: re.Pattern[bytes], position: int) -> bool:
+        """Whether `pattern` matches at a held position."""
+        return pattern.match(self._buffer, position - self._base) is not None
+
+    def at_member(self) -> bool:
+        """Whether a compressed member starts at the cursor."""
+        return self.codec is not Codec.none and any(start == self.position for start, _ in self.members)
+
+    def release(self) -> None:
+        """Forget what lies before the cursor."""
+        del self._buffer[: self.position - self._base]
+        self._base = self.position
+        while len(self.members) > 1 and self.members[1][0] <= self.position:
+            del self.members[0]
+
+    def recover(self) -> bool:
+        """After a fault, go to the next member that starts a record; False when there is none."""
+        if self.fault is None:
+            return False
+        offset = next_member(self.codec, self._stream, self.fault.offset + 1, self._starts_record)
+        self.fault = None
+        if offset is None:
+            return False
+        self._decoder = decode(self.codec, self._stream, offset)
+        self._base = self.position = self.end
+        self._buffer.clear()
+        self.members.clear()
+        self.ended = False
+        return True
+
+    def _fill(self) -> None:
+        try:
+            offset, data = next(self._decoder)
+        except StopIteration:
+            self.ended = True
+            return
+        except StoredFault as fault:
+            self.ended, self.fault = True, fault
+            return
+        if not self.members or self.members[-1][1] != offset:
+            self.members.append((self.end, offset))
+        self._buffer += data

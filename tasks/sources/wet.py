@@ -1,0 +1,60 @@
+"""The source of texts that a crawler has extracted already: WET archives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pydantic
+
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.stage import Shape, StageConfig, stage
+from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
+from tasks.sources.extraction import storable
+from tasks.sources.reasons import Broken, Unwanted
+from tasks.sources.warc import document_id, example_of, fault_outcome, iso_date, unwanted_type
+
+_MOST_REPLACED = 0.1
+
+
+class WetConfig(StageConfig):
+    """`source` names the crawl, and begins every id."""
+
+    source: str = pydantic.Field(default="web", min_length=1, pattern=r"^[^\s/]+$")
+    min_characters: int = pydantic.Field(default=1, ge=1)
+    max_record_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
+
+
+@stage("wet", version=1, shape=Shape.source, config=WetConfig, libraries=["FastWARC", "warcio"])
+def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Outcome]:
+    """One outcome a record: conversion records are documents, their text as stored, its first line the page's title.
+
+    Bytes are those of record blocks, and of what was passed over.
+    """
+    for record in read_records(stream, name, config.max_record_bytes):
+        yield fault_outcome(record) if isinstance(record, ArchiveFault) else _text(record, name, config)
+
+
+def _text(record: ArchiveRecord, name: str, config: WetConfig) -> Outcome:
+    size = len(record.block)
+    if record.type != "conversion":
+        return Dropped(unwanted_type(record), size, example_of(record, name))
+    decoded = record.block.decode("utf-8", "replace")
+    replaced = decoded.count("\ufffd")
+    if replaced > _MOST_REPLACED * len(decoded):
+        detail = f"{replaced} of {len(decoded)} characters are not UTF-8"
+        return Failed(Broken.undecodable, size, example_of(record, name, detail), record.offset)
+    text = storable(decoded)
+    if len(text) < config.min_characters:
+        return Dropped(Unwanted.short_text if text else Unwanted.empty_text, size, example_of(record, name))
+    metadata: dict[str, str | int | float | None] = {
+        "offset": record.offset,
+        "inner_offset": record.inner,
+        "languages": record.headers.get("warc-identified-content-language"),
+        "refers_to": record.headers.get("warc-refers-to"),
+        "block_digest": record.headers.get("warc-block-digest"),
+    }
+    document = Document(
+        document_id(record, config.source), text, record.uri, iso_date(record.date), config.source, None, metadata
+    )
+    return Kept(document, size)

@@ -1,0 +1,131 @@
+"""Text as cc_net normalises it, before it hashes paragraphs and before it scores documents.
+
+The behaviour is that of ``text_normalizer.py`` of facebookresearch/cc_net at commit bda555bd, including what its
+paper does not say: ASCII punctuation and accents survive in `normalise_for_hashing`, and control characters, the
+line feed among them, vanish without a space in `normalise_for_scoring`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+# cc_net took these from the normaliser of the Moses translation system. FULLWIDTH DIGIT ONE to a quotation mark is
+# a mistake of the original; it never shows, because digits are mapped before, but the set of keys is used alone too.
+PUNCTUATION = {
+    unicodedata.lookup(name): replacement
+    for name, replacement in {
+        "FULLWIDTH COMMA": ",",
+        "IDEOGRAPHIC FULL STOP": ".",
+        "IDEOGRAPHIC COMMA": ",",
+        "DOUBLE LOW-9 QUOTATION MARK": '"',
+        "RIGHT DOUBLE QUOTATION MARK": '"',
+        "LEFT DOUBLE QUOTATION MARK": '"',
+        "LEFT-POINTING DOUBLE ANGLE QUOTATION MARK": '"',
+        "RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK": '"',
+        "FULLWIDTH DIGIT ONE": '"',
+        "RIGHT CORNER BRACKET": '"',
+        "LEFT CORNER BRACKET": '"',
+        "LEFT DOUBLE ANGLE BRACKET": '"',
+        "RIGHT DOUBLE ANGLE BRACKET": '"',
+        "ACUTE ACCENT": "'",
+        "RATIO": ":",
+        "FULLWIDTH COLON": ":",
+        "FULLWIDTH QUESTION MARK": "?",
+        "FULLWIDTH EXCLAMATION MARK": "!",
+        "FULLWIDTH LEFT PARENTHESIS": "(",
+        "FULLWIDTH RIGHT PARENTHESIS": ")",
+        "FULLWIDTH SEMICOLON": ";",
+        "EN DASH": "-",
+        "EM DASH": " - ",
+        "FULLWIDTH FULL STOP": ". ",
+        "FULLWIDTH TILDE": "~",
+        "RIGHT SINGLE QUOTATION MARK": "'",
+        "HORIZONTAL ELLIPSIS": "...",
+        "BOX DRAWINGS HEAVY HORIZONTAL": "-",
+        "LEFT ANGLE BRACKET": "<",
+        "RIGHT ANGLE BRACKET": ">",
+        "LEFT BLACK LENTICULAR BRACKET": "[",
+        "RIGHT BLACK LENTICULAR BRACKET": "]",
+        "FULLWIDTH PERCENT SIGN": "%",
+        "BLACK RIGHT-POINTING POINTER": "-",
+    }.items()
+}
+CONTROLS = "".join(map(chr, [*range(0, 32), *range(127, 160)]))
+
+_DELETED = 0xFFFFFFFF  # no code point
+_LINE_FEED = ord("\n")
+_LONG_REPLACEMENTS = {key: value for key, value in PUNCTUATION.items() if len(value) > 1}
+
+
+def normalise_for_hashing(text: str) -> list[str]:
+    """The lines of `text` in the form whose hash tells paragraphs apart: as many as ``text.split("\\n")`` gives.
+
+    Each line is stripped, lower-cased, its Unicode digits become ``0``, and the characters of `PUNCTUATION` and the
+    control characters are removed: cc_net's ``normalize_for_dedup``.
+    """
+    # Lower-casing and the replacements see one line at a time in cc_net. They give the same on joined lines: a line
+    # feed is neither cased nor case-ignorable (so final sigmas stay), and none of them adds or removes one.
+    stripped = "\n".join([line.strip() for line in text.split("\n")])
+    return _map_characters(stripped.lower(), _hashing_table()).split("\n")
+
+
+def normalise_for_scoring(text: str) -> str:
+    """`text` as cc_net's language models see it: its ``normalize`` with all defaults, one line without a line feed.
+
+    Stripped, lower-cased, accents removed (NFD without category Mn), Unicode digits to ``0``, `PUNCTUATION` replaced,
+    control characters removed, so ``"First line 2019.\\nSecond"`` gives ``"first line 0000.second"``.
+    """
+    line = text.strip().lower()
+    if not line.isascii():
+        line = unicodedata.normalize("NFD", line)
+        for character, replacement in _LONG_REPLACEMENTS.items():
+            line = line.replace(character, replacement)
+    return _map_characters(line, _scoring_table())
+
+
+@dataclass(frozen=True)
+class _CharacterTable:
+    """What becomes of each code point; `ascii` and `ascii_deleted` say the same to ``bytes.translate``."""
+
+    codes: npt.NDArray[np.uint32]
+    ascii: bytes
+    ascii_deleted: bytes
+
+
+def _map_characters(text: str, table: _CharacterTable) -> str:
+    if text.isascii():
+        return text.encode("ascii").translate(table.ascii, table.ascii_deleted).decode("ascii")
+    mapped = table.codes[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+    return mapped[mapped != _DELETED].astype("<u4").tobytes().decode("utf-32-le")
+
+
+@functools.cache
+def _hashing_table() -> _CharacterTable:
+    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
+    codes[[ord(character) for character in (*PUNCTUATION, *CONTROLS) if ord(character) != _LINE_FEED]] = _DELETED
+    return _table(codes)
+
+
+@functools.cache
+def _scoring_table() -> _CharacterTable:
+    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
+    for character, replacement in PUNCTUATION.items():
+        codes[ord(character)] = ord(replacement[0])  # the longer ones were replaced before
+    codes[[code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Mn"]] = _DELETED
+    codes[[ord(character) for character in CONTROLS]] = _DELETED
+    return _table(codes)
+
+
+def _table(codes: npt.NDArray[np.uint32]) -> _CharacterTable:
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    codes[[match.start() for match in re.finditer(r"\d", everything)]] = ord("0")
+    kept = bytes(0 if code == _DELETED else int(code) & 0x7F for code in codes[:128])
+    deleted = bytes(code for code in range(128) if codes[code] == _DELETED)
+    return _CharacterTable(codes, kept + bytes(range(128, 256)), deleted)

@@ -1,0 +1,70 @@
+"""The tokenizer: fitted on a corpus, or a `tokenizers` JSON file such as GPT-NeoX's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pydantic
+import tokenizers
+
+from infra.stage import Shape, StageConfig, stage
+
+TOKENIZER_FILE = "tokenizer.json"
+END_OF_TEXT = "<|endoftext|>"
+PADDING = "<|padding|>"
+
+
+class TokenizerConfig(StageConfig):
+    """A byte-level BPE as GPT-NeoX-20B has it: NFC, GPT-2's pattern, no prefix space, two special tokens."""
+
+    vocabulary_size: int = pydantic.Field(50_257, ge=258)
+    most_documents: int = pydantic.Field(100_000, ge=1)
+
+
+@stage("tokenizer", version=1, shape=Shape.fit, config=TokenizerConfig, libraries=["tokenizers"], columns=["text"])
+def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
+    """Fit the tokenizer on the first `most_documents` documents; the rest is read and not used.
+
+    Normaliser, splitting and special tokens are those of EleutherAI's 20B_tokenizer.json, whose runs of spaces
+    are not added: a small corpus has no use for them.
+    """
+    # Several threads would add up counts in another order on every run.
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.normalizer = tokenizers.normalizers.NFC()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=config.vocabulary_size,
+        special_tokens=[END_OF_TEXT, PADDING],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(documents, config.most_documents), trainer)
+    path = folder / TOKENIZER_FILE
+    tokenizer.save(str(path), pretty=False)
+    return {TOKENIZER_FILE: path}
+
+
+def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
+    """The tokenizer in a JSON file. Raises ValueError when it is none, or has no end-of-text token."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{path} is not a tokenizer of the `tokenizers` library: {error}") from error
+    if tokenizer.token_to_id(END_OF_TEXT) is None:
+        raise ValueError(f"{path} has no token {END_OF_TEXT}, which ends every document")
+    return tokenizer
+
+
+def _texts(documents: Iterator[pa.Table], most: int) -> Iterator[str]:
+    left = most
+    for table in documents:
+        texts = table["text"].to_pylist()[: max(left, 0)]
+        left -= len(texts)
+        yield from texts

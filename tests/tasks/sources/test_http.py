@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+
+import brotli
+import hypothesis
+import pytest
+from hypothesis import strategies
+from warcio.bufferedreaders import ChunkedDataReader
+
+from tasks.sources.http import Body, Message, decode_body, message_of
+from tasks.sources.reasons import Broken
+from tests.tasks.sources.samples import http_response, read, warc_record
+
+TEXT = b"".join(b"line %d of the page\n" % number for number in range(2000))
+
+
+def chunked(data: bytes, size: int = 1000) -> bytes:
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    return b"".join(b"%x;name=value\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def raw_deflate(data: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(data) + deflater.flush()
+
+
+ENCODINGS = {
+    "gzip": gzip.compress(TEXT, mtime=0),
+    "x-gzip": gzip.compress(TEXT, mtime=0),
+    "deflate": zlib.compress(TEXT),
+    "Deflate": raw_deflate(TEXT),
+    "BR": brotli.compress(TEXT),
+    "deflate, gzip": gzip.compress(zlib.compress(TEXT), mtime=0),
+    "identity": TEXT,
+    "none": TEXT,
+}
+
+
+def decoded(body: bytes, limit: int = 1 << 24, **headers: str) -> Body:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return decode_body(Message(200, named, body), limit)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_content_encodings_alone_and_chunked(encoding: str) -> None:
+    body = ENCODINGS[encoding]
+    assert decoded(body, content_encoding=encoding) == Body(TEXT)
+    assert decoded(chunked(body), content_encoding=encoding, transfer_encoding="Chunked") == Body(TEXT)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, br", "utf-8"])
+def test_a_body_that_is_not_encoded_as_declared_is_taken_as_it_is(encoding: str) -> None:
+    for body in (TEXT, b"<html>", b"\x89PNG\r\n"):
+        assert decoded(body, content_encoding=encoding) == Body(body)
+    assert decoded(TEXT, content_encoding=encoding, transfer_encoding="chunked") == Body(TEXT)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "BR"])
+def test_a_cut_body_gives_what_was_there_and_a_fault(encoding: str) -> None:
+    body = ENCODINGS[encoding]
+    cut = decoded(body[: len(body) // 2], content_encoding=encoding)
+    assert cut.fault is Broken.truncated_body
+    assert TEXT.startswith(cut.data)
+    whole = chunked(TEXT)
+    for end in (40, len(whole) // 2, len(whole) - 6, len(whole) - 5):
+        cut = decoded(whole[:end], transfer_encoding="chunked")
+        assert cut.fault is Broken.truncated_body
+        assert TEXT.startswith(cut.data)
+
+
+def test_a_gzip_body_that_lacks_its_trailer_only_is_whole() -> None:
+    body = ENCODINGS["gzip"]
+    assert all(decoded(body[:-missing], content_encoding="gzip") == Body(TEXT) for missing in range(1, 9))
+    assert decoded(body[:-9], content_encoding="gzip").fault is Broken.truncated_body
+
+
+def test_damage_inside_a_body_is_a_fault() -> None:
+    damaged = bytearray(gzip.compress(bytes(range(256)) * 40_000, compresslevel=0, mtime=0))
+    damaged[2_000_000] ^= 1
+    assert decoded(bytes(damaged), content_encoding="gzip").fault is Broken.bad_content_encoding
+    lost = chunked(TEXT).replace(b"\r\n3e8;", b"XX3e8;", 3)
+    assert decoded(lost, transfer_encoding="chunked") == Body(TEXT[:1000], Broken.bad_chunking)
+    assert decoded(TEXT, content_encoding="zstd").fault is Broken.unsupported_content_encoding
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_a_bomb_is_cut_at_the_limit(encoding: str) -> None:
+    zeros = bytes(50 << 20)
+    body = {"gzip": gzip.compress, "deflate": zlib.compress, "br": lambda data: brotli.compress(data, quality=1)}
+    bomb = body[encoding](zeros)
+    assert decoded(bomb, limit=1 << 20, content_encoding=encoding) == Body(zeros[: 1 << 20], Broken.body_too_large)
+    assert decoded(TEXT, limit=100) == Body(TEXT[:100], Broken.body_too_large)
+    assert decoded(TEXT, limit=len(TEXT)) == Body(TEXT)
+
+
+@hypothesis.given(strategies.lists(strategies.binary(min_size=1, max_size=40), max_size=8), strategies.integers(0, 60))
+def test_chunks_are_joined_as_warcio_joins_them(pieces: list[bytes], cut: int) -> None:
+    whole = b"".join(b"%X\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    assert decoded(whole, transfer_encoding="chunked") == Body(b"".join(pieces))
+    assert ChunkedDataReader(io.BytesIO(whole)).read() == b"".join(pieces)
+    part = decoded(whole[:cut], transfer_encoding="chunked").data
+    assert b"".join(pieces).startswith(part) or part == whole[:cut]
+
+
+def test_messages_are_found_by_uri_or_content_type() -> None:
+    block = http_response(b"body", status=404)
+    records, _ = read(
+        warc_record(block)
+        + warc_record(block, uri="mill:one")
+        + warc_record(block, uri="mill:two", Content_Type="text/dns")
+        + warc_record(block, kind="resource")
+        + warc_record(b"")
+        + warc_record(b"no status\r\n\r\nbody")
+    )
+    messages = [message_of(record) for record in records]
+    assert [message and (message.status, message.body) for message in messages] == [
+        (404, b"body"),
+        (404, b"body"),
+        None,
+        None,
+        None,
+        (None, b"body"),
+    ]

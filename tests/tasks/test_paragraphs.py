@@ -1,0 +1,152 @@
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import hypothesis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import strategies
+
+from infra.documents import EDITS_TYPE, apply_edits
+from infra.stage import find_stage
+from tasks.paragraphs import (
+    PARAGRAPH_SCHEMA,
+    ParagraphConfig,
+    hash_lines,
+    map_paragraphs,
+    paragraphs,
+    reduce_paragraphs,
+    scatter_paragraphs,
+)
+from tasks.text import normalise_for_hashing
+
+
+def documents_of(texts: Sequence[str]) -> pa.Table:
+    return pa.table({"text": pa.array(texts, pa.string())})
+
+
+def run(shards: Sequence[Sequence[str]], config: ParagraphConfig) -> list[pa.Table]:
+    """The three steps over all shards, as an engine combines them."""
+    tables = [documents_of(texts) for texts in shards]
+    mapped = [map_paragraphs(table, config) for table in tables]
+    reduced = []
+    for partition in range(config.partitions):
+        parts = [(n, rows.filter(pc.equal(rows["partition"], partition))) for n, rows in enumerate(mapped)]
+        reduced.append(reduce_paragraphs(parts, config))
+    rows = pa.concat_tables(reduced)
+    return [
+        scatter_paragraphs(table, rows.filter(pc.equal(rows["shard"], number)), config)
+        for number, table in enumerate(tables)
+    ]
+
+
+def cc_net(shards: Sequence[Sequence[str]], shards_per_group: int) -> list[list[list[str]]]:
+    """The kept lines of each document: cc_net's algorithm with Python sets, and no hashing."""
+    kept: list[list[list[str]]] = []
+    for number, shard in enumerate(shards):
+        group = number // shards_per_group * shards_per_group
+        holders: Counter[str] = Counter()
+        for texts in shards[group : group + shards_per_group]:
+            for text in texts:
+                holders.update(set(normalise_for_hashing(text)) if text else set())
+        kept.append([])
+        for text in shard:
+            seen: set[str] = set()
+            lines = []
+            for line, key in zip(text.split("\n"), normalise_for_hashing(text), strict=True):
+                if text and holders[key] < 2 and key not in seen:
+                    lines.append(line)
+                seen.add(key)
+            kept[-1].append(lines)
+    return kept
+
+
+LINES = strategies.sampled_from(
+    ["", " ", "a", "A ", "b", "Zeile 1", "zeile 2", "日本語…", "日本語", "é", "e", "\x85", "x\x00"]
+)
+TEXTS = strategies.lists(LINES, max_size=6).map("\n".join)
+SHARDS = strategies.lists(strategies.lists(TEXTS, max_size=4), min_size=1, max_size=5)
+
+
+@hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
+@hypothesis.given(SHARDS, strategies.integers(1, 3), strategies.integers(1, 4))
+def test_edited_text_is_the_kept_lines_of_cc_net(shards: list[list[str]], group: int, partitions: int) -> None:
+    results = run(shards, ParagraphConfig(shards_per_group=group, partitions=partitions))
+    for texts, annotations, expected in zip(shards, results, cc_net(shards, group), strict=True):
+        edited, struck = apply_edits(pa.chunked_array([texts], pa.string()), annotations["edits"])
+        assert edited.to_pylist() == ["\n".join(lines) for lines in expected]
+        assert struck == sum(annotations["bytes_struck"].to_pylist())
+        kept = np.subtract(annotations["lines"].to_pylist(), annotations["struck"].to_pylist())
+        assert kept.tolist() == [len(lines) for lines in expected]
+        assert annotations["lines"].to_pylist() == [len(text.split("\n")) if text else 0 for text in texts]
+
+
+@hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
+@hypothesis.given(SHARDS)
+def test_edits_are_sorted_disjoint_and_not_empty(shards: list[list[str]]) -> None:
+    for annotations in run(shards, ParagraphConfig(partitions=2)):
+        for spans in annotations["edits"].to_pylist():
+            flat = [offset for span in spans for offset in (span["start"], span["end"])]
+            assert flat == sorted(flat)
+            assert all(span["start"] < span["end"] for span in spans)
+
+
+def test_hash_is_the_first_eight_bytes_of_sha1() -> None:
+    line = "hello, world! 0000  été".encode()
+    assert hash_lines("Hello, WORLD! 2019 — Été…").tolist() == [
+        int.from_bytes(hashlib.sha1(line).digest()[:8], "little")
+    ]
+
+
+def test_all_copies_across_documents_go_and_the_first_within_one_stays() -> None:
+    texts = ["own\nshared\nown\nlast", "Shared…\nother", "alone\nalone"]
+    [annotations] = run([texts], ParagraphConfig())
+    edited, _ = apply_edits(pa.chunked_array([texts]), annotations["edits"])
+    assert edited.to_pylist() == ["own\nlast", "other", "alone"]
+    assert annotations["struck"].to_pylist() == [2, 1, 1]
+    assert annotations["edits"].to_pylist()[0] == [{"start": 4, "end": 15, "replacement": ""}]
+    assert annotations["edits"].to_pylist()[2] == [{"start": 5, "end": 11, "replacement": ""}]
+    assert annotations["bytes_struck"].to_pylist() == [11, 10, 6]
+
+
+def test_a_document_whose_every_line_is_struck_says_so() -> None:
+    [first, second] = run([["gone\ngone"], ["gone"]], ParagraphConfig())
+    assert first.to_pylist() == [
+        {"edits": [{"start": 0, "end": 9, "replacement": ""}], "lines": 2, "struck": 2, "bytes_struck": 9}
+    ]
+    assert second["lines"].to_pylist() == second["struck"].to_pylist() == [1]
+
+
+def test_groups_do_not_see_each_other() -> None:
+    shards = [["same"], ["x"], ["same"], ["y"]]
+    for size, struck in [(2, [0, 0, 0, 0]), (3, [1, 0, 1, 0])]:
+        results = run(shards, ParagraphConfig(shards_per_group=size))
+        assert [table["struck"].to_pylist() for table in results] == [[count] for count in struck]
+
+
+def test_a_line_with_the_hash_that_marks_deletion_is_struck(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pa.table({"shard": pa.array([], pa.int32()), "hash": pa.array([], pa.uint64())})
+    text = documents_of(["kept"])
+    assert scatter_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [0]
+    # No text that hashes to 0 is known, so the marker goes to a text.
+    monkeypatch.setattr("tasks.paragraphs._DELETED", hash_lines("kept")[0])
+    assert scatter_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [1]
+
+
+def test_empty_tables_keep_their_schema() -> None:
+    config = ParagraphConfig()
+    mapped = map_paragraphs(documents_of([]), config)
+    assert mapped.schema.names == ["partition", "row", "hash"] and mapped.num_rows == 0
+    reduced = reduce_paragraphs([], config)
+    assert reduced.schema == pa.schema([("shard", pa.int32()), ("hash", pa.uint64())])
+    assert scatter_paragraphs(documents_of([]), reduced, config).schema == PARAGRAPH_SCHEMA
+    assert scatter_paragraphs(documents_of([""]), reduced, config).to_pylist() == [
+        {"edits": [], "lines": 0, "struck": 0, "bytes_struck": 0}
+    ]
+
+
+def test_the_stage_is_found_by_its_reference() -> None:
+    assert find_stage(paragraphs.reference) is paragraphs
+    assert PARAGRAPH_SCHEMA.field("edits").type == EDITS_TYPE
