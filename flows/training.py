@@ -1,0 +1,60 @@
+"""Training configs: YAML files that name a corpus, a preset and how the run is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from flows.recipe import RecipeError
+from model.presets import preset_names
+from tasks.training import LayoutRequest, TrainingRequest
+
+
+class TrainingSection(TrainingRequest):
+    """A run as a person asks for it: `corpus` is the name or key of a build; the newest without one."""
+
+    corpus: str | None = None
+    layout: LayoutRequest = pydantic.Field(default_factory=LayoutRequest)
+
+    def request(self) -> TrainingRequest:
+        """What of it decides the result."""
+        return TrainingRequest.model_validate(self.model_dump(exclude={"corpus", "layout"}))
+
+
+def load_training(name: str, settings: Iterable[str] = ()) -> TrainingSection:
+    """The training config in a YAML file, or the preset of that name with every other value at its default.
+
+    `settings` are ``KEY=VALUE``: ``training.steps=100`` and ``model.layers=2`` change the preset, ``seed=7`` or
+    ``layout.ranks=4`` the rest. Raises RecipeError.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise RecipeError(f"there is no training config {name}")
+        values: Any = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    elif name in preset_names():
+        values = {"preset": name}
+    else:
+        raise RecipeError(f"there is no preset {name}: give a YAML file, or one of {', '.join(preset_names())}")
+    if not isinstance(values, dict):
+        raise RecipeError(f"{name} holds no training config: a mapping with at least preset is expected")
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        if not sign:
+            raise RecipeError(f"--set {setting}: write KEY=VALUE")
+        value = yaml.safe_load(text)
+        section, _, rest = key.partition(".")
+        if section in ("model", "training"):
+            values["settings"] = {**values.get("settings", {}), key: value}
+        elif section == "layout" and rest:
+            values["layout"] = {**values.get("layout", {}), rest: value}
+        else:
+            values[key] = value
+    try:
+        return TrainingSection.model_validate(values)
+    except pydantic.ValidationError as error:
+        lines = [f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        raise RecipeError("\n".join([f"{name} is not a training config that can be run:", *lines])) from error

@@ -1,0 +1,66 @@
+"""Frozen configurations to and from plain values, with unknown and missing fields refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+
+def from_plain(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """An instance of the dataclass `kind` from a mapping; nested dataclasses are read the same way.
+
+    Raises ValueError naming `where`, the field and what is allowed, when a field is unknown, missing or of another
+    type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: {values!r} where the fields of {kind.__name__} belong")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            raise ValueError(f"{where}: there is no field {name!r}; the fields are {', '.join(fields)}")
+    types = typing.get_type_hints(kind)
+    arguments = {}
+    for name, field in fields.items():
+        if name in values:
+            arguments[name] = _read(types[name], values[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING:
+            raise ValueError(f"{where}: the field {name!r} is missing")
+    return kind(**arguments)
+
+
+def to_plain(config: Any) -> Any:
+    """The configuration as dicts, lists and scalars, ready for canonical JSON."""
+    if dataclasses.is_dataclass(config):
+        return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return [to_plain(item) for item in config] if isinstance(config, tuple) else config
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{where} is {value!r}; it must be a list")
+        items = typing.get_args(kind)
+        kinds = [items[0]] * len(value) if items[-1] is Ellipsis else list(items)
+        if len(kinds) != len(value):
+            raise ValueError(f"{where} has {len(value)} entries; it must have {len(kinds)}")
+        return tuple(
+            _read(one, item, f"{where}[{index}]") for index, (one, item) in enumerate(zip(kinds, value, strict=True))
+        )
+    if dataclasses.is_dataclass(kind):
+        return from_plain(typing.cast(type, kind), value, where)
+    allowed = typing.get_args(kind) or (kind,)
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in allowed:
+            raise ValueError(f"{where} is {value!r}; it must be one of {', '.join(map(str, allowed))}")
+        return value
+    if float in allowed and type(value) is int:
+        return float(value)
+    # A bool is an int to Python, but never a number of layers.
+    if type(value) not in allowed and not (value is None and type(None) in allowed):
+        names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed)
+        raise ValueError(f"{where} is {value!r}; it must be {names}")
+    return value

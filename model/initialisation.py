@@ -1,0 +1,43 @@
+"""Initial weights, each keyed by the seed and the parameter's own name, so that no layout can change them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Fill = Callable[[Tensor, torch.Generator], None]
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, fill_of: Callable[[str], Fill], seed: int) -> None:
+    """Fill every parameter of `model` in place; `fill_of(name)` says with what."""
+    for name, parameter in model.named_parameters():
+        fill_of(name)(parameter, keyed_generator(seed, name))
+
+
+def keyed_generator(seed: int, name: str) -> torch.Generator:
+    """A CPU generator whose stream is decided by `seed` and `name` alone."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def normal(sigma: float) -> Fill:
+    """Fill with N(0, sigma²)."""
+
+    def fill(tensor: Tensor, generator: torch.Generator) -> None:
+        tensor.normal_(0.0, sigma, generator=generator)
+
+    return fill
+
+
+def ones(tensor: Tensor, generator: torch.Generator) -> None:
+    """Fill with one."""
+    tensor.fill_(1.0)
+
+
+def zeros(tensor: Tensor, generator: torch.Generator) -> None:
+    """Fill with zero."""
+    tensor.zero_()

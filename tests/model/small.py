@@ -1,0 +1,95 @@
+"""A run small enough for tests: real English text as bytes, and models of a few ten thousand parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+from infra.store.lake import Lake
+from infra.store.manifest import Part, store_part
+from infra.store.tokens import TokenFile, TokenWriter
+from model.checkpoint import read_checkpoint
+from model.losses import read_losses
+from model.run import RunConfig, create_run, run_config
+
+VOCABULARY = 257  # bytes, and the end of a document
+END_OF_DOCUMENT = 256
+SHAPES = {
+    "pythia": {
+        "architecture": "pythia",
+        "vocabulary": VOCABULARY,
+        "positions": 32,
+        "layers": 2,
+        "width": 32,
+        "heads": 4,
+    },
+    "llama": {
+        "architecture": "llama",
+        "vocabulary": VOCABULARY,
+        "positions": 32,
+        "layers": 2,
+        "width": 32,
+        "heads": 4,
+        "feed_forward_multiple": 8,
+    },
+}
+
+
+def write_text(folder: Path, names: list[str]) -> TokenFile:
+    """Topics of Python's own help as a token file, one document each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TokenWriter(folder / "text.bin", folder / "text.idx", VOCABULARY) as writer:
+        for name in names:
+            writer.append([*topics[name].encode(), END_OF_DOCUMENT])
+    return TokenFile(folder / "text.bin", folder / "text.idx")
+
+
+def training_values(**changes: Any) -> dict[str, Any]:
+    """Hyper-parameters of the `training` section, with changes."""
+    values: dict[str, Any] = {
+        "sequence_length": 32,
+        "batch": 8,
+        "steps": 24,
+        "schedule": {"learning_rate": 1e-2, "minimum": 1e-3, "warmup": 3, "decay": 24},
+        "optimizer": {"betas": [0.9, 0.95], "epsilon": 1e-8, "weight_decay": 0.1, "clip": 1.0},
+        "checkpoints": {"kind": "every", "every": 4},
+    }
+    return values | changes
+
+
+def small_run(lake: Lake, folder: Path, architecture: str = "pythia", label: str = "", **changes: Any) -> RunConfig:
+    """A run over two sources, created in the lake."""
+    sources = []
+    for name, weight, documents in (("first", 3.0, sorted(topics)[:20]), ("second", 1.0, sorted(topics)[20:30])):
+        file = write_text(folder / name, documents)
+        bin_part, idx_part = (_part(lake, path, name) for path in (file.bin_path, file.idx_path))
+        sources.append({"name": name, "weight": weight, "epochs": 1, "bin": bin_part, "idx": idx_part})
+    values = {
+        "model": SHAPES[architecture],
+        "training": training_values(**changes),
+        "sources": sources,
+        "seed": 7,
+        "label": label,
+    }
+    config = run_config(values)
+    create_run(lake, config)
+    return config
+
+
+def _part(lake: Lake, path: Path, name: str) -> dict[str, Any]:
+    part: Part = store_part(lake, path, name=f"{name}{path.suffix}", rows=-1, content="", suffix=path.suffix)
+    return {field: getattr(part, field) for field in ("sha256", "bytes", "rows", "content", "name", "suffix")}
+
+
+def same_end(unbroken: Lake, other: Lake, config: RunConfig) -> bool:
+    """Whether two runs of one configuration ended in the same bits: weights, moments, random streams and all losses.
+
+    The files of a checkpoint hold exactly the first three, so their digests, and the chain of parents, say it.
+    """
+    lakes = (unbroken, other)
+    ends = [read_checkpoint(lake, config.key, config.training.steps) for lake in lakes]
+    losses = [[replace(record, seconds=0.0) for record in read_losses(lake, config.key)] for lake in lakes]
+    assert len(losses[0]) == config.training.steps
+    return ends[0] == ends[1] and losses[0] == losses[1]
