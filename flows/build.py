@@ -13,9 +13,9 @@ from prefect import flow
 
 from flows.recipe import READERS, Recipe, RecipeError, SourceSection, load_recipe
 from infra.builds import BuildRecord, write_build
+from infra.engine.choice import open_engine
 from infra.engine.documents import join_sources
 from infra.engine.plans import Call, FitPlan, PartitionedPlan, PassPlan, SourcePlan
-from infra.engine.pool import LocalPool
 from infra.funnel import corpus_funnel
 from infra.models import ModelFiles, bundled_model, fitted_model, local_model
 from infra.orchestration import Line
@@ -44,15 +44,16 @@ def build_corpus(
     lake: str = "lake",
     workers: int = 2,
     settings: list[str] | None = None,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """Build a corpus and its tokens from a recipe; what the lake already has is not made again.
 
     `recipe` is one of our own by name, or a YAML file; `inputs` replace those of its only source; `settings` are
-    KEY=VALUE for any value of the recipe.
+    KEY=VALUE for any value of the recipe; `cluster` is the address of a Ray cluster in place of this machine.
     """
     chosen = load_recipe(recipe, settings or [], inputs or [])
-    with LocalPool(workers) as pool:
-        line = Line(Lake.open(lake), pool, report_progress, chosen.most_failures)
+    with open_engine(workers, cluster) as engine:
+        line = Line(Lake.open(lake), engine, report_progress, chosen.most_failures)
         return asdict(run_line(line, chosen))
 
 
@@ -83,14 +84,32 @@ def run_line(line: Line, recipe: Recipe) -> BuildRecord:
     beside = _find_near_duplicates(line, recipe, beside)
     index = line.make(FitPlan(Call(build_index, IndexConfig()), beside.documents))[0]
     selected = _select(line, recipe, beside)
-    tokenizer = _tokenizer(line, recipe, selected)
-    [encoded] = line.make(PassPlan((Call(encode, EncodeConfig(), tokenizer),), selected))
-    tokens_config = TokensConfig(mixture=recipe.share_of(), held_out_every=recipe.tokens.held_out_every)
-    tokens_call = Call(write_tokens, tokens_config, tokenizer)
-    [tokens] = line.make(FitPlan(tokens_call, selected, annotations=(("encode", encoded),)))
+    tokens = make_tokens(line, recipe, selected)
     made = {f"source/{section.name}": manifest for section, manifest in zip(recipe.sources, sources, strict=True)}
-    later = [beside.documents, *(manifest for _, manifest in beside.annotations), index, selected, encoded, tokens]
-    return _record(line, recipe, {**made, **{manifest.stage: manifest for manifest in later}})
+    beside_them = [manifest for _, manifest in beside.annotations]
+    later = [beside.documents, *beside_them, index, selected, *tokens.manifests]
+    return _record(line, recipe, {**made, **{manifest.stage: manifest for manifest in later}}, tokens)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token files, what they were made with, and how many tokens they hold."""
+
+    tokens: Manifest
+    manifests: tuple[Manifest, ...]
+    count: int
+
+
+def make_tokens(line: Line, recipe: Recipe, selected: Manifest) -> Tokens:
+    """The tokens of a corpus: its tokenizer fitted or loaded, every document encoded, one pair of files per source."""
+    fitted, tokenizer = _tokenizer(line, recipe, selected)
+    [encoded] = line.make(PassPlan((Call(encode, EncodeConfig(), tokenizer),), selected))
+    config = TokensConfig(mixture=recipe.share_of(), held_out_every=recipe.tokens.held_out_every)
+    call = Call(write_tokens, config, tokenizer)
+    [tokens] = line.make(FitPlan(call, selected, annotations=(("encode", encoded),)))
+    [summary] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
+    sources = json.loads(line.lake.read(summary.path))["sources"]
+    return Tokens(tokens, (*fitted, encoded, tokens), sum(source["tokens"] for source in sources.values()))
 
 
 def _read_source(line: Line, source: SourceSection) -> Manifest:
@@ -156,11 +175,12 @@ def _select(line: Line, recipe: Recipe, beside: Beside) -> Manifest:
     return line.make(PartitionedPlan(Call(corpus, config), beside.documents, beside.edits, read))[0]
 
 
-def _tokenizer(line: Line, recipe: Recipe, selected: Manifest) -> ModelFiles:
+def _tokenizer(line: Line, recipe: Recipe, selected: Manifest) -> tuple[list[Manifest], ModelFiles]:
     if recipe.tokenizer.file is not None:
-        return local_model({TOKENIZER_FILE: Path(recipe.tokenizer.file)})
+        return [], local_model({TOKENIZER_FILE: Path(recipe.tokenizer.file)})
     config = TokenizerConfig.model_validate(recipe.tokenizer.model_dump(exclude={"file"}))
-    return fitted_model(line.make(FitPlan(Call(fit_tokenizer, config), selected))[0])
+    fitted = line.make(FitPlan(Call(fit_tokenizer, config), selected))
+    return fitted, fitted_model(fitted[0])
 
 
 def _model(name: str) -> ModelFiles:
@@ -170,24 +190,22 @@ def _model(name: str) -> ModelFiles:
     return local_model({Path(name).name: Path(name)})
 
 
-def _record(line: Line, recipe: Recipe, made: dict[str, Manifest]) -> BuildRecord:
-    tokens, selected = made["tokens"], made["corpus"]
-    [summary_part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
-    summary = json.loads(line.lake.read(summary_part.path))
+def _record(line: Line, recipe: Recipe, made: dict[str, Manifest], tokens: Tokens) -> BuildRecord:
+    selected = made["corpus"]
     stages = ["documents", *(["paragraphs"] if recipe.paragraphs else [])]
     stages += [stage for stage in dict.fromkeys(rule.stage for rule in recipe.rules) if stage not in stages]
     if recipe.near_duplicates is not None and "near_duplicates" not in stages:
         stages.append("near_duplicates")
     funnel = corpus_funnel(made["documents"].account, selected.account, stages, selected.rows)
     record = BuildRecord(
-        key=tokens.key,
-        digest=tokens.digest,
+        key=tokens.tokens.key,
+        digest=tokens.tokens.digest,
         recipe=recipe.model_dump(mode="json"),
         artifacts={name: [manifest.stage, manifest.key] for name, manifest in made.items()},
         digests={name: manifest.digest for name, manifest in made.items()},
         ledger=[entry.to_json() for entry in funnel],
         documents=selected.rows,
-        tokens=sum(source["tokens"] for source in summary["sources"].values()),
+        tokens=tokens.count,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     write_build(line.lake, record)

@@ -164,10 +164,10 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except pydantic.ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in problem['loc']) or 'recipe'}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
+        lines = []
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"]) or "recipe"
+            lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}")
         raise RecipeError("\n".join([f"{where} is not a recipe that can be built:", *lines])) from error
 
 

@@ -15,7 +15,7 @@ import pydantic
 
 from infra.stage import Shape, StageConfig, stage
 from infra.store.tokens import TokenWriter
-from tasks.tokenizer import END_OF_TEXT, load_tokenizer
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
 
 SUMMARY_FILE = "summary.json"
 LINEAGE_SCHEMA = pa.schema(
@@ -87,7 +87,7 @@ def load_vocabulary(config: TokensConfig, files: Mapping[str, Path]) -> Any:
     columns=["id", "source"],
 )
 def write_tokens(documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer: Any) -> dict[str, Path]:
-    """``SOURCE.bin``, ``SOURCE.idx`` and ``SOURCE.lineage.parquet`` for each source, and ``summary.json``.
+    """``SOURCE.bin``, ``SOURCE.idx`` and ``SOURCE.lineage.parquet`` for each source, ``tokenizer.json`` and ``summary.json``.
 
     A source of which no document is left has no files. Each document ends with the end-of-text token (GPT-NeoX,
     ``--append-eod``). The lineage maps a document's number in the ``.idx`` to its id and its span of tokens. Raises
@@ -120,7 +120,9 @@ def write_tokens(documents: Iterator[pa.Table], config: TokensConfig, folder: Pa
         "sources": {name: {"documents": len(item.ids), "tokens": item.writer.tokens} for name, item in files.items()},
     }
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
-    written = {SUMMARY_FILE: folder / SUMMARY_FILE}
+    # Whoever reads the tokens needs what they were made with, wherever that was loaded from.
+    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    written = {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
     for item in files.values():
         written |= item.written()
     return written

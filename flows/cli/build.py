@@ -22,6 +22,7 @@ def build(
     lake: LakeOption = DEFAULT_LAKE,
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = os.cpu_count() or 1,
     settings: SettingsOption = None,
+    cluster: Annotated[str | None, typer.Option(help="A Ray cluster, such as ray://head:10001.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a corpus and its tokens; what the lake already has is not made again.
@@ -36,7 +37,15 @@ def build(
         # A wrong recipe is told before a server is started for it.
         load_recipe(name, settings or [], [*(inputs or []), *more])
         with prefect_server():
-            record = _run(name, [*(inputs or []), *more], lake, workers, settings or [], show)
+            record = _run(
+                show,
+                recipe=name,
+                inputs=[*(inputs or []), *more],
+                lake=lake,
+                workers=workers,
+                settings=settings or [],
+                cluster=cluster,
+            )
     if as_json:
         print_json(_result(record, lake))
         return
@@ -61,13 +70,13 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
     print_table("What became of every record", ["stage", "in", "kept", "dropped", "failed", "bytes in"], rows)
 
 
-def _run(recipe: str, inputs: list[str], lake: str, workers: int, settings: list[str], show: Any) -> dict[str, Any]:
+def _run(show: Any, **parameters: Any) -> dict[str, Any]:
     from flows.build import build_corpus
     from infra.progress import watched_by
 
     started = time.monotonic()
     with watched_by(show):
-        record = build_corpus(recipe=recipe, inputs=inputs, lake=lake, workers=workers, settings=settings)
+        record = build_corpus(**parameters)
     return {**record, "seconds": round(time.monotonic() - started, 2)}
 
 

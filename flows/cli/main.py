@@ -9,6 +9,7 @@ from flows.cli.doctor import doctor
 from flows.cli.explain import explain
 from flows.cli.lake import artifacts, gc, ledger, verify
 from flows.cli.recipes import recipe_commands
+from flows.cli.tokens import tokenize
 from flows.cli.train import runs, train
 
 application = typer.Typer(
@@ -18,7 +19,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (build, train, runs, ledger, explain, verify, artifacts, gc, doctor):
+for command in (build, tokenize, train, runs, ledger, explain, verify, artifacts, gc, doctor):
     application.command()(command)
 application.add_typer(recipe_commands, name="recipe", help="Look at recipes.")
 

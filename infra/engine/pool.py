@@ -106,7 +106,7 @@ class LocalPool:
                     except (StoreUnavailable, ProcessExpired) as error:
                         if attempts[number] >= ATTEMPTS:
                             raise _final(pieces[number], error) from error
-                        self._closing.wait(_delay(attempts[number]))
+                        self._closing.wait(retry_delay(attempts[number]))
                         submit(number)
                     except Exception as error:
                         raise PieceFailed(f"{describe(pieces[number])}: {type(error).__name__}: {error}") from error
@@ -116,7 +116,7 @@ class LocalPool:
         return [results[number] for number in range(len(pieces))]
 
 
-def _delay(attempt: int) -> float:
+def retry_delay(attempt: int) -> float:
     """1, 4 and 16 seconds, each ± 25 %: three more tries within about 20 seconds of waiting."""
     return FIRST_DELAY_SECONDS * 4 ** (attempt - 1) * random.uniform(0.75, 1.25)
 

@@ -25,18 +25,23 @@ def up(state_folder: Path, port: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored in a shell's background jobs unless set here
         signal.signal(number, signal.default_int_handler)
     print("starting the server ...", flush=True)
+    ours = not os.environ.get("PREFECT_API_URL")
     with local_server(state_folder, port=port, services=True) as api_url:
         # Prefect reads its settings when it is imported.
         from prefect.client.orchestration import get_client
 
         from infra.server.deployments import deploy
+        from infra.server.lost_runs import resume_lost_runs
         from infra.server.objects import apply_objects, read_objects
 
         objects = read_objects()
         with get_client(sync_client=True) as client:
             for change in apply_objects(client, objects):
                 print(change, flush=True)
-        deploy(PROJECT)
+            deploy(PROJECT)
+            if ours:  # another server's pool may have other workers
+                for line in resume_lost_runs(client, objects.work_pools[0].name):
+                    print(line, flush=True)
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
         print(f"history:   {state_folder}", flush=True)
         print("Ctrl-C stops the server, the worker and its runs; runs go on at the next start", flush=True)

@@ -1,0 +1,82 @@
+"""Pieces on a Ray cluster: the same work, retries and markers as in the local pool, on other machines.
+
+Ray carries only pieces and markers, which are small: data goes from worker to lake. The project must be installed
+on every node, in the same version.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError, WorkerCrashedError
+
+from infra.engine.pieces import Piece, describe
+from infra.engine.pool import ATTEMPTS, PieceFailed, WorkerDied, retry_delay
+from infra.store.errors import StoreUnavailable
+from infra.store.manifest import Marker
+
+
+class RayCluster:
+    """A Ray cluster by its address, such as ``ray://head:10001``; ``local`` starts one on this machine."""
+
+    def __init__(self, address: str, workers: int) -> None:
+        self.workers = workers
+        self._address = address
+
+    def __enter__(self) -> RayCluster:
+        if self._address == "local":
+            ray.init(num_cpus=self.workers, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+        else:
+            ray.init(self._address, log_to_driver=False)
+        # Retries are ours: Ray's own would count neither attempts nor causes.
+        self._work = ray.remote(num_cpus=1, max_retries=0)(_work)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        ray.shutdown()
+
+    def run(self, pieces: Sequence[Piece], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+        """See `infra.engine.pool.Engine`."""
+        results: dict[int, dict[str, Marker]] = {}
+        attempts = dict.fromkeys(range(len(pieces)), 0)
+        waiting = list(reversed(range(len(pieces))))
+        running: dict[Any, int] = {}
+        progress(0, len(pieces))
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * self.workers:
+                    number = waiting.pop()
+                    attempts[number] += 1
+                    running[self._work.remote(pieces[number])] = number
+                [reference], _ = ray.wait(list(running), num_returns=1)
+                number = running.pop(reference)
+                try:
+                    results[number] = ray.get(reference)
+                    progress(len(results), len(pieces))
+                except (RayTaskError, WorkerCrashedError) as error:
+                    cause = error.cause if isinstance(error, RayTaskError) else error
+                    if not isinstance(cause, (StoreUnavailable, WorkerCrashedError)):
+                        message = f"{describe(pieces[number])}: {type(cause).__name__}: {cause}"
+                        raise PieceFailed(message) from error
+                    if attempts[number] >= ATTEMPTS:
+                        if isinstance(cause, StoreUnavailable):
+                            raise cause from error
+                        raise WorkerDied(f"{describe(pieces[number])}: its worker died {ATTEMPTS} times") from error
+                    time.sleep(retry_delay(attempts[number]))
+                    waiting.append(number)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+        return [results[number] for number in range(len(pieces))]
+
+
+def _work(piece: Piece) -> dict[str, Marker]:
+    from infra.engine.work import do
+
+    with tempfile.TemporaryDirectory(prefix="millrace-") as cache:
+        return do(piece, Path(cache))

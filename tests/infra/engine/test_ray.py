@@ -1,0 +1,60 @@
+"""The toy line on a Ray cluster of this machine: the digests of the local pool, and errors that say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.engine.plans import Call, FitPlan, PartitionedPlan, PassPlan, Plan, SourcePlan
+from infra.engine.pool import Engine, LocalPool, PieceFailed
+from infra.store.inputs import take_inventory
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest
+from tests.infra.engine import toy
+from tests.infra.engine.test_plans import quiet, read_source, write_inputs
+
+ray_engine = pytest.importorskip("infra.engine.ray", reason="the extra `ray` is not installed")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Engine]:
+    root = str(Path(__file__).resolve().parents[3])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", root)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with ray_engine.RayCluster("local", 2) as cluster:
+            yield cluster
+
+
+def line(lake: Lake, engine: Engine, pattern: str) -> dict[str, str]:
+    config = toy.ToyConfig()
+
+    def make(plan: Plan) -> Manifest:
+        return plan.carry_out(lake, engine, quiet)[0]
+
+    documents = make(SourcePlan(Call(toy.read_lines, config), take_inventory(lake, [pattern]).files))
+    made = [
+        documents,
+        make(PassPlan((Call(toy.measure_length, config),), documents)),
+        make(PartitionedPlan(Call(toy.gathered_counts, config), documents)),
+        make(FitPlan(Call(toy.fit_total, config), documents)),
+    ]
+    return {manifest.stage: manifest.digest for manifest in made}
+
+
+def test_a_cluster_gives_the_digests_of_the_local_pool(cluster: Engine, pool: LocalPool, tmp_path: Path) -> None:
+    [pattern] = write_inputs(tmp_path / "in")
+    local = line(Lake.open(str(tmp_path / "local")), pool, pattern)
+    assert line(Lake.open(str(tmp_path / "cluster")), cluster, pattern) == local
+
+
+def test_a_kernel_that_loses_a_row_fails_there_too(
+    cluster: Engine, pool: LocalPool, lake: Lake, tmp_path: Path
+) -> None:
+    documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    with pytest.raises(PieceFailed, match="was given 4 documents and annotated 3"):
+        PassPlan((Call(toy.lose_one_row, toy.ToyConfig()),), documents).carry_out(lake, cluster, quiet)
