@@ -6,9 +6,11 @@ import typer
 
 from flows.cli.build import build
 from flows.cli.doctor import doctor
+from flows.cli.evaluate import evaluate
 from flows.cli.explain import explain
 from flows.cli.lake import artifacts, gc, ledger, verify
 from flows.cli.recipes import recipe_commands
+from flows.cli.report import report
 from flows.cli.tokens import tokenize
 from flows.cli.train import runs, train
 
@@ -19,7 +21,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (build, tokenize, train, runs, ledger, explain, verify, artifacts, gc, doctor):
+for command in (build, tokenize, train, evaluate, report, runs, ledger, explain, verify, artifacts, gc, doctor):
     application.command()(command)
 application.add_typer(recipe_commands, name="recipe", help="Look at recipes.")
 

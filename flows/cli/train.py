@@ -43,11 +43,10 @@ def train(
 def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """List the training runs of a lake."""
     with friendly_errors(as_json):
+        from infra.runs import run_keys
         from infra.store.lake import Lake
 
-        opened = Lake.open(lake)
-        keys = sorted({entry.path.split("/")[1] for entry in opened.list("runs") if entry.path.endswith("/run.json")})
-        found = [{"run": key, **_summary(lake, key)} for key in keys]
+        found = [{"run": key, **_summary(lake, key)} for key in run_keys(Lake.open(lake))]
         if as_json:
             print_json({"runs": found})
             return

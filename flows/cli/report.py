@@ -1,0 +1,29 @@
+"""`millrace report`: one HTML page for a build and a run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.serving import prefect_server
+from flows.cli.terminal import friendly_errors, output, print_json
+
+
+def report(
+    corpus: Annotated[str | None, typer.Argument(help="A build by name or key; the newest without it.")] = None,
+    run: Annotated[str | None, typer.Option(help="The start of the key of a run trained on it.")] = None,
+    folder: Annotated[str, typer.Option(help="Where to write the page.")] = "reports",
+    lake: LakeOption = DEFAULT_LAKE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one HTML page: the funnel, distributions, loss, scores and cost. It opens without a server."""
+    with friendly_errors(as_json), prefect_server():
+        from flows.report import report_run
+
+        path = report_run(corpus, run, lake, folder)
+        if as_json:
+            print_json({"report": path})
+        else:
+            output.print(f"file://{path}", soft_wrap=True)

@@ -1,0 +1,52 @@
+"""From checkpoints to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from infra.orchestration import as_task
+from infra.progress import report_progress
+from infra.runs import find_run
+from infra.store.lake import Lake
+from model.checkpoint import committed_steps
+from tasks.evaluation.process import evaluate
+
+
+@flow(name="evaluate-run", log_prints=True)
+def evaluate_run(
+    run: str, lake: str = "lake", steps: list[int] | None = None, tasks: str | None = None, items: int = 100
+) -> list[dict[str, Any]]:
+    """Held-out perplexity and lm-evaluation-harness scores of a run's checkpoints; scores that are there are kept.
+
+    `run` is the start of a run's key; `steps` are all its checkpoints without a list; `tasks` is a file of task
+    definitions, and without one, tasks of `items` items are made of the held-out documents.
+    """
+    opened = Lake.open(lake)
+    return run_evaluation(opened, find_run(opened, run), steps, None if tasks is None else Path(tasks), items)
+
+
+def run_evaluation(
+    lake: Lake, run: str, steps: Sequence[int] | None, tasks: Path | None, items: int
+) -> list[dict[str, Any]]:
+    """The scores of one run, as one task of the flow that is running."""
+    chosen = list(steps) if steps else committed_steps(lake, run)
+    logger = get_run_logger()
+
+    def carry_out() -> Any:
+        return evaluate(
+            lake,
+            run,
+            steps=chosen,
+            tasks=tasks,
+            items=items,
+            on_line=logger.info,
+            on_step=lambda done, total: report_progress("evaluation", done, total),
+        )
+
+    scores: list[dict[str, Any]] = as_task(carry_out, f"evaluate {run[:12]}")(return_state=True).result()
+    return scores

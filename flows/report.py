@@ -1,0 +1,31 @@
+"""One HTML page for a build, with a training run or without, linked from the flow run's page."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from prefect import flow
+
+from infra.builds import find_build
+from infra.report.artifacts import publish_report
+from infra.report.data import collect_report
+from infra.report.page import write_report
+from infra.runs import find_run
+from infra.store.lake import Lake
+
+
+@flow(name="report", log_prints=True)
+def report_run(corpus: str | None = None, run: str | None = None, lake: str = "lake", folder: str = "reports") -> str:
+    """Write the report of a build into `folder`, and of a training run on it where one is named; gives its path."""
+    opened = Lake.open(lake)
+    build = find_build(opened, corpus)
+    key = None if run is None else find_run(opened, run)
+    name = f"{build.recipe['name']}-{build.key[:12]}" + (f"-{key[:12]}" if key else "")
+    path = (Path(folder) / f"{name}.html").absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="millrace-") as cache:
+        data = collect_report(opened, build, Path(cache), key)
+    write_report(data, path)
+    publish_report(data, str(path))
+    return str(path)
