@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,10 +71,10 @@ class TokensConfig(StageConfig):
         return mixture
 
 
-def load_vocabulary(config: TokensConfig, files: Mapping[str, Path]) -> Any:
-    """The tokenizer in the only file of `files`."""
+def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path:
+    """The only file of `files`."""
     [path] = files.values()
-    return load_tokenizer(path)
+    return path
 
 
 @stage(
@@ -83,16 +84,19 @@ def load_vocabulary(config: TokensConfig, files: Mapping[str, Path]) -> Any:
     config=TokensConfig,
     reads=["encode"],
     libraries=["numpy", "pyarrow"],
-    load=load_vocabulary,
+    load=find_tokenizer_file,
     columns=["id", "source"],
 )
-def write_tokens(documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer: Any) -> dict[str, Path]:
+def write_tokens(
+    documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer_file: Path
+) -> dict[str, Path]:
     """``SOURCE.bin``, ``SOURCE.idx`` and ``SOURCE.lineage.parquet`` for each source, ``tokenizer.json`` and ``summary.json``.
 
     A source of which no document is left has no files. Each document ends with the end-of-text token (GPT-NeoX,
     ``--append-eod``). The lineage maps a document's number in the ``.idx`` to its id and its span of tokens. Raises
     ValueError when the corpus has a source that the mixture does not name.
     """
+    tokenizer = load_tokenizer(tokenizer_file)
     end = tokenizer.token_to_id(END_OF_TEXT)
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     files: dict[str, _SourceFiles] = {}
@@ -121,7 +125,7 @@ def write_tokens(documents: Iterator[pa.Table], config: TokensConfig, folder: Pa
     }
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
     # Whoever reads the tokens needs what they were made with, wherever that was loaded from.
-    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    shutil.copyfile(tokenizer_file, folder / TOKENIZER_FILE)
     written = {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
     for item in files.values():
         written |= item.written()

@@ -67,7 +67,7 @@ def test_every_document_is_in_one_file_with_its_lineage(tokenizer_file: Path, tm
     for source in ("s", "t"):
         ids = encode(table(TEXTS, source), EncodeConfig(), load_encoder(EncodeConfig(), {"x": tokenizer_file}))["ids"]
         batches.append(table(TEXTS, source).append_column("encode.ids", ids))
-    files = write_tokens(iter(batches), config, tmp_path, tokenizer)
+    files = write_tokens(iter(batches), config, tmp_path, tokenizer_file)
     summary = json.loads(files[SUMMARY_FILE].read_text())
     assert summary["mixture"] == {"s": 0.5, "t": 0.5}
     assert {name: item["documents"] for name, item in summary["sources"].items()} == {
@@ -88,7 +88,7 @@ def test_every_document_is_in_one_file_with_its_lineage(tokenizer_file: Path, tm
 def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path) -> None:
     batch = table(["x"]).append_column("encode.ids", pa.array([[1]], pa.list_(pa.int32())))
     with pytest.raises(ValueError, match=r"the sources \['s'\], of which the mixture says nothing"):
-        write_tokens(iter([batch]), TokensConfig(mixture={"other": 1.0}), tmp_path, load_tokenizer(tokenizer_file))
+        write_tokens(iter([batch]), TokensConfig(mixture={"other": 1.0}), tmp_path, tokenizer_file)
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:

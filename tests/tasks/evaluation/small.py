@@ -74,9 +74,7 @@ def one_task(folder: Path, definition: dict[str, Any], items: list[dict[str, Any
     return task
 
 
-def by_hand(
-    model: nn.Module, tokenizer: tokenizers.Tokenizer, context: str, continuation: str
-) -> tuple[float, bool]:
+def by_hand(model: nn.Module, tokenizer: tokenizers.Tokenizer, context: str, continuation: str) -> tuple[float, bool]:
     """log P(continuation | context) in nats and whether it is greedy, from one plain forward pass over the two."""
     whole = tokenizer.encode(context + continuation, add_special_tokens=False).ids
     start = len(tokenizer.encode(context, add_special_tokens=False).ids)

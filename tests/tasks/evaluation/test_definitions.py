@@ -73,7 +73,12 @@ def test_real_sets_load_whole(shared_data: Path, tmp_path: Path) -> None:
     sets = shared_data / "evaluation" / "sets"
     path = definitions_file(
         tmp_path,
-        {**CHOICE, "name": "arc_easy", "items": str(sets / "arc_easy_test.jsonl.gz"), "question": "query", "answer": "gold"},
+        {
+            **CHOICE,
+            "name": "arc_easy",
+            "items": str(sets / "arc_easy_test.jsonl.gz"),
+            **{"question": "query", "answer": "gold"},
+        },
         {**CHOICE, "name": "mmlu", "items": str(sets / "mmlu_dev.jsonl.gz")},
         {
             **CHOICE,
@@ -169,7 +174,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "cut.gz").write_bytes(gzip.compress(json.dumps(GOOD).encode())[:-9])
     with pytest.raises(ValueError, match=r"cut.gz: broken gzip .*fetch it again"):
         load_tasks(definitions_file(tmp_path, {**CHOICE, "items": "cut.gz"}))
-    with pytest.raises(FileNotFoundError, match="missing.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.jsonl"):
         load_tasks(definitions_file(tmp_path, {**CHOICE, "items": "missing.jsonl"}))
     with pytest.raises(ValueError, match="there is no field 'query'; the fields are question, choices, answer"):
         one_task(tmp_path, {**CHOICE, "question": "query"}, [GOOD])

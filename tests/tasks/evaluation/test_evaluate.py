@@ -16,7 +16,7 @@ import tokenizers
 import torch
 
 from infra.store.digests import canonical, sha256_file
-from infra.store.errors import NotThere
+from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part, artifact_digest, fetch_part, store_part, write_manifest
@@ -25,6 +25,7 @@ from model.launch import Layout
 from model.run import RunConfig, create_run, run_config
 from model.scoring import load_checkpoint
 from model.trainer import Trainer, make_engine
+from tasks.evaluation import evaluate
 from tasks.evaluation.evaluate import Evaluation
 from tasks.evaluation.harness import NativeModel, score
 from tasks.evaluation.inputs import (
@@ -41,7 +42,7 @@ from tasks.evaluation.results import evaluation_path, read_evaluations
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
 from tests.model.small import training_values
-from tests.tasks.evaluation.small import SHAPE, fit_small_tokenizer, topic_texts, write_tasks
+from tests.tasks.evaluation.small import POSITIONS, SHAPE, fit_small_tokenizer, topic_texts, write_tasks
 
 ROOT = Path(__file__).resolve().parents[3]
 LENGTH = 32
@@ -78,7 +79,7 @@ def tasks(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both kinds of task, made of the held-out documents."""
     tokenizer = open_tokenizer(world.tokenizer, world.tokens)
     texts = list(held_out_texts(world.lake, world.tokens, tokenizer, world.cache))
-    return write_made_tasks(texts, tmp_path_factory.mktemp("tasks"), items=12)
+    return write_made_tasks(texts, tmp_path_factory.mktemp("tasks"), items=12, positions=POSITIONS)
 
 
 def write_artifact(lake: Lake, folder: Path, tokenizer: Path, held_out_every: int) -> Manifest:
@@ -91,7 +92,7 @@ def write_artifact(lake: Lake, folder: Path, tokenizer: Path, held_out_every: in
     config = TokensConfig(mixture={"first": 0.75, "second": 0.25}, held_out_every=held_out_every)
     target = folder / f"tokens {held_out_every}"
     target.mkdir()
-    files = write_tokens(iter([table.append_column("encode.ids", column)]), config, target, vocabulary)
+    files = write_tokens(iter([table.append_column("encode.ids", column)]), config, target, tokenizer)
     parts = tuple(
         store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
         for name, path in sorted(files.items())
@@ -222,7 +223,7 @@ def test_a_run_leads_to_its_tokens_and_tokenizer(world: World, tmp_path: Path) -
     assert tokens_of_run(world.lake, world.config.key) == world.tokens
     found = fetch_tokenizer(world.lake, world.tokens, tmp_path)
     assert found.read_bytes() == world.tokenizer.read_bytes()
-    with pytest.raises(NotThere, match="run.json"):
+    with pytest.raises(NotThere, match=r"run\.json"):
         tokens_of_run(world.lake, "0" * 64)
     with pytest.raises(NotThere, match="millrace artifacts"):
         tokens_artifact(world.lake, "0" * 64)
@@ -260,8 +261,26 @@ def test_the_process_says_what_is_wrong(world: World, tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ") and "missing.json" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_a_store_that_cannot_be_asked_is_another_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """So that who launched it may try again; the other errors stay."""
+
+    def unavailable(uri: str) -> Lake:
+        raise StoreUnavailable(f"{uri} does not answer")
+
+    paths = {"tokenizer": tmp_path, "tasks": tmp_path, "cache": tmp_path}
+    command = evaluate_command("s3://away/lake", "0" * 64, [0], tokens="0" * 64, **paths)
+    monkeypatch.setattr(sys, "argv", command[2:])
+    monkeypatch.setattr(evaluate, "die_with_parent", lambda: None)
+    monkeypatch.setattr(Lake, "open", unavailable)
+    assert evaluate.main() == 75
+    assert capsys.readouterr().err == "error: s3://away/lake does not answer\n"
+
+
 def test_who_launches_needs_neither_torch_nor_the_harness() -> None:
     modules = [f"tasks.evaluation.{name}" for name in ("launch", "results", "inputs", "made_tasks", "definitions")]
-    check = f"import sys, {', '.join(modules)}; print(sorted({{'torch', 'lm_eval', 'datasets', 'model'}} & set(sys.modules)))"
+    heavy = "{'torch', 'lm_eval', 'datasets', 'model'}"
+    check = f"import sys, {', '.join(modules)}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

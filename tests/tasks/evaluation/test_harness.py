@@ -108,7 +108,8 @@ def test_a_word_that_is_foreseen_counts(tokenizer: tokenizers.Tokenizer, tmp_pat
     weights: torch.Tensor = model.embed_out.weight  # type: ignore[assignment,union-attr]
     weights[[likeliest, word]] = weights[[word, likeliest]]
     native = NativeModel(model, tokenizer)
-    definition, items = {"kind": "last_word", "name": "words"}, [{"text": f"{context} the"}, {"text": f"{context} zebra"}]
+    definition = {"kind": "last_word", "name": "words"}
+    items = [{"text": f"{context} the"}, {"text": f"{context} zebra"}]
     assert score(native, one_task(tmp_path, definition, items[:1])).metrics["acc"] == 1.0
     assert score(native, one_task(tmp_path, definition, items)).metrics["acc"] == 0.5
 
@@ -175,7 +176,7 @@ def test_generation_is_greedy_and_stops(model: nn.Module, tokenizer: tokenizers.
         told.append(int(model(torch.tensor([ids + told]))[0, -1].argmax()))
     assert native.eot_token_id not in told
     text = tokenizer.decode(told)
-    arguments = [("once upon", {"until": [], "max_gen_toks": 8}), ("once upon", {"until": [text[3]], "max_gen_toks": 8})]
+    arguments = [("once upon", {"until": stops, "max_gen_toks": 8}) for stops in ([], [text[3]])]
     assert native.generate_until(requests("generate_until", arguments)) == [text, text[: text.index(text[3])]]
     with pytest.raises(ValueError, match="greedy"):
         native.generate_until(requests("generate_until", [("a", {"do_sample": True, "temperature": 1.0})]))

@@ -1,0 +1,172 @@
+"""Evaluation tasks as data: a JSON file that says which fields of which local JSONL files make the items.
+
+{"tasks": [{"kind": "multiple_choice", "name": "arc_easy", "items": "arc_easy_test.jsonl.gz",
+            "question": "query", "choices": "choices", "answer": "gold", "prompt": "{question}\\nAnswer:"},
+           {"kind": "last_word", "name": "lambada", "items": "lambada_openai.jsonl.gz"}]}
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from infra.store.digests import key_of, sha256_bytes
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+
+
+class _Definition(pydantic.BaseModel):
+    """`items` is a JSONL file, plain or gzip, beside the file of definitions; `limit` takes its first items only."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    items: str
+    limit: int | None = pydantic.Field(None, ge=1)
+
+
+class MultipleChoice(_Definition):
+    """Which of several continuations is the right one: `acc`, and `acc_norm` by the choices' lengths in characters.
+
+    `question`, `choices`, `answer` and `labels` name fields, with dots for fields of fields (``choices.text``). The
+    answer is a number from 0, one of the labels where there are labels, or else the text of a choice. A choice follows
+    the prompt after a blank.
+    """
+
+    kind: Literal["multiple_choice"] = "multiple_choice"
+    question: str = "question"
+    choices: str = "choices"
+    answer: str = "answer"
+    labels: str | None = None
+    prompt: str = "{question}\nAnswer:"
+
+    @pydantic.field_validator("prompt")
+    @classmethod
+    def _has_question(cls, prompt: str) -> str:
+        if "{question}" not in prompt:
+            raise ValueError(f"the prompt {prompt!r} has no {{question}} in it")
+        return prompt
+
+    def item(self, values: dict[str, Any]) -> dict[str, Any]:
+        """`prompt`, `choices` and the number of the `answer`. Raises ValueError naming the field that is wrong."""
+        question, choices = _field(values, self.question), _field(values, self.choices)
+        if not isinstance(question, str) or not question.strip():
+            raise ValueError(f"{self.question!r} is {question!r}, and must be a text")
+        if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
+            raise ValueError(f"{self.choices!r} is {choices!r}, and must be a list of two texts or more")
+        answer = _field(values, self.answer)
+        names = choices if self.labels is None else _field(values, self.labels)
+        number = names.index(answer) if isinstance(answer, str) and answer in names else answer
+        if type(number) is not int or not 0 <= number < len(choices):
+            raise ValueError(f"{self.answer!r} is {answer!r}, which is none of the {len(choices)} choices")
+        return {"prompt": self.prompt.replace("{question}", question), "choices": choices, "answer": number}
+
+
+class LastWord(_Definition):
+    """LAMBADA (Paperno et al. 2016): the last word of a passage from all before it; `acc` and `perplexity`.
+
+    The word is what follows the last blank, as in the harness's `lambada_openai`.
+    """
+
+    kind: Literal["last_word"] = "last_word"
+    text: str = "text"
+
+    def item(self, values: dict[str, Any]) -> dict[str, Any]:
+        """`prompt` and `target`, which begins with the blank. Raises ValueError naming the field that is wrong."""
+        text = _field(values, self.text)
+        before, blank, word = text.rpartition(" ") if isinstance(text, str) else ("", "", "")
+        if not before.strip() or not word:
+            raise ValueError(f"{self.text!r} is {text!r}, and must be a text of two words or more")
+        return {"prompt": before, "target": blank + word}
+
+
+Definition = Annotated[MultipleChoice | LastWord, pydantic.Field(discriminator="kind")]
+
+
+class _Definitions(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[Definition, ...] = pydantic.Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task with its items, ready to be scored; `digest` identifies both."""
+
+    definition: MultipleChoice | LastWord
+    items: tuple[dict[str, Any], ...]
+    digest: str
+
+
+def load_tasks(path: Path) -> list[LoadedTask]:
+    """The tasks of a file of definitions, with all their items read and checked.
+
+    Raises ValueError naming the file, the line and the field when one is not as it must be, and FileNotFoundError.
+    """
+    try:
+        definitions = _Definitions.model_validate_json(path.read_bytes()).tasks
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{path}: {where}: {first['msg']}") from error
+    names = [definition.name for definition in definitions]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{path}: two tasks have the name {sorted(twice)[0]!r}; give each its own")
+    return [_load(definition, path.parent / definition.items) for definition in definitions]
+
+
+def _load(definition: MultipleChoice | LastWord, path: Path) -> LoadedTask:
+    data = _content(path)
+    items: list[dict[str, Any]] = []
+    for number, values in _lines(path, data):
+        if definition.limit is not None and len(items) == definition.limit:
+            break
+        try:
+            items.append(definition.item(values))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}: {error}; mend the line or the task {definition.name!r}"
+            ) from error
+    if not items:
+        raise ValueError(f"{path}: the task {definition.name!r} has no items")
+    identity = [definition.model_dump(mode="json", exclude={"items"}), sha256_bytes(data)]
+    return LoadedTask(definition, tuple(items), key_of(identity))
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: broken gzip ({error}); fetch it again") from error
+
+
+def _lines(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(data.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}, line {number}: {type(values).__name__} where an object belongs")
+        yield number, values
+
+
+def _field(values: dict[str, Any], name: str) -> Any:
+    found: Any = values
+    for part in name.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise ValueError(f"there is no field {name!r}; the fields are {', '.join(values)}")
+        found = found[part]
+    return found

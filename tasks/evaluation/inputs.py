@@ -1,0 +1,119 @@
+"""What an evaluation reads beside checkpoints: the tokens artifact of a run, its held-out files and its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import tokenizers
+
+from infra.store.digests import sha256_file
+from infra.store.errors import NotThere
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest, Part, fetch_part, manifest_from_json, read_manifest
+from infra.store.tokens import TokenFile
+from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
+
+TOKENS_STAGE = "tokens"
+HELD_OUT = ".held-out"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out documents of one source: the parts of the pair of files, and of the ids in the same order."""
+
+    source: str
+    bin: Part
+    idx: Part
+    lineage: Part
+
+    @property
+    def identity(self) -> list[str]:
+        """What identifies the tokens."""
+        return [self.source, self.bin.sha256, self.idx.sha256]
+
+    def open(self, lake: Lake, cache: Path) -> TokenFile:
+        """The tokens, over verified local copies in the folder `cache`."""
+        return TokenFile(fetch_part(lake, self.bin, cache), fetch_part(lake, self.idx, cache))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A document; `group` says which documents are alike enough to be mistaken for each other."""
+
+    id: str
+    text: str
+    group: str
+
+
+def tokens_artifact(lake: Lake, key: str) -> Manifest:
+    """The tokens artifact with that key. Raises NotThere when there is none."""
+    manifest = read_manifest(lake, TOKENS_STAGE, key)
+    if manifest is None:
+        raise NotThere(f"{lake.uri} has no tokens with the key {key}; `millrace artifacts` lists those there are")
+    return manifest
+
+
+def tokens_of_run(lake: Lake, run: str) -> Manifest:
+    """The tokens artifact whose files the run was trained on.
+
+    Raises NotThere when the run is not there or its artifact is gone, and ValueError when several artifacts hold
+    these files but differ in others.
+    """
+    sources = lake.read_json(f"runs/{run}/run.json")["sources"]
+    trained_on = {source[kind]["sha256"] for source in sources for kind in ("bin", "idx")}
+    manifests = (manifest_from_json(lake.read_json(entry.path)) for entry in lake.list(f"artifacts/{TOKENS_STAGE}"))
+    found = [one for one in manifests if trained_on <= {part.sha256 for part in one.parts}]
+    if not found:
+        raise NotThere(f"{lake.uri} has no tokens artifact with the files of run {run}; build its corpus again")
+    if len({one.digest for one in found}) > 1:
+        keys = ", ".join(one.key for one in found)
+        raise ValueError(f"run {run}: its token files are in several artifacts ({keys}); name the one that is meant")
+    return found[0]
+
+
+def held_out_files(tokens: Manifest) -> list[HeldOut]:
+    """The held-out files of a tokens artifact, by source. Raises ValueError when it holds nothing out."""
+    parts = {part.name: part for part in tokens.parts}
+    stems = sorted(name.removesuffix(".bin") for name in parts if name.endswith(f"{HELD_OUT}.bin"))
+    if not stems:
+        raise ValueError(
+            f"the tokens {tokens.key} hold out no documents to evaluate on; set `held_out_every` of the recipe's "
+            "tokens and build again"
+        )
+    return [
+        HeldOut(
+            stem.removesuffix(HELD_OUT), *(parts[f"{stem}{suffix}"] for suffix in (".bin", ".idx", ".lineage.parquet"))
+        )
+        for stem in stems
+    ]
+
+
+def held_out_texts(lake: Lake, tokens: Manifest, tokenizer: tokenizers.Tokenizer, cache: Path) -> Iterator[Text]:
+    """The held-out documents, decoded from their tokens, in file order; the group of each is its source."""
+    for held_out in held_out_files(tokens):
+        file = held_out.open(lake, cache)
+        identities = pq.read_table(fetch_part(lake, held_out.lineage, cache), columns=["id"])["id"].to_pylist()
+        for number, identity in enumerate(identities):
+            # The end-of-text token is special, and left out.
+            yield Text(identity, tokenizer.decode(file.document(number).tolist()), held_out.source)
+
+
+def fetch_tokenizer(lake: Lake, tokens: Manifest, cache: Path) -> Path:
+    """A local copy of the tokenizer that these tokens were made with: it lies beside them."""
+    [part] = [part for part in tokens.parts if part.name == TOKENIZER_FILE]
+    return fetch_part(lake, part, cache)
+
+
+def open_tokenizer(path: Path, tokens: Manifest) -> tokenizers.Tokenizer:
+    """The tokenizer in a file, checked to be the one of these tokens. Raises ValueError when it is another."""
+    found = sha256_file(path)
+    if found not in tokens.models.values():
+        [expected] = tokens.models.values()
+        raise ValueError(f"{path} has sha256 {found}, and the tokens {tokens.key} were made with {expected}")
+    tokenizer = load_tokenizer(path)
+    # As in training, where a literal <|endoftext|> in a text is no special token.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
