@@ -52,6 +52,8 @@ class Line:
     def _task(self, plan: Plan) -> Task[[], Any]:
         def carry_out() -> Any:
             found = present(self.lake, plan)
+            for manifest in found or ():
+                self._check_failures(manifest)
             if found is not None:
                 for name in plan.names:
                     self.progress(name, 1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pydantic
@@ -50,7 +51,7 @@ def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder
     return {TOKENIZER_FILE: path}
 
 
-def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
+def load_tokenizer(path: Path) -> Any:
     """The tokenizer in a JSON file. Raises ValueError when it is none, or has no end-of-text token."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:

@@ -90,14 +90,14 @@ def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path
 def write_tokens(
     documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer_file: Path
 ) -> dict[str, Path]:
-    """``SOURCE.bin``, ``SOURCE.idx`` and ``SOURCE.lineage.parquet`` for each source, ``tokenizer.json`` and ``summary.json``.
+    """``SOURCE.bin``, ``.idx`` and ``.lineage.parquet`` for each source, ``tokenizer.json`` and ``summary.json``.
 
     A source of which no document is left has no files. Each document ends with the end-of-text token (GPT-NeoX,
     ``--append-eod``). The lineage maps a document's number in the ``.idx`` to its id and its span of tokens. Raises
     ValueError when the corpus has a source that the mixture does not name.
     """
     tokenizer = load_tokenizer(tokenizer_file)
-    end = tokenizer.token_to_id(END_OF_TEXT)
+    end: int = tokenizer.token_to_id(END_OF_TEXT)
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     files: dict[str, _SourceFiles] = {}
     seen: dict[str, int] = {}
