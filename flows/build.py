@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,12 @@ def build_corpus(
 
 @dataclass(frozen=True)
 class Beside:
-    """What has been written beside the documents so far: edits, and annotations by stage."""
+    """What has been written beside the documents so far: edits, annotations by stage, and models fitted on the way."""
 
     documents: Manifest
     edits: tuple[Manifest, ...] = ()
     annotations: tuple[tuple[str, Manifest], ...] = ()
+    fitted: tuple[Manifest, ...] = ()
 
     def only(self, names: Sequence[str]) -> tuple[tuple[str, Manifest], ...]:
         """The annotations of the stages named, where there are any."""
@@ -72,7 +73,7 @@ class Beside:
     def with_annotations(self, manifests: Sequence[Manifest]) -> Beside:
         """The same with more annotations."""
         added = tuple((manifest.stage, manifest) for manifest in manifests)
-        return Beside(self.documents, self.edits, self.annotations + added)
+        return replace(self, annotations=self.annotations + added)
 
 
 def run_line(line: Line, recipe: Recipe) -> BuildRecord:
@@ -86,8 +87,8 @@ def run_line(line: Line, recipe: Recipe) -> BuildRecord:
     selected = _select(line, recipe, beside)
     tokens = make_tokens(line, recipe, selected)
     made = {f"source/{section.name}": manifest for section, manifest in zip(recipe.sources, sources, strict=True)}
-    beside_them = [manifest for _, manifest in beside.annotations]
-    later = [beside.documents, *beside_them, index, selected, *tokens.manifests]
+    annotations = [manifest for _, manifest in beside.annotations]
+    later = [beside.documents, *annotations, *beside.fitted, index, selected, *tokens.manifests]
     return _record(line, recipe, {**made, **{manifest.stage: manifest for manifest in later}}, tokens)
 
 
@@ -150,6 +151,7 @@ def _annotate(line: Line, recipe: Recipe, beside: Beside) -> Beside:
             Call(fit_language_models, recipe.language_models), beside.documents, beside.edits, beside.only(["language"])
         )
         [models] = line.make(fit)
+        beside = replace(beside, fitted=(models,))
         second.append(Call(score_perplexity, recipe.perplexity, fitted_model(models)))
     if second:
         floors = tuple(section.floor() for section in recipe.floors)

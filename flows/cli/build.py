@@ -61,8 +61,8 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
             entry["stage"],
             entry["documents_in"],
             entry["documents_kept"],
-            ", ".join(f"{reason} {count:,}" for reason, count in entry["dropped"].items()),
-            ", ".join(f"{reason} {count:,}" for reason, count in entry["failed"].items()),
+            "\n".join(f"{reason} {count:,}" for reason, count in entry["dropped"].items()),
+            "\n".join(f"{reason} {count:,}" for reason, count in entry["failed"].items()),
             entry["bytes_in"],
         ]
         for entry in ledger

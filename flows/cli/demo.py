@@ -10,21 +10,24 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.build import print_funnel
+from flows.cli.evaluate import print_scores
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, output, print_json, progress_bars
 from infra.server.local import default_state_folder
 
 # What a reader may want to look up first, by the names of planted records.
+TRAININGS = ("demo-pythia.yaml", "demo-llama.yaml")
 _WORTH_EXPLAINING = ("lake", "mill", "lake-bulleted", "gibberish", "night")
 
 
 def demo(
     lake: LakeOption = DEFAULT_LAKE,
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = os.cpu_count() or 1,
+    reports: Annotated[str, typer.Option(help="Where to write the reports.")] = "reports",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a small crawl from what this machine has, and run the line on it.
+    """Make a small crawl from what this machine has, and run the whole line on it: corpus, training, scores, report.
 
     Among its pages are planted copies, spam and broken records; the table says what became of everything.
     """
@@ -33,7 +36,7 @@ def demo(
 
         started = time.monotonic()
         with watched_by(show):
-            done = run_demo(default_state_folder() / "demo", lake, workers)
+            done = run_demo(default_state_folder() / "demo", lake, workers, reports)
         done["seconds"] = round(time.monotonic() - started, 2)
     if as_json:
         print_json(done)
@@ -41,18 +44,19 @@ def demo(
     _tell(done, lake)
 
 
-def run_demo(folder: Path, lake: str, workers: int) -> dict[str, Any]:
-    """Make the crawl in `folder` and build the recipe ``demo`` from it, inside `prefect_server`.
+def run_demo(folder: Path, lake: str, workers: int, reports: str) -> dict[str, Any]:
+    """Make the crawl in `folder` and run the flow ``line`` on it, inside `prefect_server`.
 
-    Gives the paths of the ``archives`` and the ``build`` as its record. Made again on the same machine, the crawl has
-    the same bytes, so that a second call makes nothing that the lake has.
+    Gives what that flow gives, and the paths of the ``archives``. Made again on the same machine, the crawl has the
+    same bytes, so that a second call makes nothing that the lake has.
     """
-    from flows.build import build_corpus
+    from flows.line import run_line, training_configs
     from infra.demo.crawl import make_crawl
 
     archives = [str(path) for path in make_crawl(folder / "crawl")]
-    record = build_corpus(recipe="demo", inputs=archives, lake=lake, workers=workers)
-    return {"archives": archives, "build": record}
+    trainings = [str(training_configs() / name) for name in TRAININGS]
+    done = run_line(recipe="demo", inputs=archives, trainings=trainings, lake=lake, workers=workers, reports=reports)
+    return {"archives": archives, **done}
 
 
 def _tell(done: dict[str, Any], lake: str) -> None:
@@ -65,6 +69,13 @@ def _tell(done: dict[str, Any], lake: str) -> None:
     output.print(
         f"Everything made of it lies in the lake {lake}, named corpus/{record['recipe']['name']}", soft_wrap=True
     )
+    for run in done["runs"]:
+        output.print(f"\n[bold]{run['preset']}[/], run {run['run'][:12]}")
+        print_scores(run["evaluations"])
+    output.print("\nThe reports, which any browser opens:")
+    for report in done["reports"]:
+        output.print(f"  file://{report}", soft_wrap=True)
+    output.print("The dashboard, on the history of this run:  make up")
     output.print("\nLives worth reading:")
     option = "" if lake == DEFAULT_LAKE else f" --lake {lake}"
     for planted in planted_records():

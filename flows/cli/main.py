@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from flows.cli.build import build
+from flows.cli.demo import demo
 from flows.cli.doctor import doctor
 from flows.cli.evaluate import evaluate
 from flows.cli.explain import explain
@@ -21,7 +22,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (build, tokenize, train, evaluate, report, runs, ledger, explain, verify, artifacts, gc, doctor):
+for command in (demo, build, tokenize, train, evaluate, report, runs, ledger, explain, verify, artifacts, gc, doctor):
     application.command()(command)
 application.add_typer(recipe_commands, name="recipe", help="Look at recipes.")
 

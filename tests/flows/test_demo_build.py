@@ -1,0 +1,189 @@
+"""The demo's recipe on the demo's crawl: every planted record must have exactly the fate that is written beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+from infra.builds import BuildRecord, find_build
+from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
+from infra.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, NEAR_DUPLICATE, Planted, planted_records
+from infra.life import Life, lives_of
+from infra.store.lake import Lake
+from tasks.index import find_documents
+from tests.flows.conftest import Millrace
+
+RECORDS = {record.name: record for record in planted_records()}
+DOCUMENTS = [record for record in RECORDS.values() if record.is_document]
+KINDS = ("dropped", "failed")
+UNREAD = [record for record in RECORDS.values() if not record.is_document]
+
+
+@dataclass(frozen=True)
+class Built:
+    """The build of the demo, and where it lies."""
+
+    result: dict[str, Any]
+    archives: list[Path]
+    lake: Lake
+    record: BuildRecord
+    cache: Path
+
+    def lives(self, name: str) -> list[Life]:
+        """What `millrace explain` would tell of a planted record, or of an id."""
+        planted = RECORDS.get(name)
+        return lives_of(self.lake, self.record, planted.url if planted else name, find_documents, self.cache)
+
+    def life(self, name: str) -> Life:
+        """The only life of a planted record."""
+        [life] = self.lives(name)
+        return life
+
+
+@pytest.fixture(scope="module")
+def built(millrace: Millrace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    folder = tmp_path_factory.mktemp("demo")
+    archives = make_crawl(folder / "crawl")
+    result = millrace.json("build", "demo", "--input", str(folder / "crawl"), "--lake", str(folder / "lake"))
+    lake = Lake.open(str(folder / "lake"))
+    yield Built(result, archives, lake, find_build(lake, "corpus/demo"), folder / "cache")
+
+
+@pytest.mark.parametrize("record", DOCUMENTS, ids=lambda record: record.name)
+def test_every_planted_document_has_its_fate(built: Built, record: Planted) -> None:
+    [life] = built.lives(record.name)
+    assert (life.fate or KEPT) == record.fate, f"{record.why}; {life.stages}"
+    assert life.shard == f"{record.file}#0"
+    if record.file != ARC_FILE:
+        assert life.document["id"] == record.document_id
+        twins = {other.name for other in DOCUMENTS if other.document_id == record.document_id}
+        assert len(built.lives(record.document_id)) == len(twins)
+
+
+@pytest.mark.parametrize("record", UNREAD, ids=lambda record: record.name)
+def test_no_other_record_became_a_document(built: Built, record: Planted) -> None:
+    assert built.lives(record.name) == []
+
+
+def test_what_the_source_dropped_is_what_was_planted_and_nothing_else(built: Built) -> None:
+    planted = Counter(record.fate.split(":")[2] for record in UNREAD if ":dropped:" in record.fate)
+    account = built.record.manifest(built.lake, "source/crawl").account
+    for path in built.archives:
+        with path.open("rb") as stream:
+            # FastWARC stops at damage, and it knows no ARC.
+            if path.name in (LIBRARY_FILE, PACKAGES_FILE):
+                planted["request"] += sum(1 for _ in ArchiveIterator(stream, record_types=WarcRecordType.request))
+    assert planted["request"] > 100
+    assert account.dropped == planted + Counter(warcinfo=5, arc_header=1)
+    assert account.kept == account.rows_in - sum(account.dropped.values()) - sum(account.failed.values())
+
+
+def test_every_fault_is_one_entry_with_its_offset_and_its_reason(built: Built) -> None:
+    account = built.record.manifest(built.lake, "source/crawl").account
+    planted = [record for record in UNREAD if ":failed:" in record.fate]
+    expected = [(record.file, record.fate.split(":")[2]) for record in planted]
+    assert [(entry["file"], entry["reason"]) for entry in account.failures] == expected
+    assert account.failed == Counter(reason for _, reason in expected)
+    offsets = {path.name: _member_offsets(path) for path in built.archives if path.name in (MIRROR_FILE, DAMAGED_FILE)}
+    for entry, record in zip(account.failures, planted, strict=True):
+        assert entry["offset"] in offsets[record.file]
+        if record.file == MIRROR_FILE:
+            assert record.url in entry["example"]
+
+
+def test_the_books_balance_down_to_the_rows_that_were_written(built: Built) -> None:
+    ledger = built.result["ledger"]
+    for entry, after in pairwise(ledger):
+        out = sum(entry["dropped"].values()) + sum(entry["failed"].values())
+        assert after["documents_in"] == entry["documents_kept"] == entry["documents_in"] - out
+    assert ledger[-1]["documents_kept"] == built.result["documents"] == built.record.documents
+    counts = {f"{e['stage']}:{kind}:{reason}": n for e in ledger for kind in KINDS for reason, n in e[kind].items()}
+    for fate, planted in Counter(record.fate for record in DOCUMENTS if record.fate != KEPT).items():
+        assert counts[fate] >= planted, fate
+
+
+def test_evidence_names_the_record_that_was_copied(built: Built) -> None:
+    for record in DOCUMENTS:
+        if not record.copy_of or ":all_paragraphs_struck" in record.fate:
+            continue
+        life, original = built.life(record.name), built.life(record.copy_of)
+        found, other = life.stages["near_duplicates"], original.stages["near_duplicates"]
+        assert found["cluster"] == other["cluster"] is not None, record.name
+        assert found["jaccard"] >= 0.8
+        exact = life.viewed_text == original.viewed_text
+        assert (found["jaccard"] == 1.0) == exact == record.copy_of.startswith("ferry")
+    assert built.life("anthology").stages["near_duplicates"]["cluster"] is None
+
+
+def test_a_cluster_keeps_the_best_of_those_that_pass_every_rule(built: Built) -> None:
+    clusters: dict[str, list[Planted]] = {}
+    for record in DOCUMENTS:
+        if not record.id_of:
+            life = built.lives(record.name)[0]
+            clusters.setdefault(life.stages["near_duplicates"]["cluster"], []).append(record)
+    del clusters[None]  # type: ignore[arg-type]
+    families = [{record.name for record in members} for members in clusters.values()]
+    for name in ("mill", "lake", "ferry"):
+        assert {name, *(record.name for record in DOCUMENTS if record.copy_of == name)} in families
+    for members in clusters.values():
+        passed = [record for record in members if record.fate in (KEPT, NEAR_DUPLICATE)]
+        assert sum(record.fate == KEPT for record in passed) == min(len(passed), 1)
+
+
+def test_lines_of_every_page_are_struck_and_text_is_not(built: Built) -> None:
+    life = built.life("de")
+    assert "demonstration crawl" in life.document["text"]
+    assert "demonstration crawl" not in life.viewed_text
+    assert "Eine Mühle" not in life.viewed_text and "Wer jemals eine Wassermühle besucht hat" in life.viewed_text
+    assert "Subscribe to our newsletter" not in life.document["text"]
+    assert life.stages["paragraphs"]["struck"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "charset", "words"),
+    [
+        ("de", "cp1252", "gleichmäßige Klappern"),
+        ("fr", "iso8859-15", "l'on découvre"),
+        ("es", "cp1252", "Un otoño lluvioso"),
+        ("pt", "cp1252", "nunca aprendeu a ler depressa, mas ninguém"),
+        ("ru", "koi8-r", "старый мельник"),
+        ("ja", "euc_jp", "水車小屋の主人"),
+        ("zh", "gb18030", "水磨坊"),
+    ],
+)
+def test_charsets_are_found_out(built: Built, name: str, charset: str, words: str) -> None:
+    life = built.life(name)
+    assert words in life.document["text"]
+    assert json.loads(life.document["metadata"])["charset"] == charset
+    assert life.stages["language"]["label"] == name
+
+
+def test_the_command_finds_everything_made(built: Built, millrace: Millrace) -> None:
+    markers = set((Path(built.lake.uri) / "markers").rglob("*.json"))
+    made = millrace.json("demo", "--lake", built.lake.uri)
+    assert (made["build"]["key"], made["build"]["digest"]) == (built.result["key"], built.result["digest"])
+    assert [Path(path).name for path in made["archives"]] == [path.name for path in built.archives]
+    assert all(Path(path).is_file() for path in made["archives"])
+    assert set((Path(built.lake.uri) / "markers").rglob("*.json")) == markers
+
+
+def test_there_is_enough_to_train_a_small_model_on(built: Built) -> None:
+    assert built.result["tokens"] >= 200_000
+    summary = next(part for part in built.record.manifest(built.lake, "tokens").parts if part.name == "summary.json")
+    tokens = built.lake.read_json(summary.path)
+    assert tokens["vocabulary"] == 4096
+    assert 0.02 < tokens["sources"]["crawl.held-out"]["tokens"] / built.result["tokens"] < 0.3
+
+
+def _member_offsets(path: Path) -> set[int]:
+    """Where gzip members may begin."""
+    return {found.start() for found in re.finditer(rb"\x1f\x8b\x08", path.read_bytes())}
