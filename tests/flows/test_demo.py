@@ -19,6 +19,7 @@ from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from infra.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, NEAR_DUPLICATE, Planted, planted_records
 from infra.life import Life, lives_of
 from infra.store.lake import Lake
+from model.losses import read_losses
 from tasks.index import find_documents
 from tests.flows.conftest import Millrace
 
@@ -167,13 +168,47 @@ def test_charsets_are_found_out(built: Built, name: str, charset: str, words: st
     assert life.stages["language"]["label"] == name
 
 
-def test_the_command_finds_everything_made(built: Built, millrace: Millrace) -> None:
+@pytest.fixture(scope="module")
+def line(built: Built, millrace: Millrace) -> dict[str, Any]:
+    """`millrace demo` on the lake of that build: training, scores and reports are what is left to do."""
     markers = set((Path(built.lake.uri) / "markers").rglob("*.json"))
-    made = millrace.json("demo", "--lake", built.lake.uri)
-    assert (made["build"]["key"], made["build"]["digest"]) == (built.result["key"], built.result["digest"])
-    assert [Path(path).name for path in made["archives"]] == [path.name for path in built.archives]
-    assert all(Path(path).is_file() for path in made["archives"])
-    assert set((Path(built.lake.uri) / "markers").rglob("*.json")) == markers
+    made = millrace.json("demo", "--lake", built.lake.uri, "--reports", str(built.cache.parent / "reports"))
+    assert set((Path(built.lake.uri) / "markers").rglob("*.json")) == markers, "the corpus was there already"
+    return made
+
+
+def test_the_demo_builds_what_the_recipe_builds(built: Built, line: dict[str, Any]) -> None:
+    assert (line["build"]["key"], line["build"]["digest"]) == (built.result["key"], built.result["digest"])
+    assert [Path(path).name for path in line["archives"]] == [path.name for path in built.archives]
+
+
+def test_both_models_learn(built: Built, line: dict[str, Any], millrace: Millrace) -> None:
+    assert [run["preset"] for run in line["runs"]] == ["tiny-pythia", "tiny-llama"]
+    for run in line["runs"]:
+        losses = read_losses(built.lake, run["run"])
+        assert losses[0].loss - losses[-1].loss >= 0.5
+        scores = run["evaluations"]
+        assert len(scores) >= 3
+        assert scores[-1]["held_out"]["perplexity"] <= 0.7 * scores[0]["held_out"]["perplexity"]
+        assert all(len(score["tasks"]) >= 2 for score in scores)
+    listed = millrace.json("runs", "--lake", built.lake.uri)["runs"]
+    assert {run["run"] for run in listed} == {run["run"] for run in line["runs"]}
+    assert {run["state"] for run in listed} == {"finished"}
+
+
+def test_each_run_has_a_report_with_the_numbers_of_the_ledger(line: dict[str, Any]) -> None:
+    assert len(line["reports"]) == 2
+    for path in line["reports"]:
+        page = Path(path).read_text(encoding="utf-8")
+        for entry in line["build"]["ledger"]:
+            assert f"{entry['documents_in']:,}" in page
+
+
+def test_a_second_demo_trains_and_scores_nothing(built: Built, line: dict[str, Any], millrace: Millrace) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (Path(built.lake.uri) / "runs").rglob("*.*")}
+    again = millrace.json("demo", "--lake", built.lake.uri, "--reports", str(built.cache.parent / "reports"))
+    assert [run["evaluations"] for run in again["runs"]] == [run["evaluations"] for run in line["runs"]]
+    assert {path: path.stat().st_mtime_ns for path in (Path(built.lake.uri) / "runs").rglob("*.*")} == before
 
 
 def test_there_is_enough_to_train_a_small_model_on(built: Built) -> None:
