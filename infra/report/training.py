@@ -1,0 +1,199 @@
+"""A training run as its stored records tell it: losses, checkpoints, scores, launches and cost."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from infra.store.errors import NotThere
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest
+
+EVENTS_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LossStep:
+    """One step: loss in nats per token, learning rate, tokens read so far, and its wall time."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric of one task; `standard_error` is None where the task gives none."""
+
+    task: str
+    metric: str
+    value: float
+    standard_error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The scores of one checkpoint: perplexity per token on held-out text, of all sources and of each, and of tasks."""
+
+    step: int
+    perplexity: float
+    held_out_tokens: int
+    sources: tuple[tuple[str, float], ...]
+    scores: tuple[Score, ...]
+    seconds: float
+    libraries: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry of the logbook that is not the saving of a checkpoint."""
+
+    time: str
+    step: int
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One run. Seconds are those of the steps on record; `began` and `ended` those of its first and last event."""
+
+    key: str
+    label: str
+    architecture: str
+    parameters: int
+    configuration: dict[str, dict[str, Any]]
+    seed: int
+    steps_planned: int
+    steps: tuple[LossStep, ...]
+    evaluations: tuple[Evaluation, ...]
+    checkpoints: tuple[int, ...]
+    checkpoint_bytes: int
+    launches: int
+    restarted_at: tuple[int, ...]
+    errors: int
+    events: tuple[Event, ...]
+    events_left_out: int
+    began: str
+    ended: str
+    torch: str
+
+    @property
+    def restarts(self) -> int:
+        """Launches after the first."""
+        return len(self.restarted_at)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all steps."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def wall_seconds(self) -> float:
+        """From the first event on record to the last, pauses included."""
+        began, ended = (datetime.datetime.fromisoformat(time) for time in (self.began, self.ended))
+        return (ended - began).total_seconds()
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of the steps over their wall time."""
+        return self.steps[-1].tokens / self.seconds if self.steps and self.seconds else None
+
+
+def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
+    """What the lake holds about a run. Raises NotThere for an unknown one, ValueError for one of other tokens."""
+    folder = f"runs/{run}"
+    configuration = lake.read_json(f"{folder}/run.json")
+    ours = {part.sha256 for part in tokens.parts}
+    if not any(source["bin"]["sha256"] in ours for source in configuration["sources"]):
+        raise ValueError(f"the run {run} reads none of the token files of the build {tokens.key}: name one that does")
+    logbook = [lake.read_json(entry.path) for entry in lake.list(f"{folder}/logbook")]
+    launches = [record for record in logbook if record["event"] in ("launch", "resume")]
+    notable = [record for record in logbook if record["event"] != "checkpoint"]
+    steps, size, parameters = _checkpoints(lake, folder)
+    return Training(
+        key=run,
+        label=configuration["label"],
+        architecture=configuration["model"]["architecture"],
+        parameters=parameters,
+        configuration={name: configuration[name] for name in ("model", "training")},
+        seed=configuration["seed"],
+        steps_planned=configuration["training"]["steps"],
+        steps=_losses(lake, folder),
+        evaluations=_evaluations(lake, folder),
+        checkpoints=steps,
+        checkpoint_bytes=size,
+        launches=len(launches),
+        restarted_at=tuple(record["step"] for record in launches[1:]),
+        errors=sum(record["event"] == "error" for record in logbook),
+        events=tuple(_event(record) for record in notable[:EVENTS_KEPT]),
+        events_left_out=max(len(notable) - EVENTS_KEPT, 0),
+        began=logbook[0]["time"] if logbook else "",
+        ended=logbook[-1]["time"] if logbook else "",
+        torch=launches[-1].get("torch", "") if launches else "",
+    )
+
+
+def _losses(lake: Lake, folder: str) -> tuple[LossStep, ...]:
+    """Every step once. What lies beside a checkpoint counts before ``tail.jsonl``, which a kill may have left."""
+    steps: dict[int, LossStep] = {}
+    for entry in sorted(lake.list(f"{folder}/losses"), key=lambda entry: entry.path.endswith("/tail.jsonl")):
+        for line in lake.read(entry.path).splitlines():
+            record = json.loads(line)
+            step = LossStep(**{name: record[name] for name in ("step", "loss", "learning_rate", "tokens", "seconds")})
+            steps.setdefault(step.step, step)
+    return tuple(steps[number] for number in sorted(steps))
+
+
+def _evaluations(lake: Lake, folder: str) -> tuple[Evaluation, ...]:
+    found = []
+    for entry in lake.list(f"{folder}/evaluations"):
+        record = lake.read_json(entry.path)
+        held_out = record["held_out"]
+        evaluation = Evaluation(
+            step=record["step"],
+            perplexity=held_out["perplexity"],
+            held_out_tokens=held_out["tokens"],
+            sources=tuple(sorted((source, one["perplexity"]) for source, one in held_out["sources"].items())),
+            scores=tuple(
+                Score(task["name"], metric, value, task["standard_errors"].get(metric))
+                for task in record["tasks"]
+                for metric, value in sorted(task["metrics"].items())
+            ),
+            seconds=record["seconds"],
+            libraries=tuple(sorted(record["identity"]["libraries"].items())),
+        )
+        found.append(evaluation)
+    return tuple(sorted(found, key=lambda evaluation: evaluation.step))
+
+
+def _checkpoints(lake: Lake, folder: str) -> tuple[tuple[int, ...], int, int]:
+    """The committed steps, their bytes, and the number of parameters in the newest."""
+    paths = {
+        int(entry.path.split("/")[-2].removeprefix("step-")): entry.path
+        for entry in lake.list(f"{folder}/checkpoints")
+        if entry.path.endswith("/manifest.json")
+    }
+    size = parameters = 0
+    for step in sorted(paths):
+        try:
+            files = lake.read_json(paths[step])["files"]
+        except NotThere:  # withdrawn since the listing
+            continue
+        size += sum(file["bytes"] for file in files)
+        parameters = sum(part["length"] for file in files for part in file["slices"] if part["kind"] == "weight")
+    return tuple(sorted(paths)), size, parameters
+
+
+def _event(record: dict[str, Any]) -> Event:
+    known = {"number", "time", "launch", "rank", "event", "step"}
+    facts = {name: value for name, value in record.items() if name not in known and value not in ("", None)}
+    detail = ", ".join(
+        f"{name} {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}"
+        for name, value in sorted(facts.items())
+    )
+    return Event(record["time"], record["step"], record["event"], detail)
