@@ -25,6 +25,8 @@ from tasks.tokens import SUMMARY_FILE
 
 # GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
 VOCABULARY_MULTIPLE = 128
+# Errors of a rank, by type, that the next start would meet again. Of the rest, most are a rank's that has lost a peer.
+_PERMANENT = ("Diverged", "ValueError", "IndexError", "Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError")
 
 
 class TrainingFailed(Exception):
@@ -33,6 +35,10 @@ class TrainingFailed(Exception):
 
 class TrainingInterrupted(Exception):
     """The training processes were killed, or stood still; another start goes on from the newest good checkpoint."""
+
+
+class WrongSetting(ValueError):
+    """A value of a training request that no run can have."""
 
 
 class TrainingRequest(StageConfig):
@@ -62,30 +68,17 @@ class LayoutRequest(StageConfig):
 def create_training_run(lake: Lake, tokens: Manifest, request: TrainingRequest) -> str:
     """Write down the run that `request` makes of a token artifact; gives its key. The same request is the same run.
 
-    Raises ValueError naming the setting that is wrong.
+    Raises WrongSetting naming the setting that is wrong.
     """
     # torch takes over a second to import, and nothing else in the flow process needs it.
     from model.run import create_run, run_config
 
-    values = preset(request.preset)
-    summary = read_summary(lake, tokens)
-    chosen: dict[str, Any] = {"model": {**values["model"]}, "training": values["training"]}
-    chosen["model"]["vocabulary"] = -(-summary["vocabulary"] // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    for key, value in request.settings.items():
-        _replace(chosen, key, value)
-    parts = {part.name: part for part in tokens.parts}
-    sources = [
-        {
-            "name": name,
-            "weight": weight,
-            "epochs": request.epochs,
-            "bin": asdict(parts[f"{name}.bin"]),
-            "idx": asdict(parts[f"{name}.idx"]),
-        }
-        for name, weight in summary["mixture"].items()
-        if f"{name}.bin" in parts
-    ]
-    return create_run(lake, run_config({**chosen, "sources": sources, "seed": request.seed, "label": request.label}))
+    try:
+        return create_run(lake, run_config(_run_values(lake, tokens, request)))
+    except WrongSetting:
+        raise
+    except ValueError as error:
+        raise WrongSetting(str(error)) from error
 
 
 def is_finished(lake: Lake, run: str) -> bool:
@@ -114,6 +107,7 @@ def train(
         on_step(progress.step, progress.steps)
         return progress.step if progress.state != "starting" else None
 
+    before = len(read_logbook(lake, run))
     root = Path(infra.__file__).parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(root)}
     shape = Layout(layout.engine, layout.ranks, layout.micro_batch)
@@ -129,11 +123,12 @@ def train(
     steps_made()
     if status == 0:
         return
-    last = next((event for event in reversed(read_logbook(lake, run)) if event["event"] == "error"), None)
-    reason = f"exit code {status}" if last is None else str(last.get("reason") or last.get("message") or last)
-    if last is None or status < 0:
-        raise TrainingInterrupted(f"the run {run[:12]} was killed ({reason}); it goes on when it is started again")
-    raise TrainingFailed(f"the run {run[:12]} failed: {reason}")
+    errors = [event for event in read_logbook(lake, run)[before:] if event["event"] == "error"]
+    permanent = [event for event in errors if event["error"] in _PERMANENT]
+    if permanent:
+        raise TrainingFailed(f"the run {run[:12]} failed at step {permanent[-1]['step']}: {permanent[-1]['message']}")
+    reason = errors[-1]["message"] if errors else f"exit code {status}"
+    raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); it goes on when it is started again")
 
 
 def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
@@ -150,14 +145,36 @@ def held_out_parts(tokens: Manifest) -> dict[str, tuple[Part, Part]]:
     return {name: (parts[f"{name}.held-out.bin"], parts[f"{name}.held-out.idx"]) for name in names}
 
 
+def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:
+    values = preset(request.preset)
+    summary = read_summary(lake, tokens)
+    chosen: dict[str, Any] = {"model": {**values["model"]}, "training": values["training"]}
+    chosen["model"]["vocabulary"] = -(-summary["vocabulary"] // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    for key, value in request.settings.items():
+        _replace(chosen, key, value)
+    parts = {part.name: part for part in tokens.parts}
+    sources = [
+        {
+            "name": name,
+            "weight": weight,
+            "epochs": request.epochs,
+            "bin": asdict(parts[f"{name}.bin"]),
+            "idx": asdict(parts[f"{name}.idx"]),
+        }
+        for name, weight in summary["mixture"].items()
+        if f"{name}.bin" in parts
+    ]
+    return {**chosen, "sources": sources, "seed": request.seed, "label": request.label}
+
+
 def _replace(values: Mapping[str, Any], key: str, value: Any) -> None:
     target: Any = values
     *path, last = key.split(".")
     for step in path:
         if not isinstance(target, dict) or step not in target:
-            raise ValueError(f"--set {key}: the preset has no {step}; its parts are model and training")
+            raise WrongSetting(f"--set {key}: the preset has no {step}; its parts are model and training")
         target = target[step]
     if not isinstance(target, dict) or last not in target:
         known = ", ".join(sorted(target)) if isinstance(target, dict) else "nothing"
-        raise ValueError(f"--set {key}: there is no {last}; there are {known}")
+        raise WrongSetting(f"--set {key}: there is no {last}; there are {known}")
     target[last] = value
