@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
+from flows import parameters
 from flows.recipe import READERS, Recipe, RecipeError, SourceSection, load_recipe
 from infra.builds import BuildRecord, write_build
 from infra.engine.choice import open_engine
@@ -20,6 +22,7 @@ from infra.funnel import corpus_funnel
 from infra.models import ModelFiles, bundled_model, fitted_model, local_model
 from infra.orchestration import Line
 from infra.progress import report_progress
+from infra.report.artifacts import publish_ledger
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
@@ -39,22 +42,20 @@ from tasks.tokens import SUMMARY_FILE, EncodeConfig, TokensConfig, encode, write
 
 @flow(name="build-corpus", log_prints=True)
 def build_corpus(
-    recipe: str = "crawl",
-    inputs: list[str] | None = None,
-    lake: str = "lake",
-    workers: int = 2,
-    settings: list[str] | None = None,
-    cluster: str | None = None,
+    recipe: Annotated[str, Field(description="A recipe of ours by name, or a YAML file.")] = "crawl",
+    inputs: parameters.Inputs = None,
+    lake: parameters.Lake = "lake",
+    workers: parameters.Workers = 2,
+    settings: parameters.Settings = None,
+    cluster: Annotated[str | None, Field(description="A Ray cluster, such as ray://head:10001.")] = None,
 ) -> dict[str, Any]:
-    """Build a corpus and its tokens from a recipe; what the lake already has is not made again.
-
-    `recipe` is one of our own by name, or a YAML file; `inputs` replace those of its only source; `settings` are
-    KEY=VALUE for any value of the recipe; `cluster` is the address of a Ray cluster in place of this machine.
-    """
+    """Build a corpus and its tokens from a recipe; what the lake already has is not made again."""
     chosen = load_recipe(recipe, settings or [], inputs or [])
     with open_engine(workers, cluster) as engine:
         line = Line(Lake.open(lake), engine, report_progress, chosen.most_failures)
-        return asdict(run_line(line, chosen))
+        record = make_corpus(line, chosen)
+    publish_ledger(record)
+    return asdict(record)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Beside:
         return replace(self, annotations=self.annotations + added)
 
 
-def run_line(line: Line, recipe: Recipe) -> BuildRecord:
+def make_corpus(line: Line, recipe: Recipe) -> BuildRecord:
     """The whole line of a recipe; call it inside a Prefect flow."""
     sources = [_read_source(line, source) for source in recipe.sources]
     beside = Beside(join_sources(line.lake, sources))

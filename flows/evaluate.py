@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.logging import get_run_logger
+from pydantic import Field
 
+from flows import parameters
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.runs import find_run
@@ -19,12 +21,15 @@ from tasks.evaluation.process import evaluate
 
 @flow(name="evaluate-run", log_prints=True)
 def evaluate_run(
-    run: str, lake: str = "lake", steps: list[int] | None = None, tasks: str | None = None, items: int = 100
+    run: parameters.Run,
+    lake: parameters.Lake = "lake",
+    steps: Annotated[list[int] | None, Field(description="Checkpoints; all of them without a list.")] = None,
+    tasks: Annotated[str | None, Field(description="A file of task definitions.")] = None,
+    items: parameters.Items = 100,
 ) -> list[dict[str, Any]]:
     """Held-out perplexity and lm-evaluation-harness scores of a run's checkpoints; scores that are there are kept.
 
-    `run` is the start of a run's key; `steps` are all its checkpoints without a list; `tasks` is a file of task
-    definitions, and without one, tasks of `items` items are made of the held-out documents.
+    Without a file of tasks, two are made of the held-out documents.
     """
     opened = Lake.open(lake)
     return run_evaluation(opened, find_run(opened, run), steps, None if tasks is None else Path(tasks), items)

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
+from flows import parameters
 from flows.build import build_corpus
 from flows.evaluate import evaluate_run
-from flows.report import report_run
+from flows.report import make_report
 from flows.train import train_model
+from infra.builds import find_build
+from infra.store.lake import Lake
 
 
 @flow(name="line", log_prints=True)
 def run_line(
-    recipe: str = "demo",
-    inputs: list[str] | None = None,
-    trainings: list[str] | None = None,
-    lake: str = "lake",
-    workers: int = 2,
-    items: int = 100,
-    reports: str = "reports",
+    recipe: Annotated[str, Field(description="A recipe of ours by name, or a YAML file.")] = "demo",
+    inputs: parameters.Inputs = None,
+    trainings: Annotated[list[str] | None, Field(description="YAML files or presets, one for each run.")] = None,
+    lake: parameters.Lake = "lake",
+    workers: parameters.Workers = 2,
+    items: parameters.Items = 100,
+    reports: Annotated[str, Field(description="Where to write the reports.")] = "reports",
 ) -> dict[str, Any]:
     """Build a corpus, train each config of `trainings` on it, score every checkpoint, and write the reports.
 
     Every step takes from the lake what is there, so the same call after an interruption goes on where it was.
     """
     build = build_corpus(recipe=recipe, inputs=inputs, lake=lake, workers=workers)
+    opened = Lake.open(lake)
+    record = find_build(opened, build["key"])
     runs = []
     for config in trainings or []:
         trained = train_model(config=config, corpus=build["key"], lake=lake)
         scores = evaluate_run(run=trained["run"], lake=lake, items=items)
-        report = report_run(corpus=build["key"], run=trained["run"], lake=lake, folder=reports)
+        report = make_report(opened, record, trained["run"], reports)
         runs.append({**trained, "evaluations": scores, "report": report})
     if not runs:
-        return {"build": build, "runs": [], "reports": [report_run(corpus=build["key"], lake=lake, folder=reports)]}
+        return {"build": build, "runs": [], "reports": [make_report(opened, record, None, reports)]}
     return {"build": build, "runs": runs, "reports": [run["report"] for run in runs]}
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
-from infra.builds import find_build
+from flows import parameters
+from infra.builds import BuildRecord, find_build
 from infra.report.artifacts import publish_report
 from infra.report.data import collect_report
 from infra.report.page import write_report
@@ -16,11 +19,19 @@ from infra.store.lake import Lake
 
 
 @flow(name="report", log_prints=True)
-def report_run(corpus: str | None = None, run: str | None = None, lake: str = "lake", folder: str = "reports") -> str:
-    """Write the report of a build into `folder`, and of a training run on it where one is named; gives its path."""
+def report_run(
+    corpus: parameters.Corpus = None,
+    run: Annotated[str | None, Field(description="The start of the key of a run trained on it.")] = None,
+    lake: parameters.Lake = "lake",
+    folder: Annotated[str, Field(description="Where to write the page.")] = "reports",
+) -> str:
+    """Write the report of a build, and of a training run on it where one is named; gives its path."""
     opened = Lake.open(lake)
-    build = find_build(opened, corpus)
-    key = None if run is None else find_run(opened, run)
+    return make_report(opened, find_build(opened, corpus), None if run is None else find_run(opened, run), folder)
+
+
+def make_report(opened: Lake, build: BuildRecord, key: str | None, folder: str) -> str:
+    """The report, with its artifacts on the page of the flow run that is running."""
     name = f"{build.recipe['name']}-{build.key[:12]}" + (f"-{key[:12]}" if key else "")
     path = (Path(folder) / f"{name}.html").absolute()
     path.parent.mkdir(parents=True, exist_ok=True)

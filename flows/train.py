@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed
+from pydantic import Field
 
+from flows import parameters
 from flows.training import TrainingSection, load_training
 from infra.builds import find_build
 from infra.orchestration import as_task
@@ -18,13 +20,12 @@ from tasks.training import TrainingInterrupted, create_training_run, is_finished
 
 @flow(name="train-model", log_prints=True)
 def train_model(
-    config: str = "tiny-pythia", corpus: str | None = None, lake: str = "lake", settings: list[str] | None = None
+    config: Annotated[str, Field(description="A YAML file, or a preset such as tiny-pythia.")] = "tiny-pythia",
+    corpus: parameters.Corpus = None,
+    lake: parameters.Lake = "lake",
+    settings: parameters.Settings = None,
 ) -> dict[str, Any]:
-    """Train a model on a corpus; a run that was interrupted goes on, one that is finished is not trained again.
-
-    `config` is a YAML file or a preset; `corpus` the name or key of a build, the newest without one; `settings` are
-    KEY=VALUE for any value of the config or the preset.
-    """
+    """Train a model on a corpus; a run that was interrupted goes on, one that is finished is not trained again."""
     section = load_training(config, [*(settings or []), *([f"corpus={corpus}"] if corpus else [])])
     opened = Lake.open(lake)
     return run_training(opened, section)

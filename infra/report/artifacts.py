@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from infra.builds import BuildRecord
 from infra.report.charts import loss_chart
 from infra.report.data import ReportData
 from infra.report.figures import standalone
@@ -34,6 +35,25 @@ def publish_report(data: ReportData, location: str) -> None:
             markdown=f"![Loss by step](data:image/svg+xml;base64,{picture})",
             description=f"Loss by step of the run {training.label or training.key[:12]}",
         )
+
+
+def publish_ledger(build: BuildRecord) -> None:
+    """Create the funnel of a build as a table of the flow run that is running, and its key numbers beside it."""
+    name = build.recipe["name"].replace("_", "-")
+    rows = [
+        {
+            "stage": entry["stage"],
+            "in": entry["documents_in"],
+            "kept": entry["documents_kept"],
+            "dropped": ", ".join(f"{reason} {count:,}" for reason, count in entry["dropped"].items()),
+            "failed": ", ".join(f"{reason} {count:,}" for reason, count in entry["failed"].items()),
+            "bytes in": entry["bytes_in"],
+        }
+        for entry in build.ledger
+    ]
+    create_table_artifact(key=f"{name}-ledger", table=rows, description=f"Ledger of the build {build.key[:12]}")
+    markdown = f"**{build.documents:,}** documents, **{build.tokens:,}** tokens. Build `{build.key}`."
+    create_markdown_artifact(key=f"{name}-build", markdown=markdown, description=f"corpus/{build.recipe['name']}")
 
 
 def summary(data: ReportData, location: str) -> str:

@@ -9,7 +9,7 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from flows.build import run_line
+from flows.build import make_corpus
 from flows.recipe import load_recipe
 from infra.builds import BuildRecord
 from infra.engine.plans import Plan
@@ -61,7 +61,7 @@ def built(pool: LocalPool, tmp_path_factory: pytest.TempPathFactory) -> Built:
     settings += ["tokenizer.vocabulary_size=600", "tokens.held_out_every=7", "perplexity.head_percentile=20"]
     recipe = load_recipe("crawl", settings, [str(folder / "*.warc.gz")])
     lake = Lake.open(str(folder / "lake"))
-    build = run_line(DirectLine(lake, pool, lambda label, done, total: None), recipe)
+    build = make_corpus(DirectLine(lake, pool, lambda label, done, total: None), recipe)
     return Built(lake, build, _write_run(lake, build))
 
 
