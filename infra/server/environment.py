@@ -48,6 +48,9 @@ def server_environment(state_folder: Path, port: int, *, services: bool) -> dict
         # Writers of SQLite queue; the default of 10 s turns a busy moment into "database is locked".
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        # A command may have silenced its own terminal with these; the server's file must name what went wrong.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+        "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL": "WARNING",
         # In memory, a lease is lost when the server restarts, and its healthy run is ended minutes later.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": switch for name in deployment_services},
@@ -55,7 +58,11 @@ def server_environment(state_folder: Path, port: int, *, services: bool) -> dict
 
 
 def client_environment(state_folder: Path, api_url: str) -> dict[str, str]:
-    """Variables of a process whose flows are recorded by the server at `api_url`."""
+    """Variables of a process whose flows are recorded by the server at `api_url`.
+
+    Where `PREFECT_SERVER_API_AUTH_STRING` protects the server, its clients are given it.
+    """
+    secret = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
     without_proxy = [host for host in os.environ.get("NO_PROXY", "").split(",") if host]
     return {
         **QUIET,
@@ -63,6 +70,7 @@ def client_environment(state_folder: Path, api_url: str) -> dict[str, str]:
         "PREFECT_API_URL": api_url,
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        **({"PREFECT_API_AUTH_STRING": secret} if secret else {}),
         "NO_PROXY": ",".join(dict.fromkeys([*without_proxy, "127.0.0.1", "localhost"])),
     }
 

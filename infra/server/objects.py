@@ -129,6 +129,6 @@ def _apply_automation(client: SyncPrefectClient, wanted: AutomationCore) -> list
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
-    content = AutomationCore.model_validate(automation.model_dump()).model_dump(mode="json")
+    content = AutomationCore.model_validate(automation.model_dump()).model_dump()
     content["trigger"].pop("id", None)
     return content

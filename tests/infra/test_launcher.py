@@ -15,14 +15,15 @@ from infra.launcher import CommandNotFound, GuardLost, Stalled, Watch, carriers,
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
 
-# A tree like torchrun's: an agent whose ranks stand in sessions of their own, one of them forked twice.
+# A tree like torchrun's: an agent whose ranks stand in sessions of their own, one of them forked twice. Each line is
+# written in one piece, for the three share a pipe.
 TREE = """
     import os, signal, subprocess, sys, time
     STUBBORN = {stubborn}
     if STUBBORN:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sleeper = [sys.executable, "-c", "import signal, time\\nif %r: signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
-               "print('rank', flush=True)\\ntime.sleep(600)" % STUBBORN]
+    sleeper = [sys.executable, "-c", "import os, signal, time\\nif %r: signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
+               "os.write(1, b'rank' + bytes([10]))\\ntime.sleep(600)" % STUBBORN]
     rank = subprocess.Popen(sleeper, start_new_session=True)
     if os.fork() == 0:
         os.setsid()
@@ -30,7 +31,7 @@ TREE = """
             os.execv(sleeper[0], sleeper)
         os._exit(0)
     os.wait()
-    print("agent", os.environ["MILLRACE_LAUNCH"], flush=True)
+    os.write(1, ("agent " + os.environ["MILLRACE_LAUNCH"] + chr(10)).encode())
     {then}
 """
 
@@ -211,6 +212,14 @@ def test_the_launchers_death_ends_the_tree(tmp_path: Path, number: signal.Signal
         text=True,
         start_new_session=True,
     )
+    with flow:
+        try:
+            check_that_its_death_ends_the_tree(flow, number)
+        finally:
+            flow.kill()
+
+
+def check_that_its_death_ends_the_tree(flow: "subprocess.Popen[str]", number: signal.Signals) -> None:
     assert flow.stdout is not None
     lines = [flow.stdout.readline() for _ in range(3)]
     marker = next(line.split()[1] for line in lines if line.startswith("agent"))
@@ -221,7 +230,6 @@ def test_the_launchers_death_ends_the_tree(tmp_path: Path, number: signal.Signal
     while carriers(marker) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert carriers(marker) == []
-    flow.stdout.close()
 
 
 def test_grace_stays_under_prefects_own_kill(tmp_path: Path) -> None:

@@ -113,7 +113,9 @@ def test_a_given_server_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("no_api_url")
-def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for handler in ("CONSOLE", "DEBUG"):  # as the command line silences its own terminal
+        monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
     (tmp_path / "prefect.db").write_bytes(b"this is no database" * 1000)
     with pytest.raises(ServerNotStarted, match="file is not a database"), local_server(tmp_path):
         pass

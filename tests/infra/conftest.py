@@ -1,0 +1,29 @@
+"""One Prefect server for the tests of this room."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.server.local import local_server
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A running server with all services, and this process set up to use it."""
+
+    api_url: str
+    state_folder: Path
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server with an empty history, that lives as long as the tests."""
+    state = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            patch.delenv(name)
+        with local_server(state, services=True) as api_url:
+            yield PrefectServer(api_url, state)

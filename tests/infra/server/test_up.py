@@ -1,0 +1,64 @@
+"""`python -m infra.server up`, from the first line to Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+
+from infra.server.deployments import check_deployments
+from infra.server.keeper import KEEPER_LOCK, lock
+from infra.server.process import STATE_FILE, is_healthy
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_up_deploys_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment["PREFECT_SERVER_API_AUTH_STRING"] = "operator:secret"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infra.server", "up", "--state", str(tmp_path), "--port", "0"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    overdue = threading.Timer(90, process.kill)
+    overdue.start()
+    try:
+        lines: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Worker "):
+                break
+        (dashboard,) = [line.split()[1] for line in lines if line.startswith("dashboard:")]
+
+        assert httpx.post(f"{dashboard}/api/deployments/filter", json={}).status_code == 401
+        found = httpx.post(f"{dashboard}/api/deployments/filter", json={}, auth=("operator", "secret")).json()
+        wanted = sorted(name.rpartition("/")[2] for name in check_deployments(ROOT))
+        assert sorted(each["name"] for each in found) == wanted
+        schedules = {schedule["slug"]: schedule["active"] for each in found for schedule in each["schedules"]}
+        assert schedules["weekly"] is False
+        # The pages ask the right address for data, and are those that ask nobody else.
+        settings = httpx.get(f"{dashboard}/ui-settings").json()
+        assert (settings["api_url"], settings["default_ui"]) == (f"{dashboard}/api", "v1")
+
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait() == 0, "".join(lines) + rest
+        assert rest.rstrip().endswith("stopped")
+        assert "secret" not in "".join(lines) + rest
+    finally:
+        overdue.cancel()
+        process.kill()
+        process.wait()
+    with lock(tmp_path / KEEPER_LOCK, seconds=10) as nobody_keeps:
+        assert nobody_keeps
+    assert not is_healthy(f"{dashboard}/api")
+    assert not (tmp_path / STATE_FILE).exists()
