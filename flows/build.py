@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from infra.orchestration import Line
 from infra.progress import report_progress
 from infra.report.artifacts import publish_ledger
 from infra.store.inputs import take_inventory
+from infra.store.ledger import BooksDoNotBalance
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from infra.store.names import Reference, point
@@ -52,7 +52,7 @@ def build_corpus(
     """Build a corpus and its tokens from a recipe; what the lake already has is not made again."""
     chosen = load_recipe(recipe, settings or [], inputs or [])
     with open_engine(workers, cluster) as engine:
-        line = Line(Lake.open(lake), engine, report_progress, chosen.most_failures)
+        line = Line(Lake.open(lake), engine, report_progress, chosen.most_failures, chosen.failures_allowed)
         record = make_corpus(line, chosen)
     publish_ledger(record)
     return asdict(record)
@@ -111,6 +111,9 @@ def make_tokens(line: Line, recipe: Recipe, selected: Manifest) -> Tokens:
     [tokens] = line.make(FitPlan(call, selected, annotations=(("encode", encoded),)))
     [summary] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
     sources = json.loads(line.lake.read(summary.path))["sources"]
+    written = sum(source["documents"] for source in sources.values())
+    if written != selected.rows:
+        raise BooksDoNotBalance(f"the corpus has {selected.rows} documents, its token files hold {written}")
     return Tokens(tokens, (*fitted, encoded, tokens), sum(source["tokens"] for source in sources.values()))
 
 
@@ -174,7 +177,8 @@ def _select(line: Line, recipe: Recipe, beside: Beside) -> Manifest:
     config = CorpusConfig(
         rules=recipe.rules, survivors=recipe.survivors, near_duplicates=recipe.near_duplicates is not None
     )
-    read = beside.only(corpus.reads)
+    # Only what decides the result: a model fitted anew must not remake a corpus that does not ask for its scores.
+    read = beside.only(["paragraphs", "near_duplicates", *(rule.stage for rule in recipe.rules)])
     return line.make(PartitionedPlan(Call(corpus, config), beside.documents, beside.edits, read))[0]
 
 
@@ -200,17 +204,13 @@ def _record(line: Line, recipe: Recipe, made: dict[str, Manifest], tokens: Token
     if recipe.near_duplicates is not None and "near_duplicates" not in stages:
         stages.append("near_duplicates")
     funnel = corpus_funnel(made["documents"].account, selected.account, stages, selected.rows)
-    record = BuildRecord(
-        key=tokens.tokens.key,
-        digest=tokens.tokens.digest,
-        recipe=recipe.model_dump(mode="json"),
-        artifacts={name: [manifest.stage, manifest.key] for name, manifest in made.items()},
-        digests={name: manifest.digest for name, manifest in made.items()},
+    record = BuildRecord.make(
+        recipe.model_dump(mode="json"),
+        made,
         ledger=[entry.to_json() for entry in funnel],
         documents=selected.rows,
         tokens=tokens.count,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     write_build(line.lake, record)
-    point(line.lake, f"corpus/{recipe.name}", Reference("tokens", record.key, record.digest))
+    point(line.lake, f"corpus/{recipe.name}", Reference("build", record.key, record.digest))
     return record

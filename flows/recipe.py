@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pydantic
-import yaml
 
+from flows.model_files import language_model_faults, tokenizer_faults
+from flows.settings import RecipeError, problems_of, read_mapping, refusal, replace_value
 from infra.engine.pieces import Floor
 from infra.stage import Stage
 from tasks.candidates import NearDuplicateConfig
@@ -34,10 +36,6 @@ _COLUMNS: dict[str, Stage] = {
 }
 
 
-class RecipeError(Exception):
-    """A recipe that cannot be built, with the name of the value and what is allowed."""
-
-
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -50,6 +48,18 @@ class SourceSection(_Section):
     inputs: tuple[str, ...] = ()
     config: dict[str, Any] = pydantic.Field(default_factory=dict)
     share: float = pydantic.Field(1.0, gt=0)
+
+    @pydantic.model_validator(mode="after")
+    def _reader_understands(self) -> SourceSection:
+        known = READERS[self.reader].config
+        names = [name for name in known.model_fields if name != "source"]
+        if unknown := sorted(set(self.config) - set(names)):
+            raise ValueError(f"config of {self.name}: {self.reader} has no {unknown[0]}; it has {', '.join(names)}")
+        try:
+            known.model_validate({**self.config, "source": self.name})
+        except pydantic.ValidationError as error:
+            raise ValueError(f"config of {self.name}: " + "; ".join(problems_of(error))) from error
+        return self
 
 
 class FloorSection(_Section):
@@ -99,6 +109,7 @@ class Recipe(_Section):
     rules: tuple[Rule, ...] = ()
     survivors: tuple[Literal["longest", "shortest", "earliest", "latest", "first"], ...] = ("longest", "earliest")
     most_failures: float = pydantic.Field(0.05, ge=0, le=1)
+    failures_allowed: int = pydantic.Field(100, ge=0)
     tokenizer: TokenizerSection = pydantic.Field(default_factory=TokenizerSection)
     tokens: TokensSection = pydantic.Field(default_factory=TokensSection)
 
@@ -115,9 +126,9 @@ class Recipe(_Section):
         if len(set(reasons)) < len(reasons):
             raise ValueError(f"rules: every rule needs a reason of its own, and these are {reasons}")
         for rule in self.rules:
-            _check_column(self, "rules." + rule.reason, rule.stage, rule.column)
+            _check_threshold(self, "rules." + rule.reason, rule)
         for floor in self.floors:
-            _check_column(self, "floors", floor.stage, floor.column)
+            _check_threshold(self, "floors", floor)
             if not any(_implies(rule, floor) for rule in self.rules):
                 raise ValueError(
                     f"floors: no rule is at least as strict as the floor on {floor.stage}.{floor.column}, so documents "
@@ -135,6 +146,7 @@ class Recipe(_Section):
 def load_recipe(name: str, settings: Iterable[str] = (), inputs: Iterable[str] = ()) -> Recipe:
     """The recipe in a YAML file, or one of our own by name, with values replaced.
 
+    The files of models that it names are opened, so that a wrong one is told now and not after hours of work.
     `settings` are ``KEY=VALUE`` with a dotted key, such as ``near_duplicates.threshold=0.7`` or, for members of
     lists, their name, reason or number: ``rules.low_language_score.at_least=0.6``. `inputs` replace those of the
     recipe's only source. Raises RecipeError.
@@ -143,20 +155,25 @@ def load_recipe(name: str, settings: Iterable[str] = (), inputs: Iterable[str] =
     if not path.is_file():
         known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
         raise RecipeError(f"there is no recipe {name}: give a YAML file, or one of {known}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} holds no recipe: a mapping with name and sources is expected")
+    values = read_mapping(path, "a recipe")
     for setting in settings:
-        _replace(values, setting)
+        replace_value(values, setting)
     given = list(inputs)
     if given:
-        if len(values.get("sources", [])) != 1:
-            raise RecipeError(f"{path} has several sources: set their inputs with --set sources.NAME.inputs=[...]")
-        values["sources"][0]["inputs"] = given
-    return parse_recipe(values, str(path))
+        sources = values.get("sources")
+        if not isinstance(sources, list) or len(sources) != 1 or not isinstance(sources[0], dict):
+            raise RecipeError(f"{path} has not one source alone: set inputs with --set sources.NAME.inputs=[...]")
+        sources[0]["inputs"] = given
+    recipe = parse_recipe(values, str(path))
+    language = recipe.language
+    _refuse(
+        str(path),
+        [
+            *([] if language is None else language_model_faults(language, language.model)),
+            *tokenizer_faults(recipe.tokenizer.file),
+        ],
+    )
+    return recipe
 
 
 def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
@@ -164,52 +181,51 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except pydantic.ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            place = ".".join(str(part) for part in problem["loc"]) or "recipe"
-            lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}")
-        raise RecipeError("\n".join([f"{where} is not a recipe that can be built:", *lines])) from error
+        raise RecipeError(refusal(where, "a recipe that can be built", problems_of(error, "recipe"))) from error
 
 
-def _replace(values: dict[str, Any], setting: str) -> None:
-    key, sign, text = setting.partition("=")
-    if not sign:
-        raise RecipeError(f"--set {setting}: write KEY=VALUE")
-    *path, last = key.split(".")
-    target: Any = values
-    for number, step in enumerate(path):
-        target = _member(target, step, ".".join(path[: number + 1]))
-    value = yaml.safe_load(text)
-    if isinstance(target, list):
-        target[_position(target, last, key)] = value
-    else:
-        target[last] = value
+def with_tokens(
+    values: Mapping[str, Any], tokenizer: str | None, vocabulary_size: int | None, held_out_every: int | None
+) -> Recipe:
+    """The recipe of a build with another tokenizer, from a file or to be fitted, or another part held out.
+
+    Raises RecipeError naming what is wrong, such as a file that is no tokenizer.
+    """
+    if tokenizer is not None and vocabulary_size is not None:
+        raise RecipeError("a tokenizer from a file has its vocabulary: give the file, or the size of one to fit")
+    changed = dict(values)
+    if tokenizer is not None:
+        changed["tokenizer"] = {"file": tokenizer}
+    elif vocabulary_size is not None:
+        changed["tokenizer"] = {"vocabulary_size": vocabulary_size}
+    if held_out_every is not None:
+        changed["tokens"] = {"held_out_every": held_out_every}
+    where = f"the changed recipe {values['name']}"
+    recipe = parse_recipe(changed, where)
+    # Files that the corpus was made with may be gone: it is not made again.
+    _refuse(where, tokenizer_faults(recipe.tokenizer.file))
+    return recipe
 
 
-def _member(target: Any, step: str, where: str) -> Any:
-    if isinstance(target, list):
-        return target[_position(target, step, where)]
-    if target.get(step) is None:
-        target[step] = {}
-    if not isinstance(target[step], (dict, list)):
-        raise RecipeError(f"--set {where}: the recipe has the value {target[step]!r} there, with nothing inside")
-    return target[step]
+def _refuse(where: str, faults: list[str]) -> None:
+    if faults:
+        raise RecipeError(refusal(where, "a recipe that can be built", faults))
 
 
-def _position(items: list[Any], step: str, where: str) -> int:
-    for number, item in enumerate(items):
-        if str(number) == step or (isinstance(item, dict) and step in (item.get("name"), item.get("reason"))):
-            return number
-    names = [item.get("name") or item.get("reason") for item in items if isinstance(item, dict)]
-    raise RecipeError(f"--set {where}: the list has no {step}; it has {', '.join(map(str, names)) or 'no members'}")
-
-
-def _check_column(recipe: Recipe, where: str, stage: str, column: str) -> None:
+def _check_threshold(recipe: Recipe, where: str, threshold: Rule | FloorSection) -> None:
+    stage, column = threshold.stage, threshold.column
     if stage not in _COLUMNS or getattr(recipe, stage) is None:
         raise ValueError(f"{where}: this recipe has no stage {stage}")
     schema = _COLUMNS[stage].schema
-    if schema is not None and column not in schema.names:
-        raise ValueError(f"{where}: {stage} has no column {column}; it has {', '.join(schema.names)}")
+    if schema is None or column not in schema.names:
+        names = ", ".join(schema.names) if schema is not None else "none"
+        raise ValueError(f"{where}: {stage} has no column {column}; it has {names}")
+    kind = schema.field(column).type
+    bounded = threshold.at_least is not None or threshold.at_most is not None
+    if bounded and not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise ValueError(f"{where}: at_least and at_most are for numbers, and {stage}.{column} holds {kind}")
+    if threshold.one_of is not None and not pa.types.is_string(kind):
+        raise ValueError(f"{where}: one_of is for strings, and {stage}.{column} holds {kind}")
 
 
 def _implies(rule: Rule, floor: FloorSection) -> bool:

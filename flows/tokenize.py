@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from prefect import flow
@@ -16,6 +15,10 @@ from infra.orchestration import Line
 from infra.progress import report_progress
 from infra.store.lake import Lake
 from infra.store.names import Reference, point
+
+
+# A tokenizer that is loaded from a file is no artifact, so the old build's must not stay.
+_MADE_ANEW = ("tokenizer", "encode", "tokens")
 
 
 @flow(name="tokenize-corpus", log_prints=True)
@@ -38,25 +41,18 @@ def tokenize_corpus(
     with open_engine(workers) as engine:
         line = Line(opened, engine, report_progress)
         made = make_tokens(line, recipe, build.manifest(opened, "corpus"))
-    record = replace(
-        build,
-        key=made.tokens.key,
-        digest=made.tokens.digest,
-        recipe=recipe.model_dump(mode="json"),
-        artifacts={**_without(build.artifacts), **{item.stage: [item.stage, item.key] for item in made.manifests}},
-        digests={**_without(build.digests), **{item.stage: item.digest for item in made.manifests}},
+    kept = {name: build.manifest(opened, name) for name in build.artifacts if name not in _MADE_ANEW}
+    record = BuildRecord.make(
+        recipe.model_dump(mode="json"),
+        {**kept, **{item.stage: item for item in made.manifests}},
+        ledger=build.ledger,
+        documents=build.documents,
         tokens=made.count,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     write_build(opened, record)
     if name is not None:
-        point(opened, name, Reference("tokens", record.key, record.digest))
+        point(opened, name, Reference("build", record.key, record.digest))
     return asdict(record)
-
-
-def _without(of_build: dict[str, Any]) -> dict[str, Any]:
-    """What stays of a build's artifacts when its tokens are made anew; a loaded tokenizer is none of them."""
-    return {name: value for name, value in of_build.items() if name not in ("tokenizer", "encode", "tokens")}
 
 
 def _changed(

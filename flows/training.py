@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 
-from flows.recipe import RecipeError
+from flows.settings import RecipeError, problems_of, read_mapping, refusal, split_setting
 from model.presets import preset_names
 from tasks.training import LayoutRequest, TrainingRequest
 
@@ -34,27 +33,28 @@ def load_training(name: str, settings: Iterable[str] = ()) -> TrainingSection:
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise RecipeError(f"there is no training config {name}")
-        values: Any = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        values = read_mapping(Path(name), "a training config")
     elif name in preset_names():
         values = {"preset": name}
     else:
         raise RecipeError(f"there is no preset {name}: give a YAML file, or one of {', '.join(preset_names())}")
-    if not isinstance(values, dict):
-        raise RecipeError(f"{name} holds no training config: a mapping with at least preset is expected")
     for setting in settings:
-        key, sign, text = setting.partition("=")
-        if not sign:
-            raise RecipeError(f"--set {setting}: write KEY=VALUE")
-        value = yaml.safe_load(text)
+        key, value = split_setting(setting)
         section, _, rest = key.partition(".")
         if section in ("model", "training"):
-            values["settings"] = {**values.get("settings", {}), key: value}
+            values["settings"] = {**_section(values, "settings", name), key: value}
         elif section == "layout" and rest:
-            values["layout"] = {**values.get("layout", {}), rest: value}
+            values["layout"] = {**_section(values, "layout", name), rest: value}
         else:
             values[key] = value
     try:
         return TrainingSection.model_validate(values)
     except pydantic.ValidationError as error:
-        lines = [f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise RecipeError("\n".join([f"{name} is not a training config that can be run:", *lines])) from error
+        raise RecipeError(refusal(name, "a training config that can be run", problems_of(error, "config"))) from error
+
+
+def _section(values: dict[str, Any], section: str, name: str) -> dict[str, Any]:
+    found = values.get(section) or {}
+    if not isinstance(found, dict):
+        raise RecipeError(f"{name}: {section} is {found!r}; a mapping is expected")
+    return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from infra.store.digests import key_of
 from infra.store.errors import Corrupt, NotThere, StoreError
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, read_manifest
@@ -14,7 +16,7 @@ from infra.store.names import all_names, look_up
 
 @dataclass(frozen=True, slots=True)
 class BuildRecord:
-    """One build. `artifacts` maps a stage, or ``source/NAME``, to stage and key; `key` is that of its tokens."""
+    """One build. `artifacts` maps a stage, or ``source/NAME``, to stage and key; `digest` is that of its tokens."""
 
     key: str
     digest: str
@@ -25,6 +27,21 @@ class BuildRecord:
     documents: int
     tokens: int
     created: str
+
+    @classmethod
+    def make(cls, recipe: dict[str, Any], made: dict[str, Manifest], **counts: Any) -> BuildRecord:
+        """The record of a recipe's artifacts. Its key is of both, but for where the inputs were found."""
+        artifacts = {name: [manifest.stage, manifest.key] for name, manifest in made.items()}
+        sources = [{**source, "inputs": []} for source in recipe["sources"]]
+        return cls(
+            key=key_of({"recipe": {**recipe, "sources": sources}, "artifacts": artifacts}),
+            digest=made["tokens"].digest,
+            recipe=recipe,
+            artifacts=artifacts,
+            digests={name: manifest.digest for name, manifest in made.items()},
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **counts,
+        )
 
     @property
     def path(self) -> str:
@@ -65,12 +82,12 @@ def find_build(lake: Lake, name: str | None = None) -> BuildRecord:
         if newest is None:
             raise StoreError(f"{lake.uri} holds no build yet: make one with `millrace build crawl --input ...`")
         return newest
-    if "/" in name:
-        reference = look_up(lake, name)
-        if reference is None:
-            known = ", ".join(known for known, _ in all_names(lake)) or "none"
-            raise StoreError(f"nothing is named {name} in {lake.uri}; its names are: {known}")
+    reference = look_up(lake, name)
+    if reference is not None:
         return _read(lake, build_path(reference.key))
+    if "/" in name:
+        known = ", ".join(known for known, _ in all_names(lake)) or "none"
+        raise StoreError(f"nothing is named {name} in {lake.uri}; its names are: {known}")
     found = [entry.path for entry in lake.list("builds") if entry.path.removeprefix("builds/").startswith(name)]
     if len(found) != 1:
         raise StoreError(

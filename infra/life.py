@@ -108,5 +108,5 @@ def _edits_type(reader: PartReader, annotation: Manifest, shard: int) -> pa.Data
 def _fate(reader: PartReader, corpus: Manifest, shard: int, row: int) -> str:
     [part] = corpus.evidence("reduce")
     here = (pc.field("shard") == shard) & (pc.field("row") == row)
-    [fate] = pq.read_table(reader.path(part), filters=here)["fate"].to_pylist()
+    [fate] = pq.read_table(reader.path(part), filters=here, page_checksum_verification=True)["fate"].to_pylist()
     return str(fate)

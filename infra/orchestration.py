@@ -38,11 +38,13 @@ class Line:
     engine: Engine
     progress: Progress
     most_failures: float = 1.0
+    failures_allowed: int = 0
 
     def make(self, plan: Plan) -> list[Manifest]:
         """The artifacts of a plan, as one task run of the flow that is running.
 
-        Raises what the task raised last; TooManyFailures when more failed than `most_failures` of what came in.
+        Raises what the task raised last; TooManyFailures when more failed than `failures_allowed` and
+        more than the share `most_failures` of what came in.
         """
         # Called plainly, a task that returns a state gives that state back in place of its data.
         references = self._task(plan)(return_state=True).result()
@@ -68,7 +70,7 @@ class Line:
     def _check_failures(self, manifest: Manifest) -> None:
         account = manifest.account
         failed = sum(account.failed.values())
-        if account.rows_in and failed > self.most_failures * account.rows_in:
+        if failed > max(self.failures_allowed, self.most_failures * account.rows_in):
             raise TooManyFailures(
                 f"stage {manifest.stage}: {failed} of {account.rows_in} failed ({account.failed}), and the recipe allows "
                 f"{self.most_failures:.1%}. Look at `millrace ledger {manifest.key[:12]}`; if that is as it should be, "

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
+from prefect.exceptions import PrefectException
 
 Listener = Callable[[str, int, int], None]
 
 SECONDS_BETWEEN_UPDATES = 3.0
 _listeners: list[Listener] = []
+_logger = logging.getLogger("millrace.progress")
 
 
 @contextmanager
@@ -47,7 +51,11 @@ class ProgressReports:
             if done < total and now - self._updated.get(key, float("-inf")) < SECONDS_BETWEEN_UPDATES:
                 return
             self._updated[key] = now
-            self._publish(key, 100.0 * done / total)
+            try:
+                self._publish(key, 100.0 * done / total)
+            except (httpx.HTTPError, PrefectException) as error:
+                # A server that is away for a moment must not end the work that is reported.
+                _logger.warning("the progress of %s was not published: %s", label, error)
 
     def _publish(self, key: tuple[UUID, str], percent: float) -> None:
         artifact = self._artifacts.get(key)

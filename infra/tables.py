@@ -59,7 +59,9 @@ class TableWriter:
         self._path = path
         self._schema = schema
         self._digest = ContentDigest(schema)
-        self._writer = pq.ParquetWriter(path, schema.with_metadata(metadata), compression="zstd", version="2.6")
+        self._writer = pq.ParquetWriter(
+            path, schema.with_metadata(metadata), compression="zstd", version="2.6", write_page_checksum=True
+        )
 
     def write(self, table: pa.Table) -> None:
         """Append rows. Raises pa.ArrowInvalid or KeyError when they do not fit the schema."""
@@ -82,7 +84,7 @@ def read_row_groups(path: Path, columns: list[str] | None = None, about: str | N
     Raises ValueError when the file annotates another shard than `about`: rows would be joined to the wrong
     documents.
     """
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(path, page_checksum_verification=True)
     if about is not None:
         found = (file.schema_arrow.metadata or {}).get(b"millrace.about", b"").decode()
         if found != about:

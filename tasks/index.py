@@ -21,7 +21,7 @@ class IndexConfig(StageConfig):
     """Nothing decides an index but the documents."""
 
 
-@stage("index", version=1, shape=Shape.fit, config=IndexConfig, columns=["id", "url"])
+@stage("index", version=1, shape=Shape.fit, config=IndexConfig, libraries=["pyarrow"], columns=["id", "url"])
 def build_index(documents: Iterator[pa.Table], config: IndexConfig, folder: Path) -> dict[str, Path]:
     """One sorted file of (hash of id or URL, number of the document in the order of shards and rows).
 

@@ -13,10 +13,7 @@ import pydantic
 from infra.documents import Annotations, Documents
 from infra.stage import Shape, StageConfig, stage
 
-LANGUAGE_SCHEMA = pa.schema(
-    [pa.field("label", pa.string()), pa.field("score", pa.float64()), pa.field("failed", pa.string())]
-)
-EMPTY_TEXT = "empty_text"
+LANGUAGE_SCHEMA = pa.schema([pa.field("label", pa.string()), pa.field("score", pa.float64())])
 _LABEL_PREFIX = "__label__"
 
 
@@ -69,8 +66,8 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
     """The most likely language of each document: `label` as the model spells it, `score` from 0 to 1, rounded.
 
     The score is the softmax probability of fastText's ``predict`` with k = 1; quantised models may round it to just
-    above 1 and it is then 1. A text of white space alone has no language: both are null and `failed` says
-    "empty_text". fastText takes NUL for a space, and reads no further than a literal ``</s>`` in the text.
+    above 1 and it is then 1. A text of white space alone, such as one whose every line was struck, has no language:
+    both are null, and that is no failure. fastText takes NUL for a space, and reads no further than a literal ``</s>`` in the text.
     """
     texts = batch.column("text").to_pylist()
     present = [row for row, text in enumerate(texts) if text.strip()]
@@ -80,9 +77,7 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
     )
     label: list[str | None] = [None] * len(texts)
     score: list[float | None] = [None] * len(texts)
-    failed: list[str | None] = [EMPTY_TEXT] * len(texts)
     for row, found, probabilities in zip(present, labels, scores, strict=True):
         label[row] = found[0].removeprefix(_LABEL_PREFIX)
         score[row] = min(1.0, round(float(probabilities[0]), config.decimals))
-        failed[row] = None
-    return pa.table([label, score, failed], schema=LANGUAGE_SCHEMA)
+    return pa.table([label, score], schema=LANGUAGE_SCHEMA)

@@ -19,10 +19,8 @@ SIGNATURE_SCHEMA = pa.schema(
     [
         pa.field("signature", pa.binary()),
         pa.field("shingles", pa.int32()),
-        pa.field("failed", pa.string()),
     ]
 )
-_EMPTY_TEXT = "empty_text"
 _GREATEST = np.uint32(0xFFFFFFFF)
 
 
@@ -54,7 +52,8 @@ def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
       that was updated with every shingle of `tasks.shingles`;
     - ``shingles`` (int32): the number of shingles, repeated ones included. A document with fewer than
       `shingle_words` words has one, and is signed by it;
-    - ``failed``: "empty_text" for a document without words. It has no shingles and a null signature.
+
+    A document without words, such as one whose every line was struck, has no shingles and a null signature.
     """
     multipliers, increments = _permutations(config.permutations, config.seed)
     signed = np.full((batch.num_rows, config.permutations), _GREATEST, np.uint32)
@@ -75,7 +74,6 @@ def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
         {
             "signature": pc.if_else(empty, None, packed.cast(pa.binary())),
             "shingles": pa.array(shingles),
-            "failed": pc.if_else(empty, _EMPTY_TEXT, pa.scalar(None, pa.string())),
         },
         schema=SIGNATURE_SCHEMA,
     )

@@ -10,7 +10,7 @@ import typer
 
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, SettingsOption
 from flows.cli.serving import prefect_server
-from flows.cli.terminal import friendly_errors, output, print_json, print_table, progress_bars
+from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars
 
 
 def build(
@@ -46,8 +46,11 @@ def build(
                 settings=settings or [],
                 cluster=cluster,
             )
+    warnings = _warnings(record)
+    for warning in warnings:
+        errors.print(warning, style="bold yellow", markup=False, soft_wrap=True)
     if as_json:
-        print_json(_result(record, lake))
+        print_json({**_result(record, lake), "warnings": warnings})
         return
     print_funnel(record["ledger"])
     output.print(f"\n{record['documents']:,} documents, {record['tokens']:,} tokens in {record['seconds']:,} s")
@@ -55,19 +58,43 @@ def build(
 
 
 def print_funnel(ledger: list[dict[str, Any]]) -> None:
-    """Show a funnel as a table."""
+    """Show a funnel: what each stage let through, and then why the rest is out, reason by reason."""
     rows = [
         [
             entry["stage"],
             entry["documents_in"],
             entry["documents_kept"],
-            "\n".join(f"{reason} {count:,}" for reason, count in entry["dropped"].items()),
-            "\n".join(f"{reason} {count:,}" for reason, count in entry["failed"].items()),
+            entry["documents_in"] - entry["documents_kept"],
             entry["bytes_in"],
         ]
         for entry in ledger
     ]
-    print_table("What became of every record", ["stage", "in", "kept", "dropped", "failed", "bytes in"], rows)
+    print_table("What became of every record", ["stage", "in", "kept", "out", "bytes in"], rows)
+    if out := _out(ledger):
+        print_table("Why records are out", ["stage", "fate", "reason", "documents"], out)
+
+
+def _out(ledger: list[dict[str, Any]]) -> list[list[Any]]:
+    return [
+        [entry["stage"], fate, reason, count]
+        for entry in ledger
+        for fate in ("dropped", "failed")
+        for reason, count in entry[fate].items()
+    ]
+
+
+def _warnings(record: dict[str, Any]) -> list[str]:
+    """What is as it was asked for, and yet hardly as it was meant."""
+    if record["documents"]:
+        return []
+    read, out = record["ledger"][0]["documents_in"], _out(record["ledger"])
+    if not out:
+        return ["No document is left: the inputs hold no record. Check that they are what the recipe's reader reads."]
+    stage, fate, reason, count = max(out, key=lambda row: row[-1])
+    return [
+        f"No document is left of {read:,} records. The reason that took most is {reason}: {count:,} {fate} by {stage}. "
+        f"`millrace ledger corpus/{record['recipe']['name']}` lists all reasons."
+    ]
 
 
 def _run(show: Any, **parameters: Any) -> dict[str, Any]:
@@ -84,7 +111,7 @@ def _result(record: dict[str, Any], lake: str) -> dict[str, Any]:
     from infra.store.lake import Lake
 
     return {
-        "uri": f"{Lake.open(lake).uri}/artifacts/tokens/{record['key']}.json",
+        "uri": f"{Lake.open(lake).uri}/builds/{record['key']}.json",
         "digest": record["digest"],
         "key": record["key"],
         "name": f"corpus/{record['recipe']['name']}",

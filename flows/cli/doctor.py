@@ -73,13 +73,29 @@ def _room() -> dict[str, Any]:
 
 
 def _lake(uri: str) -> dict[str, Any]:
+    from flows.cli.opening import NoLake, open_lake, place
     from infra.store.errors import StoreError
-    from infra.store.lake import Lake
 
     try:
-        lake = Lake.open(uri)
+        try:
+            lake, found = open_lake(uri), "is there and takes writes"
+        except NoLake:
+            lake, found = place(uri), "is not made yet: the first build makes it"
+            local = lake.local_path("")
+            if local is not None:
+                # Writing would leave a folder behind.
+                return _room_for_folder(local.expanduser().absolute(), f"{uri} {found}")
         lake.write("doctor", b"ok")
         lake.delete("doctor")
     except StoreError as error:
         return _check("lake", False, str(error))
-    return _check("lake", True, lake.uri)
+    return _check("lake", True, f"{uri} {found}")
+
+
+def _room_for_folder(folder: Path, found: str) -> dict[str, Any]:
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not nearest.is_dir():
+        return _check("lake", False, f"{folder} cannot be made: {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return _check("lake", False, f"{folder} cannot be made: {nearest} takes no writes. Name another place.")
+    return _check("lake", True, found)

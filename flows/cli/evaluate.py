@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, print_json, print_table, progress_bars
@@ -21,6 +22,9 @@ def evaluate(
 ) -> None:
     """Held-out perplexity and harness scores; without a task file, tasks are made of held-out documents."""
     with friendly_errors(as_json):
+        from infra.runs import find_run
+
+        find_run(open_lake(lake), run)
         with progress_bars(as_json) as show, prefect_server():
             from flows.evaluate import evaluate_run
             from infra.progress import watched_by

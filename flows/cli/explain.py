@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import fail, friendly_errors, output, print_json
 
@@ -22,10 +23,9 @@ def explain(
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
         from infra.builds import find_build
         from infra.life import lives_of
-        from infra.store.lake import Lake
         from tasks.index import find_documents
 
-        opened = Lake.open(lake)
+        opened = open_lake(lake)
         record = find_build(opened, build)
         lives = lives_of(opened, record, document, find_documents, Path(cache))
         if not lives:

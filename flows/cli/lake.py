@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.build import print_funnel
+from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
-from flows.cli.terminal import CommandFailed, fail, friendly_errors, output, print_json, print_table, progress_bars
+from flows.cli.terminal import CommandFailed, friendly_errors, output, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
@@ -26,11 +27,10 @@ def artifacts(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> N
     """List the names, builds and artifacts of a lake."""
     with friendly_errors(as_json):
         from infra.builds import all_builds
-        from infra.store.lake import Lake
         from infra.store.manifest import manifest_from_json
         from infra.store.names import all_names
 
-        opened = Lake.open(lake)
+        opened = open_lake(lake)
         names = {name: reference.key for name, reference in all_names(opened)}
         builds = list(all_builds(opened))
         found = [manifest_from_json(opened.read_json(entry.path)) for entry in opened.list("artifacts")]
@@ -66,9 +66,8 @@ def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json:
     with friendly_errors(as_json):
         from infra.builds import find_build
         from infra.store.errors import StoreError
-        from infra.store.lake import Lake
 
-        opened = Lake.open(lake)
+        opened = open_lake(lake)
         try:
             build = find_build(opened, artifact)
         except StoreError:
@@ -103,9 +102,8 @@ def verify(
         progress_bars(as_json) as show,
     ):
         from infra.audit import forget_artifact, verify_artifact
-        from infra.store.lake import Lake
 
-        opened = Lake.open(lake)
+        opened = open_lake(lake)
         faults: list[dict[str, Any]] = []
         parts = 0
         for manifest in _manifests(opened, artifact):
@@ -135,9 +133,8 @@ def gc(
     """Delete what no name and no run needs any more."""
     with friendly_errors(as_json):
         from infra.store.garbage import plan_sweep, sweep
-        from infra.store.lake import Lake
 
-        opened = Lake.open(lake)
+        opened = open_lake(lake)
         planned = plan_sweep(opened, older_than_hours * 3600)
         if not dry_run:
             sweep(opened, planned)
@@ -165,11 +162,15 @@ def _manifests(lake: Lake, name: str) -> list[Manifest]:
 
 
 def _find_artifact(lake: Lake, key: str) -> Manifest:
+    from infra.store.errors import StoreError
     from infra.store.manifest import manifest_from_json
 
     found = [entry.path for entry in lake.list("artifacts") if entry.path.rpartition("/")[2].startswith(key)]
     if len(found) != 1:
-        fail(f"{len(found)} builds and artifacts of {lake.uri} have keys that start with {key}", as_json=False)
+        raise StoreError(
+            f"{len(found)} builds and artifacts of {lake.uri} have keys that start with {key}; "
+            "`millrace artifacts` lists them"
+        )
     return manifest_from_json(lake.read_json(found[0]))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, output, print_json
@@ -19,10 +20,18 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page: the funnel, distributions, loss, scores and cost. It opens without a server."""
-    with friendly_errors(as_json), prefect_server():
-        from flows.report import report_run
+    with friendly_errors(as_json):
+        from infra.builds import find_build
+        from infra.runs import find_run
 
-        path = report_run(corpus, run, lake, folder)
+        opened = open_lake(lake)
+        find_build(opened, corpus)
+        if run is not None:
+            find_run(opened, run)
+        with prefect_server():
+            from flows.report import report_run
+
+            path = report_run(corpus, run, lake, folder)
         if as_json:
             print_json({"report": path})
         else:

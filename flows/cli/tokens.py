@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, output, print_json, progress_bars
@@ -24,6 +25,15 @@ def tokenize(
 ) -> None:
     """Encode a corpus with another tokenizer; its documents are not selected again."""
     with friendly_errors(as_json):
+        from flows.recipe import with_tokens
+        from infra.builds import find_build
+        from infra.store.names import check_name
+
+        # What is wrong is told before a server is started, and before all the work.
+        if name is not None:
+            check_name(name)
+        found = find_build(open_lake(lake), corpus)
+        with_tokens(found.recipe, tokenizer, vocabulary_size, held_out_every)
         with progress_bars(as_json) as show, prefect_server():
             from flows.tokenize import tokenize_corpus
             from infra.progress import watched_by

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, SettingsOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, output, print_json, print_table, progress_bars
+
+if TYPE_CHECKING:
+    from infra.store.lake import Lake
 
 
 def train(
@@ -25,14 +29,16 @@ def train(
     with friendly_errors(as_json):
         from flows.training import load_training
 
+        # A wrong config or lake is told before a server is started for it.
         load_training(config, settings or [])
+        opened = open_lake(lake)
         with progress_bars(as_json) as show, prefect_server():
             from flows.train import train_model
             from infra.progress import watched_by
 
             with watched_by(show):
                 result = train_model(config=config, corpus=corpus, lake=lake, settings=settings or [])
-        summary = {**result, **_summary(lake, result["run"])}
+        summary = {**result, **_summary(opened, result["run"])}
     if as_json:
         print_json(summary)
         return
@@ -44,9 +50,9 @@ def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """List the training runs of a lake."""
     with friendly_errors(as_json):
         from infra.runs import run_keys
-        from infra.store.lake import Lake
 
-        found = [{"run": key, **_summary(lake, key)} for key in run_keys(Lake.open(lake))]
+        opened = open_lake(lake)
+        found = [{"run": key, **_summary(opened, key)} for key in run_keys(opened)]
         if as_json:
             print_json({"runs": found})
             return
@@ -57,13 +63,11 @@ def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
         print_table("Runs", ["run", "state", "step", "loss", "checkpoints"], rows)
 
 
-def _summary(lake: str, run: str) -> dict[str, Any]:
-    from infra.store.lake import Lake
+def _summary(opened: Lake, run: str) -> dict[str, Any]:
     from model.checkpoint import committed_steps
     from model.losses import read_losses
     from model.progress import read_progress
 
-    opened = Lake.open(lake)
     progress = read_progress(opened, run)
     losses = read_losses(opened, run)
     return {

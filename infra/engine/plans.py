@@ -7,6 +7,7 @@ the lake, or a new one.
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from infra.store.ledger import Account, total
 from infra.store.manifest import Manifest, Marker, Part, artifact_digest, read_manifest, write_manifest
 
 Progress = Callable[[str, int, int], None]
+_logger = logging.getLogger("millrace.engine")
 
 
 @dataclass(frozen=True)
@@ -362,5 +364,16 @@ def _publish(
         cost={"worker_seconds": round(sum(marker.seconds for marker in markers), 3)},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+    first = read_manifest(lake, call.stage.name, key)
+    if first is not None and first.digest != manifest.digest:
+        # A numeric stage on another machine: what others may have built on stays.
+        _logger.warning(
+            "stage %s gave another result for the key %s than before: %s, not %s; the first one stays",
+            call.stage.name,
+            key[:12],
+            manifest.digest[:12],
+            first.digest[:12],
+        )
+        return first
     write_manifest(lake, manifest)
     return manifest

@@ -102,7 +102,6 @@ class LocalPool:
                     number = running.pop(future)
                     try:
                         results[number] = future.result()
-                        progress(len(results), len(pieces))
                     except (StoreUnavailable, ProcessExpired) as error:
                         if attempts[number] >= ATTEMPTS:
                             raise _final(pieces[number], error) from error
@@ -110,6 +109,8 @@ class LocalPool:
                         submit(number)
                     except Exception as error:
                         raise PieceFailed(f"{describe(pieces[number])}: {type(error).__name__}: {error}") from error
+                    else:
+                        progress(len(results), len(pieces))
         finally:
             for future in running:
                 future.cancel()

@@ -10,7 +10,7 @@ from infra.documents import DOCUMENT_SCHEMA, documents_table
 from infra.engine.pieces import SourcePiece
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
 from infra.stage import find_stage
-from infra.store.inputs import open_input
+from infra.store.inputs import check_unchanged, open_input
 from infra.store.ledger import FAILURES_KEPT, Account
 from infra.store.manifest import Part, store_part
 from infra.tables import ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableWriter
@@ -42,6 +42,7 @@ def read_source(piece: SourcePiece, folder: Path) -> tuple[list[Part], Account, 
             parts.append(
                 store_part(piece.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
             )
+    check_unchanged(piece.file)
     return parts, books.account(rows_written=sum(part.rows for part in parts)), {}
 
 

@@ -315,7 +315,10 @@ def _store_table(piece: Any, path: Path, table: pa.Table, name: str) -> Part:
 
 
 def _rows_of(reader: PartReader, parts: tuple[Part, ...], shard: int) -> pa.Table:
-    tables = [pq.read_table(reader.path(part), filters=[("shard", "=", shard)], partitioning=None) for part in parts]
+    tables = [
+        pq.read_table(reader.path(part), filters=[("shard", "=", shard)], page_checksum_verification=True)
+        for part in parts
+    ]
     return pa.concat_tables(tables)
 
 

@@ -6,6 +6,7 @@ The inventory caches (URI, size, ETag or mtime) → sha256 in the lake. Unknown 
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +24,12 @@ _HASHING_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read: where it is, its name for people, its size in bytes and the sha256 of its bytes."""
+    """One file to read: where it is, its size, the sha256 of its bytes, and the ETag or mtime that it had then."""
 
     uri: str
     size: int
     sha256: str
+    stamp: str
 
     @property
     def name(self) -> str:
@@ -46,7 +48,8 @@ class Inventory:
 def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     """The files that paths, folders, globs and ``s3://`` URIs name, in the order given, globs sorted by path.
 
-    Raises NotThere for a pattern that names no file, and StoreError for a file named twice.
+    Raises NotThere for a pattern that names no file, and StoreError for a file named twice, two copies of one file,
+    or a file that changes while it is read.
     """
     found: list[tuple[str, int, str]] = []
     for pattern in patterns:
@@ -60,20 +63,59 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
         raise StoreError(f"{twice} is named twice by the inputs: its documents would be read twice")
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
         known = list(threads.map(lambda file: _digest(lake, *file), found))
+    by_digest: dict[str, str] = {}
+    for file, _ in known:
+        twin = by_digest.setdefault(file.sha256, file.uri)
+        if twin != file.uri and file.size:
+            raise StoreError(f"{twin} and {file.uri} are the same file: all of its documents would be duplicates")
     return Inventory(tuple(file for file, _ in known), sum(file.size for file, hashed in known if hashed))
+
+
+def check_unchanged(file: InputFile) -> None:
+    """Raises StoreError when the file is not the one any more that was hashed."""
+    found = next(iter(_match(glob.escape(file.uri) if "://" not in file.uri else file.uri)), None)
+    if found is None or found[1:] != (file.size, file.stamp):
+        raise StoreError(f"{file.uri} changed while it was read. Wait until it is complete, and build again.")
 
 
 @contextmanager
 def open_input(uri: str) -> Iterator[BinaryIO]:
     """The bytes of an input file, buffered."""
     if uri.startswith("s3://"):
-        with store_errors(uri), s3_filesystem().open(uri, "rb", block_size=8 << 20, cache_type="readahead") as stream:
+        with store_errors(uri):
+            opened = s3_filesystem().open(uri, "rb", block_size=8 << 20, cache_type="readahead")
+        with opened, io.BufferedReader(_RemoteStream(uri, opened), 1 << 20) as stream:
             yield stream
     else:
         if not os.path.exists(uri):
             raise NotThere(f"{uri} is not there any more. Give the inputs again.")
         with open(uri, "rb", buffering=1 << 20) as stream:
             yield stream
+
+
+class _RemoteStream(io.RawIOBase):
+    """A remote file whose reads fail with the lake's own errors, so that no error of a reader is taken for them."""
+
+    def __init__(self, uri: str, stream: Any) -> None:
+        self._uri, self._stream = uri, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._stream.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        with store_errors(self._uri):
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _match(pattern: str) -> Iterator[tuple[str, int, str]]:
@@ -107,10 +149,12 @@ def _digest(lake: Lake, uri: str, size: int, stamp: str) -> tuple[InputFile, boo
     key = key_of([uri, size, stamp])
     path = f"inventory/{key[:2]}/{key}.json"
     try:
-        return InputFile(uri, size, lake.read_json(path)["sha256"]), False
+        return InputFile(uri, size, lake.read_json(path)["sha256"], stamp), False
     except NotThere:
         pass
     with open_input(uri) as stream:
         sha256 = sha256_stream(stream)
+    file = InputFile(uri, size, sha256, stamp)
+    check_unchanged(file)
     lake.write_json(path, {"uri": uri, "size": size, "stamp": stamp, "sha256": sha256})
-    return InputFile(uri, size, sha256), True
+    return file, True

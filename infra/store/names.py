@@ -21,6 +21,12 @@ class Reference:
     digest: str
 
 
+def check_name(name: str) -> None:
+    """Raises StoreError when `name` cannot be a name."""
+    if not _NAME.fullmatch(name):
+        raise StoreError(f"{name!r} is no name: use lower-case letters, digits, '.', '_', '-' and '/'")
+
+
 def point(lake: Lake, name: str, reference: Reference) -> None:
     """Make `name` point at an artifact."""
     lake.write_json(_path(name), asdict(reference))
@@ -42,6 +48,5 @@ def all_names(lake: Lake) -> Iterator[tuple[str, Reference]]:
 
 
 def _path(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise StoreError(f"{name!r} is no name: use lower-case letters, digits, '.', '_', '-' and '/'")
+    check_name(name)
     return f"names/{name}.json"

@@ -68,10 +68,17 @@ def tokens_of_run(lake: Lake, run: str) -> Manifest:
     found = [one for one in manifests if trained_on <= {part.sha256 for part in one.parts}]
     if not found:
         raise NotThere(f"{lake.uri} has no tokens artifact with the files of run {run}; build its corpus again")
-    if len({one.digest for one in found}) > 1:
+    if len({_evaluated(one) for one in found}) > 1:
         keys = ", ".join(one.key for one in found)
-        raise ValueError(f"run {run}: its token files are in several artifacts ({keys}); name the one that is meant")
+        raise ValueError(
+            f"run {run}: its token files are in several artifacts ({keys}), which hold out other documents"
+        )
     return found[0]
+
+
+def _evaluated(tokens: Manifest) -> tuple[str, ...]:
+    """What of an artifact an evaluation reads; the rest, such as the mixture, may differ."""
+    return tuple(sorted(part.sha256 for part in tokens.parts if HELD_OUT in part.name or part.name == TOKENIZER_FILE))
 
 
 def held_out_files(tokens: Manifest) -> list[HeldOut]:

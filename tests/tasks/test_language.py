@@ -57,7 +57,7 @@ def test_labels_and_scores_equal_fasttext_own_prediction(sentences: dict[str, li
     annotations = identify_language(batch(lines), CONFIG, model)
     for line, row in zip(lines, annotations.to_pylist(), strict=True):
         [(probability, label)] = outer.f.predict(line + "\n", 1, 0.0, "strict")
-        assert row == {"label": label.removeprefix("__label__"), "score": round(probability, 2), "failed": None}
+        assert row == {"label": label.removeprefix("__label__"), "score": round(probability, 2)}
 
 
 def test_a_batch_does_not_change_its_rows(sentences: dict[str, list[str]], model: LanguageModel) -> None:
@@ -82,12 +82,11 @@ def test_lines_are_glued_as_in_cc_net(model: LanguageModel) -> None:
     assert [row["label"] for row in glued + spaced] == ["de", "de"]
 
 
-def test_text_without_a_visible_character_fails_by_name(model: LanguageModel) -> None:
+def test_text_without_a_visible_character_has_no_language(model: LanguageModel) -> None:
     annotations = identify_language(
         batch(["", " \n\t", "Dies ist ein deutscher Satz.", "\x00", "12345", "</s>"]), CONFIG, model
     )
     assert annotations.schema == LANGUAGE_SCHEMA
-    assert annotations["failed"].to_pylist() == ["empty_text", "empty_text", None, None, None, None]
     assert [label is None for label in annotations["label"].to_pylist()] == [True, True, False, False, False, False]
     assert identify_language(batch([]), CONFIG, model).schema == LANGUAGE_SCHEMA
 

@@ -1,0 +1,62 @@
+"""What must never pass unseen: inputs that change, bits that flip, a second result for one key."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.engine.plans import Call, PassPlan, SourcePlan
+from infra.engine.pool import LocalPool, PieceFailed
+from infra.store.errors import StoreError
+from infra.store.inputs import take_inventory
+from infra.store.lake import Lake
+from infra.store.manifest import write_manifest
+from tests.infra.engine import toy
+from tests.infra.engine.test_plans import quiet, read_source, write_inputs
+
+
+def test_an_input_that_grows_after_it_was_hashed_is_refused(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    files = take_inventory(lake, write_inputs(tmp_path / "in")).files
+    with (tmp_path / "in" / "b.txt").open("a") as stream:
+        stream.write("one more line\n")
+    with pytest.raises(PieceFailed, match=r"b\.txt changed while it was read"):
+        SourcePlan(Call(toy.read_lines, toy.ToyConfig()), files).carry_out(lake, pool, quiet)
+    assert len(list((tmp_path / "lake" / "markers").rglob("*.json"))) <= 2, "the grown file has no marker"
+
+
+def test_two_copies_of_a_file_are_refused(lake: Lake, tmp_path: Path) -> None:
+    write_inputs(tmp_path / "in")
+    (tmp_path / "in" / "z.txt").write_bytes((tmp_path / "in" / "a.txt").read_bytes())
+    with pytest.raises(StoreError, match=r"a\.txt and .*z\.txt are the same file"):
+        take_inventory(lake, [str(tmp_path / "in")])
+
+
+def test_a_flipped_bit_in_a_local_part_is_an_error_not_a_value(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    path = tmp_path / "lake" / documents.parts[0].path
+    stored = path.read_bytes()
+    plan = PassPlan((Call(toy.measure_length, toy.ToyConfig()),), documents)
+    data = bytearray(stored)
+    # The first data page begins right behind the magic and its header.
+    data[60] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(PieceFailed):
+        plan.carry_out(lake, pool, quiet)
+    path.write_bytes(stored)
+    plan.carry_out(lake, pool, quiet)
+
+
+def test_a_second_result_for_a_key_is_reported_and_the_first_stays(
+    lake: Lake, pool: LocalPool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = take_inventory(lake, write_inputs(tmp_path / "in")).files
+    plan = SourcePlan(Call(toy.read_lines, toy.ToyConfig()), files)
+    [made] = plan.carry_out(lake, pool, quiet)
+    other = replace(made, digest="0" * 64)
+    write_manifest(lake, other)
+    with caplog.at_level(logging.WARNING, "millrace.engine"):
+        assert plan.carry_out(lake, pool, quiet) == [other]
+    assert "gave another result for the key" in caplog.text
