@@ -67,7 +67,8 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
 
     The score is the softmax probability of fastText's ``predict`` with k = 1; quantised models may round it to just
     above 1 and it is then 1. A text of white space alone, such as one whose every line was struck, has no language:
-    both are null, and that is no failure. fastText takes NUL for a space, and reads no further than a literal ``</s>`` in the text.
+    both are null, and that is no failure. fastText takes NUL for a space, and reads no further than a literal
+    ``</s>`` in the text.
     """
     texts = batch.column("text").to_pylist()
     present = [row for row, text in enumerate(texts) if text.strip()]
