@@ -23,8 +23,8 @@ from infra.orchestration import Line
 from infra.progress import report_progress
 from infra.report.artifacts import publish_ledger
 from infra.store.inputs import take_inventory
-from infra.store.ledger import BooksDoNotBalance
 from infra.store.lake import Lake
+from infra.store.ledger import BooksDoNotBalance
 from infra.store.manifest import Manifest
 from infra.store.names import Reference, point
 from tasks.corpus import CorpusConfig, corpus

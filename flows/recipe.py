@@ -165,14 +165,8 @@ def load_recipe(name: str, settings: Iterable[str] = (), inputs: Iterable[str] =
             raise RecipeError(f"{path} has not one source alone: set inputs with --set sources.NAME.inputs=[...]")
         sources[0]["inputs"] = given
     recipe = parse_recipe(values, str(path))
-    language = recipe.language
-    _refuse(
-        str(path),
-        [
-            *([] if language is None else language_model_faults(language, language.model)),
-            *tokenizer_faults(recipe.tokenizer.file),
-        ],
-    )
+    faults = [] if recipe.language is None else language_model_faults(recipe.language.model)
+    _refuse(str(path), faults + tokenizer_faults(recipe.tokenizer.file))
     return recipe
 
 

@@ -8,14 +8,13 @@ from typing import Any
 from prefect import flow
 
 from flows.build import make_tokens
-from flows.recipe import Recipe
+from flows.recipe import with_tokens
 from infra.builds import BuildRecord, find_build, write_build
 from infra.engine.choice import open_engine
 from infra.orchestration import Line
 from infra.progress import report_progress
 from infra.store.lake import Lake
-from infra.store.names import Reference, point
-
+from infra.store.names import Reference, check_name, point
 
 # A tokenizer that is loaded from a file is no artifact, so the old build's must not stay.
 _MADE_ANEW = ("tokenizer", "encode", "tokens")
@@ -35,9 +34,11 @@ def tokenize_corpus(
 
     The new build shares everything else with the old one; `name`, such as ``corpus/large-vocabulary``, points at it.
     """
+    if name is not None:
+        check_name(name)
     opened = Lake.open(lake)
     build = find_build(opened, corpus)
-    recipe = _changed(build, tokenizer, vocabulary_size, held_out_every)
+    recipe = with_tokens(build.recipe, tokenizer, vocabulary_size, held_out_every)
     with open_engine(workers) as engine:
         line = Line(opened, engine, report_progress)
         made = make_tokens(line, recipe, build.manifest(opened, "corpus"))
@@ -53,16 +54,3 @@ def tokenize_corpus(
     if name is not None:
         point(opened, name, Reference("build", record.key, record.digest))
     return asdict(record)
-
-
-def _changed(
-    build: BuildRecord, tokenizer: str | None, vocabulary_size: int | None, held_out_every: int | None
-) -> Recipe:
-    values = dict(build.recipe)
-    if tokenizer is not None:
-        values["tokenizer"] = {"file": tokenizer}
-    elif vocabulary_size is not None:
-        values["tokenizer"] = {"vocabulary_size": vocabulary_size}
-    if held_out_every is not None:
-        values["tokens"] = {"held_out_every": held_out_every}
-    return Recipe.model_validate(values)

@@ -22,5 +22,8 @@ def open_lake(uri: str) -> Lake:
 
 
 def place(uri: str) -> Lake:
-    """Where the lake at `uri` is or would be, untouched; only `Lake.open` makes one there."""
-    return Lake(uri.removeprefix("file://").rstrip("/"))
+    """Where the lake at `uri` is or would be, untouched. Raises StoreError for a URI that can be none."""
+    where = uri.removeprefix("file://").rstrip("/")
+    if "://" in where and not where.startswith("s3://"):
+        raise StoreError(f"{uri}: a lake is a local folder or s3://bucket/prefix")
+    return Lake(where)

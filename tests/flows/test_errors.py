@@ -1,0 +1,219 @@
+"""What people do wrong: one short message, one JSON object with the error, status 1, and no server started for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import application
+from flows.recipe import RECIPES
+from infra.builds import BuildRecord, write_build
+from infra.models import bundled_model
+from infra.store.lake import Lake
+from infra.store.names import Reference, point
+from tests.flows.conftest import Millrace
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a command that starts a server before it notices what is wrong."""
+
+    @contextmanager
+    def refuse(state: Path) -> Iterator[str]:
+        raise AssertionError("a server was started")
+        yield ""
+
+    monkeypatch.setattr("flows.cli.serving.local_server", refuse)
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> str:
+    """A lake with the record of a build of the recipe ``crawl``, named ``corpus/crawl``."""
+    from flows.recipe import load_recipe
+
+    lake = Lake.open(str(tmp_path / "built"))
+    recipe = load_recipe("crawl").model_dump(mode="json")
+    record = BuildRecord("c0ffee" * 8, "0" * 64, recipe, {}, {}, [], 1, 1, "2024-01-01T00:00:00+00:00")
+    write_build(lake, record)
+    point(lake, "corpus/crawl", Reference("build", record.key, record.digest))
+    return lake.uri
+
+
+def refused(*arguments: str) -> str:
+    """The message with which a command is refused, the same for people and for programs."""
+    done = CliRunner().invoke(application, [*arguments, "--json"])
+    assert done.exit_code == 1, (done.exception, done.output)
+    assert isinstance(done.exception, SystemExit), done.exception
+    [line] = done.stdout.splitlines()
+    message: str = json.loads(line)["error"]
+    assert done.stderr == message + "\n"
+    assert len(message.splitlines()) <= 3 and "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("tokenizer.file=no/such/tokenizer.json", "tokenizer.file: there is no file no/such/tokenizer.json"),
+        ("language.model=no/such/lid.bin", "language.model: there is no file no/such/lid.bin"),
+        ("language.model=bundled:lid.177.ftz", "no model named lid.177.ftz is bundled; there are lid.176.ftz"),
+        ("sources.crawl.config.min_chars=3", "config of crawl: web_archive has no min_chars; it has extractor"),
+        ("sources.crawl.config.min_characters=few", "config of crawl: min_characters: Input should be a valid integer"),
+        ("sources.crawl.config.source=other", "web_archive has no source"),
+        ("sources.crawl.config=3", "sources.0.config: Input should be a valid dictionary"),
+        ("rules.low_language_score.column=label", "at_least and at_most are for numbers, and language.label holds str"),
+        ("rules.word_count.one_of=[ten]", "one_of is for strings, and heuristics.word_count holds int64"),
+        ("rules.word_count.column=words", "heuristics has no column words"),
+        ("rules=[1", "--set rules=[1: the value is not YAML"),
+        ("name=2024-13-01", "--set name=2024-13-01: the value is not YAML: month must be in 1..12"),
+        ("rules.unheard_of.at_least=1", "the list has no unheard_of; it has low_language_score, word_count"),
+        ("survivors.0.x=1", "the value there is 'longest', with nothing inside"),
+        ("tokenizer.vocabulary_size=3", "tokenizer.vocabulary_size: Input should be greater than or equal to 258"),
+        ("no-sign", "--set no-sign: write KEY=VALUE"),
+    ],
+)
+def test_a_recipe_with_a_wrong_value_is_refused(setting: str, told: str, tmp_path: Path) -> None:
+    assert told in refused("recipe", "check", "crawl", "--set", setting)
+    lake = str(tmp_path / "lake")
+    assert told in refused("build", "crawl", "--input", "x.warc.gz", "--lake", lake, "--set", setting)
+    assert not Path(lake).exists()
+
+
+def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("hello")
+    model = str(tmp_path / "model")
+    assert f"{model} is not a fastText model" in refused("recipe", "check", "crawl", "--set", f"language.model={model}")
+    assert f"{model} is not a tokenizer" in refused("recipe", "check", "crawl", "--set", f"tokenizer.file={model}")
+    assert "there is no file" in refused("recipe", "check", "crawl", "--set", f"tokenizer.file={tmp_path}")
+
+
+def test_files_that_are_models_are_taken(shared_data: Path) -> None:
+    tokenizer = shared_data / "tokenizers" / "neox-20B_tokenizer.json"
+    language = bundled_model("lid.176.ftz").local["lid.176.ftz"]
+    settings = ["--set", f"tokenizer.file={tokenizer}", "--set", f"language.model={language}"]
+    done = CliRunner().invoke(application, ["recipe", "check", "crawl", *settings])
+    assert done.exit_code == 0, done.output
+
+
+def test_thresholds_on_columns_of_strings_are_taken() -> None:
+    rule = "{stage: language, column: label, one_of: [en, de], reason: language}"
+    done = CliRunner().invoke(application, ["recipe", "check", "crawl", "--set", f"rules=[{rule}]"])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"name: [1\n", "is not YAML: expected ',' or ']', but got '<stream end>' in line 2, column 1"),
+        (b"name: a\n\tsources: b\n", "in line 2, column 1"),
+        (b"name: \xff\n", "is not YAML: 'utf-8' codec can't decode byte 0xff"),
+        (b"- a\n", "and this is a list"),
+        (b"", "and this is nothing"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(text: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "written.yaml"
+    path.write_bytes(text)
+    assert told in refused("recipe", "check", str(path))
+    assert told in refused("build", str(path), "--lake", str(tmp_path / "lake"))
+    assert told in refused("train", str(path), "--lake", str(tmp_path / "lake"))
+
+
+def test_inputs_need_one_source(tmp_path: Path) -> None:
+    path = tmp_path / "written.yaml"
+    path.write_text("name: a\nsources: 3\n")
+    assert "not one source alone" in refused("build", str(path), "--input", "x.warc.gz")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("seed=[1", "--set seed=[1: the value is not YAML"),
+        ("seed=-1", "seed: Input should be greater than or equal to 0"),
+        ("sed=1", "sed: Extra inputs are not permitted"),
+        ("layout=3", "layout: Input should be a valid dictionary"),
+    ],
+)
+def test_a_training_config_with_a_wrong_value_is_refused(setting: str, told: str, built: str) -> None:
+    assert told in refused("train", "tiny-pythia", "--lake", built, "--set", setting)
+
+
+def test_a_training_section_that_is_no_mapping_is_refused(tmp_path: Path, built: str) -> None:
+    path = tmp_path / "training.yaml"
+    path.write_text("preset: tiny-pythia\nlayout: 3\n")
+    assert "layout is 3; a mapping is expected" in refused(
+        "train", str(path), "--lake", built, "--set", "layout.ranks=1"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["artifacts"],
+        ["ledger", "corpus/crawl"],
+        ["explain", "https://example.org/"],
+        ["verify", "corpus/crawl"],
+        ["gc"],
+        ["runs"],
+        ["evaluate", "c0ffee"],
+        ["report"],
+        ["tokenize", "corpus/crawl"],
+        ["train", "tiny-pythia"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_asking_makes_no_lake(arguments: list[str], tmp_path: Path) -> None:
+    lake = tmp_path / "typo_lake"
+    assert f"there is no lake at {lake}" in refused(*arguments, "--lake", str(lake))
+    assert f"there is no lake at file://{lake}" in refused(*arguments, "--lake", f"file://{lake}")
+    assert not lake.exists()
+    (tmp_path / "file").write_text("")
+    assert "there is no lake at" in refused(*arguments, "--lake", str(tmp_path / "file" / "lake"))
+    assert "a lake is a local folder or s3://" in refused(*arguments, "--lake", "gs://bucket/lake")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["ledger", "beef"], "0 builds and artifacts of"),
+        (["verify", "beef"], "0 builds and artifacts of"),
+        (["ledger", "corpus/unheard-of"], "its names are: corpus/crawl"),
+        (["verify", "corpus/unheard-of"], "its names are: corpus/crawl"),
+        (["explain", "x", "--build", "beef"], "0 builds of"),
+        (["evaluate", "beef"], "0 runs of"),
+        (["report", "beef"], "0 builds of"),
+        (["report", "corpus/crawl", "--run", "beef"], "0 runs of"),
+        (["tokenize", "beef"], "0 builds of"),
+        (["tokenize", "corpus/crawl", "--vocabulary-size", "3"], "vocabulary_size: Input should be greater than or"),
+        (["tokenize", "corpus/crawl", "--held-out-every", "-1"], "held_out_every: Input should be greater than or"),
+        (["tokenize", "corpus/crawl", "--tokenizer", "no/such.json"], "there is no file no/such.json"),
+        (["tokenize", "corpus/crawl", "--tokenizer", "x", "--vocabulary-size", "300"], "has its vocabulary"),
+        (["tokenize", "corpus/crawl", "--name", "No Name"], "'No Name' is no name: use lower-case letters"),
+    ],
+)
+def test_what_a_lake_does_not_have_is_told(arguments: list[str], told: str, built: str) -> None:
+    assert told in refused(*arguments, "--lake", built)
+
+
+def test_an_old_recipe_may_name_a_model_that_is_gone(built: str, tmp_path: Path) -> None:
+    from flows.recipe import load_recipe, with_tokens
+
+    values = load_recipe("crawl").model_dump(mode="json")
+    values["language"]["model"] = str(tmp_path / "gone.bin")
+    assert with_tokens(values, None, 300, None).tokenizer.vocabulary_size == 300
+
+
+def test_every_recipe_of_ours_can_be_built() -> None:
+    for path in RECIPES.glob("*.yaml"):
+        assert CliRunner().invoke(application, ["recipe", "check", path.stem]).exit_code == 0
+
+
+def test_the_script_itself_ends_with_one_message(millrace: Millrace, tmp_path: Path) -> None:
+    done = millrace.run("artifacts", "--lake", str(tmp_path / "typo_lake"), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"] == done.stderr.strip()
