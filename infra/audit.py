@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, Part, artifact_digest, fetch_part, marker_path
+from infra.store.manifest import Manifest, Part, artifact_digest, fetch_part, manifest_from_json
 from infra.tables import ContentDigest, read_row_groups
 
 
@@ -26,8 +26,7 @@ def verify_artifact(
 ) -> list[Fault]:
     """Read every part of an artifact, evidence included; the faults that were found."""
     faults: list[Fault] = []
-    evidence = [part for step in manifest.details.get("evidence", {}) for part in manifest.evidence(step)]
-    parts = [*manifest.parts, *evidence]
+    parts = manifest.all_parts()
     for number, part in enumerate(parts):
         problem = _problem(lake, part, cache)
         if problem is not None:
@@ -39,14 +38,19 @@ def verify_artifact(
 
 
 def forget_artifact(lake: Lake, manifest: Manifest, faults: list[Fault]) -> None:
-    """Delete the manifest, the markers and the broken parts, so that the next build makes them again."""
+    """Delete the manifest, the broken parts, and all that points at them, so that the next build makes them again.
+
+    Documents of several sources list the parts of those sources, so the manifests of all stages are looked at.
+    """
     lake.delete(manifest.path)
-    broken = {fault.path for fault in faults}
-    for entry in lake.list(f"markers/{manifest.stage}"):
-        marker = lake.read_json(entry.path)
-        if any(Part(**part).path in broken for part in marker["parts"]):
-            lake.delete(marker_path(manifest.stage, marker["key"]))
-    for path in broken - {manifest.path}:
+    broken = {fault.path for fault in faults} - {manifest.path}
+    for entry in lake.list("artifacts"):
+        if broken & {part.path for part in manifest_from_json(lake.read_json(entry.path)).all_parts()}:
+            lake.delete(entry.path)
+    for entry in lake.list("markers"):
+        if broken & {Part(**part).path for part in lake.read_json(entry.path)["parts"]}:
+            lake.delete(entry.path)
+    for path in broken:
         lake.delete(path)
 
 

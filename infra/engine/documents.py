@@ -14,7 +14,7 @@ from infra.store.manifest import Manifest, artifact_digest, read_manifest, write
 def join_sources(lake: Lake, sources: Sequence[Manifest]) -> Manifest:
     """An artifact that lists the shards of all sources in order; no document is copied."""
     key = key_of({"stage": "documents", "sources": [[source.key, source.digest] for source in sources]})
-    found = read_manifest(lake, "documents", key)
+    found = read_manifest(lake, "documents", key, keep=True)
     if found is not None:
         return found
     parts = [part for source in sources for part in source.parts]

@@ -74,7 +74,7 @@ def present(lake: Lake, plan: Plan) -> list[Manifest] | None:
     """The plan's artifacts if all of them are in the lake: one read for each."""
     found: list[Manifest] = []
     for name, key in zip(plan.names, plan.keys, strict=True):
-        manifest = read_manifest(lake, name, key)
+        manifest = read_manifest(lake, name, key, keep=True)
         if manifest is None:
             return None
         found.append(manifest)
@@ -217,7 +217,10 @@ class PartitionedPlan:
         ]
         beside = {name: manifest.digest for name, manifest in self.annotations}
         digests = {self.documents.stage: self.documents.digest, **_edit_digests(self.edits), **beside}
-        return [_publish(lake, self.call, self.keys[0], named, markers, digests, {"evidence": evidence})]
+        # The maps of these shards are what the next build with one more archive need not do again.
+        maps = [self.call.keyed(step="map", shard=shard.identity()).key for shard in shards]
+        details = {"evidence": evidence, "markers": maps}
+        return [_publish(lake, self.call, self.keys[0], named, markers, digests, details)]
 
     def _group(
         self,

@@ -1,81 +1,158 @@
 """What nothing points at any more: mark from names, builds and runs, then sweep what is old enough.
 
-Only builds that a name points at, and runs, keep their artifacts. A part younger than `grace_seconds` is never
-swept: a build under way may be about to point at it.
+What is kept, beside all that is younger than the grace:
+
+- the builds that names point at, and the artifacts of these builds and of young ones; an artifact that a name
+  points at itself; young artifacts; and the tokens artifacts that hold the files of a run, without which its
+  checkpoints could not be evaluated;
+- of a kept artifact: its parts, its evidence, and the markers that its manifest lists with their parts;
+- the parts of young markers; and the old markers that have no parts, or only kept ones.
+
+A build makes young again whatever it makes use of (`infra.store.manifest.refresh`), when it is older than half of
+`GRACE_SECONDS`. So a sweep with that grace may run beside builds that take less than half a day; a shorter grace
+is for times when nothing is built. What a sweep takes with a marker is time: the work is done again when it is asked
+for. It never takes a part and leaves what points at it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from infra.store.errors import NotThere
 from infra.store.lake import Entry, Lake
-from infra.store.manifest import Part, read_manifest
+from infra.store.manifest import REFRESH_SECONDS, Part, manifest_from_json, manifest_path, marker_path
 from infra.store.names import all_names
 
-GRACE_SECONDS = 24 * 3600.0
+GRACE_SECONDS = 2 * REFRESH_SECONDS
+# What points comes before what is pointed at: a sweep that is killed leaves nothing dangling.
+_POINTERS = ("builds", "artifacts", "markers")
+_READERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Objects that can go, and what they weigh."""
+    """Objects and unfinished writes that can go, all of them last written before the POSIX time `before`."""
 
     entries: tuple[Entry, ...]
     kept_objects: int
+    before: float
 
     @property
     def bytes(self) -> int:
-        """All bytes of the objects that can go."""
+        """All bytes of what can go; of unfinished writes, S3 does not tell them."""
         return sum(entry.size for entry in self.entries)
 
 
 def plan_sweep(lake: Lake, grace_seconds: float = GRACE_SECONDS) -> Sweep:
-    """Everything under parts, markers, artifacts and builds that no name and no run needs, older than the grace."""
-    kept = set(_needed(lake))
-    old = time.time() - grace_seconds
+    """All that nothing needs and that is older than the grace: builds, artifacts, markers, parts, unfinished writes.
+
+    Raises the store's own errors when anything cannot be listed or read: what is not seen is not taken for absent.
+    """
+    before = time.time() - grace_seconds
+    needed = _needed(lake, before)
     entries: list[Entry] = []
-    count = 0
-    for folder in ("parts", "markers", "artifacts", "builds"):
+    kept = 0
+    for folder in (*_POINTERS, "parts"):
         for entry in lake.list(folder):
-            count += 1
-            if entry.path not in kept and entry.modified < old:
+            if entry.path in needed or entry.modified >= before:
+                kept += 1
+            else:
                 entries.append(entry)
-    return Sweep(tuple(entries), count - len(entries))
+    entries += [entry for entry in lake.unfinished() if entry.modified < before]
+    return Sweep(tuple(entries), kept, before)
 
 
 def sweep(lake: Lake, planned: Sweep) -> None:
-    """Delete what `plan_sweep` found; what points before what is pointed at, so that nothing dangles."""
-    order = {"builds": 0, "artifacts": 1, "markers": 2, "parts": 3}
-    for entry in sorted(planned.entries, key=lambda entry: order[entry.path.partition("/")[0]]):
-        lake.delete(entry.path)
+    """Delete what `plan_sweep` found, but for what has been made use of since."""
+    parts: list[Entry] = []
+    for entry in planned.entries:
+        if entry.upload is not None:
+            lake.discard(entry)
+        elif entry.path.startswith("parts/"):
+            parts.append(entry)
+        else:
+            _delete_if_old(lake, entry.path, planned.before)
+    # A build may have written or refreshed what points at a part since the plan was made.
+    needed = _needed(lake, planned.before) if parts else set()
+    for entry in parts:
+        if entry.path not in needed:
+            _delete_if_old(lake, entry.path, planned.before)
 
 
-def _needed(lake: Lake) -> Iterator[str]:
-    parts: set[str] = set()
-    for _, reference in all_names(lake):
-        try:
-            record = lake.read_json(f"builds/{reference.key}.json")
-        except NotThere:
-            record = {"artifacts": {"named": [reference.stage, reference.key]}}
-        yield f"builds/{reference.key}.json"
-        for stage, key in record["artifacts"].values():
-            yield f"artifacts/{stage}/{key}.json"
-            manifest = read_manifest(lake, stage, key)
-            if manifest is not None:
-                parts |= {part.path for part in manifest.parts}
-                parts |= {
-                    part.path for step in manifest.details.get("evidence", {}) for part in manifest.evidence(step)
-                }
-    for entry in lake.list("runs"):
-        if entry.path.endswith("/run.json"):
-            for source in lake.read_json(entry.path)["sources"]:
-                parts |= {Part(**source[name]).path for name in ("bin", "idx")}
-    yield from parts
-    # A marker is worth keeping exactly as long as all that it points at is kept.
-    for entry in lake.list("markers"):
-        marker = lake.read_json(entry.path)
-        paths = {Part(**part).path for part in marker["parts"]}
-        if paths and paths <= parts:
-            yield entry.path
+def _delete_if_old(lake: Lake, path: str, before: float) -> None:
+    found = lake.entry(path)
+    if found is not None and found.modified < before:
+        lake.delete(path)
+
+
+def _needed(lake: Lake, before: float) -> set[str]:
+    """The paths of all that is kept for a reason other than its own age."""
+    builds, artifacts = _named(lake)
+    young = {entry.path for entry in lake.list("builds") if entry.modified >= before}
+    for path in builds | young:
+        record = _read(lake, path)
+        if record is not None:
+            artifacts |= {manifest_path(stage, key) for stage, key in record["artifacts"].values()}
+    artifacts |= {entry.path for entry in lake.list("artifacts") if entry.modified >= before}
+    of_runs, parts = _of_runs(lake)
+    artifacts |= of_runs
+    markers: set[str] = set()
+    for path in artifacts:
+        value = _read(lake, path)
+        if value is not None:
+            manifest = manifest_from_json(value)
+            parts |= {part.path for part in manifest.all_parts()}
+            markers |= {marker_path(manifest.stage, key) for key in manifest.details.get("markers", ())}
+    return builds | artifacts | parts | _markers(lake, before, markers, parts)
+
+
+def _named(lake: Lake) -> tuple[set[str], set[str]]:
+    """The builds that names point at, and the artifacts that they would be if they are no builds."""
+    references = [reference for _, reference in all_names(lake)]
+    return (
+        {f"builds/{reference.key}.json" for reference in references},
+        {manifest_path(reference.stage, reference.key) for reference in references},
+    )
+
+
+def _of_runs(lake: Lake) -> tuple[set[str], set[str]]:
+    """The tokens artifacts that hold all files of a run, and those files."""
+    runs = [
+        {Part(**source[kind]).path for source in lake.read_json(entry.path)["sources"] for kind in ("bin", "idx")}
+        for entry in lake.list("runs")
+        if entry.path.endswith("/run.json")
+    ]
+    artifacts: set[str] = set()
+    for entry in lake.list("artifacts/tokens") if runs else ():
+        value = _read(lake, entry.path)
+        held = {Part(**part).path for part in value["parts"]} if value is not None else set()
+        if any(files <= held for files in runs):
+            artifacts.add(entry.path)
+    return artifacts, {path for files in runs for path in files}
+
+
+def _markers(lake: Lake, before: float, listed: set[str], parts: set[str]) -> set[str]:
+    """The markers to keep, and the parts of those that are young or `listed`; `parts` are kept already."""
+    kept: set[str] = set()
+    undecided: dict[str, set[str]] = {}
+    entries = list(lake.list("markers"))
+    with ThreadPoolExecutor(_READERS) as threads:
+        for entry, value in zip(entries, threads.map(lambda entry: _read(lake, entry.path), entries), strict=True):
+            if value is None:
+                continue
+            own = {Part(**part).path for part in value["parts"]}
+            if entry.modified >= before or entry.path in listed:
+                kept |= {entry.path, *own}
+            else:
+                undecided[entry.path] = own
+    return kept | {path for path, own in undecided.items() if own <= parts | kept}
+
+
+def _read(lake: Lake, path: str) -> Any:
+    try:
+        return lake.read_json(path)
+    except NotThere:
+        return None

@@ -1,8 +1,8 @@
 """The lake: one object store under one URI, a local folder or ``s3://bucket/prefix``.
 
 An object is visible whole or not at all, on either kind of store. "Not there" and "could not ask" are
-different answers: the first is `NotThere`, the second `StoreUnavailable`. Listings discover what may exist and
-never prove that something does not.
+different answers: the first is `NotThere`, the second `StoreUnavailable`. A listing is whole or fails; it tells
+what was there while it was made, and never proves that something is not there now.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError, Store
 
 FORMAT = 1
 _FORMAT_PATH = "format.json"
+_PARTIAL = ".partial-"
 _PART_SIZE = 32 << 20
 # Both bound what a worker holds in memory while it uploads: 128 MiB.
 _PARTS_AT_ONCE = 4
@@ -38,11 +40,15 @@ _SLOWEST_BYTES_PER_SECOND = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of a listing: its path in the lake, its size in bytes and when it was written (POSIX seconds)."""
+    """One object: its path in the lake, its size in bytes and when it was written (POSIX seconds).
+
+    `upload` is set for a write that has not ended and shows no object: it is what the store knows that write by.
+    """
 
     path: str
     size: int
     modified: float
+    upload: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,26 +145,54 @@ class Lake:
 
     def size(self, path: str) -> int | None:
         """The object's size in bytes; None only when the store says that it is not there."""
+        entry = self.entry(path)
+        return None if entry is None else entry.size
+
+    def entry(self, path: str) -> Entry | None:
+        """The object's size and age; None only when the store says that it is not there."""
         try:
             with store_errors(f"{self.uri}/{path}"):
                 information = self._filesystem().info(self._full(path))
         except NotThere:
             return None
-        return None if information["type"] == "directory" else int(information["size"])
+        if information["type"] == "directory":
+            return None
+        return Entry(path, int(information["size"]), _modified(information))
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """The objects under the folder `prefix`, in order of their paths."""
-        root = self._full("")
-        with store_errors(f"{self.uri}/{prefix}"):
-            try:
-                found = self._filesystem().find(self._full(prefix), detail=True)
-            except FileNotFoundError:
+        """All objects under the folder `prefix`, in order of their paths; none when there is no such folder.
+
+        Raises StoreDenied or StoreUnavailable when any folder below it cannot be listed.
+        """
+        yield from (entry for entry in self._entries(prefix) if entry.upload is None)
+
+    def unfinished(self) -> Iterator[Entry]:
+        """Writes that were begun and have not ended: those of other processes, and those of killed ones."""
+        if self._is_local():
+            yield from (entry for entry in self._entries("") if entry.upload is not None)
+            return
+        bucket, _, prefix = self._full("").partition("/")
+        start: dict[str, str] = {}
+        while True:
+            with store_errors(self.uri):
+                page = self._filesystem().call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **start)
+            for upload in page.get("Uploads", ()):
+                # Swift also gives the upload of the object whose whole key is the prefix without its last slash.
+                if upload["Key"].startswith(prefix):
+                    path = upload["Key"].removeprefix(prefix)
+                    yield Entry(path, 0, float(upload["Initiated"].timestamp()), upload["UploadId"])
+            if not page.get("IsTruncated"):
                 return
-        for path in sorted(found):
-            information = found[path]
-            name = path.removeprefix(root)
-            if information["type"] == "file" and not Path(name).name.startswith(".partial-"):
-                yield Entry(name, int(information["size"]), _modified(information))
+            start = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def discard(self, unfinished: Entry) -> None:
+        """Throw away what an unfinished write has stored; that it is already gone is no error."""
+        if self._is_local():
+            self.delete(unfinished.path)
+            return
+        bucket, _, key = self._full(unfinished.path).partition("/")
+        with contextlib.suppress(NotThere), store_errors(f"{self.uri}/{unfinished.path}"):
+            self._filesystem().call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=unfinished.upload)
 
     def delete(self, path: str) -> None:
         """Delete one object; that it is already gone is no error."""
@@ -175,11 +209,35 @@ class Lake:
         if found != expected:
             raise StoreUnavailable(f"{self.uri}/{path} has {found} bytes after writing {expected}")
 
+    def _entries(self, prefix: str) -> Iterator[Entry]:
+        top = self._full(prefix)
+        root = self._full("")
+        if self._is_local():
+            with store_errors(f"{self.uri}/{prefix}"):
+                found = sorted(_files_below(top))
+            for path, status in found:
+                partial = Path(path).name if Path(path).name.startswith(_PARTIAL) else None
+                yield Entry(path.removeprefix(root), status.st_size, status.st_mtime, partial)
+            return
+        with store_errors(f"{self.uri}/{prefix}"):
+            objects = self._filesystem().find(top, detail=True)
+        # Where nothing lies below `prefix`, s3fs gives the object of that very name.
+        folder = f"{top.rstrip('/')}/"
+        for path in sorted(objects):
+            if objects[path]["type"] == "file" and path.startswith(folder):
+                yield Entry(path.removeprefix(root), int(objects[path]["size"]), _modified(objects[path]))
+
     def _is_local(self) -> bool:
         return "://" not in self.uri
 
     def _full(self, path: str) -> str:
-        return f"{self.uri.removeprefix('s3://')}/{path}"
+        full = f"{self.uri.removeprefix('s3://')}/{path}"
+        if not self._is_local() and "?versionId=" in full:
+            raise StoreError(
+                f"{self.uri}/{path}: s3fs takes what follows '?versionId=' for a version of another object. "
+                "Use a name without it."
+            )
+        return full
 
     def _filesystem(self) -> Any:
         if self._is_local():
@@ -233,11 +291,39 @@ def _modified(information: dict[str, Any]) -> float:
     return float(information["LastModified"].timestamp())
 
 
+def _files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The files below a folder that may be missing; raises OSError when any other folder cannot be read."""
+    try:
+        if not stat.S_ISDIR(os.stat(top).st_mode):
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as found:
+                items = list(found)
+        except FileNotFoundError as error:
+            raise StoreUnavailable(f"{folder} went away while it was listed") from error
+        for item in items:
+            try:
+                status = item.stat()
+            except FileNotFoundError:
+                if item.is_symlink():
+                    raise StoreUnavailable(f"{item.path} is a link that leads nowhere: is its disk there?") from None
+                continue  # deleted or renamed since the folder was read
+            if stat.S_ISDIR(status.st_mode):
+                folders.append(item.path)
+            elif stat.S_ISREG(status.st_mode):
+                yield str(Path(item.path)), status
+
+
 @contextlib.contextmanager
 def _local_replacement(path: Path) -> Iterator[Any]:
     """A stream whose bytes become the file at `path` in one step once the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{uuid.uuid4().hex}")
+    partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
     try:
         with open(partial, "wb") as stream:
             yield stream
@@ -249,6 +335,7 @@ def _local_replacement(path: Path) -> Iterator[Any]:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NEVER = {errno.ENAMETOOLONG, errno.ENOSYS, errno.EISDIR, errno.ELOOP, errno.EROFS}
 
 
 @contextlib.contextmanager
@@ -267,11 +354,21 @@ def store_errors(what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StoreFull(f"{what}: no space is left. Free some, and run the same command again.") from error
+        if error.errno in _NEVER or _s3_code(error) in ("InvalidBucketName", "KeyTooLongError", "NotImplemented"):
+            raise StoreError(f"{what}: {str(error).rstrip('.')}. Name another place.") from error
         raise StoreUnavailable(f"{what}: {error}") from error
     except Exception as error:
         # botocore's errors share no base with OSError and must not be imported where there is no S3.
+        if "ParamValidation" in type(error).__name__ or "ParamValidation" in type(error.__context__).__name__:
+            raise StoreError(f"{what} is no name that S3 allows ({error}). Name another place.") from error
         if type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):
             if "Credentials" in type(error).__name__:
                 raise StoreDenied(f"{what}: {error}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.") from error
             raise StoreUnavailable(f"{what}: {error}") from error
         raise
+
+
+def _s3_code(error: OSError) -> str | None:
+    """The store's own word for an error that s3fs has turned into one of the system's."""
+    response = getattr(error.__cause__, "response", None)
+    return None if response is None else response.get("Error", {}).get("Code")

@@ -3,10 +3,16 @@
 A part is stored under its own sha256, so a second writer can only add an orphan. A marker, named by the key of
 a piece of work, says which parts that work gave. A manifest, named by the key of a whole stage, comes last:
 without it there is no artifact.
+
+Whatever a build makes use of again is made young again (`refresh`), so that a sweep that runs at the same time
+(`infra.store.garbage`) leaves it alone.
 """
 
 from __future__ import annotations
 
+import os
+import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +21,11 @@ from typing import Any
 from infra.store import faults
 from infra.store.digests import key_of, sha256_file
 from infra.store.errors import Corrupt, NotThere
-from infra.store.lake import Lake
+from infra.store.lake import Entry, Lake
 from infra.store.ledger import Account
+
+# Half of the grace that `infra.store.garbage` gives: what was made use of has at least the other half left.
+REFRESH_SECONDS = 12 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +67,9 @@ class Marker:
 class Manifest:
     """One artifact: what it is made of, from what, and at what cost.
 
-    `details` holds what only some stages have to say, among it ``evidence``: the parts of inner steps that explain
-    the result, by step. They are kept as long as the artifact, and are no part of its digest.
+    `details` holds what only some stages have to say, and is no part of the digest. Two entries are kept as long as
+    the artifact: ``evidence``, the parts of inner steps that explain the result, by step; and ``markers``, the keys
+    of those markers of inner steps (of the same stage) whose work a build with more input takes up again.
     """
 
     key: str
@@ -85,6 +95,10 @@ class Manifest:
         """The parts that an inner step left: reduced rows, verified edges."""
         return tuple(Part(**part) for part in self.details.get("evidence", {}).get(step, ()))
 
+    def all_parts(self) -> list[Part]:
+        """Its parts, then the evidence of all its inner steps."""
+        return [*self.parts, *(part for step in self.details.get("evidence", {}) for part in self.evidence(step))]
+
     @property
     def rows(self) -> int:
         """All rows of its parts."""
@@ -97,31 +111,41 @@ def artifact_digest(parts: Iterable[Part]) -> str:
 
 
 def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, suffix: str) -> Part:
-    """Store a local file under its own sha256; a whole copy that is already there is not written again."""
+    """Store a local file under its own sha256; a whole and young copy that is already there is not written again."""
     part = Part(sha256_file(local), local.stat().st_size, rows, content, name, suffix)
-    if lake.size(part.path) != part.bytes:
+    found = lake.entry(part.path)
+    if found is None or found.size != part.bytes or _is_ageing(found):
         faults.reach("before_part")
         lake.upload(local, part.path)
     return part
 
 
 def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
-    """A verified local copy of a part, kept in the folder `cache`.
+    """A verified local copy of a part, kept in the folder `cache`, which processes may share.
 
     Raises Corrupt when the stored bytes are not those that were written, NotThere when they are gone.
     """
     local = cache / f"{part.sha256}{part.suffix}"
     if local.exists() and local.stat().st_size == part.bytes:
         return local
-    lake.download(part.path, local)
-    found = sha256_file(local)
-    if found != part.sha256:
-        local.unlink()
-        raise Corrupt(
-            f"{lake.uri}/{part.path} ({part.name}) has sha256 {found}: its bytes changed after it was written. "
-            "Delete it and run the build again: its marker is ignored once the part is missing."
-        )
+    unverified = cache / f".unverified-{uuid.uuid4().hex}"
+    try:
+        lake.download(part.path, unverified)
+        found = sha256_file(unverified)
+        if found != part.sha256:
+            raise Corrupt(
+                f"{lake.uri}/{part.path} ({part.name}) has sha256 {found}: its bytes changed after it was written. "
+                f"{_CURE}"
+            )
+        os.replace(unverified, local)
+    except NotThere as error:
+        raise NotThere(f"{lake.uri}/{part.path} ({part.name}) is not there. {_CURE}") from error
+    finally:
+        unverified.unlink(missing_ok=True)
     return local
+
+
+_CURE = "Run `millrace verify ARTIFACT --forget` for the build or artifact it belongs to, then build again."
 
 
 def marker_path(stage: str, key: str) -> str:
@@ -145,9 +169,8 @@ def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
 
     Only the store's own answer counts: when it cannot be asked, StoreUnavailable is raised.
     """
-    try:
-        value = lake.read_json(marker_path(stage, key))
-    except NotThere:
+    value = _read_to_keep(lake, marker_path(stage, key))
+    if value is None:
         return None
     marker = Marker(
         key=value["key"],
@@ -156,6 +179,7 @@ def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
         seconds=value["seconds"],
         slices=value["slices"],
     )
+    # Last, so that a sweep which began before the marker was refreshed is seen.
     if any(lake.size(part.path) != part.bytes for part in marker.parts):
         return None
     return marker
@@ -167,12 +191,39 @@ def write_manifest(lake: Lake, manifest: Manifest) -> None:
     lake.write_json(manifest.path, asdict(manifest))
 
 
-def read_manifest(lake: Lake, stage: str, key: str) -> Manifest | None:
-    """The artifact of a stage with that key, or None when there is none."""
+def read_manifest(lake: Lake, stage: str, key: str, *, keep: bool = False) -> Manifest | None:
+    """The artifact of a stage with that key, or None when there is none.
+
+    With `keep`, as builds ask, it is refreshed as well: what is being built rests on it.
+    """
+    path = manifest_path(stage, key)
+    if keep:
+        value = _read_to_keep(lake, path)
+        return None if value is None else manifest_from_json(value)
     try:
-        return manifest_from_json(lake.read_json(manifest_path(stage, key)))
+        return manifest_from_json(lake.read_json(path))
     except NotThere:
         return None
+
+
+def refresh(lake: Lake, path: str) -> None:
+    """Write an ageing object again, with the same bytes, so that no sweep takes it; a missing one stays missing."""
+    found = lake.entry(path)
+    if found is not None and _is_ageing(found):
+        lake.write(path, lake.read(path))
+
+
+def _read_to_keep(lake: Lake, path: str) -> Any:
+    try:
+        value = lake.read_json(path)
+        refresh(lake, path)
+    except NotThere:
+        return None
+    return value
+
+
+def _is_ageing(entry: Entry) -> bool:
+    return time.time() - entry.modified > REFRESH_SECONDS
 
 
 def manifest_from_json(value: dict[str, Any]) -> Manifest:

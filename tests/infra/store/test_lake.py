@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -48,12 +51,48 @@ def test_an_object_that_fails_half_way_is_never_seen(lake: Lake, tmp_path: Path)
         (ConnectionRefusedError("refused"), StoreUnavailable),
         (TimeoutError("slow"), StoreUnavailable),
         (OSError(errno.EBUSY, "SlowDown"), StoreUnavailable),
+        (OSError(errno.EROFS, "Read-only file system"), StoreError),
+        (OSError(errno.ENOSYS, "Function not implemented"), StoreError),
     ],
 )
 def test_trouble_is_told_apart(lake: Lake, raised: OSError, expected: type[StoreError]) -> None:
-    with mock.patch("os.replace", side_effect=raised), pytest.raises(expected, match="some/object"):
+    with mock.patch("os.replace", side_effect=raised), pytest.raises(expected, match="some/object") as caught:
         lake.write("some/object", b"1")
+    assert type(caught.value) is expected
     assert lake.size("some/object") is None
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "folder"])
+def test_what_can_never_be_written_is_not_tried_again(lake: Lake, path: str) -> None:
+    lake.write("folder/object", b"1")
+    with pytest.raises(StoreError, match="Name another place") as caught:
+        lake.write(path, b"1")
+    assert type(caught.value) is StoreError
+
+
+def test_an_entry_tells_size_and_age_together(lake: Lake) -> None:
+    lake.write("a/b", b"123")
+    [listed] = lake.list("a")
+    assert lake.entry("a/b") == listed
+    assert (listed.path, listed.size, listed.upload) == ("a/b", 3, None)
+    assert abs(listed.modified - time.time()) < 60
+    assert lake.entry("a") is None
+    assert lake.entry("a/none") is None
+
+
+def test_only_a_folder_that_is_not_there_is_empty(lake: Lake) -> None:
+    lake.write("a/b/c", b"1")
+    assert list(lake.list("none")) == []
+    assert list(lake.list("a/b/c")) == []
+    scandir = os.scandir
+
+    def fail(path: str) -> Any:
+        if path.endswith("/b"):
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(path)
+
+    with mock.patch("os.scandir", fail), pytest.raises(StoreUnavailable, match="Input/output error"):
+        list(lake.list("a"))
 
 
 def test_a_lake_of_another_format_is_refused(tmp_path: Path) -> None:

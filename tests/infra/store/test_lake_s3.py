@@ -8,17 +8,22 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import s3fs
 
+from infra.store import garbage
 from infra.store import lake as lake_module
 from infra.store.digests import sha256_file
 from infra.store.errors import NotThere, StoreDenied, StoreError, StoreUnavailable
+from infra.store.garbage import GRACE_SECONDS, plan_sweep, sweep
 from infra.store.lake import Lake
+from infra.store.manifest import store_part
 from tests.network import Network, throttling
 from tests.swift import SwiftStore
 
@@ -105,6 +110,55 @@ def test_a_key_may_hold_any_character(lake: Lake, tmp_path: Path) -> None:
     assert list(lake.list("keys")) == []
 
 
+def test_a_key_that_s3fs_would_cut_is_refused(lake: Lake, local: Path) -> None:
+    lake.write("a", b"another")
+    for operation in (
+        lambda path: lake.read(path),
+        lambda path: lake.size(path),
+        lambda path: lake.write(path, b"1"),
+        lambda path: lake.upload(local, path),
+        lambda path: lake.delete(path),
+        lambda path: Lake.open(f"{lake.uri}/{path}"),
+    ):
+        with pytest.raises(StoreError, match="another object"):
+            operation("a?versionId=1")
+    assert lake.read("a") == b"another"
+
+
+def test_a_key_that_is_too_long_is_not_tried_again(lake: Lake) -> None:
+    with pytest.raises(StoreError, match="too long") as caught:
+        lake.write("a" * 1100, b"1")
+    assert type(caught.value) is StoreError
+
+
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("bucket", ["with blank", "Under_score", "ab"])
+def test_a_bucket_name_that_can_never_be_is_not_asked_for_again(bucket: str) -> None:
+    with pytest.raises(StoreError, match="Name another place") as caught:
+        Lake.open(f"s3://{bucket}/lake")
+    assert type(caught.value) is StoreError
+
+
+def test_ages_are_told_and_a_sweep_goes_by_them(lake: Lake, local: Path) -> None:
+    part = store_part(lake, local, name="a", rows=1, content="c", suffix=".bin")
+    lake.write("markers/toy/aa/a.json", b'{"parts": []}')
+    found = lake.entry(part.path)
+    assert found is not None
+    assert abs(found.modified - time.time()) < 60
+    assert plan_sweep(lake).entries == ()
+    with patch.object(garbage.time, "time", return_value=time.time() + 2 * GRACE_SECONDS):
+        planned = plan_sweep(lake)
+    assert [entry.path for entry in planned.entries] == [part.path]
+    sweep(lake, planned)
+    assert [entry.path for entry in lake.list("")] == ["format.json", "markers/toy/aa/a.json"]
+
+
+def test_a_bucket_that_is_gone_is_not_an_empty_folder(lake: Lake) -> None:
+    with pytest.raises(NotThere):
+        list(Lake("s3://no-such-bucket/lake").list("names"))
+    assert list(lake.list("names")) == []
+
+
 def test_a_large_file_goes_up_in_parts_and_comes_back_whole(lake: Lake, swift: SwiftStore, tmp_path: Path) -> None:
     source = _random_file(tmp_path / "source", 70 * MIB)
     lake.upload(source, "parts/large")
@@ -131,6 +185,7 @@ def test_a_folder_is_not_its_namesake(lake: Lake) -> None:
     for path in ("part/1", "parts/2", "part-3", "part"):
         lake.write(path, b"1")
     assert [entry.path for entry in lake.list("part")] == ["part/1"]
+    assert list(lake.list("part-3")) == []
 
 
 def test_what_is_deleted_is_gone_at_once(lake: Lake) -> None:
@@ -287,7 +342,18 @@ def test_a_process_killed_in_an_upload_leaves_nothing_to_be_seen(
             process.kill()
     assert lake.size("new") is None
     assert [entry.path for entry in lake.list("")] == ["format.json"]
+    [left] = lake.unfinished()
+    assert (left.path, left.size) == ("new", 0)
     lake.upload(source, "new")
+    assert lake.size("new") == 70 * MIB
+    assert plan_sweep(lake).entries == (), "it may be an upload that goes on"
+    assert list(Lake(f"{lake.uri}/new").unfinished()) == []
+    with patch.object(garbage.time, "time", return_value=time.time() + 2 * GRACE_SECONDS):
+        planned = plan_sweep(lake)
+    assert [entry.upload for entry in planned.entries] == [left.upload]
+    sweep(lake, planned)
+    sweep(lake, planned)
+    assert list(lake.unfinished()) == []
     assert lake.size("new") == 70 * MIB
 
 

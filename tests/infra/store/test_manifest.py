@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from infra.store import manifest
+from infra.store.digests import sha256_file
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
 from infra.store.ledger import Account
@@ -32,15 +35,30 @@ def test_a_truncated_part_is_written_again(lake: Lake, part: Part, tmp_path: Pat
 
 def test_a_changed_byte_is_found_where_it_is_read(lake: Lake, part: Part, tmp_path: Path) -> None:
     lake.write(part.path, b"rowz")
-    with pytest.raises(Corrupt, match=r"a#0.*its bytes changed"):
+    with pytest.raises(Corrupt, match=r"a#0.*its bytes changed.*`millrace verify ARTIFACT --forget`.*build again"):
         fetch_part(lake, part, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_lost_part_is_not_there(lake: Lake, part: Part, tmp_path: Path) -> None:
     lake.delete(part.path)
-    with pytest.raises(NotThere):
+    with pytest.raises(NotThere, match=r"a#0.*is not there.*`millrace verify ARTIFACT --forget`.*build again"):
         fetch_part(lake, part, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_others_see_no_copy_that_is_not_verified(lake: Lake, part: Part, tmp_path: Path) -> None:
+    lake.write(part.path, b"rowz")
+    cache = tmp_path / "cache"
+    seen: list[bool] = []
+
+    def look(path: Path) -> str:
+        seen.append((cache / f"{part.sha256}{part.suffix}").exists())
+        return sha256_file(path)
+
+    with mock.patch.object(manifest, "sha256_file", look), pytest.raises(Corrupt):
+        fetch_part(lake, part, cache)
+    assert seen == [False]
 
 
 def test_a_marker_counts_only_while_its_parts_are_there(lake: Lake, part: Part) -> None:
