@@ -72,7 +72,7 @@ class Line:
         failed = sum(account.failed.values())
         if failed > max(self.failures_allowed, self.most_failures * account.rows_in):
             raise TooManyFailures(
-                f"stage {manifest.stage}: {failed} of {account.rows_in} failed ({account.failed}), and the recipe allows "
+                f"stage {manifest.stage}: {failed} of {account.rows_in} failed ({account.failed}), the recipe allows "
                 f"{self.most_failures:.1%}. Look at `millrace ledger {manifest.key[:12]}`; if that is as it should be, "
                 "set most_failures higher."
             )

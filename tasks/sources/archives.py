@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from tasks.sources.compression import Codec
+from tasks.sources.compression import Codec, StoredFault
 from tasks.sources.headers import arc_fields, named_fields
 from tasks.sources.reasons import Broken
 from tasks.sources.stored import StoredStream
@@ -72,6 +72,11 @@ def read_records(
     Formats and compressions are told by content, never by `name`, which only stands in messages. Reading goes on
     behind a fault wherever a record can be seen to begin: at a compressed member, or at a line that reads as the
     start of one. A record larger than `max_record_bytes` is a fault; no more than that is held at once.
+
+    A damaged member may still decompress, to other bytes. A record is therefore given when its member has come to
+    its end and agrees with its checksum, or when another record follows in the same member. Where the member is
+    damaged instead, the record and what follows are one fault. Two are given without such proof: the last record of
+    a file that is cut behind it, and, in a member of many, one that ends in its blank lines before the damage.
 
     Content-Length is believed when a record or the end follows it. Where it is wrong, a record with CRLF line ends
     gives a fault; one with bare LF has been through a text tool, which changes lengths, so it runs to the start of
@@ -153,7 +158,10 @@ class _Reader:
         if not self.stored.ended:
             return False
         head = self.stored.held(self.stored.position, self.stored.end)
-        return b"\n" not in head if self.start is _ARC_START else _CUT_WARC_START.fullmatch(head) is not None
+        if self.start is _WARC_START:
+            return _CUT_WARC_START.fullmatch(head) is not None
+        fault = self.stored.fault
+        return b"\n" not in head and (fault is None or fault.reason is Broken.truncated)
 
     def _header_end(self) -> int | None:
         """The position behind the header: for ARC its line, or the three lines of the version block."""
@@ -192,8 +200,9 @@ class _Reader:
             _skip_line_ends(stored)
             stored.ahead(_LOOK_AHEAD)
             at_end = stored.position == stored.end
-            if at_end and stored.fault is not None and stored.fault.reason is Broken.bad_checksum:
-                yield self._skip(Broken.bad_checksum, stored.fault.detail)
+            damage = self._damage_at_end(block_end) if at_end else None
+            if damage is not None:
+                yield self._skip(damage.reason, damage.detail)
                 return
             if at_end or stored.at_member() or stored.matches(self.start, stored.position) or self._cut_start():
                 yield self._record(headers, stored.held(block_start, block_end))
@@ -207,14 +216,46 @@ class _Reader:
             detail = f"its {length} bytes reach into the next record"
             yield self._fault(Broken.bad_content_length, inside - self.first, detail)
         elif whole:
-            yield self._record(headers, stored.held(block_start, block_end))
-            stored.position = block_end
-            self.first, (self.offset, self.inner) = block_end, stored.place(block_end)
-            stored.release()
-            yield self._skip(Broken.bad_content_length, "bytes follow the end that the record's length gives")
+            yield from self._overrun(self._record(headers, stored.held(block_start, block_end)), block_end)
         else:
             detail = f"{stored.end - block_start} of {length} bytes are there"
             yield self._skip(stored.fault.reason if stored.fault else Broken.truncated, detail)
+
+    def _damage_at_end(self, block_end: int) -> StoredFault | None:
+        """Damage in which the member of the last record ends; None where that record is not touched by it."""
+        damage = self.stored.damage(self.stored.place(block_end - 1)[0])
+        if damage is None or damage.reason is Broken.truncated:
+            return None
+        return damage if damage.reason is Broken.bad_checksum or not self._ends_among_many(block_end) else None
+
+    def _overrun(self, record: ArchiveRecord, block_end: int) -> Iterator[ArchiveRecord | ArchiveFault]:
+        """A record that bytes follow which start no other: garbage of its own, if its member is damaged."""
+        stored = self.stored
+        size = block_end - self.first
+        member = stored.place(block_end - 1)[0]
+        behind = stored.place(block_end)
+        ends_among_many = self._ends_among_many(block_end)
+        stored.position = block_end
+        stored.release()
+        passed = 1 + self._pass_to_start(block_end + 1)
+        damage = stored.damage(member)
+        at_end = stored.position == stored.end
+        if at_end and stored.fault is not None:
+            stored.recover()
+        reason, detail = Broken.bad_content_length, "bytes follow the end that the record's length gives"
+        if damage is not None and (at_end or damage.reason is not Broken.truncated):
+            reason, detail = damage.reason, damage.detail
+            if not ends_among_many:
+                yield self._fault(reason, size + passed, detail)
+                return
+        yield record
+        self.offset, self.inner = behind
+        yield self._fault(reason, passed, detail)
+
+    def _ends_among_many(self, block_end: int) -> bool:
+        """Whether it is not the first WARC record of its member, and the blank lines stand where its length says."""
+        line_ends = self.stored.held(block_end, min(block_end + 4, self.stored.end))
+        return self.start is _WARC_START and self.inner > 0 and line_ends == b"\r\n\r\n"
 
     def _text_block(
         self, headers: dict[str, str], block_start: int, block_end: int, boundary: int | None
@@ -231,6 +272,10 @@ class _Reader:
             return
         block = stored.held(block_start, boundary)
         missing = block_end - block_start - len(block)
+        damage = stored.damage(stored.place(boundary - 1)[0]) if boundary == stored.end else None
+        if missing < 0 and damage is not None:
+            yield self._skip(damage.reason, damage.detail)
+            return
         if boundary == stored.end and (missing > block.count(b"\n") or (missing > 0 and stored.fault is not None)):
             yield self._skip(Broken.truncated, f"{len(block)} of {block_end - block_start} bytes are there")
             return
@@ -255,8 +300,12 @@ class _Reader:
             left = max(left - step, 0)
             passed += step
             stored.release()
+        reason = Broken.record_too_large
         detail = f"the record's {length} bytes are more than the {self.max_record_bytes} that are allowed"
-        return self._fault(Broken.record_too_large, passed, detail)
+        if left and stored.fault is not None and stored.fault.offset == stored.members[-1][1]:
+            reason = reason if stored.fault.reason is Broken.truncated else stored.fault.reason
+            stored.recover()
+        return self._fault(reason, passed, detail)
 
     def _member_start(self, start: int, end: int) -> int | None:
         """The first position within the held [start, end) where a compressed member starts a record."""
@@ -268,8 +317,20 @@ class _Reader:
     def _skip(self, reason: Broken, detail: str) -> ArchiveFault:
         """Go on at the next position that reads as a record's start, or at the end of what can be read."""
         stored = self.stored
-        stored.position = searched = max(stored.position, self.first + 1)
-        passed = stored.position - self.first
+        searched = max(stored.position, self.first + 1)
+        passed = searched - self.first + self._pass_to_start(searched)
+        if stored.position == stored.end and stored.fault is not None:
+            damaged = stored.fault.offset == self.offset and stored.fault.reason is not Broken.truncated
+            if damaged or reason in (Broken.truncated, Broken.stray_bytes):
+                reason = stored.fault.reason
+            stored.recover()
+        return self._fault(reason, passed, detail)
+
+    def _pass_to_start(self, searched: int) -> int:
+        """Go to the first position from `searched` on that reads as a record's start, or to the end: bytes passed."""
+        stored = self.stored
+        stored.position = searched
+        passed = 0
         while True:
             found = stored.search(_LINE_START[self.start], searched, stored.end)
             member = self._member_start(searched, stored.end)
@@ -277,21 +338,17 @@ class _Reader:
                 found = min(position for position in (found, member) if position is not None)
                 passed += found - stored.position
                 stored.position = found
-                break
+                return passed
             keep = max(searched, stored.end - _LOOK_AHEAD)
             passed += keep - stored.position
             stored.position = searched = keep
             if not stored.ahead(stored.end - keep + 1):
                 passed += stored.end - keep
                 stored.position = stored.end
-                break
+                return passed
             stored.position -= 1
             stored.release()
             stored.position += 1
-        if stored.position == stored.end and stored.fault is not None:
-            reason = stored.fault.reason if reason in (Broken.truncated, Broken.stray_bytes) else reason
-            stored.recover()
-        return self._fault(reason, passed, detail)
 
     def _fault(self, reason: Broken, size: int, detail: str) -> ArchiveFault:
         where = f"{self.name}, record at byte {self.offset}" + (f" + {self.inner}" if self.inner else "")

@@ -84,6 +84,17 @@ def next_member(codec: Codec, stream: BinaryIO, start: int, wanted: Callable[[by
         carry = data[1 - len(magic) :]
 
 
+def salvage(checkpoint: zlib._Decompress, data: bytes) -> bytes:
+    """What can be inflated of `data` before the byte that breaks it."""
+    pieces = []
+    for index in range(len(data)):
+        try:
+            pieces.append(checkpoint.decompress(data[index : index + 1]))
+        except zlib.error:
+            break
+    return b"".join(pieces)
+
+
 def _begins(codec: Codec, stream: BinaryIO, offset: int, wanted: Callable[[bytes], bool]) -> bool:
     try:
         member, data = next(decode(codec, stream, offset))
@@ -120,7 +131,7 @@ def _gzip_members(stream: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
             try:
                 decompressed = inflater.decompress(data, 8 * _CHUNK)
             except zlib.error as error:
-                yield offset, _salvage(checkpoint, data)
+                yield offset, salvage(checkpoint, data)
                 check = "incorrect data check" in str(error) or "incorrect length check" in str(error)
                 raise StoredFault(Broken.bad_checksum if check else Broken.corrupt_member, offset, str(error)) from None
             rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
@@ -144,17 +155,6 @@ def _only_zeros(stream: BinaryIO, data: bytes) -> bool:
             return False
         data = stream.read(_CHUNK)
     return True
-
-
-def _salvage(checkpoint: zlib._Decompress, data: bytes) -> bytes:
-    """What can be inflated of `data` before the byte that breaks it."""
-    pieces = []
-    for index in range(len(data)):
-        try:
-            pieces.append(checkpoint.decompress(data[index : index + 1]))
-        except zlib.error:
-            break
-    return b"".join(pieces)
 
 
 class _Frame:
@@ -190,15 +190,13 @@ def _framed(
 ) -> Iterator[tuple[int, bytes]]:
     length = stream.seek(0, 2)
     offset = start
-    dictionary: bytes | None = None
+    dictionary = _dictionary(stream, 0)
     while offset < length:
         stream.seek(offset)
         head = stream.read(8)
         if _ZSTD_SKIPPABLE.match(head):
-            size = int.from_bytes(head[4:8], "little")
-            if head.startswith(_ZSTD_WARC_DICTIONARY):
-                dictionary = stream.read(size)
-            offset += 8 + size
+            dictionary = _dictionary(stream, offset) or dictionary
+            offset += 8 + int.from_bytes(head[4:8], "little")
             continue
         if not head.startswith(_MAGIC[codec]):
             raise _no_member(head, codec, offset)
@@ -209,7 +207,9 @@ def _framed(
             try:
                 data = frame.read(_CHUNK)
             except OSError as error:
-                reason = Broken.truncated if end > length else Broken.corrupt_member
+                check = "checksum" in str(error).lower()
+                reason = Broken.bad_checksum if check else Broken.corrupt_member
+                reason = Broken.truncated if end > length else reason
                 raise StoredFault(reason, offset, str(error)) from None
             if not data:
                 break
@@ -218,6 +218,13 @@ def _framed(
         if end > length:
             raise StoredFault(Broken.truncated, offset, "the file ends inside a frame")
         offset = end
+
+
+def _dictionary(stream: BinaryIO, offset: int) -> bytes | None:
+    """The dictionary in the frame at `offset`: for all frames behind it, and expected to be a file's first frame."""
+    stream.seek(offset)
+    head = stream.read(8)
+    return stream.read(int.from_bytes(head[4:8], "little")) if head.startswith(_ZSTD_WARC_DICTIONARY) else None
 
 
 def _zstd_frames(stream: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import brotli
 
 from tasks.sources.archives import ArchiveRecord
+from tasks.sources.compression import salvage
 from tasks.sources.headers import named_fields
 from tasks.sources.reasons import Broken
 
@@ -21,6 +20,10 @@ _STATUS = re.compile(rb"HTTP/\d[.\d]*[ \t]+(\d{3})\b", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
 _UNSUPPORTED = ("zstd", "compress", "x-compress", "sdch", "dcb", "dcz")
 _LARGEST_CHUNK = 1 << 31
+_GZIP_MAGIC = b"\x1f\x8b"
+# A decoder gives less than this of nearly all other data before it calls it broken; text begins without control bytes.
+_PROOF = 64
+_CONTROL = re.compile(rb"[\0-\x08\x0b\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ def decode_body(message: Message, max_bytes: int) -> Body:
 
     Servers and crawlers say things that are not so: a body that does not begin as its header claims (chunked, gzip,
     deflate, br) is taken as it is, as warcio does; many crawlers store decoded bodies under the sent header. A body
-    that begins so and then breaks has a fault.
+    that begins so and then breaks has a fault. Only gzip and zlib begin with known bytes: a broken brotli or bare
+    deflate stream is told by the bytes that it gives before it breaks, and by not beginning as text.
     """
     data, fault = message.body, None
     if message.headers.get("transfer-encoding", "").strip().lower() == "chunked":
@@ -121,30 +125,44 @@ def _decompress(encoding: str, data: bytes, max_bytes: int) -> tuple[bytes, Brok
 
 
 def _gunzip(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
-    if not data.startswith(b"\x1f\x8b"):
-        return data, None
-    return _zlib(data, max_bytes, functools.partial(zlib.decompressobj, wbits=31))
+    return _zlib(data, max_bytes, wbits=31) if data.startswith(_GZIP_MAGIC) else (data, None)
 
 
 def _inflate(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
     """Servers send deflate with and without the zlib wrapper (RFC 9110 section 8.4.1.2, note)."""
-    for wbits in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
-        inflated, fault = _zlib(data, max_bytes, functools.partial(zlib.decompressobj, wbits=wbits))
-        if inflated is not data and inflated:
+    if _begins_zlib(data):
+        inflated, fault = _zlib(data, max_bytes, zlib.MAX_WBITS)
+        if fault is not Broken.bad_content_encoding:
             return inflated, fault
-    return data, None
+        # A bare stream can begin with these bytes too.
+        bare, bare_fault = _zlib(data, max_bytes, -zlib.MAX_WBITS)
+        return (bare, None) if bare_fault is None else (inflated, fault)
+    inflated, fault = _zlib(data, max_bytes, -zlib.MAX_WBITS)
+    broken = fault is Broken.bad_content_encoding
+    begun = len(inflated) >= _PROOF and not _begins_as_text(data) if broken else bool(inflated)
+    return (inflated, fault) if begun else (data, None)
 
 
-def _zlib(data: bytes, max_bytes: int, new: Callable[[], zlib._Decompress]) -> tuple[bytes, Broken | None]:
-    inflater = new()
+def _begins_zlib(data: bytes) -> bool:
+    """Whether the two header bytes are those of a zlib stream (RFC 1950 section 2.2)."""
+    return len(data) > 1 and data[0] & 0x0F == 8 and data[0] >> 4 <= 7 and int.from_bytes(data[:2]) % 31 == 0
+
+
+def _begins_as_text(data: bytes) -> bool:
+    return not _CONTROL.search(data[:_PROOF])
+
+
+def _zlib(data: bytes, max_bytes: int, wbits: int) -> tuple[bytes, Broken | None]:
+    inflater = zlib.decompressobj(wbits)
     pieces: list[bytes] = []
     size = 0
     rest = data
     while not inflater.eof:
+        checkpoint = inflater.copy()
         try:
             piece = inflater.decompress(rest, min(1 << 20, max_bytes - size + 1))
         except zlib.error:
-            return (b"".join(pieces), Broken.bad_content_encoding) if size else (data, None)
+            return b"".join([*pieces, salvage(checkpoint, rest)]), Broken.bad_content_encoding
         pieces.append(piece)
         size += len(piece)
         if size > max_bytes:
@@ -178,7 +196,8 @@ def _unbrotli(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
         try:
             piece = decoder.process(rest, output_buffer_limit=1 << 20)
         except brotli.error:
-            return (b"".join(pieces), Broken.bad_content_encoding) if size else (data, None)
+            begun = size > 0 or (_begins_brotli(data) and not _begins_as_text(data))
+            return (b"".join(pieces), Broken.bad_content_encoding) if begun else (data, None)
         rest = b""
         pieces.append(piece)
         size += len(piece)
@@ -189,3 +208,17 @@ def _unbrotli(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
     if not size:
         return data, None
     return b"".join(pieces), None if decoder.is_finished() else Broken.truncated_body
+
+
+def _begins_brotli(data: bytes) -> bool:
+    """Whether a broken stream gives some bytes before it breaks: those are only seen when it is fed byte by byte."""
+    decoder = brotli.Decompressor()
+    size = 0
+    for index in range(len(data)):
+        try:
+            size += len(decoder.process(data[index : index + 1]))
+        except brotli.error:
+            return False
+        if size >= _PROOF:
+            return True
+    return False

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from tasks.sources.compression import Codec, StoredFault, decode, detect_codec, next_member
+from tasks.sources.reasons import Broken
 
 
 class StoredStream:
@@ -15,7 +16,7 @@ class StoredStream:
     `stream` must be seekable; `size` is that of the file. Positions count decompressed bytes; held are those between
     the last `release` and the read-ahead. When the stored bytes end in damage, all that was decompressed before it
     is delivered first, then `fault` is set, and `recover` moves on to the next member whose first bytes satisfy
-    `starts_record`.
+    `starts_record`. A member without an end is truncated when it is the last one, and corrupt when others follow.
     """
 
     def __init__(self, stream: BinaryIO, starts_record: Callable[[bytes], bool]) -> None:
@@ -33,6 +34,8 @@ class StoredStream:
         self.members: list[tuple[int, int]] = []
         self.ended = False
         self.fault: StoredFault | None = None
+        self._next_member: int | None = None
+        self._checked: tuple[int, StoredFault | None] | None = None
 
     def place(self, position: int | None = None) -> tuple[int, int]:
         """Where a held position is stored: (byte offset in the file, decompressed offset inside its member).
@@ -82,16 +85,40 @@ class StoredStream:
         """After a fault, go to the next member that starts a record; False when there is none."""
         if self.fault is None:
             return False
-        offset = next_member(self.codec, self._stream, self.fault.offset + 1, self._starts_record)
         self.fault = None
-        if offset is None:
+        if self._next_member is None:
             return False
-        self._decoder = decode(self.codec, self._stream, offset)
+        self._decoder = decode(self.codec, self._stream, self._next_member)
         self._base = self.position = self.end
         self._buffer.clear()
         self.members.clear()
         self.ended = False
         return True
+
+    def damage(self, offset: int) -> StoredFault | None:
+        """What is wrong with the member at `offset`, which must be the last one in view or one before it.
+
+        Where its end is not in view yet, the member is read to its end apart, and nothing of it is held.
+        """
+        if self.fault is not None and self.fault.offset == offset:
+            return self.fault
+        if self.ended or self.members[-1][1] != offset:
+            return None
+        if self._checked is None or self._checked[0] != offset:
+            self._checked = offset, self._check(offset)
+        return self._checked[1]
+
+    def _check(self, offset: int) -> StoredFault | None:
+        reading = self._stream.tell()
+        try:
+            for member, _ in decode(self.codec, self._stream, offset):
+                if member != offset:
+                    break
+        except StoredFault as fault:
+            return fault if fault.offset == offset else None
+        finally:
+            self._stream.seek(reading)
+        return None
 
     def _fill(self) -> None:
         try:
@@ -101,6 +128,10 @@ class StoredStream:
             return
         except StoredFault as fault:
             self.ended, self.fault = True, fault
+            self._next_member = next_member(self.codec, self._stream, fault.offset + 1, self._starts_record)
+            if fault.reason is Broken.truncated and self._next_member is not None:
+                detail = f"the member has no end before the one at byte {self._next_member}"
+                self.fault = StoredFault(Broken.corrupt_member, fault.offset, detail)
             return
         if not self.members or self.members[-1][1] != offset:
             self.members.append((self.end, offset))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 from collections.abc import Callable, Iterable
@@ -42,9 +43,9 @@ def page(text: str = PARAGRAPH, status: int = 200, **fields: str) -> bytes:
     return http_response(HTML.replace(b"%s", text.encode()), status, **fields)
 
 
-def zstd_frame(data: bytes) -> bytes:
-    """One zstd frame."""
-    return _written(ZstdWriter, data)
+def zstd_frame(data: bytes, dictionary: bytes | None = None) -> bytes:
+    """One zstd frame, behind the skippable frame of its dictionary if it has one."""
+    return _written(functools.partial(ZstdWriter, dictionary=dictionary), data)
 
 
 def lz4_frame(data: bytes) -> bytes:
@@ -77,7 +78,7 @@ def read(data: bytes, **limits: int) -> tuple[list[ArchiveRecord], list[ArchiveF
     return records, [item for item in found if isinstance(item, ArchiveFault)]
 
 
-def _written(writer: type[ZstdWriter] | type[Lz4Writer], data: bytes) -> bytes:
+def _written(writer: Callable[[io.BytesIO], ZstdWriter | Lz4Writer], data: bytes) -> bytes:
     target = io.BytesIO()
     frame = writer(target)
     while data:

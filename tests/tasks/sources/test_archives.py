@@ -6,17 +6,20 @@ import hashlib
 import io
 import json
 import random
+import tracemalloc
 import zlib
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xxhash
 from fastwarc.warc import ArchiveIterator
 
 from tasks.sources.archives import ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.http import payload_of
 from tasks.sources.reasons import Broken
-from tests.tasks.sources.samples import COMPRESSIONS, page, read, stored, warc_record
+from tests.tasks.sources.samples import COMPRESSIONS, lz4_frame, page, read, stored, warc_record, zstd_frame
 
 RESPONSES = [warc_record(page(), number=number) for number in range(4)]
 WHOLE_IN_WARCIO = [
@@ -42,6 +45,7 @@ WHOLE_IN_WARCIO = [
     "whirlwind.warc.wet",
     "whirlwind.warc.wet.gz",
 ]
+DAMAGE = (Broken.bad_checksum, Broken.corrupt_member)
 EMPTY = hashlib.sha1(b"").hexdigest()
 EXAMPLE_PAGE = "0e973b59f476007fd10f87f347c3956065516fc0"
 
@@ -267,6 +271,169 @@ def test_a_wrong_checksum_is_a_fault_and_no_record() -> None:
     records, faults = read(bytes(damaged))
     assert [record.offset for record in records] == [offsets[0], *offsets[2:]]
     assert [(fault.reason, fault.offset) for fault in faults] == [(Broken.bad_checksum, offsets[1])]
+
+
+def responses(count: int, words: int = 400) -> list[bytes]:
+    """Records of pages that compress about as text does, no two alike."""
+    chance = random.Random(count)
+    vocabulary = [hashlib.sha1(bytes([n])).hexdigest()[: 2 + n % 8] for n in range(256)]
+    texts = ("<p>" + " ".join(chance.choices(vocabulary, k=words)) + "</p>" for _ in range(count))
+    return [warc_record(page(text), number=number) for number, text in enumerate(texts)]
+
+
+def lz4_frame_with_checksum(data: bytes) -> bytes:
+    """LZ4 frame format 1.6: the content checksum flag is bit 2, the header's checksum the second byte of its xxh32."""
+    frame = lz4_frame(data)
+    descriptor = bytes([frame[4] | 4, frame[5]])
+    header_checksum = xxhash.xxh32_intdigest(descriptor) >> 8 & 0xFF
+    return frame[:4] + descriptor + bytes([header_checksum]) + frame[7:] + xxhash.xxh32_digest(data)[::-1]
+
+
+@pytest.mark.parametrize(
+    "fill", [b"\xff" * 64, b"\0" * 64, random.Random(5).randbytes(64), b"\xa5"], ids=["ones", "zeros", "noise", "byte"]
+)
+@pytest.mark.parametrize(
+    "frame", [COMPRESSIONS["gzip"], zstd_frame, lz4_frame_with_checksum], ids=["gzip", "zstd", "lz4"]
+)
+def test_an_overwritten_member_is_one_fault_whatever_it_decompresses_to(
+    frame: Callable[[bytes], bytes], fill: bytes
+) -> None:
+    pieces = [frame(record) for record in responses(3)]
+    whole, faults = read(b"".join(pieces))
+    assert (len(whole), faults) == (3, [])
+    first, second = len(pieces[0]), len(pieces[1])
+    for position in range(40, second - len(fill), 17):
+        damaged = pieces[1][:position] + fill + pieces[1][position + len(fill) :]
+        if damaged == pieces[1]:
+            continue
+        records, faults = read(pieces[0] + damaged + pieces[2])
+        assert [record.id for record in records] == [whole[0].id, whole[2].id], position
+        assert [record.block for record in records] == [whole[0].block, whole[2].block], position
+        assert [fault.offset for fault in faults] == [first], (position, faults)
+        assert faults[0].reason in DAMAGE, (position, faults)
+        records, faults = read(damaged)
+        # Without a member behind it, a frame whose last block header is lost cannot be told from one that was cut.
+        assert (records, len(faults)) == ([], 1) or faults[0].reason is Broken.truncated, position
+
+
+def test_bytes_behind_the_record_of_a_sound_member_cost_nothing_of_it() -> None:
+    record, follower = responses(2)
+    data = gzip.compress(record + b"stray", mtime=0)
+    records, faults = read(data + gzip.compress(follower, mtime=0))
+    assert [found.offset for found in records] == [0, len(data)]
+    assert [(fault.reason, fault.offset) for fault in faults] == [(Broken.bad_content_length, 0)]
+
+
+def test_a_member_of_many_records_gives_those_before_its_damage() -> None:
+    """Deflate blocks end behind each record, so that the damage of one cannot be seen before it."""
+    plain = responses(6)
+    deflater = zlib.compressobj(wbits=31)
+    pieces = [deflater.compress(record) + deflater.flush(zlib.Z_FULL_FLUSH) for record in plain]
+    pieces.append(deflater.flush())
+    whole, faults = read(b"".join(pieces))
+    assert (len(whole), faults) == (6, [])
+    behind = gzip.compress(warc_record(page(), number=9), mtime=0)
+    for position in range(20, len(pieces[3]) - 70, 7):
+        damaged = pieces[3][:position] + b"\xff" * 64 + pieces[3][position + 64 :]
+        data = b"".join([*pieces[:3], damaged, *pieces[4:]])
+        records, faults = read(data + behind)
+        assert records[:3] == whole[:3], position
+        assert records[-1].offset == len(data), position
+        assert {fault.offset for fault in faults} == {0} and faults[-1].reason in DAMAGE, (position, faults)
+    for size in range(0, len(plain[3]) - 4, 41):
+        deflater = zlib.compressobj(wbits=31)
+        head = deflater.compress(b"".join(plain[:3]) + plain[3][:size]) + deflater.flush(zlib.Z_FULL_FLUSH)
+        # A deflate block of the reserved type (RFC 1951 section 3.2.3).
+        torn = head + b"\x07" * 64
+        records, faults = read(torn + behind)
+        assert records[:-1] == whole[:3], size
+        assert records[-1].offset == len(torn), size
+        assert [(fault.reason, fault.offset) for fault in faults] == [(Broken.corrupt_member, 0)], size
+
+
+def test_garbage_between_the_records_of_a_damaged_member_takes_the_record_before_it_along() -> None:
+    """Unless the blank lines at its end show that it is whole."""
+    first, second, third, fourth = responses(4)
+    garbled = second.removesuffix(b"\r\n\r\n")
+    data = gzip.compress(first + garbled + b"garbage\r\n" * 2000 + third + fourth, mtime=0)
+    records, faults = read(data)
+    assert [record.id for record in records] == [record.id for record in read(first + garbled + third + fourth)[0]]
+    assert [fault.reason for fault in faults] == [Broken.bad_content_length]
+    broken = data[:-8] + bytes(4) + data[-4:]
+    records, faults = read(broken)
+    assert [record.block for record in records] == [record.block for record in read(first + third)[0]]
+    assert [(fault.reason, fault.inner) for fault in faults] == [
+        (Broken.bad_checksum, len(first)),
+        (Broken.bad_checksum, len(first + garbled) + 2000 * 9 + len(third)),
+    ]
+    assert faults[0].bytes == len(garbled) + 2000 * 9
+    ended = gzip.compress(first + second + b"garbage\r\n" * 2000 + third + fourth, mtime=0)
+    records, faults = read(ended[:-8] + bytes(4) + ended[-4:])
+    assert [record.block for record in records] == [record.block for record in read(first + second + third)[0]]
+    assert [fault.reason for fault in faults] == [Broken.bad_checksum] * 2
+
+
+def test_what_follows_a_record_in_a_damaged_member_is_not_held() -> None:
+    record, follower = responses(2)
+    bomb = gzip.compress(record + b"\1" * (64 << 20), mtime=0)
+    damaged = bomb[:-8] + bytes(4) + bomb[-4:]
+    tracemalloc.start()
+    records, faults = read(damaged + gzip.compress(follower, mtime=0), max_record_bytes=1 << 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [found.offset for found in records] == [len(damaged)]
+    assert [(fault.reason, fault.offset) for fault in faults] == [(Broken.bad_checksum, 0)]
+    assert faults[0].bytes > 64 << 20
+    assert peak < 4 << 20
+
+
+def test_a_member_without_an_end_before_another_is_corrupt_and_not_truncated() -> None:
+    pieces = [lz4_frame(record) for record in responses(3)]
+    endless = pieces[1][:-4] + b"\xff\xff\xff\x7f"
+    records, faults = read(pieces[0] + endless + pieces[2])
+    assert [record.offset for record in records] == [0, len(pieces[0] + endless)]
+    assert [(fault.reason, fault.offset) for fault in faults] == [(Broken.corrupt_member, len(pieces[0]))]
+
+
+def test_a_length_out_of_bounds_in_a_damaged_member_is_one_fault() -> None:
+    first, _, third = responses(3)
+    member = gzip.compress(warc_record(page(), number=8, Content_Length=str(1 << 40)), mtime=0)
+    damaged = member[:-8] + bytes(4) + member[-4:]
+    data = gzip.compress(first, mtime=0)
+    records, faults = read(data + damaged + gzip.compress(third, mtime=0))
+    assert [record.offset for record in records] == [0, len(data + damaged)]
+    assert [(fault.reason, fault.offset) for fault in faults] == [(Broken.bad_checksum, len(data))]
+
+
+def test_texts_with_bare_line_ends_in_a_damaged_member_are_kept_up_to_the_damage() -> None:
+    """Their lengths do not hold, so only what follows shows where they end."""
+    texts = [
+        warc_record(b"The mill.\n" * 50, kind="conversion", number=n, Content_Length="300").replace(b"\r\n", b"\n")
+        for n in range(3)
+    ]
+    data = gzip.compress(b"".join(texts), mtime=0)
+    whole, faults = read(data)
+    assert (len(whole), faults) == (3, [])
+    for damaged, reason in (
+        (data[:-8] + bytes(4) + data[-4:], Broken.bad_checksum),
+        (data[:-9], Broken.truncated),
+    ):
+        records, faults = read(damaged)
+        assert records == whole[:2]
+        assert [(fault.reason, fault.inner) for fault in faults] == [(reason, len(texts[0] + texts[1]))]
+
+
+def test_frames_behind_damage_are_read_with_the_dictionary_that_begins_the_file() -> None:
+    dictionary = b"".join(RESPONSES)[:1500]
+    start = b"\x5d\x2a\x4d\x18" + len(dictionary).to_bytes(4, "little") + dictionary
+    pieces = [zstd_frame(record, dictionary=dictionary).removeprefix(start) for record in responses(3)]
+    assert all(piece.startswith(b"\x28\xb5\x2f\xfd") for piece in pieces)
+    whole, faults = read(start + b"".join(pieces))
+    assert (len(whole), faults) == (3, [])
+    damaged = pieces[1][:-1] + bytes([pieces[1][-1] ^ 1])
+    records, faults = read(start + pieces[0] + damaged + pieces[2])
+    assert records == [whole[0], whole[2]]
+    assert [(fault.reason, fault.offset) for fault in faults] == [(Broken.bad_checksum, len(start + pieces[0]))]
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd", "lz4"])

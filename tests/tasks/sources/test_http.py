@@ -14,6 +14,7 @@ from tasks.sources.http import Body, Message, decode_body, message_of
 from tasks.sources.reasons import Broken
 from tests.tasks.sources.samples import http_response, read, warc_record
 
+BROKEN = (Broken.bad_content_encoding, Broken.truncated_body)
 TEXT = b"".join(b"line %d of the page\n" % number for number in range(2000))
 
 
@@ -84,6 +85,45 @@ def test_damage_inside_a_body_is_a_fault() -> None:
     lost = chunked(TEXT).replace(b"\r\n3e8;", b"XX3e8;", 3)
     assert decoded(lost, transfer_encoding="chunked") == Body(TEXT[:1000], Broken.bad_chunking)
     assert decoded(TEXT, content_encoding="zstd").fault is Broken.unsupported_content_encoding
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "Deflate", "BR"])
+def test_damage_in_a_small_body_is_a_fault_too(encoding: str) -> None:
+    """It breaks within what is decompressed at once."""
+    body = ENCODINGS[encoding]
+    for position in range(len(body) // 8, len(body) - 80, 29):
+        damaged = body[:position] + b"\xff" * 64 + body[position + 64 :]
+        found = decoded(damaged, content_encoding=encoding)
+        assert found.data != damaged, position
+        if encoding in ("gzip", "deflate"):
+            assert found.fault in BROKEN, position
+    torn = decoded(body[: len(body) // 2] + b"\xff" * 64, content_encoding=encoding)
+    assert torn.fault in BROKEN
+
+
+def test_whatever_begins_as_gzip_or_zlib_and_breaks_is_a_fault() -> None:
+    for encoding in ("gzip", "deflate"):
+        body = ENCODINGS[encoding]
+        for kept in (2, 3, 12, 40, len(body) - 4):
+            damaged = body[:kept] + b"\xff" * 64
+            assert decoded(damaged, content_encoding=encoding).fault in BROKEN, (encoding, kept)
+    wrong_checksum = ENCODINGS["gzip"][:-8] + bytes(4) + ENCODINGS["gzip"][-4:]
+    assert decoded(wrong_checksum, content_encoding="gzip") == Body(TEXT, Broken.bad_content_encoding)
+    assert decoded(ENCODINGS["deflate"][:2], content_encoding="deflate") == Body(b"", Broken.truncated_body)
+
+
+def test_a_bare_deflate_stream_may_begin_as_a_zlib_one() -> None:
+    """A stored block of one byte, whose unused bits make it begin as zlib streams do."""
+    bare = b"\x78\x01\x00\xfe\xffA"
+    assert zlib.decompress(bare + b"\x03\0", wbits=-15) == b"A"
+    assert decoded(bare + b"\x03\0", content_encoding="deflate") == Body(b"A")
+
+
+@pytest.mark.parametrize("start", [b"\n\n\n\t\t\n", b"\r\n", b" ", b"\xef\xbb\xbf", b"////////", b"{", b"sock"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_text_that_was_never_compressed_is_taken_as_it_is_however_it_begins(encoding: str, start: bytes) -> None:
+    for text in (TEXT, b"\t\t\n" * 100 + b"<html>" + TEXT, b"<!doctype html>" + TEXT):
+        assert decoded(start + text, content_encoding=encoding) == Body(start + text)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])

@@ -4,6 +4,7 @@ import collections
 import gzip
 import io
 import json
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,9 @@ from tests.tasks.sources.samples import HTML, PARAGRAPH, http_response, page, st
 
 CONFIG = WebArchiveConfig(source="mill", extractor=Extractor.resiliparse)
 RUSSIAN = "<p>" + "Все люди рождаются свободными и равными в своем достоинстве и правах. " * 10 + "</p>"
+DEFLATER = zlib.compressobj(wbits=31)
+# Behind half of the page stands a deflate block of the reserved type (RFC 1951 section 3.2.3).
+TORN = DEFLATER.compress(page()[:300]) + DEFLATER.flush(zlib.Z_FULL_FLUSH) + b"\x07" * 64
 
 
 def outcomes(data: bytes, config: WebArchiveConfig = CONFIG) -> list[Outcome]:
@@ -98,6 +102,7 @@ def test_short_text_is_told_from_empty_text() -> None:
     [
         (warc_record(b"\x16\x03\x01 not http\r\n\r\n"), Broken.bad_http_header),
         (warc_record(http_response(gzip.compress(page())[:-60], Content_Encoding="gzip")), Broken.truncated_body),
+        (warc_record(http_response(TORN, Content_Encoding="gzip")), Broken.bad_content_encoding),
         (warc_record(http_response(b"5\r\nHelloXX5\r\n", Transfer_Encoding="chunked")), Broken.bad_chunking),
         (warc_record(http_response(b"(\xb5/\xfd zstd", Content_Encoding="zstd")), Broken.unsupported_content_encoding),
         (warc_record(http_response(gzip.compress(bytes(1 << 20)), Content_Encoding="gzip")), Broken.body_too_large),
