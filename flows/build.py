@@ -12,7 +12,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows import parameters
-from flows.recipe import READERS, Recipe, RecipeError, SourceSection, load_recipe
+from flows.recipe import READERS, LanguageSection, Recipe, RecipeError, SourceSection, load_recipe
 from infra.builds import BuildRecord, write_build
 from infra.engine.choice import open_engine
 from infra.engine.documents import join_sources
@@ -31,7 +31,7 @@ from tasks.corpus import CorpusConfig, corpus
 from tasks.heuristics import measure_heuristics
 from tasks.index import IndexConfig, build_index
 from tasks.language import LanguageConfig, identify_language
-from tasks.language_models import fit_language_models
+from tasks.language_models import LanguageModelsConfig, fit_language_models
 from tasks.near_duplicates import near_duplicates
 from tasks.paragraphs import paragraphs
 from tasks.perplexity import score_perplexity
@@ -65,7 +65,7 @@ class Beside:
     documents: Manifest
     edits: tuple[Manifest, ...] = ()
     annotations: tuple[tuple[str, Manifest], ...] = ()
-    fitted: tuple[Manifest, ...] = ()
+    fitted: tuple[tuple[str, Manifest], ...] = ()
 
     def only(self, names: Sequence[str]) -> tuple[tuple[str, Manifest], ...]:
         """The annotations of the stages named, where there are any."""
@@ -89,8 +89,9 @@ def make_corpus(line: Line, recipe: Recipe) -> BuildRecord:
     tokens = make_tokens(line, recipe, selected)
     made = {f"source/{section.name}": manifest for section, manifest in zip(recipe.sources, sources, strict=True)}
     annotations = [manifest for _, manifest in beside.annotations]
-    later = [beside.documents, *annotations, *beside.fitted, index, selected, *tokens.manifests]
-    return _record(line, recipe, {**made, **{manifest.stage: manifest for manifest in later}}, tokens)
+    later = [beside.documents, *annotations, index, selected, *tokens.manifests]
+    made |= {**dict(beside.fitted), **{manifest.stage: manifest for manifest in later}}
+    return _record(line, recipe, made, tokens)
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,7 @@ def _annotate(line: Line, recipe: Recipe, beside: Beside) -> Beside:
     first: list[Call] = []
     second: list[Call] = []
     if recipe.language is not None:
-        config = LanguageConfig.model_validate(recipe.language.model_dump(exclude={"model"}))
-        first.append(Call(identify_language, config, _model(recipe.language.model)))
+        first.append(_language_call(recipe.language))
     if recipe.heuristics is not None:
         first.append(Call(measure_heuristics, recipe.heuristics))
     if recipe.near_duplicates is not None:
@@ -151,11 +151,9 @@ def _annotate(line: Line, recipe: Recipe, beside: Beside) -> Beside:
     if first:
         beside = beside.with_annotations(line.make(PassPlan(tuple(first), beside.documents, beside.edits)))
     if recipe.language_models is not None and recipe.perplexity is not None:
-        fit = FitPlan(
-            Call(fit_language_models, recipe.language_models), beside.documents, beside.edits, beside.only(["language"])
-        )
-        [models] = line.make(fit)
-        beside = replace(beside, fitted=(models,))
+        made = _fit_language_models(line, recipe, recipe.language_models, beside)
+        beside = replace(beside, fitted=made)
+        models = made[-1][1]
         second.append(Call(score_perplexity, recipe.perplexity, fitted_model(models)))
     if second:
         floors = tuple(section.floor() for section in recipe.floors)
@@ -163,6 +161,28 @@ def _annotate(line: Line, recipe: Recipe, beside: Beside) -> Beside:
         plan = PassPlan(tuple(second), beside.documents, beside.edits, read, floors)
         beside = beside.with_annotations(line.make(plan))
     return beside
+
+
+def _fit_language_models(
+    line: Line, recipe: Recipe, config: LanguageModelsConfig, beside: Beside
+) -> tuple[tuple[str, Manifest], ...]:
+    """The models, and before them what they were fitted on where the recipe names reference sources."""
+    fitted_on = beside
+    reference: tuple[tuple[str, Manifest], ...] = ()
+    if recipe.reference and recipe.language is not None:
+        fitted_on = Beside(join_sources(line.lake, [_read_source(line, source) for source in recipe.reference]))
+        language = _language_call(recipe.language)
+        fitted_on = fitted_on.with_annotations(line.make(PassPlan((language,), fitted_on.documents)))
+        read = [fitted_on.documents, *(manifest for _, manifest in fitted_on.annotations)]
+        reference = tuple((f"reference/{manifest.stage}", manifest) for manifest in read)
+    call = Call(fit_language_models, config)
+    plan = FitPlan(call, fitted_on.documents, fitted_on.edits, fitted_on.only(["language"]))
+    return (*reference, ("language_models", line.make(plan)[0]))
+
+
+def _language_call(section: LanguageSection) -> Call:
+    config = LanguageConfig.model_validate(section.model_dump(exclude={"model"}))
+    return Call(identify_language, config, _model(section.model))
 
 
 def _find_near_duplicates(line: Line, recipe: Recipe, beside: Beside) -> Beside:

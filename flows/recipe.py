@@ -21,12 +21,13 @@ from tasks.language_models import LanguageModelsConfig
 from tasks.near_duplicates import near_duplicates
 from tasks.paragraphs import ParagraphConfig, paragraphs
 from tasks.perplexity import PerplexityConfig, score_perplexity
+from tasks.sources.jsonl import read_json_lines
 from tasks.sources.warc import read_web_archive
 from tasks.sources.wet import read_wet
 from tasks.tokenizer import TokenizerConfig
 
 RECIPES = Path(__file__).parent / "recipes"
-READERS: dict[str, Stage] = {"web_archive": read_web_archive, "wet": read_wet}
+READERS: dict[str, Stage] = {"web_archive": read_web_archive, "wet": read_wet, "jsonl": read_json_lines}
 _COLUMNS: dict[str, Stage] = {
     "paragraphs": paragraphs,
     "language": identify_language,
@@ -44,7 +45,7 @@ class SourceSection(_Section):
     """One source: the files it reads, how, and its share of training in tokens."""
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    reader: Literal["web_archive", "wet"]
+    reader: Literal["web_archive", "wet", "jsonl"]
     inputs: tuple[str, ...] = ()
     config: dict[str, Any] = pydantic.Field(default_factory=dict)
     share: float = pydantic.Field(1.0, gt=0)
@@ -95,10 +96,15 @@ class TokensSection(_Section):
 
 
 class Recipe(_Section):
-    """A corpus: sources, what is found out about their documents, and which of them stay."""
+    """A corpus: sources, what is found out about their documents, and which of them stay.
+
+    `reference` names sources of text that is known to be good, such as Wikipedia: the language models are fitted on
+    it, and it is no part of the corpus. Without it they are fitted on the documents themselves.
+    """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     sources: tuple[SourceSection, ...] = pydantic.Field(min_length=1)
+    reference: tuple[SourceSection, ...] = ()
     paragraphs: ParagraphConfig | None = None
     language: LanguageSection | None = None
     heuristics: HeuristicsConfig | None = None
@@ -120,6 +126,8 @@ class Recipe(_Section):
             raise ValueError(f"sources: two of {names} have the same name")
         if (self.perplexity is None) != (self.language_models is None):
             raise ValueError("perplexity and language_models come together: the one scores with what the other fits")
+        if self.reference and self.language_models is None:
+            raise ValueError("reference: the recipe fits no language_models on it")
         if self.language_models is not None and self.language is None:
             raise ValueError("language_models: models are fitted per language, so the recipe needs language")
         reasons = [rule.reason for rule in self.rules]

@@ -16,7 +16,10 @@ from infra.store.names import all_names, look_up
 
 @dataclass(frozen=True, slots=True)
 class BuildRecord:
-    """One build. `artifacts` maps a stage, or ``source/NAME``, to stage and key; `digest` is that of its tokens."""
+    """One build. `digest` is that of its tokens.
+
+    `artifacts` maps a stage, ``source/NAME`` or ``reference/STAGE`` to the stage and key of the artifact.
+    """
 
     key: str
     digest: str

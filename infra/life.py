@@ -71,7 +71,7 @@ def _life(
     stages: dict[str, dict[str, Any]] = {}
     text = stored["text"]
     for name in build.artifacts:
-        if name.startswith("source/") or name in ("documents", "index", "corpus", "encode", "tokens", "tokenizer"):
+        if "/" in name or name in ("documents", "index", "corpus", "encode", "tokens", "tokenizer"):
             continue
         annotation = build.manifest(lake, name)
         if annotation.parts[0].rows < 0:

@@ -121,7 +121,9 @@ def run_config(values: dict[str, Any]) -> RunConfig:
 
 def create_run(lake: Lake, config: RunConfig) -> str:
     """Write run.json and return the run's key. Creating the same run again changes nothing."""
-    lake.write_json(f"runs/{config.key}/run.json", config.to_plain())
+    path = f"runs/{config.key}/run.json"
+    if lake.size(path) is None:
+        lake.write_json(path, config.to_plain())
     return config.key
 
 

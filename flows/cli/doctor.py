@@ -21,6 +21,7 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
         checks = [
             _python(),
             *(_package(name) for name in _PACKAGES),
+            _fasttext(),
             _language_model(),
             _kenlm_tools(),
             _room(),
@@ -39,6 +40,13 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
 
 def _check(what: str, ok: bool, found: str) -> dict[str, Any]:
     return {"what": what, "ok": ok, "found": found}
+
+
+def _fasttext() -> dict[str, Any]:
+    import fasttext
+
+    whole = hasattr(fasttext, "train_supervised")
+    return _check("fasttext is itself", whole, "yes" if whole else "fasttext-predict lies over it: run `make setup`")
 
 
 def _python() -> dict[str, Any]:

