@@ -108,7 +108,9 @@ class SourcePlan:
 
     @property
     def keys(self) -> list[str]:
-        return [key_of({"identity": self.call.identity(), "inputs": [file.sha256 for file in self.files]})]
+        # Names change no document, but the manifest tells them, and must tell those of this build.
+        inputs = [[file.name, file.sha256] for file in self.files]
+        return [key_of({"identity": self.call.identity(), "inputs": inputs})]
 
     def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         pieces = [SourcePiece(lake, self.call.keyed(file=file.sha256), file) for file in self.files]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,5 +79,10 @@ class RayCluster:
 def _work(piece: Piece) -> dict[str, Marker]:
     from infra.engine.work import do
 
-    with tempfile.TemporaryDirectory(prefix="millrace-") as cache:
-        return do(piece, Path(cache))
+    return do(piece, Path(_cache().name))
+
+
+@lru_cache(maxsize=1)
+def _cache() -> tempfile.TemporaryDirectory[str]:
+    """One folder for each worker process, so that models and parts are fetched once, and gone with the process."""
+    return tempfile.TemporaryDirectory(prefix="millrace-")

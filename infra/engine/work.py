@@ -5,6 +5,8 @@ Every function here first looks for the marker and returns it when the work is a
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ from infra.models import ModelFiles
 from infra.stage import Stage, StageConfig, find_stage
 from infra.store import faults
 from infra.store.digests import sha256_file
+from infra.store.errors import StoreFull
 from infra.store.ledger import FAILURES_KEPT, Account, total
 from infra.store.manifest import Marker, Part, read_marker, store_part, write_marker
 from infra.tables import ContentDigest, TableWriter, read_table
@@ -49,7 +52,7 @@ def do(piece: Piece, cache: Path) -> dict[str, Marker]:
 
     `cache` is a folder for copies of remote parts and for files in the making.
     """
-    with tempfile.TemporaryDirectory(dir=cache, prefix="work-") as folder:
+    with _room_for(cache), tempfile.TemporaryDirectory(dir=cache, prefix="work-") as folder:
         reader = PartReader(piece.lake, cache)
         match piece:
             case SourcePiece():
@@ -66,6 +69,19 @@ def do(piece: Piece, cache: Path) -> dict[str, Marker]:
                 return _once(piece, piece.call, lambda: _do_scatter(piece, reader, Path(folder)))
             case FitPiece():
                 return _once(piece, piece.call, lambda: _do_fit(piece, reader, Path(folder), cache))
+
+
+@contextlib.contextmanager
+def _room_for(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreFull(
+                f"no space is left in {cache}, where workers write before they upload. Free some, or set TMPDIR to a "
+                "folder with more."
+            ) from error
+        raise
 
 
 def _once(

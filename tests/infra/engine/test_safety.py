@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infra.engine.pieces import SourcePiece
 from infra.engine.plans import Call, PassPlan, SourcePlan
 from infra.engine.pool import LocalPool, PieceFailed
-from infra.store.errors import StoreError
+from infra.engine.work import do
+from infra.store.errors import StoreError, StoreFull
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake
 from infra.store.manifest import write_manifest
@@ -47,6 +50,29 @@ def test_a_flipped_bit_in_a_local_part_is_an_error_not_a_value(lake: Lake, pool:
         plan.carry_out(lake, pool, quiet)
     path.write_bytes(stored)
     plan.carry_out(lake, pool, quiet)
+
+
+def test_a_full_disk_names_the_folder_and_the_cure(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [file] = take_inventory(lake, [write_inputs(tmp_path / "in", 1)[0] + "/a.txt"]).files
+    piece = SourcePiece(lake, Call(toy.read_lines, toy.ToyConfig()).keyed(file=file.sha256), file)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("infra.engine.reading.TableWriter", full)
+    with pytest.raises(StoreFull, match="set TMPDIR to a folder with more"):
+        do(piece, tmp_path)
+    assert not list((tmp_path / "lake" / "markers").rglob("*.json"))
+
+
+def test_a_renamed_input_is_not_read_again_and_has_its_new_name(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    first = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "lake" / "markers").rglob("*.json")}
+    (tmp_path / "in" / "c.txt").rename(tmp_path / "in" / "d.txt")
+    renamed = read_source(lake, pool, [str(tmp_path / "in")])
+    assert renamed.digest == first.digest
+    assert [part.name for part in renamed.parts] == ["a.txt#0", "b.txt#0", "d.txt#0"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "lake" / "markers").rglob("*.json")} == before
 
 
 def test_a_second_result_for_a_key_is_reported_and_the_first_stays(
