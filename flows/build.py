@@ -16,7 +16,8 @@ from flows.recipe import READERS, LanguageSection, Recipe, RecipeError, SourceSe
 from infra.builds import BuildRecord, write_build
 from infra.engine.choice import open_engine
 from infra.engine.documents import join_sources
-from infra.engine.plans import Call, FitPlan, PartitionedPlan, PassPlan, SourcePlan
+from infra.engine.partitioned import PartitionedPlan
+from infra.engine.plans import Call, FitPlan, PassPlan, SourcePlan
 from infra.funnel import corpus_funnel
 from infra.models import ModelFiles, bundled_model, fitted_model, local_model
 from infra.orchestration import Line

@@ -8,22 +8,11 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from infra.engine.pieces import (
-    FitPiece,
-    Floor,
-    GatherPiece,
-    MapPiece,
-    PassPiece,
-    ReducePiece,
-    ScatterPiece,
-    Shard,
-    SourcePiece,
-    StageCall,
-)
+from infra.engine.pieces import FitPiece, Floor, PassPiece, Shard, SourcePiece, StageCall
 from infra.engine.pool import Engine, flatten
 from infra.models import NO_MODEL, ModelFiles
 from infra.stage import Stage, StageConfig
@@ -114,7 +103,7 @@ class SourcePlan:
 
     def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         pieces = [SourcePiece(lake, self.call.keyed(file=file.sha256), file) for file in self.files]
-        done = _run(engine, pieces, progress, self.names)
+        done = run_pieces(engine, pieces, progress, self.names)
         markers = [done[piece.call.key] for piece in pieces]
         # The marker of a file that was first read under another name keeps that name.
         named = [
@@ -123,7 +112,7 @@ class SourcePlan:
             for number, part in enumerate(marker.parts)
         ]
         details = {"files": [{"uri": file.uri, "size": file.size, "sha256": file.sha256} for file in self.files]}
-        return [_publish(lake, self.call, self.keys[0], named, markers, {}, details)]
+        return [publish(lake, self.call, self.keys[0], named, markers, {}, details)]
 
 
 @dataclass(frozen=True)
@@ -157,7 +146,7 @@ class PassPlan:
             )
             for shard in shards
         ]
-        done = _run(engine, pieces, progress, self.names)
+        done = run_pieces(engine, pieces, progress, self.names)
         artifacts = []
         for number, (call, key) in enumerate(zip(self.calls, self.keys, strict=True)):
             markers = [done[piece.calls[number].key] for piece in pieces]
@@ -165,7 +154,7 @@ class PassPlan:
                 replace(marker.parts[0], name=f"{call.stage.name}/{shard.documents.name}")
                 for marker, shard in zip(markers, shards, strict=True)
             ]
-            artifacts.append(_publish(lake, call, key, parts, markers, self._digests(call)))
+            artifacts.append(publish(lake, call, key, parts, markers, self._digests(call)))
         return artifacts
 
     def _shards(self) -> list[Shard]:
@@ -183,118 +172,8 @@ class PassPlan:
         }
 
     def _digests(self, call: Call) -> dict[str, str]:
-        read = {name: manifest.digest for name, manifest in self.annotations if name in call.stage.reads}
-        return {self.documents.stage: self.documents.digest, **_edit_digests(self.edits), **read}
-
-
-@dataclass(frozen=True)
-class PartitionedPlan:
-    """A stage over all shards at once: map, reduce, gather and settle where declared, scatter."""
-
-    call: Call
-    documents: Manifest
-    edits: tuple[Manifest, ...] = ()
-    annotations: tuple[tuple[str, Manifest], ...] = ()
-
-    @property
-    def names(self) -> list[str]:
-        return [self.call.stage.name]
-
-    @property
-    def keys(self) -> list[str]:
-        shards = [shard.identity() for shard in self._shards()]
-        return [key_of({"identity": self.call.identity(), "shards": shards})]
-
-    def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        shards = self._shards()
-        size = self.call.config.model_dump().get("shards_per_group") or max(len(shards), 1)
-        markers: list[Marker] = []
-        evidence: dict[str, list[dict[str, Any]]] = {}
-        for start in range(0, len(shards), size):
-            markers += self._group(lake, engine, progress, shards[start : start + size], evidence)
-        named = [
-            replace(part, name=f"{self.call.stage.name}/{shard.documents.name}")
-            for marker, shard in zip(markers, shards, strict=True)
-            for part in marker.parts
-        ]
-        beside = {name: manifest.digest for name, manifest in self.annotations}
-        digests = {self.documents.stage: self.documents.digest, **_edit_digests(self.edits), **beside}
-        # The maps of these shards are what the next build with one more archive need not do again.
-        maps = [self.call.keyed(step="map", shard=shard.identity()).key for shard in shards]
-        details = {"evidence": evidence, "markers": maps}
-        return [_publish(lake, self.call, self.keys[0], named, markers, digests, details)]
-
-    def _group(
-        self,
-        lake: Lake,
-        engine: Engine,
-        progress: Progress,
-        shards: list[Shard],
-        evidence: dict[str, list[dict[str, Any]]],
-    ) -> list[Marker]:
-        """The work of one group of shards; the parts of its inner steps are added to `evidence` by step."""
-        stage = self.call.stage
-        maps = [MapPiece(lake, self.call.keyed(step="map", shard=shard.identity()), shard) for shard in shards]
-        mapped = _run(engine, maps, progress, [f"{stage.name} map"])
-        partitions = self.call.config.model_dump()["partitions"]
-        inputs = [
-            tuple((number, mapped[piece.call.key].parts[partition]) for number, piece in enumerate(maps))
-            for partition in range(partitions)
-        ]
-        reduced = self._reduce(lake, engine, progress, "reduce", inputs)
-        evidence.setdefault("reduce", []).extend(asdict(part) for marker in reduced for part in marker.parts)
-        if "gather" in stage.steps:
-            gathered = self._gather(lake, engine, progress, shards, reduced)
-            evidence.setdefault("gather", []).extend(asdict(part) for part in gathered)
-            reduced = self._reduce(lake, engine, progress, "settle", [tuple(enumerate(gathered))])
-            evidence.setdefault("settle", []).extend(asdict(part) for marker in reduced for part in marker.parts)
-        scatters = [
-            ScatterPiece(
-                lake,
-                self.call.keyed(step="scatter", shard=shard.identity(), rows=_slices(reduced, number)),
-                number,
-                tuple(marker.parts[0] for marker in reduced if str(number) in marker.slices) or (reduced[0].parts[0],),
-                shard,
-            )
-            for number, shard in enumerate(shards)
-        ]
-        done = _run(engine, scatters, progress, [stage.name])
-        return [done[piece.call.key] for piece in scatters]
-
-    def _reduce(
-        self,
-        lake: Lake,
-        engine: Engine,
-        progress: Progress,
-        step: str,
-        inputs: Sequence[tuple[tuple[int, Part], ...]],
-    ) -> list[Marker]:
-        pieces = [
-            ReducePiece(lake, self.call.keyed(step=step, rows=[part.content for _, part in parts]), step, parts)
-            for parts in inputs
-        ]
-        done = _run(engine, pieces, progress, [f"{self.call.stage.name} {step}"])
-        return [done[piece.call.key] for piece in pieces]
-
-    def _gather(
-        self, lake: Lake, engine: Engine, progress: Progress, shards: list[Shard], reduced: list[Marker]
-    ) -> list[Part]:
-        pieces = []
-        for number in range(len(shards)):
-            rows = [marker for marker in reduced if str(number) in marker.slices] or reduced[:1]
-            others = {other for marker in rows for other in marker.slices.get(str(number), {}).get("others", [])}
-            touched = tuple((other, shards[other]) for other in sorted({number, *others}))
-            call = self.call.keyed(
-                step="gather",
-                rows=_slices(reduced, number),
-                shards=[[other, shard.identity()] for other, shard in touched],
-            )
-            pieces.append(GatherPiece(lake, call, number, tuple(marker.parts[0] for marker in rows), touched))
-        done = _run(engine, pieces, progress, [f"{self.call.stage.name} gather"])
-        return [done[piece.call.key].parts[0] for piece in pieces]
-
-    def _shards(self) -> list[Shard]:
-        return shards_of(self.documents, self.edits, dict(self.annotations))
+        read = [item for item in self.annotations if item[0] in call.stage.reads]
+        return input_digests(self.documents, self.edits, read)
 
 
 @dataclass(frozen=True)
@@ -316,10 +195,9 @@ class FitPlan:
 
     def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         call = self._piece_call()
-        done = _run(engine, [FitPiece(lake, call, tuple(self._shards()))], progress, self.names)
-        beside = {name: manifest.digest for name, manifest in self.annotations}
-        digests = {self.documents.stage: self.documents.digest, **_edit_digests(self.edits), **beside}
-        return [_publish(lake, self.call, call.key, list(done[call.key].parts), [done[call.key]], digests)]
+        done = run_pieces(engine, [FitPiece(lake, call, tuple(self._shards()))], progress, self.names)
+        digests = input_digests(self.documents, self.edits, self.annotations)
+        return [publish(lake, self.call, call.key, list(done[call.key].parts), [done[call.key]], digests)]
 
     def _piece_call(self) -> StageCall:
         return self.call.keyed(shards=[shard.identity() for shard in self._shards()])
@@ -328,22 +206,21 @@ class FitPlan:
         return shards_of(self.documents, self.edits, dict(self.annotations))
 
 
-def _run(engine: Engine, pieces: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:
+def run_pieces(engine: Engine, pieces: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:
+    """Run pieces and tell their progress under the names given; the markers by key."""
     label = ", ".join(names)
     return flatten(engine.run(pieces, lambda done, all_pieces: progress(label, done, all_pieces)))
 
 
-def _slices(markers: Sequence[Marker], shard: int) -> list[str]:
-    """What the rows for one shard are, over all partitions, empty ones left out."""
-    found = [marker.slices.get(str(shard)) for marker in markers]
-    return [item["content"] for item in found if item is not None]
+def input_digests(
+    documents: Manifest, edits: Sequence[Manifest], annotations: Iterable[tuple[str, Manifest]]
+) -> dict[str, str]:
+    """What a manifest says of its inputs: stage → digest."""
+    beside = {name: manifest.digest for name, manifest in annotations}
+    return {documents.stage: documents.digest, **{edit.stage: edit.digest for edit in edits}, **beside}
 
 
-def _edit_digests(edits: Sequence[Manifest]) -> dict[str, str]:
-    return {manifest.stage: manifest.digest for manifest in edits}
-
-
-def _publish(
+def publish(
     lake: Lake,
     call: Call,
     key: str,
@@ -352,6 +229,7 @@ def _publish(
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
+    """Make the manifest of a stage's parts, once its account balances; an artifact that is there already stays."""
     account: Account = total(marker.account for marker in markers)
     account.check(f"stage {call.stage.name}")
     manifest = Manifest(

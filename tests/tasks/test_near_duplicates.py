@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from hypothesis import strategies
 
-from infra.engine.plans import Call, PartitionedPlan, PassPlan, SourcePlan
+from infra.engine.partitioned import PartitionedPlan
+from infra.engine.plans import Call, PassPlan, SourcePlan
 from infra.engine.shards import PartReader
 from infra.stage import find_stage
 from infra.store.inputs import take_inventory

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from infra.engine.plans import Call, FitPlan, PartitionedPlan, PassPlan, Plan, SourcePlan
+from infra.engine.partitioned import PartitionedPlan
+from infra.engine.plans import Call, FitPlan, PassPlan, Plan, SourcePlan
 from infra.engine.pool import LocalPool
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.engine.partitioned import PartitionedPlan
 from infra.engine.pieces import Floor
-from infra.engine.plans import Call, FitPlan, PartitionedPlan, PassPlan, SourcePlan, present
+from infra.engine.plans import Call, FitPlan, PassPlan, SourcePlan, present
 from infra.engine.pool import LocalPool, PieceFailed
 from infra.engine.shards import PartReader
 from infra.store.inputs import take_inventory

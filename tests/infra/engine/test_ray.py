@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine.plans import Call, FitPlan, PartitionedPlan, PassPlan, Plan, SourcePlan
+from infra.engine.partitioned import PartitionedPlan
+from infra.engine.plans import Call, FitPlan, PassPlan, Plan, SourcePlan
 from infra.engine.pool import Engine, LocalPool, PieceFailed
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake
