@@ -1,0 +1,64 @@
+"""What benchmarks run on: the real archives that lie beside the project, or else the crawl that the demo makes."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import tempfile
+from pathlib import Path
+
+from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
+from infra.outcomes import Kept
+from tasks.sources.warc import WebArchiveConfig, read_web_archive
+from tests.bench.measure import Workload
+
+CRAWL = Path(__file__).resolve().parents[3] / "shared" / "data" / "crawl"
+# One archive of each collection: articles, news, odds and ends, recipes, and a mixture in German.
+TEXT_ARCHIVES = (
+    "html-article-gold-04",
+    "html-fundus-news-01",
+    "html-misc-01",
+    "html-recipes-08",
+    "html-trafilatura-eval-00",
+)
+
+
+def whole_crawl() -> tuple[Path, ...]:
+    """Every archive that all readers can read: undamaged WARC in gzip."""
+    return tuple(sorted(CRAWL.glob("*.warc.gz"))) if CRAWL.is_dir() else (_demo_crawl() / LIBRARY_FILE,)
+
+
+def two_archives() -> tuple[Path, Path]:
+    """Two archives of about the same size, so that two workers can share them."""
+    if CRAWL.is_dir():
+        return CRAWL / "html-trafilatura-eval-00.warc.gz", CRAWL / "html-trafilatura-eval-01.warc.gz"
+    return _demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE
+
+
+@functools.cache
+def page_texts() -> Workload[list[str]]:
+    """The texts that the source stage keeps of some archives."""
+    if CRAWL.is_dir():
+        archives = [CRAWL / f"{name}.warc.gz" for name in TEXT_ARCHIVES]
+    else:
+        archives = [_demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE]
+    texts: list[str] = []
+    for archive in archives:
+        with archive.open("rb") as stream:
+            outcomes = read_web_archive(stream, archive.name, WebArchiveConfig())
+            texts += [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)]
+    name = f"pages of the {kind_of_crawl()} crawl, {len(archives)} files"
+    return Workload(texts, name, len(texts), "documents", sum(len(text.encode()) for text in texts), "of text")
+
+
+def kind_of_crawl() -> str:
+    """Which of the two inputs this is, in a word."""
+    return "real" if CRAWL.is_dir() else "demo"
+
+
+@functools.cache
+def _demo_crawl() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="millrace-bench-")
+    atexit.register(folder.cleanup)
+    make_crawl(Path(folder.name))
+    return Path(folder.name)

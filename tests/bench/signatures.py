@@ -1,0 +1,59 @@
+"""MinHash signatures: the stage `signatures` and a loop over datasketch's own MinHash."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow as pa
+from datasketch import MinHash
+
+from tasks.signatures import SignatureConfig, signatures, unpack_signatures
+from tests.bench.inputs import page_texts
+from tests.bench.measure import Side, compare
+from tests.bench.report import Bar, print_bar, print_comparison, print_head
+
+CONFIG = SignatureConfig()
+DATATROVE = Bar("datatrove's MinHash signatures", 0.8, "MB")
+
+
+def run() -> None:
+    """Compare, time and print."""
+    texts = page_texts()
+    ours = Side("millrace", sign, our_signatures)
+    peer = Side("datasketch update_batch", sign_with_datasketch, datasketch_signatures)
+    about = f"{CONFIG.permutations} permutations over shingles of {CONFIG.shingle_words} words, one thread"
+    print_head("signatures", about, texts, ["datasketch", "numpy", "numba"])
+    found = compare(texts, ours, peer)
+    print_comparison(texts, ours.name, peer.name, found)
+    print_bar(DATATROVE, texts.bytes / found.ours.median / 1e6)
+
+
+def sign(texts: list[str]) -> pa.Table:
+    """The stage's kernel on one batch."""
+    return signatures(pa.table({"id": [str(row) for row in range(len(texts))], "text": texts}), CONFIG)
+
+
+def our_signatures(texts: list[str]) -> list[tuple[int, ...]]:
+    """The hash values of every text that has words."""
+    _, values = unpack_signatures(sign(texts)["signature"], CONFIG.permutations)
+    return [tuple(value) for value in values.tolist()]
+
+
+def sign_with_datasketch(texts: list[str]) -> list[np.ndarray]:
+    """One MinHash for each text that has words, updated with all its shingles at once."""
+    width = CONFIG.shingle_words
+    signed = []
+    for text in texts:
+        words = re.findall(r"\w+", text.lower())
+        if words:
+            minhash = MinHash(num_perm=CONFIG.permutations, seed=CONFIG.seed)
+            shingles = (words[start : start + width] for start in range(max(len(words) - width + 1, 1)))
+            minhash.update_batch([" ".join(shingle).encode() for shingle in shingles])
+            signed.append(minhash.hashvalues)
+    return signed
+
+
+def datasketch_signatures(texts: list[str]) -> list[tuple[int, ...]]:
+    """The same hash values from datasketch."""
+    return [tuple(value.tolist()) for value in sign_with_datasketch(texts)]
