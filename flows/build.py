@@ -52,7 +52,7 @@ def build_corpus(
 ) -> dict[str, Any]:
     """Build a corpus and its tokens from a recipe; what the lake already has is not made again."""
     chosen = load_recipe(recipe, settings or [], inputs or [])
-    with open_engine(workers, cluster) as engine:
+    with open_engine(workers, cluster, stage_modules(chosen)) as engine:
         line = Line(Lake.open(lake), engine, report_progress, chosen.most_failures, chosen.failures_allowed)
         record = make_corpus(line, chosen)
     publish_ledger(record)
@@ -76,6 +76,17 @@ class Beside:
         """The same with more annotations."""
         added = tuple((manifest.stage, manifest) for manifest in manifests)
         return replace(self, annotations=self.annotations + added)
+
+
+def stage_modules(recipe: Recipe) -> list[str]:
+    """The modules whose kernels a build of this recipe will call."""
+    stages = [READERS[source.reader] for source in recipe.sources]
+    stages += [paragraphs] if recipe.paragraphs else []
+    stages += [identify_language] if recipe.language else []
+    stages += [measure_heuristics] if recipe.heuristics else []
+    stages += [score_perplexity] if recipe.perplexity else []
+    stages += [signatures, near_duplicates] if recipe.near_duplicates else []
+    return sorted({stage.reference.partition(":")[0] for stage in [*stages, corpus, encode]})
 
 
 def make_corpus(line: Line, recipe: Recipe) -> BuildRecord:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 import pydantic
-from datasketch import MinHashLSH
 
 from tasks.signatures import SignatureConfig, unpack_signatures
 
@@ -117,6 +116,9 @@ def pair_up(tables: Iterable[tuple[int, pa.Table]], config: NearDuplicateConfig)
 @functools.cache
 def _choose_bands(threshold: float, permutations: int, false_positive_weight: float) -> tuple[int, int]:
     weights = (false_positive_weight, 1.0 - false_positive_weight)
+    # Loaded where it is used: see `tasks.signatures`.
+    from datasketch import MinHashLSH
+
     index = MinHashLSH(threshold=threshold, num_perm=permutations, weights=weights)
     return index.b, index.r
 

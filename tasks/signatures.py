@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pydantic
-from datasketch import MinHash
 from numba import njit
 
 from infra.documents import Annotations, Documents
@@ -103,6 +102,9 @@ def unpack_signatures(column: pa.ChunkedArray, permutations: int) -> tuple[np.nd
 @functools.cache
 def _permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The odd multipliers and the increments of datasketch's permutations: uint32, shape (count,) each."""
+    # datasketch brings half of scipy, which takes most of a second and only this line needs.
+    from datasketch import MinHash
+
     multipliers, increments = MinHash(num_perm=count, seed=seed).permutations
     return np.ascontiguousarray(multipliers), np.ascontiguousarray(increments)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from infra.engine.pool import Engine, LocalPool
 
 
-def open_engine(workers: int, cluster: str | None = None) -> AbstractContextManager[Engine]:
+def open_engine(
+    workers: int, cluster: str | None = None, preload: Sequence[str] = ()
+) -> AbstractContextManager[Engine]:
     """An engine for a ``with`` block: `cluster` is a Ray address, `workers` how many pieces run at once."""
     if cluster is None:
-        return LocalPool(workers)
+        return LocalPool(workers, preload)
     # Ray is an extra, and takes a second to import.
     from infra.engine.ray import RayCluster
 

@@ -55,18 +55,22 @@ class Engine(Protocol):
 
 
 class LocalPool:
-    """Worker processes on this machine, shared by all stages of a flow. Use it in a ``with`` block."""
+    """Worker processes on this machine, shared by all stages of a flow. Use it in a ``with`` block.
 
-    def __init__(self, workers: int) -> None:
+    `preload` names modules that every worker will need: they are imported once, before workers are forked.
+    """
+
+    def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         if workers < 1:
             raise ValueError(f"workers is {workers}: at least one is needed")
         self.workers = workers
+        self._preload = ["infra.engine.work", *preload]
         self._closing = threading.Event()
 
     def __enter__(self) -> LocalPool:
         self._cache = tempfile.TemporaryDirectory(prefix="millrace-")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["infra.engine.work"])
+        context.set_forkserver_preload(self._preload)
         # The forkserver and its children take the environment of the moment when the first of them starts.
         for name in _SINGLE_THREADED:
             os.environ.setdefault(name, "1")

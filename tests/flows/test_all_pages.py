@@ -1,4 +1,4 @@
-"""All 22 archives of real pages: once to tokens, and the matrix of workers, stores and kills behind `make test-all`."""
+"""All 22 archives of real pages to tokens, with the matrix of workers, stores and kills: for `make test-all`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from infra.store.lake import Lake
 from tests.flows.conftest import Millrace, build, digests, markers
 from tests.flows.test_kills import MOMENTS
 from tests.swift import SwiftStore
+
+pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +51,12 @@ def test_an_unchanged_rebuild_takes_seconds_and_does_nothing(
     assert markers(built[0]) == before
 
 
-@pytest.mark.heavy
 def test_one_worker_gives_the_same_digests(
     millrace: Millrace, archives: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     assert digests(build(millrace, tmp_path / "lake", [archives], "--workers", "1")) == digests(built[1])
 
 
-@pytest.mark.heavy
 def test_swift_gives_the_same_digests(
     millrace: Millrace, archives: str, built: tuple[Path, dict[str, Any]], swift: SwiftStore
 ) -> None:
@@ -64,7 +64,6 @@ def test_swift_gives_the_same_digests(
     assert digests(build(on_swift, f"s3://{swift.bucket()}/lake", [archives])) == digests(built[1])
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
 def test_a_killed_build_of_all_pages_ends_in_the_same_digests(
     millrace: Millrace, archives: str, built: tuple[Path, dict[str, Any]], tmp_path: Path, moment: str
