@@ -204,6 +204,7 @@ def test_each_run_has_a_report_with_the_numbers_of_the_ledger(line: dict[str, An
             assert f"{entry['documents_in']:,}" in page
 
 
+@pytest.mark.heavy
 def test_a_second_demo_trains_and_scores_nothing(built: Built, line: dict[str, Any], millrace: Millrace) -> None:
     before = {path: path.stat().st_mtime_ns for path in (Path(built.lake.uri) / "runs").rglob("*.*")}
     again = millrace.json("demo", "--lake", built.lake.uri, "--reports", str(built.cache.parent / "reports"))

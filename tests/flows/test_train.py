@@ -50,7 +50,9 @@ def test_a_finished_run_is_not_trained_again(millrace: Millrace, corpus: Path, u
     assert read_logbook(Lake(str(corpus)), unbroken["run"]) == events
 
 
-@pytest.mark.parametrize("moment", ["train.update.13:1", "checkpoint.before_manifest:3"])
+@pytest.mark.parametrize(
+    "moment", ["train.update.13:1", pytest.param("checkpoint.before_manifest:3", marks=pytest.mark.heavy)]
+)
 def test_a_dead_rank_costs_a_retry_and_changes_nothing(
     millrace: Millrace, corpus: Path, unbroken: dict[str, Any], tmp_path: Path, moment: str
 ) -> None:
@@ -66,6 +68,7 @@ def test_a_dead_rank_costs_a_retry_and_changes_nothing(
     assert committed_steps(lake, broken["run"]) == [0, 8, 16, 24]
 
 
+@pytest.mark.heavy
 def test_another_seed_is_another_run(millrace: Millrace, corpus: Path, unbroken: dict[str, Any]) -> None:
     other = millrace.json("train", "tiny-pythia", "--lake", str(corpus), *SETTINGS, "--set", "seed=7")
     assert other["run"] != unbroken["run"]

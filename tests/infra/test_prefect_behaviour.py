@@ -155,6 +155,7 @@ def test_cancelling_ends_ranks_in_their_own_sessions(tmp_path: Path, client: Syn
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.heavy
 def test_a_killed_flow_crashes_leaves_no_rank_and_goes_on_once(tmp_path: Path, client: SyncPrefectClient) -> None:
     run = start(client, "ranks/ranks", tmp_path)
     assert eventually((tmp_path / "pids").exists, 40)
@@ -190,6 +191,7 @@ def test_parameters_are_checked_by_the_server_but_unknown_ones_are_not(
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.heavy
 def test_runs_of_a_worker_that_is_gone_are_scheduled_again(tmp_path: Path, client: SyncPrefectClient) -> None:
     run = start(client, "ranks/ranks", tmp_path)
     assert eventually((tmp_path / "pids").exists, 40)
