@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -121,6 +121,14 @@ def test_a_tree_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -
         launch(tree(stubborn=True), environment=ENVIRONMENT, folder=tmp_path, on_line=seen, grace=1)
     assert carriers(seen.marker) == []
     assert 1 <= time.monotonic() - started < 15
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where tests run in processes that ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_command_may_finish_its_work_on_sigterm(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from infra import orchestration
 from infra.engine.plans import Call, PassPlan, SourcePlan
 from infra.engine.pool import LocalPool, PieceFailed
 from infra.orchestration import Line, TooManyFailures, as_task
-from infra.server.local import local_server
 from infra.store.errors import StoreUnavailable
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake
@@ -23,10 +22,8 @@ from tests.infra.engine.test_plans import quiet, write_inputs
 CONFIG = toy.ToyConfig()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with local_server(tmp_path_factory.mktemp("state")) as api_url:
-        yield api_url
+# Prefect sends a process's events to the first server that it knew, so the tests of a process share one.
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def in_flow(work: Callable[[], object]) -> None:
