@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,7 +79,9 @@ def _tell(done: dict[str, Any], lake: str) -> None:
         output.print(f"  file://{report}", soft_wrap=True)
     output.print("The dashboard, on the history of this run:  make up")
     output.print("\nLives worth reading:")
+    # `make demo` runs without the environment's folder on the path.
+    command = "millrace" if shutil.which("millrace") else os.path.relpath(sys.argv[0])
     option = "" if lake == DEFAULT_LAKE else f" --lake {lake}"
     for planted in planted_records():
         if planted.name in _WORTH_EXPLAINING:
-            output.print(f"  millrace explain {planted.url}{option}", soft_wrap=True)
+            output.print(f"  {command} explain {planted.url}{option}", soft_wrap=True)
