@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from tasks.paragraphs import paragraphs
 from tasks.perplexity import score_perplexity
 from tasks.signatures import SignatureConfig, signatures
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
-from tasks.tokens import SUMMARY_FILE, EncodeConfig, TokensConfig, encode, write_tokens
+from tasks.tokens import EncodeConfig, TokensConfig, encode, read_summary, write_tokens
 
 
 @flow(name="build-corpus", log_prints=True)
@@ -122,8 +121,7 @@ def make_tokens(line: Line, recipe: Recipe, selected: Manifest) -> Tokens:
     config = TokensConfig(mixture=recipe.share_of(), held_out_every=recipe.tokens.held_out_every)
     call = Call(write_tokens, config, tokenizer)
     [tokens] = line.make(FitPlan(call, selected, annotations=(("encode", encoded),)))
-    [summary] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
-    sources = json.loads(line.lake.read(summary.path))["sources"]
+    sources = read_summary(line.lake, tokens)["sources"]
     written = sum(source["documents"] for source in sources.values())
     if written != selected.rows:
         raise BooksDoNotBalance(f"the corpus has {selected.rows} documents, its token files hold {written}")

@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.builds import BuildRecord
-from infra.documents import apply_edits
+from infra.documents import EDITS_TYPE, apply_edits
 from infra.engine.shards import PartReader
 from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Part
-from infra.tables import read_row_groups, read_table
+from infra.tables import read_row_groups
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _life(
             continue
         columns = _row(reader.path(annotation.parts[shard]), row, about=part.content)
         if "edits" in columns:
-            edits = pa.chunked_array([pa.array([columns.pop("edits")], _edits_type(reader, annotation, shard))])
+            edits = pa.chunked_array([pa.array([columns.pop("edits")], EDITS_TYPE)])
             text = apply_edits(pa.chunked_array([[text]]), edits)[0][0].as_py()
         stages[name] = {column: value for column, value in columns.items() if not isinstance(value, (bytes, list))}
     fate = _fate(reader, build.manifest(lake, "corpus"), shard, row)
@@ -99,10 +99,6 @@ def _row(path: Path, row: int, about: str | None = None) -> dict[str, Any]:
             return dict(group.slice(row, 1).to_pylist()[0])
         row -= group.num_rows
     raise NotThere(f"{path} has no such row")
-
-
-def _edits_type(reader: PartReader, annotation: Manifest, shard: int) -> pa.DataType:
-    return read_table(reader.path(annotation.parts[shard]), ["edits"]).schema.field("edits").type
 
 
 def _fate(reader: PartReader, corpus: Manifest, shard: int, row: int) -> str:

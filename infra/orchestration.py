@@ -17,7 +17,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from infra.engine.plans import Plan, Progress, present
 from infra.engine.pool import Engine, WorkerDied
-from infra.store.errors import StoreUnavailable
+from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, read_manifest
 
@@ -48,8 +48,13 @@ class Line:
         """
         # Called plainly, a task that returns a state gives that state back in place of its data.
         references = self._task(plan)(return_state=True).result()
-        made = [read_manifest(self.lake, reference["stage"], reference["key"]) for reference in references]
-        return [manifest for manifest in made if manifest is not None]
+        return [self._manifest(reference["stage"], reference["key"]) for reference in references]
+
+    def _manifest(self, stage: str, key: str) -> Manifest:
+        manifest = read_manifest(self.lake, stage, key)
+        if manifest is None:
+            raise NotThere(f"the artifact {key[:12]} of {stage} went while the flow ran: run the same command again")
+        return manifest
 
     def _task(self, plan: Plan) -> Task[[], Any]:
         def carry_out() -> Any:

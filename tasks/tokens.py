@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pydantic
 
 from infra.stage import Shape, StageConfig, stage
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest
 from infra.store.tokens import TokenWriter
 from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
 
@@ -130,6 +132,13 @@ def write_tokens(
     for item in files.values():
         written |= item.written()
     return written
+
+
+def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
+    """The summary of a token artifact: vocabulary, mixture, and documents and tokens of each source."""
+    [part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
+    summary: dict[str, Any] = json.loads(lake.read(part.path))
+    return summary
 
 
 class _SourceFiles:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,12 +15,12 @@ import infra
 from infra.launcher import GuardLost, LaunchError, Stalled, Watch, launch
 from infra.stage import StageConfig
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, Part
+from infra.store.manifest import Manifest
 from model.launch import Layout, launch_command
 from model.logbook import read_logbook
 from model.presets import preset
 from model.progress import read_progress
-from tasks.tokens import SUMMARY_FILE
+from tasks.tokens import read_summary
 
 # GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
 VOCABULARY_MULTIPLE = 128
@@ -129,20 +128,6 @@ def train(
         raise TrainingFailed(f"the run {run[:12]} failed at step {permanent[-1]['step']}: {permanent[-1]['message']}")
     reason = errors[-1]["message"] if errors else f"exit code {status}"
     raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); it goes on when it is started again")
-
-
-def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
-    """The summary of a token artifact: vocabulary, mixture, and documents and tokens of each source."""
-    [part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
-    summary: dict[str, Any] = json.loads(lake.read(part.path))
-    return summary
-
-
-def held_out_parts(tokens: Manifest) -> dict[str, tuple[Part, Part]]:
-    """The held-out token files of an artifact: source → (bin, idx)."""
-    parts = {part.name: part for part in tokens.parts}
-    names = [name.removesuffix(".held-out.bin") for name in parts if name.endswith(".held-out.bin")]
-    return {name: (parts[f"{name}.held-out.bin"], parts[f"{name}.held-out.idx"]) for name in names}
 
 
 def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:

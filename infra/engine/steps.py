@@ -94,17 +94,15 @@ def scatter_step(piece: ScatterPiece, reader: PartReader, folder: Path) -> Outco
         )
     if not stage.aligned and not table.num_rows:
         return [], account, {}
-    path = folder / "scattered.parquet"
-    writer = TableWriter(path, stage.schema, piece.documents.documents.content)
-    writer.write(table)
-    written = writer.close()
-    name = f"{stage.name}/{piece.documents.documents.name}"
-    part = store_part(piece.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
-    return [part], account, {}
+    shard = piece.documents.documents
+    name = f"{stage.name}/{shard.name}"
+    return [_store_table(piece, folder / "rows.parquet", table, name, stage.schema, shard.content)], account, {}
 
 
-def _store_table(piece: Any, path: Path, table: pa.Table, name: str) -> Part:
-    writer = TableWriter(path, table.schema)
+def _store_table(
+    piece: Any, path: Path, table: pa.Table, name: str, schema: pa.Schema | None = None, about: str | None = None
+) -> Part:
+    writer = TableWriter(path, schema or table.schema, about)
     writer.write(table)
     written = writer.close()
     part = store_part(piece.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
