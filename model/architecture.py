@@ -1,7 +1,8 @@
 """Models by the name of their architecture: `pythia` is the module `model.pythia`, and so on.
 
-A module of an architecture holds a frozen configuration with a `parameters` count, the model, and `initial`, which
-says how each parameter starts. A new architecture is one such file, its line here and its presets.
+A module of an architecture holds a frozen configuration with a `parameters` count, the model, `initial`, which says
+how each parameter starts, and `split`, which says how tensor parallelism cuts each module. Logical names begin with
+`embedding.`, `layers.N.` or `head.`. A new architecture is one such file, its line here and its presets.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from model import llama, pythia
+from model import llama, opt, pythia
 from model.configuration import from_plain, to_plain
 from model.initialisation import Fill, initialise
+from model.layers import LanguageModel, Split
 
-ModelConfig = pythia.PythiaConfig | llama.LlamaConfig
+ModelConfig = pythia.PythiaConfig | opt.OptConfig | llama.LlamaConfig
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class Architecture:
     """What a module of an architecture offers."""
 
     config: type[Any]
-    model: Callable[[Any], nn.Module]
+    model: Callable[[Any], LanguageModel]
     initial: Callable[[str, Any], Fill]
+    split: Callable[[str], Split]
 
 
 ARCHITECTURES = {
-    "pythia": Architecture(pythia.PythiaConfig, pythia.Pythia, pythia.initial),
-    "llama": Architecture(llama.LlamaConfig, llama.Llama, llama.initial),
+    "pythia": Architecture(pythia.PythiaConfig, pythia.Pythia, pythia.initial, pythia.split),
+    "opt": Architecture(opt.OptConfig, opt.Opt, opt.initial, opt.split),
+    "llama": Architecture(llama.LlamaConfig, llama.Llama, llama.initial, llama.split),
 }
 
 
@@ -47,22 +50,23 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
 
 def plain_model_config(config: ModelConfig) -> dict[str, Any]:
     """The mapping that `model_config` reads."""
-    return {"architecture": _name(config), **to_plain(config)}
+    return {"architecture": architecture_name(config), **to_plain(config)}
 
 
-def build(config: ModelConfig, seed: int) -> nn.Module:
+def build(config: ModelConfig, seed: int) -> LanguageModel:
     """The model on the CPU in fp32 with the initial weights of `seed`: the same whatever the layout."""
-    architecture = ARCHITECTURES[_name(config)]
+    architecture = ARCHITECTURES[architecture_name(config)]
     model = architecture.model(config)
     initialise(model, lambda name: architecture.initial(name, config), seed)
     return model
 
 
-def build_empty(config: ModelConfig, device: str) -> nn.Module:
+def build_empty(config: ModelConfig, device: str) -> LanguageModel:
     """The model without initial weights, to be loaded; on the device "meta" it takes no memory."""
     with torch.device(device):
-        return ARCHITECTURES[_name(config)].model(config)
+        return ARCHITECTURES[architecture_name(config)].model(config)
 
 
-def _name(config: ModelConfig) -> str:
+def architecture_name(config: ModelConfig) -> str:
+    """The name under which the architecture of this configuration stands in ARCHITECTURES."""
     return next(name for name, architecture in ARCHITECTURES.items() if isinstance(config, architecture.config))

@@ -39,6 +39,12 @@ def to_plain(config: Any) -> Any:
     return [to_plain(item) for item in config] if isinstance(config, tuple) else config
 
 
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with `message` unless the condition holds: for the checks of frozen configurations."""
+    if not condition:
+        raise ValueError(message)
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
@@ -50,9 +56,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return tuple(
             _read(one, item, f"{where}[{index}]") for index, (one, item) in enumerate(zip(kinds, value, strict=True))
         )
-    if dataclasses.is_dataclass(kind):
-        return from_plain(typing.cast(type, kind), value, where)
     allowed = typing.get_args(kind) or (kind,)
+    section = kind if dataclasses.is_dataclass(kind) else next(filter(dataclasses.is_dataclass, allowed), None)
+    if section is not None and not (value is None and type(None) in allowed):
+        return from_plain(typing.cast(type, section), value, where)
     if typing.get_origin(kind) is typing.Literal:
         if value not in allowed:
             raise ValueError(f"{where} is {value!r}; it must be one of {', '.join(map(str, allowed))}")

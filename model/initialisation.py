@@ -33,6 +33,16 @@ def normal(sigma: float) -> Fill:
     return fill
 
 
+def but_row(fill: Fill, row: int) -> Fill:
+    """Fill with zero in one row, and with `fill` elsewhere."""
+
+    def fill_rest(tensor: Tensor, generator: torch.Generator) -> None:
+        fill(tensor, generator)
+        tensor[row] = 0.0
+
+    return fill_rest
+
+
 def ones(tensor: Tensor, generator: torch.Generator) -> None:
     """Fill with one."""
     tensor.fill_(1.0)

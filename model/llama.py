@@ -1,6 +1,6 @@
 """LLaMA: RMSNorm before each part, SwiGLU, rotary over the whole head, no biases, untied embeddings.
 
-Touvron et al. 2023. Parameter names are those of `transformers`, whose half rotation is used too (see `Rotary`).
+Touvron et al. 2023. The rotation is by halves, as in `transformers` (see `Rotary`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.configuration import require
+from model.context import Context
 from model.initialisation import Fill, normal, ones
-from model.layers import RMSNorm, Rotary, causal_attention, require
+from model.layers import CausalAttention, Head, LanguageModel, RMSNorm, Rotary, Split, TokenEmbedding, heads
 
 # The paper does not state its initialisation. These are ours: GPT-2's 0.02, divided by √(2L) on the way back into
 # the residual stream.
@@ -55,22 +57,19 @@ class LlamaConfig:
 class Attention(nn.Module):
     """Multi-head causal self-attention with separate projections."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, rotary: Rotary) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.q_proj = nn.Linear(config.width, config.width, bias=False)
-        self.k_proj = nn.Linear(config.width, config.width, bias=False)
-        self.v_proj = nn.Linear(config.width, config.width, bias=False)
-        self.o_proj = nn.Linear(config.width, config.width, bias=False)
+        self.head_dimensions = config.width // config.heads
+        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.key = nn.Linear(config.width, config.width, bias=False)
+        self.value = nn.Linear(config.width, config.width, bias=False)
+        self.core = CausalAttention(rotary)
+        self.output = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
-        batch, length, width = x.shape
-        query, key, value = (
-            projection(x).view(batch, length, self.heads, -1).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        mixed = causal_attention(rotary(query), rotary(key), value)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        query, key, value = (heads(project(x), self.head_dimensions) for project in (self.query, self.key, self.value))
+        mixed: Tensor = self.output(self.core(query, key, value, context))
+        return mixed
 
 
 class FeedForward(nn.Module):
@@ -78,53 +77,56 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.width, config.feed_forward, bias=False)
-        self.up_proj = nn.Linear(config.width, config.feed_forward, bias=False)
-        self.down_proj = nn.Linear(config.feed_forward, config.width, bias=False)
+        self.gate = nn.Linear(config.width, config.feed_forward, bias=False)
+        self.up = nn.Linear(config.width, config.feed_forward, bias=False)
+        self.down = nn.Linear(config.feed_forward, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        x = self.down(functional.silu(self.gate(x)) * self.up(x))
+        return x
 
 
 class Block(nn.Module):
     """x + attention(norm x), then the same with the feed-forward."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, rotary: Rotary) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config.width, config.norm_epsilon)
-        self.self_attn = Attention(config)
-        self.post_attention_layernorm = RMSNorm(config.width, config.norm_epsilon)
-        self.mlp = FeedForward(config)
+        self.attention_norm = RMSNorm(config.width, config.norm_epsilon)
+        self.attention = Attention(config, rotary)
+        self.feed_forward_norm = RMSNorm(config.width, config.norm_epsilon)
+        self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), context)
+        return x + self.feed_forward(self.feed_forward_norm(x))
 
 
-class Llama(nn.Module):
+class Llama(LanguageModel):
     """Token ids (B, S), int64, to logits (B, S, vocabulary)."""
 
     def __init__(self, config: LlamaConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = RMSNorm(config.width, config.norm_epsilon)
-        self.lm_head = nn.Linear(config.width, config.vocabulary, bias=False)
-        self.rotary = Rotary(config.width // config.heads, config.positions, config.rotary_base)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed_tokens(tokens)
-        for layer in self.layers:
-            x = layer(x, self.rotary)
-        logits: Tensor = self.lm_head(self.norm(x))
-        return logits
+        rotary = Rotary(config.width // config.heads, config.positions, config.rotary_base)
+        super().__init__(
+            config,
+            TokenEmbedding(config.vocabulary, config.width),
+            (Block(config, rotary) for _ in range(config.layers)),
+            Head(RMSNorm(config.width, config.norm_epsilon), config.width, config.vocabulary),
+        )
 
 
 def initial(name: str, config: LlamaConfig) -> Fill:
     """How a parameter starts (ours, see SIGMA): norms 1, weights normal."""
-    if "norm" in name:
+    if "norm." in name:
         return ones
-    if name.endswith(("o_proj.weight", "down_proj.weight")):
+    if name.endswith(("attention.output.weight", "feed_forward.down.weight")):
         return normal(SIGMA / math.sqrt(2 * config.layers))
     return normal(SIGMA)
+
+
+def split(name: str) -> Split:
+    """How tensor parallelism cuts the module of that logical name."""
+    if name in ("embedding.tokens", "head.output"):
+        return "vocabulary"
+    if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.gate", "feed_forward.up")):
+        return "column"
+    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "whole"

@@ -14,8 +14,8 @@ from model.checkpoint import read_checkpoint
 from model.losses import read_losses
 from model.run import RunConfig, create_run, run_config
 
-VOCABULARY = 257  # bytes, and the end of a document
-END_OF_DOCUMENT = 256
+END_OF_DOCUMENT = 256  # after the bytes
+VOCABULARY = 260  # the 257 tokens, padded so that four tensor-parallel ranks share it
 SHAPES = {
     "pythia": {
         "architecture": "pythia",
@@ -24,6 +24,24 @@ SHAPES = {
         "layers": 2,
         "width": 32,
         "heads": 4,
+    },
+    "opt": {
+        "architecture": "opt",
+        "vocabulary": VOCABULARY,
+        "positions": 32,
+        "layers": 2,
+        "width": 32,
+        "heads": 4,
+    },
+    "opt-post": {
+        "architecture": "opt",
+        "vocabulary": VOCABULARY,
+        "positions": 32,
+        "layers": 2,
+        "width": 32,
+        "heads": 4,
+        "norm_first": False,
+        "embedding_width": 16,
     },
     "llama": {
         "architecture": "llama",
@@ -52,22 +70,33 @@ def training_values(**changes: Any) -> dict[str, Any]:
         "sequence_length": 32,
         "batch": 8,
         "steps": 24,
-        "schedule": {"learning_rate": 1e-2, "minimum": 1e-3, "warmup": 3, "decay": 24},
+        "schedule": {"kind": "cosine", "learning_rate": 1e-2, "minimum": 1e-3, "warmup": 3, "decay": 24},
         "optimizer": {"betas": [0.9, 0.95], "epsilon": 1e-8, "weight_decay": 0.1, "clip": 1.0},
         "checkpoints": {"kind": "every", "every": 4},
     }
     return values | changes
 
 
-def small_run(lake: Lake, folder: Path, architecture: str = "pythia", label: str = "", **changes: Any) -> RunConfig:
-    """A run over two sources, created in the lake."""
+def small_run(
+    lake: Lake,
+    folder: Path,
+    architecture: str = "pythia",
+    label: str = "",
+    shape: dict[str, Any] | None = None,
+    epochs: int = 1,
+    **changes: Any,
+) -> RunConfig:
+    """A run over two sources, created in the lake; `shape` changes the model's, `changes` the hyper-parameters.
+
+    One epoch has sequences for 281 steps.
+    """
     sources = []
     for name, weight, documents in (("first", 3.0, sorted(topics)[:20]), ("second", 1.0, sorted(topics)[20:30])):
         file = write_text(folder / name, documents)
         bin_part, idx_part = (_part(lake, path, name) for path in (file.bin_path, file.idx_path))
-        sources.append({"name": name, "weight": weight, "epochs": 1, "bin": bin_part, "idx": idx_part})
+        sources.append({"name": name, "weight": weight, "epochs": epochs, "bin": bin_part, "idx": idx_part})
     values = {
-        "model": SHAPES[architecture],
+        "model": SHAPES[architecture] | (shape or {}),
         "training": training_values(**changes),
         "sources": sources,
         "seed": 7,
@@ -84,12 +113,23 @@ def _part(lake: Lake, path: Path, name: str) -> dict[str, Any]:
 
 
 def same_end(unbroken: Lake, other: Lake, config: RunConfig) -> bool:
-    """Whether two runs of one configuration ended in the same bits: weights, moments, random streams and all losses.
+    """Whether two runs of one configuration ended in the same bits: weights, moments, random streams, the trainer's own
+    state, and of every step the loss, gradient norm, learning rate, sequences and loss scale.
 
-    The files of a checkpoint hold exactly the first three, so their digests, and the chain of parents, say it.
+    A checkpoint's digest covers all of its state, and by its parent that of every checkpoint before it.
     """
     lakes = (unbroken, other)
     ends = [read_checkpoint(lake, config.key, config.training.steps) for lake in lakes]
     losses = [[replace(record, seconds=0.0) for record in read_losses(lake, config.key)] for lake in lakes]
     assert len(losses[0]) == config.training.steps
     return ends[0] == ends[1] and losses[0] == losses[1]
+
+
+def close_end(unbroken: Lake, other: Lake, config: RunConfig) -> bool:
+    """Whether two runs of one configuration took the same sequences, with losses within 1e-4 of each other."""
+    losses = [read_losses(lake, config.key) for lake in (unbroken, other)]
+    assert len(losses[0]) == config.training.steps
+    same = [[(record.step, record.sequences, record.tokens) for record in one] for one in losses]
+    pairs = [(one.loss, two.loss) for one, two in zip(*losses, strict=False)]
+    close = all(one is not None and two is not None and abs(one - two) <= 1e-4 * abs(one) for one, two in pairs)
+    return same[0] == same[1] and close
