@@ -6,24 +6,34 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from model.layers import require
+from model.configuration import require
 
 LAST_POWER = 512  # Pythia's `extra-save-iters`: 0 and the powers of two up to here
 
 
 @dataclass(frozen=True)
-class CosineSchedule:
-    """Linear warm-up, then a cosine from `learning_rate` to `minimum` (GPT-NeoX, `megatron/learning_rates.py`).
+class Schedule:
+    """A linear warm-up to `learning_rate`, and then by `kind`:
 
-    `warmup` and `decay` count updates; the minimum is reached at `decay` and kept after it.
+    - `cosine`: down to `minimum` by a cosine (GPT-NeoX, `megatron/learning_rates.py`; LLaMA, section 2.3);
+    - `linear`: down to `minimum` by a straight line (OPT, section 2.2; metaseq, `polynomial_decay_schedule.py` with
+      power 1);
+    - `constant`: as it is; `minimum` and `decay` say nothing then.
+
+    `warmup` and `decay` count updates from the start of the run; the minimum is reached at `decay` and kept after it.
     """
 
+    kind: Literal["cosine", "linear", "constant"]
     learning_rate: float
     minimum: float
     warmup: int
     decay: int
 
     def __post_init__(self) -> None:
+        require(
+            self.kind in ("cosine", "linear", "constant"),
+            f"schedule: kind is {self.kind!r}; it must be 'cosine', 'linear' or 'constant'",
+        )
         require(self.learning_rate > 0, f"schedule: learning_rate is {self.learning_rate}; it must be above 0")
         require(
             0 <= self.minimum <= self.learning_rate,
@@ -35,16 +45,23 @@ class CosineSchedule:
         )
 
     def at(self, updates: int) -> float:
-        """The rate of the next update after `updates` of them, with W = warmup and E = decay:
+        """The rate of the next update after `updates` of them; both systems count no update that overflowed.
 
-        peak · max(1, updates) / W up to and including W,
-        then minimum + (peak - minimum) / 2 · (cos(π (updates - W) / (E - W)) + 1).
+        With W = warmup and E = decay it is peak · updates / W up to and including W. In GPT-NeoX the very first
+        update has the rate of the second, peak / W; in metaseq it has the rate 0 (`trainer.py` sets the rate of
+        update 0 before it), so that it moves nothing but Adam's averages. Constant warms up as GPT-NeoX does.
+
+        After W, with progress = (updates - W) / (E - W), it is minimum + (peak - minimum) times
+        (cos(π · progress) + 1) / 2 for cosine and (1 - progress) for linear.
         """
         if self.warmup and updates <= self.warmup:
-            return self.learning_rate * max(1, updates) / self.warmup
+            first = 0 if self.kind == "linear" else 1
+            return self.learning_rate * max(first, updates) / self.warmup
+        if self.kind == "constant":
+            return self.learning_rate
         progress = min(1.0, (updates - self.warmup) / (self.decay - self.warmup))
-        rate = self.minimum + (self.learning_rate - self.minimum) / 2 * (math.cos(math.pi * progress) + 1)
-        return max(rate, self.minimum)
+        left = 1 - progress if self.kind == "linear" else (math.cos(math.pi * progress) + 1) / 2
+        return max(self.minimum, self.minimum + (self.learning_rate - self.minimum) * left)
 
 
 @dataclass(frozen=True)

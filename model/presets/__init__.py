@@ -1,7 +1,16 @@
 """Named models with the hyper-parameters they were trained with: one JSON file each in this folder.
 
-A preset holds `model` (the mapping that `model.architecture.model_config` reads), `parameters` (the published count),
-`training` (the published hyper-parameters) and `source`.
+A preset holds
+
+- `source`: paper, configuration files and what was derived from them;
+- `parameters`, and `non_embedding_parameters`, which leaves out the token and position tables and the output layer;
+- `model`, the mapping that `model.architecture.model_config` reads;
+- `training`, the fields of `model.hyperparameters.TrainingConfig`;
+- `published`, how the authors ran it: GPUs, their layout, tokens (null: not stated). Presets of ours have none;
+- `contradictions`: where sources differ, `values` maps each source to what it says, `chosen` is what this preset takes
+  and `why`. A `field` that begins with a name above is a path in the preset; others say in words what they are about.
+
+All of it as a page: docs/presets.md.
 """
 
 from __future__ import annotations
