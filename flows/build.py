@@ -118,7 +118,7 @@ def make_tokens(line: Line, recipe: Recipe, selected: Manifest) -> Tokens:
     """The tokens of a corpus: its tokenizer fitted or loaded, every document encoded, one pair of files per source."""
     fitted, tokenizer = _tokenizer(line, recipe, selected)
     [encoded] = line.make(PassPlan((Call(encode, EncodeConfig(), tokenizer),), selected))
-    config = TokensConfig(mixture=recipe.share_of(), held_out_every=recipe.tokens.held_out_every)
+    config = TokensConfig(mixture=recipe.share_of(), **recipe.tokens.model_dump())
     call = Call(write_tokens, config, tokenizer)
     [tokens] = line.make(FitPlan(call, selected, annotations=(("encode", encoded),)))
     sources = read_summary(line.lake, tokens)["sources"]
@@ -204,9 +204,10 @@ def _find_near_duplicates(line: Line, recipe: Recipe, beside: Beside) -> Beside:
 
 
 def _select(line: Line, recipe: Recipe, beside: Beside) -> Manifest:
-    config = CorpusConfig(
-        rules=recipe.rules, survivors=recipe.survivors, near_duplicates=recipe.near_duplicates is not None
-    )
+    if recipe.near_duplicates is None or recipe.survivors == ("all",):
+        config = CorpusConfig(rules=recipe.rules, near_duplicates=False)
+    else:
+        config = CorpusConfig(rules=recipe.rules, survivors=recipe.survivors)
     # Only what decides the result: a model fitted anew must not remake a corpus that does not ask for its scores.
     read = beside.only(["paragraphs", "near_duplicates", *(rule.stage for rule in recipe.rules)])
     return line.make(PartitionedPlan(Call(corpus, config), beside.documents, beside.edits, read))[0]

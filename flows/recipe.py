@@ -90,9 +90,10 @@ class TokenizerSection(TokenizerConfig):
 
 
 class TokensSection(_Section):
-    """How tokens are cut off for validation."""
+    """What is cut off from training: every n-th document for evaluation, and a share of the clusters for validation."""
 
     held_out_every: int = pydantic.Field(0, ge=0)
+    validation: float = pydantic.Field(0.0, ge=0, lt=1)
 
 
 class Recipe(_Section):
@@ -100,6 +101,9 @@ class Recipe(_Section):
 
     `reference` names sources of text that is known to be good, such as Wikipedia: the language models are fitted on
     it, and it is no part of the corpus. Without it they are fitted on the documents themselves.
+
+    Of a cluster of near-duplicates one member stays, the first in the order of `survivors`; with ``[all]`` all stay, as
+    in the Pile that Pythia was first trained on.
     """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -113,7 +117,10 @@ class Recipe(_Section):
     near_duplicates: NearDuplicateConfig | None = None
     floors: tuple[FloorSection, ...] = ()
     rules: tuple[Rule, ...] = ()
-    survivors: tuple[Literal["longest", "shortest", "earliest", "latest", "first"], ...] = ("longest", "earliest")
+    survivors: tuple[Literal["longest", "shortest", "earliest", "latest", "first", "all"], ...] = (
+        "longest",
+        "earliest",
+    )
     most_failures: float = pydantic.Field(0.05, ge=0, le=1)
     failures_allowed: int = pydantic.Field(100, ge=0)
     tokenizer: TokenizerSection = pydantic.Field(default_factory=TokenizerSection)
@@ -130,6 +137,13 @@ class Recipe(_Section):
             raise ValueError("reference: the recipe fits no language_models on it")
         if self.language_models is not None and self.language is None:
             raise ValueError("language_models: models are fitted per language, so the recipe needs language")
+        if "all" in self.survivors and len(self.survivors) > 1:
+            raise ValueError(f"survivors: where all stay there is nothing to choose by, but these are {self.survivors}")
+        if self.tokens.validation > 0 and self.near_duplicates is None:
+            raise ValueError(
+                "tokens.validation: the recipe looks for no near_duplicates, so copies of a validation document could "
+                "be trained on; add near_duplicates (and survivors: [all], if copies are to stay)"
+            )
         reasons = [rule.reason for rule in self.rules]
         if len(set(reasons)) < len(reasons):
             raise ValueError(f"rules: every rule needs a reason of its own, and these are {reasons}")
@@ -201,7 +215,7 @@ def with_tokens(
     elif vocabulary_size is not None:
         changed["tokenizer"] = {"vocabulary_size": vocabulary_size}
     if held_out_every is not None:
-        changed["tokens"] = {"held_out_every": held_out_every}
+        changed["tokens"] = {**values.get("tokens", {}), "held_out_every": held_out_every}
     where = f"the changed recipe {values['name']}"
     recipe = parse_recipe(changed, where)
     # Files that the corpus was made with may be gone: it is not made again.

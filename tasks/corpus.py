@@ -18,6 +18,8 @@ from infra.documents import DOCUMENT_SCHEMA, text_bytes
 from infra.stage import StageConfig, partitioned
 from infra.store.ledger import Account
 
+# Beside each document, the cluster of near-duplicates that it is of, or null: what must not be torn apart later.
+CORPUS_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("cluster", pa.string()))
 KEPT = ""
 ALL_STRUCK = "paragraphs:dropped:all_paragraphs_struck"
 NEAR_DUPLICATE = "near_duplicates:dropped:near_duplicate"
@@ -59,7 +61,10 @@ class Rule(StageConfig):
 
 
 class CorpusConfig(StageConfig):
-    """The recipe's rules in order, and which member of a cluster of near-duplicates survives."""
+    """The recipe's rules in order, and which member of a cluster of near-duplicates survives.
+
+    Without `near_duplicates` all members do; where clusters are known, they are still written beside the documents.
+    """
 
     rules: tuple[Rule, ...] = ()
     survivors: tuple[Literal["longest", "shortest", "earliest", "latest", "first"], ...] = ("longest", "earliest")
@@ -83,8 +88,7 @@ def judge(documents: pa.Table, config: CorpusConfig) -> pa.Table:
             fate = pc.if_else(pc.and_(pc.equal(fate, KEPT), pc.is_valid(reasons)), reasons, fate)
         failed_seen.add(rule.stage)
         fate = _first(_fails(documents, rule), f"{rule.stage}:dropped:{rule.reason}", fate)
-    has_clusters = config.near_duplicates and "near_duplicates.cluster" in documents.column_names
-    cluster = documents["near_duplicates.cluster"] if has_clusters else pa.nulls(documents.num_rows, pa.string())
+    cluster = _clusters(documents) if config.near_duplicates else pa.nulls(documents.num_rows, pa.string())
     rows = pa.array(np.arange(documents.num_rows, dtype=np.int32))
     columns = [
         pa.array(np.zeros(documents.num_rows, np.int32)),
@@ -123,9 +127,10 @@ def choose(tables: Iterable[tuple[int, pa.Table]], config: CorpusConfig) -> pa.T
 
 
 def select(documents: pa.Table, rows: pa.Table, config: CorpusConfig) -> tuple[pa.Table, Account]:
-    """The documents that are kept, with edits applied, and the account of all of them by fate."""
+    """The documents that are kept, with edits applied and their clusters, and the account of all of them by fate."""
     fates = rows.sort_by("row")["fate"].combine_chunks()
-    kept = documents.filter(pc.equal(fates, KEPT)).select(DOCUMENT_SCHEMA.names)
+    clustered = documents.select(DOCUMENT_SCHEMA.names).append_column("cluster", _clusters(documents))
+    kept = clustered.filter(pc.equal(fates, KEPT))
     counts: dict[str, dict[str, int]] = {"dropped": {}, "failed": {}}
     bytes_out = {"kept": text_bytes(kept["text"]), "paragraphs:struck": _bytes_struck(documents)}
     for fate in sorted(pc.unique(fates).to_pylist()):
@@ -151,10 +156,10 @@ def select(documents: pa.Table, rows: pa.Table, config: CorpusConfig) -> tuple[p
 
 corpus = partitioned(
     "corpus",
-    version=1,
+    version=2,
     config=CorpusConfig,
     reference="tasks.corpus:corpus",
-    schema=DOCUMENT_SCHEMA,
+    schema=CORPUS_SCHEMA,
     map=judge,
     reduce=choose,
     scatter=select,
@@ -181,6 +186,12 @@ def _fails(documents: pa.Table, rule: Rule) -> pa.ChunkedArray | pa.Array:
     if rule.missing == "fails":
         fails = pc.or_(fails, pc.is_null(column))
     return fails
+
+
+def _clusters(documents: pa.Table) -> pa.ChunkedArray | pa.Array:
+    if "near_duplicates.cluster" not in documents.column_names:
+        return pa.nulls(documents.num_rows, pa.string())
+    return documents["near_duplicates.cluster"]
 
 
 def _first(fails: pa.ChunkedArray | pa.Array, fate: str, so_far: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,12 +19,12 @@ from infra.stage import Shape, StageConfig, stage
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from infra.store.tokens import TokenWriter
+from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
 from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
 
 SUMMARY_FILE = "summary.json"
-LINEAGE_SCHEMA = pa.schema(
-    [("document", pa.int64()), ("id", pa.string()), ("first_token", pa.int64()), ("tokens", pa.int64())]
-)
+VALIDATION = ".validation"
+HELD_OUT = ".held-out"
 
 
 class EncodeConfig(StageConfig):
@@ -56,14 +57,17 @@ def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Tabl
 
 
 class TokensConfig(StageConfig):
-    """`mixture`: the share of each source in training, in tokens; held-out documents are no part of it.
+    """`mixture`: the share of each source in training, in tokens; what is cut off is no part of it.
 
-    Every `held_out_every`-th document of a source goes to ``held-out`` files in place of the training files; 0
-    holds none out.
+    `validation` is the share of the clusters of near-duplicates, and of the documents that are in none, whose documents
+    go to ``validation`` files: chosen by a hash of the cluster's name, or of the document's id, so that no near-copy of
+    a validation document is trained on. Of the rest, every `held_out_every`-th document of a source goes to
+    ``held-out`` files; 0 holds none out.
     """
 
     mixture: dict[str, float] = pydantic.Field(default_factory=dict)
     held_out_every: int = pydantic.Field(0, ge=0)
+    validation: float = pydantic.Field(0.0, ge=0, lt=1)
 
     @pydantic.field_validator("mixture")
     @classmethod
@@ -81,22 +85,22 @@ def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path
 
 @stage(
     "tokens",
-    version=1,
+    version=2,
     shape=Shape.fit,
     config=TokensConfig,
     reads=["encode"],
     libraries=["numpy", "pyarrow"],
     load=find_tokenizer_file,
-    columns=["id", "source"],
+    columns=["id", "url", "source", "cluster"],
 )
 def write_tokens(
     documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer_file: Path
 ) -> dict[str, Path]:
     """``SOURCE.bin``, ``.idx`` and ``.lineage.parquet`` for each source, ``tokenizer.json`` and ``summary.json``.
 
-    A source of which no document is left has no files. Each document ends with the end-of-text token (GPT-NeoX,
-    ``--append-eod``). The lineage maps a document's number in the ``.idx`` to its id and its span of tokens. Raises
-    ValueError when the corpus has a source that the mixture does not name.
+    So also for what is cut off, as ``SOURCE.validation`` and ``SOURCE.held-out``. A source of which no document is left
+    has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises ValueError when the
+    corpus has a source that the mixture does not name, or no clusters to cut a validation set by.
     """
     tokenizer = load_tokenizer(tokenizer_file)
     end: int = tokenizer.token_to_id(END_OF_TEXT)
@@ -108,15 +112,17 @@ def write_tokens(
             ids = table["encode.ids"].combine_chunks()
             offsets = ids.offsets.to_numpy()
             values = ids.values.to_numpy()
-            for row, (identity, source) in enumerate(
-                zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True)
-            ):
+            rows = zip(*(_column(table, name, config) for name in ("id", "url", "source", "cluster")), strict=True)
+            for row, (identity, url, source, cluster) in enumerate(rows):
                 seen[source] = seen.get(source, 0) + 1
-                held_out = config.held_out_every > 0 and seen[source] % config.held_out_every == 0
-                name = f"{source}.held-out" if held_out else source
+                name = source
+                if in_validation(cluster or identity, config.validation):
+                    name += VALIDATION
+                elif config.held_out_every > 0 and seen[source] % config.held_out_every == 0:
+                    name += HELD_OUT
                 if name not in files:
                     files[name] = _SourceFiles(stack, folder, name, vocabulary)
-                files[name].append(identity, np.append(values[offsets[row] : offsets[row + 1]], end))
+                files[name].append(identity, url, np.append(values[offsets[row] : offsets[row + 1]], end))
     if unknown := set(seen) - set(config.mixture):
         raise ValueError(f"the corpus has the sources {sorted(unknown)}, of which the mixture says nothing")
     summary = {
@@ -134,11 +140,30 @@ def write_tokens(
     return written
 
 
+def in_validation(name: str, share: float) -> bool:
+    """Whether what has this name, a cluster or a document in none, is of the share that is kept for validation."""
+    place = int.from_bytes(hashlib.sha256(f"validation/{name}".encode()).digest()[:8], "little")
+    return place < share * 2**64
+
+
 def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
     """The summary of a token artifact: vocabulary, mixture, and documents and tokens of each source."""
     [part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
     summary: dict[str, Any] = json.loads(lake.read(part.path))
     return summary
+
+
+def _column(table: pa.Table, name: str, config: TokensConfig) -> list[str | None]:
+    """A column of the corpus; the one that older corpora lack, or whose stage there was not, is all null."""
+    if name in table.column_names:
+        values: list[str | None] = table[name].to_pylist()
+        return values
+    if name == "cluster" and config.validation > 0:
+        raise ValueError(
+            "the corpus has no column cluster, by which near-copies are kept together in the validation set: it was "
+            "written by an older version, so build it again"
+        )
+    return [None] * table.num_rows
 
 
 class _SourceFiles:
@@ -148,19 +173,19 @@ class _SourceFiles:
         self._folder, self._name = folder, name
         self.writer = stack.enter_context(TokenWriter(folder / f"{name}.bin", folder / f"{name}.idx", vocabulary))
         self.ids: list[str] = []
+        self._urls: list[str | None] = []
         self._starts: list[int] = []
         self._sizes: list[int] = []
 
-    def append(self, identity: str, ids: np.ndarray[Any, Any]) -> None:
+    def append(self, identity: str, url: str | None, ids: np.ndarray[Any, Any]) -> None:
         self._starts.append(self.writer.tokens)
         self._sizes.append(ids.size)
         self.ids.append(identity)
+        self._urls.append(url)
         self.writer.append(ids)
 
     def written(self) -> dict[str, Path]:
-        lineage = pa.table([range(len(self.ids)), self.ids, self._starts, self._sizes], schema=LINEAGE_SCHEMA)
-        pq.write_table(lineage, self._folder / f"{self._name}.lineage.parquet")
-        return {
-            name: self._folder / name
-            for name in (f"{self._name}.bin", f"{self._name}.idx", f"{self._name}.lineage.parquet")
-        }
+        columns = [range(len(self.ids)), self.ids, self._urls, self._starts, self._sizes]
+        files = {suffix: self._folder / f"{self._name}{suffix}" for suffix in (".bin", ".idx", LINEAGE_SUFFIX)}
+        pq.write_table(pa.table(columns, schema=LINEAGE_SCHEMA), files[LINEAGE_SUFFIX])
+        return {path.name: path for path in files.values()}

@@ -147,3 +147,17 @@ def test_the_account_and_the_funnel_balance_to_the_byte() -> None:
 def test_a_rule_without_a_threshold_is_refused() -> None:
     with pytest.raises(ValidationError, match="sets no threshold"):
         Rule(stage="language", column="score", reason="nothing")
+
+
+def test_clusters_stand_beside_the_documents_that_stay() -> None:
+    """Also where all members stay: who splits the corpus later must know them."""
+    shard = documents({"near_duplicates.cluster": "c"}, {"near_duplicates.cluster": "c"}, {})
+    for config, expected in ((CorpusConfig(near_duplicates=False), ["c", "c", None]), (CorpusConfig(), ["c", None])):
+        rows = choose([(0, judge(shard, config).drop_columns(["partition"]))], config)
+        kept, account = select(shard, rows, config)
+        account.check("corpus")
+        assert kept.schema.names == [*DOCUMENT_SCHEMA.names, "cluster"]
+        assert kept["cluster"].to_pylist() == expected
+    bare = shard.drop_columns(["near_duplicates.cluster"])
+    rows = choose([(0, judge(bare, CorpusConfig()).drop_columns(["partition"]))], CorpusConfig())
+    assert select(bare, rows, CorpusConfig())[0]["cluster"].to_pylist() == [None] * 3

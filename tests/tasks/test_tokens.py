@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.store.tokens import TokenFile
+from tasks.lineage import LINEAGE_SUFFIX, Origin, document_of, origins
 from tasks.tokenizer import END_OF_TEXT, TokenizerConfig, fit_tokenizer, load_tokenizer
-from tasks.tokens import SUMMARY_FILE, EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+from tasks.tokens import SUMMARY_FILE, EncodeConfig, TokensConfig, encode, in_validation, load_encoder, write_tokens
 
 TEXTS = ["The mill turns.", "Das Rad dreht sich.", "水は流れる。", "def f(x):\n    return x\n", "a <|endoftext|> b"]
 
@@ -83,6 +84,70 @@ def test_every_document_is_in_one_file_with_its_lineage(tokenizer_file: Path, tm
             assert ids[-1] == summary["end_of_text"]
             assert tokenizer.decode(ids[:-1].tolist()) == TEXTS[int(row["id"].partition("/")[2])]
             assert stored.document_span(row["document"]) == (row["first_token"], row["first_token"] + row["tokens"])
+
+
+def test_near_copies_stay_on_one_side_of_the_validation_split(tokenizer_file: Path, tmp_path: Path) -> None:
+    """Every text comes twice, a planted near-copy in the same cluster; a hash of the ids would tear most apart."""
+    share, pairs = 0.3, 400
+    ids = [f"d{number}{copy}" for number in range(pairs) for copy in "ab"]
+    clusters = [None if number % 4 == 0 else f"d{number}a" for number in range(pairs) for _ in "ab"]
+    torn = [number for number in range(pairs) if _side(f"d{number}a", share) != _side(f"d{number}b", share)]
+    assert len(torn) > 100, "the plain hash is a test of nothing unless it tears pairs apart"
+    table = pa.table(
+        {
+            "id": ids,
+            "url": [f"https://x.example/{identity}" for identity in ids],
+            "source": ["s"] * len(ids),
+            "cluster": pa.array(clusters, pa.string()),
+            "encode.ids": pa.array([[1, 2]] * len(ids), pa.list_(pa.int32())),
+        }
+    )
+    config = TokensConfig(mixture={"s": 1.0}, validation=share, held_out_every=10)
+    files = write_tokens(iter([table.slice(0, 300), table.slice(300)]), config, tmp_path, tokenizer_file)
+    sides = {
+        name: set(pq.read_table(files[f"{name}{LINEAGE_SUFFIX}"])["id"].to_pylist())
+        for name in ("s", "s.validation", "s.held-out")
+    }
+    for number in range(pairs):
+        if number % 4:
+            kept = [f"d{number}{copy}" in sides["s.validation"] for copy in "ab"]
+            assert kept[0] == kept[1] == _side(f"d{number}a", share)
+        else:
+            assert all((one in sides["s.validation"]) == _side(one, share) for one in (f"d{number}a", f"d{number}b"))
+    assert sum(map(len, sides.values())) == len(ids) == len(set.union(*sides.values())), "the books balance"
+    assert abs(len(sides["s.validation"]) / len(ids) - share) < 0.06
+    summary = json.loads(files[SUMMARY_FILE].read_text())["sources"]
+    assert {name: item["documents"] for name, item in summary.items()} == {n: len(side) for n, side in sides.items()}
+    assert TokenFile(files["s.validation.bin"], files["s.validation.idx"]).documents == len(sides["s.validation"])
+
+
+def _side(name: str, share: float) -> bool:
+    return in_validation(name, share)
+
+
+def test_the_share_is_met_and_grows_without_moving_anything() -> None:
+    names = [f"document {number}" for number in range(20_000)]
+    small, large = ({name for name in names if in_validation(name, share)} for share in (0.01, 0.05))
+    assert small < large and not any(in_validation(name, 0.0) for name in names)
+    assert abs(len(small) - 200) < 60 and abs(len(large) - 1000) < 130
+
+
+def test_without_clusters_there_is_no_validation_set(tokenizer_file: Path, tmp_path: Path) -> None:
+    batch = table(["x"]).append_column("encode.ids", pa.array([[1]], pa.list_(pa.int32())))
+    with pytest.raises(ValueError, match=r"no column cluster.* build it again"):
+        write_tokens(iter([batch]), TokensConfig(mixture={"s": 1.0}, validation=0.1), tmp_path, tokenizer_file)
+
+
+def test_lineage_answers_both_ways(tokenizer_file: Path, tmp_path: Path) -> None:
+    batch = table(["x", "y", "z"]).append_column("encode.ids", pa.array([[1]] * 3, pa.list_(pa.int32())))
+    batch = batch.append_column("url", pa.array(["https://a", None, "https://c"]))
+    lineage = write_tokens(iter([batch]), TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)[
+        f"s{LINEAGE_SUFFIX}"
+    ]
+    assert origins(lineage, [2, 0, 2]) == {0: Origin("s/0", "https://a", 2), 2: Origin("s/2", "https://c", 2)}
+    assert [document_of(lineage, name) for name in ("s/1", "https://c", "nobody")] == [1, 2, None]
+    with pytest.raises(ValueError, match="knows no document 7"):
+        origins(lineage, [1, 7])
 
 
 def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path) -> None:

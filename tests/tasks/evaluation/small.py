@@ -48,8 +48,8 @@ def small_tokenizer(folder: Path) -> tokenizers.Tokenizer:
 
 def small_model() -> nn.Module:
     """Random weights, large enough for every choice to have a likelihood of its own."""
-    model = build(model_config(SHAPE), 5)
-    generator = torch.Generator().manual_seed(5)
+    model = build(model_config(SHAPE), 8)
+    generator = torch.Generator().manual_seed(8)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)

@@ -21,10 +21,8 @@ from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part, artifact_digest, fetch_part, store_part, write_manifest
 from infra.store.tokens import TokenFile
-from model.launch import Layout
 from model.run import RunConfig, create_run, run_config
 from model.scoring import load_checkpoint
-from model.trainer import Trainer, make_engine
 from tasks.evaluation import evaluate
 from tasks.evaluation.evaluate import Evaluation
 from tasks.evaluation.harness import NativeModel, score
@@ -42,6 +40,7 @@ from tasks.evaluation.results import evaluation_path, read_evaluations
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
 from tests.model.small import training_values
+from tests.model.trained import train_here
 from tests.tasks.evaluation.small import POSITIONS, SHAPE, fit_small_tokenizer, topic_texts, write_tasks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,9 +127,7 @@ def train(lake: Lake, tokens: Manifest, cache: Path) -> RunConfig:
     training = training_values(steps=12, sequence_length=LENGTH, checkpoints={"kind": "every", "every": 6})
     config = run_config({"model": SHAPE, "training": training, "sources": sources, "seed": 7})
     create_run(lake, config)
-    layout = Layout("native", 1, 8)
-    Trainer(lake, config, layout, make_engine(config, layout), cache).train()
-    torch.use_deterministic_algorithms(False)
+    train_here(lake, config, cache, micro_batch=8)
     return config
 
 

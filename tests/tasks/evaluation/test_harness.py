@@ -15,6 +15,7 @@ import torch
 from lm_eval.api.instance import Instance
 from torch import nn
 
+from model.huggingface.names import name_there
 from tasks.evaluation.harness import NativeModel, score
 from tests.tasks.evaluation.small import (
     POSITIONS,
@@ -105,7 +106,7 @@ def test_a_word_that_is_foreseen_counts(tokenizer: tokenizers.Tokenizer, tmp_pat
     likeliest = int(model(torch.tensor([ids]))[0, -1].argmax())
     # What the model says next becomes a word when two rows of its last layer change places.
     [word] = tokenizer.encode(" the", add_special_tokens=False).ids
-    weights: torch.Tensor = model.embed_out.weight  # type: ignore[assignment,union-attr]
+    weights: torch.Tensor = model.head.output.weight  # type: ignore[assignment,union-attr]
     weights[[likeliest, word]] = weights[[word, likeliest]]
     native = NativeModel(model, tokenizer)
     definition = {"kind": "last_word", "name": "words"}
@@ -236,7 +237,7 @@ def hugging_face(model: nn.Module, tokenizer: tokenizers.Tokenizer, monkeypatch:
     held = dict(reference.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            held["lm_head.weight" if name == "embed_out.weight" else f"gpt_neox.{name}"].copy_(parameter)
+            held[name_there("pythia", name).replace("embed_out", "lm_head")].copy_(parameter)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
     return HFLM(pretrained=reference, tokenizer=fast, backend="causal", batch_size=1, device="cpu")
 
@@ -263,7 +264,7 @@ def test_continuations_that_cannot_be_scored(model: nn.Module, tokenizer: tokeni
 def test_a_diverged_checkpoint_is_told(tokenizer: tokenizers.Tokenizer) -> None:
     broken = small_model()
     with torch.no_grad():
-        broken.embed_out.weight.fill_(math.nan)  # type: ignore[union-attr,operator]
+        broken.head.output.weight.fill_(math.nan)  # type: ignore[union-attr,operator]
     with pytest.raises(ValueError, match="diverged"):
         NativeModel(broken, tokenizer).loglikelihood(requests("loglikelihood", [("a", " b")]))
 

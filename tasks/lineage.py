@@ -1,0 +1,67 @@
+"""Lineage: which document of the corpus each document of a token file is, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest, manifest_from_json
+
+LINEAGE_SUFFIX = ".lineage.parquet"
+# The document's number in the `.idx`, who it is, and its span of tokens, the end-of-text token included.
+LINEAGE_SCHEMA = pa.schema(
+    [
+        ("document", pa.int64()),
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("first_token", pa.int64()),
+        ("tokens", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who a document is in the corpus; `url` where it has one. `tokens` counts its end-of-text token as well."""
+
+    id: str
+    url: str | None
+    tokens: int
+
+
+def tokens_with(lake: Lake, bin_sha256: Iterable[str]) -> Manifest | None:
+    """A token artifact that has files of these digests; None when there is none in the lake."""
+    wanted = set(bin_sha256)
+    for entry in lake.list("artifacts/tokens"):
+        manifest = manifest_from_json(lake.read_json(entry.path))
+        if wanted <= {part.sha256 for part in manifest.parts}:
+            return manifest
+    return None
+
+
+def origins(lineage: Path, documents: Iterable[int]) -> dict[int, Origin]:
+    """Who the documents of these numbers are. Raises ValueError when the lineage does not know one of them."""
+    wanted = sorted(set(documents))
+    # Lineages of older artifacts have no URLs.
+    columns = [name for name in ("document", "id", "url", "tokens") if name in pq.read_schema(lineage).names]
+    table = pq.read_table(lineage, columns=columns, filters=pc.field("document").isin(wanted))
+    found = {row["document"]: Origin(row["id"], row.get("url"), row["tokens"]) for row in table.to_pylist()}
+    if missing := set(wanted) - set(found):
+        raise ValueError(f"{lineage} knows no document {min(missing)}; it is not the lineage of these tokens")
+    return found
+
+
+def document_of(lineage: Path, name: str) -> int | None:
+    """The number of the document with the id or URL `name`; None when it is not among these."""
+    names = [column for column in ("id", "url") if column in pq.read_schema(lineage).names]
+    for column in names:
+        found = pq.read_table(lineage, columns=["document"], filters=pc.field(column) == name)["document"].to_pylist()
+        if found:
+            return int(found[0])
+    return None

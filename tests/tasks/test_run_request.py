@@ -1,0 +1,225 @@
+"""Runs as they are asked for: presets and checkpoints to begin with, settings, labels, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pydantic
+import pytest
+
+from infra.store.digests import sha256_file
+from infra.store.errors import StoreError
+from infra.store.lake import Lake
+from infra.store.ledger import Account
+from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
+from model.checkpoint import Checkpoint, commit
+from model.run import RunConfig, create_run
+from tasks.run_request import TrainingRequest, WrongSetting, find_origin, requested_run
+from tasks.tokenizer import TokenizerConfig, fit_tokenizer
+from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+
+PYTHIA = {"preset": "tiny-pythia"}
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two that are not alike."""
+    made = []
+    for text in ("the mill stands by the lake", "a race of grey horses"):
+        folder = tmp_path_factory.mktemp("tokenizer")
+        table = pa.table({"text": [text * 20]})
+        made += fit_tokenizer(iter([table]), TokenizerConfig(vocabulary_size=300), folder).values()
+    return made
+
+
+def write(lake: Lake, folder: Path, tokenizer: Path, key: str = "tokens", **values: Any) -> Manifest:
+    """The tokens of thirty short documents of two sources."""
+    folder.mkdir(parents=True)
+    config = TokensConfig.model_validate({"mixture": {"crawl": 0.75, "books": 0.25}, **values})
+    encoder = load_encoder(EncodeConfig(), {"tokenizer.json": tokenizer})
+
+    def documents() -> Iterator[pa.Table]:
+        for source in ("crawl", "books"):
+            table = pa.table({"text": [f"the mill of {source} number {number}" for number in range(15)]})
+            yield pa.table(
+                {
+                    "id": [f"{source}/{number}" for number in range(15)],
+                    "url": pa.nulls(15, pa.string()),
+                    "source": [source] * 15,
+                    "cluster": pa.nulls(15, pa.string()),
+                    "encode.ids": encode(table, EncodeConfig(), encoder)["ids"],
+                }
+            )
+
+    files = write_tokens(documents(), config, folder, tokenizer)
+    parts = [store_part(lake, path, name=name, rows=-1, content="", suffix=path.suffix) for name, path in files.items()]
+    manifest = Manifest(
+        stage="tokens",
+        version=2,
+        key=key,
+        digest=artifact_digest(parts),
+        libraries={},
+        config={},
+        models={"tokenizer.json": sha256_file(tokenizer)},
+        inputs={},
+        parts=parts,
+        account=Account(rows_in=30, kept=30),
+        details={},
+        cost={},
+        created="2026-11-21T00:00:00Z",
+    )
+    write_manifest(lake, manifest)
+    return manifest
+
+
+@pytest.fixture
+def tokens(lake: Lake, tmp_path: Path, tokenizers: list[Path]) -> Manifest:
+    return write(lake, tmp_path / "tokens", tokenizers[0], validation=0.4)
+
+
+def made(lake: Lake, tokens: Manifest, fork: bool = False, **values: Any) -> RunConfig:
+    """The run that a request makes."""
+    config = requested_run(lake, tokens, TrainingRequest.model_validate(values), fork)
+    create_run(lake, config)
+    return config
+
+
+def checkpoint(lake: Lake, config: RunConfig, step: int, pruned: bool = False) -> Checkpoint:
+    found = Checkpoint(config.key, step, "", {}, (), pruned)
+    commit(lake, found)
+    return found
+
+
+def test_a_preset_on_a_corpus(lake: Lake, tokens: Manifest) -> None:
+    config = made(lake, tokens, **PYTHIA, epochs=3, label="first")
+    summary = json.loads(lake.read(next(part.path for part in tokens.parts if part.name == "summary.json")))
+    assert (config.model.vocabulary, summary["vocabulary"]) == (384, 278), "padded to a multiple of 128"
+    assert [(source.name, source.weight, source.epochs) for source in config.sources] == [
+        ("books", 0.25, 3),
+        ("crawl", 0.75, 3),
+    ]
+    assert (config.seed, config.label, config.origin) == (1234, "first", None)
+    assert config.end_of_document == summary["end_of_text"]
+    assert config.validation_sources == (), "nothing of them decides the result"
+    assert made(lake, tokens, **PYTHIA, epochs=3, label="first").key == config.key
+
+
+def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: Manifest) -> None:
+    settings = {"training.validation.every": 10, "training.validation.sequences": 2, "training.spikes.window": 32}
+    config = made(lake, tokens, **PYTHIA, settings=settings)
+    assert config.training.validation is not None and config.training.spikes is not None
+    assert (config.training.validation.every, config.training.spikes.window) == (10, 32)
+    assert [source.name for source in config.validation_sources] == ["books", "crawl"]
+    parts = {part.name: part.sha256 for part in tokens.parts}
+    assert [source.bin.sha256 for source in config.validation_sources] == [
+        parts["books.validation.bin"],
+        parts["crawl.validation.bin"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"training.stepz": 3}, "--set training.stepz: there is no stepz; there are batch, "),
+        ({"data.steps": 3}, "--set data.steps: there is no data; there are model, training"),
+        ({"training.steps.now": 3}, "there is no now; there are nothing"),
+        ({"training.spikes.windows": 3}, "training.spikes: there is no field 'windows'"),
+        ({"training.validation.every": 3}, "training.validation: the field 'sequences' is missing"),
+        ({"training.steps": "many"}, "training.steps is 'many'; it must be int"),
+        ({"model.vocabulary": 256}, "model.vocabulary is 256, and the tokenizer of this corpus has 278 words"),
+        ({"training.precision": "fp16"}, "a loss scaler goes with fp16"),
+    ],
+)
+def test_settings_that_cannot_be(lake: Lake, tokens: Manifest, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(WrongSetting) as raised:
+        made(lake, tokens, **PYTHIA, settings=settings)
+    assert message in str(raised.value)
+
+
+def test_validation_needs_a_corpus_with_a_share_for_it(lake: Lake, tmp_path: Path, tokenizers: list[Path]) -> None:
+    tokens = write(lake, tmp_path / "whole", tokenizers[0])
+    settings = {"training.validation.every": 10, "training.validation.sequences": 2}
+    with pytest.raises(WrongSetting, match=r"build the corpus with `tokens.validation` above 0"):
+        made(lake, tokens, **PYTHIA, settings=settings)
+
+
+def test_a_run_that_begins_with_a_checkpoint(
+    lake: Lake, tokens: Manifest, tmp_path: Path, tokenizers: list[Path]
+) -> None:
+    """It has that run's model, training, seed and epochs, but for what is set; its corpus may be another."""
+    settings = {"training.schedule.learning_rate": 0.002, "model.layers": 2}
+    first = made(lake, tokens, **PYTHIA, settings=settings, seed=5, epochs=2)
+    held = [checkpoint(lake, first, step) for step in (0, 50, 100)]
+    origin = find_origin(lake, first.key[:8])
+    assert origin == f"{first.key}@100"
+    other = write(lake, tmp_path / "other", tokenizers[0], key="other", mixture={"crawl": 0.5, "books": 0.5})
+    config = made(lake, other, origin=origin, settings={"training.steps": 300, "training.schedule.decay": 300})
+    assert config.origin is not None
+    assert (config.origin.run, config.origin.step, config.origin.digest) == (first.key, 100, held[2].digest)
+    assert config.model == first.model
+    assert (config.seed, [source.epochs for source in config.sources]) == (5, [2, 2])
+    assert (config.training.steps, config.training.schedule.learning_rate) == (300, 0.002)
+    assert {source.weight for source in config.sources} == {0.5}
+    beside = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50", seed=6)
+    assert beside.origin is not None and (beside.origin.step, beside.seed) == (50, 6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"preset": "tiny-llama"}, "the preset tiny-llama is a llama model"),
+        ({"settings": {"model.layers": 5}}, "--set model.layers: a run that begins with a checkpoint has its model"),
+        ({"settings": {"training.steps": 100}}, "a run that begins after 100 steps of another must go on"),
+    ],
+)
+def test_what_a_checkpoint_does_not_go_on_with(
+    lake: Lake, tokens: Manifest, values: dict[str, Any], message: str
+) -> None:
+    first = made(lake, tokens, **PYTHIA)
+    checkpoint(lake, first, 100)
+    with pytest.raises(WrongSetting, match=message):
+        made(lake, tokens, origin=f"{first.key}@100", **values)
+
+
+def test_other_tokenizers_are_refused(lake: Lake, tokens: Manifest, tmp_path: Path, tokenizers: list[Path]) -> None:
+    first = made(lake, tokens, **PYTHIA)
+    checkpoint(lake, first, 100)
+    other = write(lake, tmp_path / "other", tokenizers[1], key="other")
+    with pytest.raises(WrongSetting, match="different tokenizers"):
+        made(lake, other, origin=f"{first.key}@100")
+
+
+def test_checkpoints_that_training_cannot_begin_with(lake: Lake, tokens: Manifest) -> None:
+    first = made(lake, tokens, **PYTHIA)
+    with pytest.raises(WrongSetting, match="only weights are kept"):
+        find_origin(lake, first.key)
+    checkpoint(lake, first, 50)
+    checkpoint(lake, first, 100, pruned=True)
+    assert find_origin(lake, first.key[:6]) == f"{first.key}@50"
+    with pytest.raises(WrongSetting, match=r"only weights are kept; the run .* has all of its state at \[50\]"):
+        find_origin(lake, f"{first.key[:6]}@100")
+    with pytest.raises(WrongSetting, match=r"has no checkpoint at 7; it has \[50, 100\]"):
+        find_origin(lake, f"{first.key[:6]}@7")
+    for name in ("@7", "", f"{first.key}@newest"):
+        with pytest.raises(WrongSetting, match="write RUN or RUN@STEP"):
+            find_origin(lake, name)
+    with pytest.raises(StoreError, match="0 runs of"):
+        find_origin(lake, "beef")
+
+
+def test_a_fork_has_a_label_of_its_own(lake: Lake, tokens: Manifest) -> None:
+    first = made(lake, tokens, **PYTHIA)
+    fork = made(lake, tokens, fork=True, **PYTHIA, label="again")
+    assert fork.key != first.key and fork.label == "again"
+    assert made(lake, tokens, fork=True, **PYTHIA, label="again") == fork, "the same command goes on"
+    with pytest.raises(WrongSetting, match=f"--new again: the run {fork.key[:12]} has that label"):
+        made(lake, tokens, fork=True, **PYTHIA, label="again", seed=6)
+
+
+def test_a_request_begins_somewhere() -> None:
+    with pytest.raises(pydantic.ValidationError, match="give a preset, or the checkpoint of a run to begin with"):
+        TrainingRequest()

@@ -1,0 +1,263 @@
+"""How a launch of a run is judged from outside: finished, stopped, interrupted, stuck, failed; and layouts as asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+from infra.launcher import GuardLost, LaunchError, Stalled, Watch
+from infra.store.lake import Lake
+from model.heartbeat import Mark
+from model.launch import Machines
+from model.layout import Layout
+from model.logbook import Logbook, read_logbook
+from model.progress import ProgressWriter
+from model.termination import LEFT_AFTER_SAVING
+from tasks import training
+from tasks.run_request import WrongSetting
+from tasks.training import (
+    SUPERVISOR,
+    LayoutRequest,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingStopped,
+    create_training_run,
+    train,
+)
+from tests.model.small import small_run
+
+RUN = "1a2b3c4d5e6f7a8b"
+LAYOUT = LayoutRequest(data=4, zero=1, micro_batch=1, steady_seconds=300)
+Work = Callable[[Lake, Watch], int]
+
+
+@pytest.fixture
+def launched(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], None]:
+    """Trains with `work` in place of the processes: it does to the lake what they would, and ends as they would."""
+
+    def carry_out(work: Work) -> None:
+        def launch(command: list[str], *, watch: Watch, **_: Any) -> int:
+            return work(lake, watch)
+
+        monkeypatch.setattr(training, "launch", launch)
+        train(lake, RUN, LAYOUT, lambda line: None, lambda step, steps: None)
+
+    return carry_out
+
+
+def progress(lake: Lake, state: Any, step: int, run: str = RUN) -> None:
+    ProgressWriter(lake, run, 100, "launch").write(state, step, None, 0, None)
+
+
+def event(lake: Lake, name: str, step: int, **facts: Any) -> None:
+    Logbook(lake, RUN, "launch", 0).write(name, step, **facts)
+
+
+def mark(lake: Lake, rank: int, step: int, phase: Any, when: float) -> None:
+    lake.write_json(f"runs/{RUN}/heartbeat/{rank}.json", asdict(Mark("launch", rank, step, phase, when, "gpu-7")))
+
+
+def test_a_run_that_ends_well_is_finished(launched: Callable[[Work], None]) -> None:
+    launched(lambda lake, watch: 0)
+
+
+def test_stuck_ranks_are_named_and_stand_in_the_logbook(
+    lake: Lake, launched: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 3 hangs in the data of step 41, and the others wait for it in the exchange."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+
+    def work(lake: Lake, watch: Watch) -> int:
+        now[0] = 1100.0
+        progress(lake, "training", 40)
+        for rank in range(3):
+            mark(lake, rank, 41, "communication", 1101.0)
+        mark(lake, 3, 41, "data", 1100.5)
+        assert watch.progress() == (40, 1101.0)
+        now[0] = 1401.0
+        raise Stalled("no progress")
+
+    with pytest.raises(TrainingInterrupted) as raised:
+        launched(work)
+    named = (
+        "rank 3 (host gpu-7) has been reading the sequences of step 41 for 300 s; "
+        "ranks 0 to 2 (host gpu-7) have been in the gradient exchange of step 41 for 300 s"
+    )
+    assert str(raised.value) == (
+        f"the run {RUN[:12]} stood still and was ended ({named}); it goes on when it is started again"
+    )
+    [written] = [event for event in read_logbook(lake, RUN) if event["event"] == "stuck"]
+    assert (written["step"], written["rank"], written["message"]) == (40, SUPERVISOR, named)
+    assert [one["rank"] for one in written["ranks"]] == [3, 0, 1, 2]
+    assert written["ranks"][0]["mark"]["phase"] == "data"
+
+
+def test_marks_are_progress_inside_a_long_step(
+    lake: Lake, launched: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: asked[0])
+
+    def work(lake: Lake, watch: Watch) -> int:
+        progress(lake, "training", 40)
+        values = []
+        for second in range(3):
+            mark(lake, 0, 41, "compute", float(second))
+            asked[0] += 60
+            values.append(watch.progress())
+        assert len(set(values)) == 3
+        return 0
+
+    launched(work)
+
+
+def test_what_an_older_launch_left_is_no_progress(lake: Lake, launched: Callable[[Work], None]) -> None:
+    """Else a start would be given the time of a step, as long as the old progress stands there."""
+    progress(lake, "training", 40)
+
+    def work(lake: Lake, watch: Watch) -> int:
+        assert watch.progress() is None
+        progress(lake, "starting", 40)
+        assert watch.progress() is None
+        progress(lake, "training", 40)
+        assert watch.progress() == (40, 0.0)
+        return 0
+
+    launched(work)
+
+
+@pytest.mark.parametrize("status", [0, LEFT_AFTER_SAVING])
+def test_a_run_that_a_person_stopped_is_not_started_again(
+    launched: Callable[[Work], None], status: int, lake: Lake
+) -> None:
+    def work(lake: Lake, watch: Watch) -> int:
+        event(lake, "stop", 41, who="ann", request="1")
+        return status
+
+    with pytest.raises(TrainingStopped, match="was stopped at step 41 by ann; started again, it goes on"):
+        launched(work)
+    # The stop of an older launch says nothing of this one.
+    launched(lambda lake, watch: 0)
+
+
+def test_a_run_that_the_machine_told_to_leave_is_started_again(launched: Callable[[Work], None]) -> None:
+    def work(lake: Lake, watch: Watch) -> int:
+        event(lake, "terminated", 41, signal="SIGTERM")
+        return LEFT_AFTER_SAVING
+
+    with pytest.raises(TrainingInterrupted, match="was told to leave, and has saved"):
+        launched(work)
+
+
+def test_lost_processes_are_started_again(launched: Callable[[Work], None]) -> None:
+    with pytest.raises(TrainingInterrupted, match="exit code -9"):
+        launched(lambda lake, watch: -9)
+
+    def lose(lake: Lake, watch: Watch) -> int:
+        raise GuardLost("the guard was killed")
+
+    with pytest.raises(TrainingInterrupted, match="the guard was killed"):
+        launched(lose)
+
+
+def test_errors_that_stay_are_failures(launched: Callable[[Work], None]) -> None:
+    def work(lake: Lake, watch: Watch) -> int:
+        event(lake, "error", 41, error="Diverged", message="the loss is nan")
+        return 1
+
+    with pytest.raises(TrainingFailed, match="failed at step 41: the loss is nan"):
+        launched(work)
+
+    def missing(lake: Lake, watch: Watch) -> int:
+        raise LaunchError("there is no python")
+
+    with pytest.raises(TrainingFailed, match="could not be started: there is no python"):
+        launched(missing)
+
+
+def test_a_request_is_the_layout() -> None:
+    values = {"data": 2, "tensor": 2, "pipeline": 2, "zero": 1, "micro_batch": 3, "sequence_parallel": True}
+    request = LayoutRequest.model_validate({**values, "recompute": "selective", "device": "cuda"})
+    assert request.layout() == Layout("deepspeed", **values, recompute="selective", device="cuda")  # type: ignore[arg-type]
+
+
+def test_the_native_engine_has_one_rank_without_being_told() -> None:
+    request = LayoutRequest.model_validate({"engine": "native", "micro_batch": 2})
+    assert request.layout() == Layout("native", micro_batch=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "message"),
+    [
+        ({"data": 3}, {}, "a batch of 8 sequences is not a multiple of micro_batch 4 times 3 data ranks"),
+        ({"data": 1, "tensor": 8}, {}, "a column dimension of .* cannot be cut into 8 equal parts|heads"),
+        ({"data": 1, "tensor": 5}, {}, "cannot be cut into 5 equal parts"),
+        ({"data": 1, "pipeline": 3}, {}, "2 blocks cannot fill a pipeline of 3 stages"),
+        ({}, {"precision": "fp16", "scaler": {}}, "training.precision=fp32 --set training.scaler=null"),
+    ],
+)
+def test_a_run_that_a_layout_does_not_fit_is_told_before_its_launch(
+    lake: Lake, tmp_path: Path, values: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    config = small_run(lake, tmp_path / "text", **changes)
+    request = LayoutRequest.model_validate(values)
+    before = {entry.path for entry in lake.list("runs")}
+    with pytest.raises(WrongSetting, match=message):
+        create_training_run(lake, replace(config, label="another"), request)
+    assert {entry.path for entry in lake.list("runs")} == before, "no run that never can be"
+    progress(lake, "finished", 24, config.key)
+    assert create_training_run(lake, config, request) == config.key, "one that is finished needs no layout"
+
+
+@pytest.mark.parametrize(
+    ("values", "changes"),
+    [
+        ({"data": 2, "tensor": 2, "pipeline": 2, "micro_batch": 2}, {}),
+        ({}, {"precision": "bf16"}),
+        ({"engine": "native"}, {"precision": "fp16", "scaler": {}}),
+    ],
+)
+def test_a_run_that_a_layout_fits(lake: Lake, tmp_path: Path, values: dict[str, Any], changes: dict[str, Any]) -> None:
+    config = small_run(lake, tmp_path / "text", **changes)
+    assert create_training_run(lake, config, LayoutRequest.model_validate(values)) == config.key
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"engine": "native", "data": 2, "zero": 0}, "native engine is one process"),
+        ({"pipeline": 2, "zero": 2}, "ZeRO 0 or 1"),
+        ({"data": 3, "machines": 2, "ray": "auto"}, "3 ranks cannot be shared evenly among 2 machines"),
+        ({"data": 4, "machines": 2}, "reached through a Ray cluster"),
+        ({"grace_seconds": 30}, "less than 30"),
+        ({"ranks": 2}, "Extra inputs are not permitted"),
+    ],
+)
+def test_layouts_that_cannot_be_run_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=message):
+        LayoutRequest.model_validate(values)
+
+
+def test_machines_of_a_ray_cluster_have_their_parts(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = pytest.importorskip("infra.clusters.ray", reason="the extra `ray` is not installed")
+    seen: dict[str, Any] = {}
+
+    def launch_on_ray(address: str, wanted: Any, part: Any, **options: Any) -> int:
+        seen.update(
+            options, address=address, wanted=wanted, command=part(cluster.Place(1, Path("there"), "host:29400"))
+        )
+        return 0
+
+    monkeypatch.setattr(cluster, "launch_on_ray", launch_on_ray)
+    request = LayoutRequest(data=8, machines=2, ray="ray://head:10001", device="cuda", grace_seconds=25)
+    train(lake, RUN, request, lambda line: None, lambda step, steps: None)
+    assert (seen["address"], seen["wanted"]) == ("ray://head:10001", cluster.Wanted(2, cpus=4, gpus=4))
+    expected = training.launch_command(lake.uri, RUN, request.layout(), Path("there"), Machines(2, 1, "host:29400"), 25)
+    assert (seen["command"], seen["grace"]) == (expected, 25)
