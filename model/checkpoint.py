@@ -1,69 +1,88 @@
 """Checkpoints without a layout: files of slices, and a manifest that is committed last.
 
 Without its manifest a checkpoint does not exist; with it, it is good when every file has the bytes that the manifest
-says. The manifest holds nothing of when or where it was written, so a step that is done again gives the same one.
+says. The manifest holds nothing of when or where it was written, so a step that is done again gives the same one. An
+object's name holds the digest of its bytes: who writes one again, at whatever time, writes what is there already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from infra.store import faults
 from infra.store.digests import key_of, sha256_file
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
+from model.boxes import Box
+from model.state import Kind
 
-FORMAT = 1
+FORMAT = 2
+MANIFEST = "manifest.json"
+Content = Literal["weights", "state"]
+CONTENTS: tuple[Content, ...] = ("weights", "state")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSlice:
-    """A tensor in a file: `length` elements of the flattened tensor `name` of that kind and shape, from `offset` on."""
+    """A tensor in a file: a box of the tensor `name` of that kind and whole shape, in fp32."""
 
-    key: str
     name: str
-    kind: str
+    kind: Kind
     shape: tuple[int, ...]
-    offset: int
-    length: int
-    dtype: str
+    box: Box
+
+    @property
+    def key(self) -> str:
+        """What the file calls it."""
+        return f"{self.kind}/{self.name}/{','.join(map(str, self.box.start))}"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What one rank wrote."""
+    """What one rank wrote: its weights, or its state, which is AdamW's moments and the random streams."""
 
-    name: str
+    rank: int
+    content: Content
     sha256: str
     bytes: int
     slices: tuple[StoredSlice, ...]
 
+    @property
+    def object(self) -> str:
+        """The object's name in the checkpoint's folder."""
+        return f"rank-{self.rank}-{self.content}-{self.sha256[:16]}.safetensors"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """The training state after `step` updates, when `next_sequence` is the first sequence not yet seen.
+    """The training state after `step` updates.
 
-    `fingerprint` and `seed` are those of the data order; `parent` is the digest of the checkpoint before, "" for the
-    first.
+    `parent` is the digest of the checkpoint before, "" for the first; `trainer` is plain JSON, the trainer's own part
+    of the state. When `pruned`, retention has dropped the state files, and only the weights are left.
     """
 
     run: str
     step: int
-    next_sequence: int
-    fingerprint: str
-    seed: int
     parent: str
+    trainer: dict[str, Any]
     files: tuple[StoredFile, ...]
+    pruned: bool = False
 
     @property
     def digest(self) -> str:
-        """The checkpoint's identity."""
-        return key_of(asdict(self))
+        """The checkpoint's identity; it stays when the state files are dropped."""
+        values = asdict(self)
+        del values["pruned"]
+        return key_of(values)
+
+    @property
+    def kept(self) -> tuple[StoredFile, ...]:
+        """The files that are in the lake."""
+        return tuple(file for file in self.files if not self.pruned or file.content == "weights")
 
     @property
     def folder(self) -> str:
@@ -73,39 +92,54 @@ class Checkpoint:
 
 def checkpoint_folder(run: str, step: int) -> str:
     """Where the checkpoint of a step lies in the lake."""
-    return f"runs/{run}/checkpoints/step-{step:06d}"
+    return f"{checkpoints_folder(run)}/step-{step:06d}"
+
+
+def checkpoints_folder(run: str) -> str:
+    """Where the checkpoints of a run lie in the lake."""
+    return f"runs/{run}/checkpoints"
+
+
+def step_of(path: str) -> int:
+    """The step to whose checkpoint an object belongs."""
+    return int(path.split("/")[-2].removeprefix("step-"))
 
 
 def commit(lake: Lake, checkpoint: Checkpoint) -> None:
     """Publish a checkpoint whose files are all there."""
     faults.reach("checkpoint.before_manifest")
-    lake.write_json(
-        f"{checkpoint.folder}/manifest.json", {"format": FORMAT, "digest": checkpoint.digest, **asdict(checkpoint)}
-    )
+    write_manifest(lake, checkpoint)
     faults.reach("checkpoint.after_manifest")
 
 
+def write_manifest(lake: Lake, checkpoint: Checkpoint) -> None:
+    """Write or replace a checkpoint's manifest."""
+    lake.write_json(
+        f"{checkpoint.folder}/{MANIFEST}", {"format": FORMAT, "digest": checkpoint.digest, **asdict(checkpoint)}
+    )
+
+
 def withdraw(lake: Lake, run: str, step: int) -> None:
-    """Take back the manifest of a step before its files are written again."""
-    lake.delete(f"{checkpoint_folder(run, step)}/manifest.json")
+    """Take back the manifest of a step: its checkpoint does not exist any more."""
+    lake.delete(f"{checkpoint_folder(run, step)}/{MANIFEST}")
 
 
 def committed_steps(lake: Lake, run: str) -> list[int]:
     """The steps that have a manifest, ascending."""
-    paths = (entry.path for entry in lake.list(f"runs/{run}/checkpoints"))
-    return sorted(int(path.split("/")[-2].removeprefix("step-")) for path in paths if path.endswith("/manifest.json"))
+    paths = (entry.path for entry in lake.list(checkpoints_folder(run)))
+    return sorted(step_of(path) for path in paths if path.endswith(f"/{MANIFEST}"))
 
 
 def read_checkpoint(lake: Lake, run: str, step: int) -> Checkpoint:
     """The manifest of a step. Raises NotThere when it is not committed and Corrupt when it cannot be read."""
-    path = f"{checkpoint_folder(run, step)}/manifest.json"
+    path = f"{checkpoint_folder(run, step)}/{MANIFEST}"
     values = lake.read_json(path)
     try:
         if values.pop("format") != FORMAT:
             raise Corrupt(f"{lake.uri}/{path} is of a format other than {FORMAT}; use the version that wrote it")
         digest = values.pop("digest")
-        checkpoint = Checkpoint(**{**values, "files": tuple(map(_stored_file, values["files"]))})
-    except (AttributeError, KeyError, TypeError) as error:
+        checkpoint = Checkpoint(**{**values, "files": tuple(map(stored_file, values["files"]))})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Corrupt(
             f"{lake.uri}/{path} is not a checkpoint's manifest ({error!r}); the checkpoint before it will do"
         ) from error
@@ -114,44 +148,60 @@ def read_checkpoint(lake: Lake, run: str, step: int) -> Checkpoint:
     return checkpoint
 
 
-def newest_good(lake: Lake, run: str, cache: Path, report: Callable[[int, str], None]) -> Checkpoint | None:
-    """The newest committed checkpoint whose files are whole, None when there is none.
+def stored_file(values: dict[str, Any]) -> StoredFile:
+    """A file from its plain values. Raises KeyError, TypeError or ValueError when they are others."""
+    return StoredFile(**{**values, "slices": tuple(map(_stored_slice, values["slices"]))})
 
-    `report(step, reason)` is told of each newer one that is not. Raises StoreUnavailable when the store cannot be
-    asked.
+
+def newest_good(
+    lake: Lake,
+    run: str,
+    cache: Path,
+    report: Callable[[int, str], None],
+    objection: Callable[[Checkpoint], str] = lambda checkpoint: "",
+) -> Checkpoint | None:
+    """The newest committed checkpoint from which training can go on, with whole files; None when there is none.
+
+    `objection(checkpoint)` says why one will not do, "" when it will. `report(step, reason)` is told of each newer one
+    that will not. Raises StoreUnavailable when the store cannot be asked.
     """
     for step in reversed(committed_steps(lake, run)):
         try:
             checkpoint = read_checkpoint(lake, run, step)
-            with local_files(lake, checkpoint, cache):
-                return checkpoint
+            if checkpoint.pruned:
+                report(step, f"{lake.uri}/{checkpoint.folder} keeps only its weights; training cannot go on from it")
+                continue
+            if reason := objection(checkpoint):
+                report(step, reason)
+                continue
+            verify(lake, checkpoint, cache)
+            return checkpoint
         except (Corrupt, NotThere) as error:
             report(step, str(error))
     return None
 
 
-@contextmanager
-def local_files(lake: Lake, checkpoint: Checkpoint, cache: Path) -> Iterator[dict[str, Path]]:
-    """Verified local files of a checkpoint by name, for the length of the block; copies are made in `cache` if need be.
+def verify(lake: Lake, checkpoint: Checkpoint, cache: Path) -> None:
+    """Read all files that a checkpoint keeps, one at a time; copies are made in `cache` where the lake is remote.
 
     Raises NotThere for a missing file and Corrupt for one with other bytes.
     """
     cache.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache, prefix="checkpoint-") as folder:
-        yield {
-            file.name: verified_file(lake, f"{checkpoint.folder}/{file.name}", file, Path(folder))
-            for file in checkpoint.files
-        }
+        for file in checkpoint.kept:
+            verified_file(lake, checkpoint.folder, file, Path(folder))
+            (Path(folder) / file.object).unlink(missing_ok=True)
 
 
-def verified_file(lake: Lake, path: str, file: StoredFile, folder: Path) -> Path:
-    """A local file with the bytes of the object at `path`: in place for a local lake, else a copy in `folder`.
+def verified_file(lake: Lake, folder: str, file: StoredFile, copies: Path) -> Path:
+    """A local file with the bytes of a file of the checkpoint in `folder`: in place, or from a remote lake in `copies`.
 
     Raises NotThere, and Corrupt when its sha256 is not that of `file`.
     """
+    path = f"{folder}/{file.object}"
     local = lake.local_path(path)
     if local is None:
-        local = folder / file.name
+        local = copies / file.object
         lake.download(path, local)
     if not local.exists():
         raise NotThere(f"{lake.uri}/{path} is not there, though the manifest beside it names it")
@@ -162,6 +212,6 @@ def verified_file(lake: Lake, path: str, file: StoredFile, folder: Path) -> Path
     return local
 
 
-def _stored_file(values: dict[str, Any]) -> StoredFile:
-    slices = tuple(StoredSlice(**{**one, "shape": tuple(one["shape"])}) for one in values["slices"])
-    return StoredFile(**{**values, "slices": slices})
+def _stored_slice(values: dict[str, Any]) -> StoredSlice:
+    box = Box(tuple(values["box"]["start"]), tuple(values["box"]["shape"]))
+    return StoredSlice(**{**values, "shape": tuple(values["shape"]), "box": box})

@@ -15,6 +15,7 @@ from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.tokens import TokenFile
 from model.architecture import build_empty
+from model.boxes import whole
 from model.checkpoint import read_checkpoint
 from model.run import read_run
 from model.slices import open_state
@@ -56,7 +57,7 @@ def load_checkpoint(lake: Lake, run: str, step: int, cache: Path, threads: int =
                 f"{checkpoint.folder}: parameters {sorted(held ^ wanted)[:3]} do not belong to the run's model"
             )
         for name, parameter in model.named_parameters():
-            parameter.copy_(state.read(name, "weight", 0, parameter.numel()).view_as(parameter))
+            parameter.copy_(state.read(name, "weight", whole(tuple(parameter.shape))))
     return model.eval().requires_grad_(False)
 
 

@@ -1,9 +1,9 @@
-"""The files of a checkpoint: safetensors with the slices that a rank owns, and its random stream."""
+"""The files of a checkpoint: safetensors with the slices that a rank owns, and its random streams."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,78 +15,120 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from infra.store.digests import sha256_file
-from infra.store.errors import Corrupt
+from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from model.checkpoint import Checkpoint, StoredFile, StoredSlice, checkpoint_folder, local_files, verified_file
-from model.engine import Kind, Slice
+from model.boxes import Box, intersection, tiles
+from model.checkpoint import Checkpoint, Content, StoredFile, StoredSlice, verified_file
+from model.state import Kind, Slice
 
-RANDOM = "random_stream"
+RANDOM = "random_stream/"
 
 
-def write_slices(
-    lake: Lake, run: str, step: int, rank: int, slices: Iterable[Slice], random_stream: Tensor, cache: Path
+def write_file(
+    lake: Lake,
+    folder: str,
+    rank: int,
+    content: Content,
+    slices: Sequence[Slice],
+    streams: Mapping[str, Tensor],
+    scratch: Path,
 ) -> StoredFile:
-    """Write a rank's file of the checkpoint of `step`, read it back and compare. Raises Corrupt when it differs."""
-    tensors, stored = {RANDOM: random_stream}, []
-    for one in slices:
-        key = f"{one.kind}/{one.name}/{one.offset}"
-        tensors[key] = one.values.contiguous()
-        dtype = str(one.values.dtype).removeprefix("torch.")
-        stored.append(StoredSlice(key, one.name, one.kind, one.shape, one.offset, one.values.numel(), dtype))
-    name = f"rank-{rank}.safetensors"
-    path = f"{checkpoint_folder(run, step)}/{name}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=cache, prefix="checkpoint-") as folder:
-        local = Path(folder) / name
+    """Write slices (contiguous, fp32, on the CPU) and random streams (uint8) as a file of the checkpoint in `folder`.
+
+    The object is read back and compared; Corrupt is raised when it differs. `scratch` holds one local copy meanwhile.
+    """
+    stored = tuple(StoredSlice(one.name, one.kind, one.shape, one.box) for one in slices)
+    tensors = {what.key: one.values for what, one in zip(stored, slices, strict=True)}
+    if len(tensors) != len(slices):
+        raise ValueError(f"{folder}: rank {rank} gives two {content} slices of one tensor that begin at one place")
+    tensors |= {f"{RANDOM}{name}": stream for name, stream in streams.items()}
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch) as local_folder:
+        local = Path(local_folder) / "written"
         save_file(tensors, local)
-        file = StoredFile(name, sha256_file(local), local.stat().st_size, tuple(stored))
-        lake.upload(local, path)
+        file = StoredFile(rank, content, sha256_file(local), local.stat().st_size, stored)
+        lake.upload(local, f"{folder}/{file.object}")
         local.unlink()
-        verified_file(lake, path, file, Path(folder))
+        verified_file(lake, folder, file, Path(local_folder))
     return file
-
-
-class StateReader:
-    """Any stretch of any tensor of a checkpoint, whatever the layout that wrote it."""
-
-    def __init__(self, checkpoint: Checkpoint, files: dict[str, Any]) -> None:
-        self.checkpoint, self._files = checkpoint, files
-        self._index: dict[tuple[str, str], list[tuple[StoredSlice, Any]]] = defaultdict(list)
-        for file in checkpoint.files:
-            for one in file.slices:
-                self._index[one.name, one.kind].append((one, files[file.name]))
-        for pieces in self._index.values():
-            pieces.sort(key=lambda piece: piece[0].offset)
-
-    def read(self, name: str, kind: Kind, offset: int, length: int) -> Tensor:
-        """`length` elements of a flattened tensor from `offset` on, 1-D. Raises Corrupt when any is missing."""
-        pieces, position = [], offset
-        for one, file in self._index.get((name, kind), []):
-            if one.offset <= position < one.offset + one.length and position < offset + length:
-                stop = min(one.offset + one.length, offset + length)
-                pieces.append(file.get_slice(one.key)[position - one.offset : stop - one.offset])
-                position = stop
-        if position != offset + length:
-            raise Corrupt(
-                f"{self.checkpoint.folder}: {kind} of {name} ends at element {position} where {offset + length} are "
-                "needed; the checkpoint is of another model"
-            )
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-    def random_stream(self, rank: int) -> Tensor | None:
-        """The state of a rank's generator, None when fewer ranks wrote the checkpoint."""
-        file = self._files.get(f"rank-{rank}.safetensors")
-        return None if file is None else file.get_tensor(RANDOM)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The parameters that it holds."""
-        return {name: pieces[0][0].shape for (name, kind), pieces in self._index.items() if kind == "weight"}
 
 
 @contextmanager
 def open_state(lake: Lake, checkpoint: Checkpoint, cache: Path) -> Iterator[StateReader]:
-    """The state of a checkpoint, from verified files. Raises NotThere or Corrupt."""
-    with ExitStack() as stack:
-        paths = stack.enter_context(local_files(lake, checkpoint, cache))
-        files = {name: stack.enter_context(safe_open(str(path), "pt")) for name, path in paths.items()}
-        yield StateReader(checkpoint, files)
+    """The state of a checkpoint; a file is verified when the first slice of it is read.
+
+    From a remote lake, such a file is copied into `cache` for the length of the block.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=cache, prefix="checkpoint-") as copies, ExitStack() as opened:
+        yield StateReader(lake, checkpoint, Path(copies), opened)
+
+
+class StateReader:
+    """Any box of any tensor of a checkpoint, whatever the layout that wrote it."""
+
+    def __init__(self, lake: Lake, checkpoint: Checkpoint, copies: Path, opened: ExitStack) -> None:
+        self.lake, self.checkpoint = lake, checkpoint
+        self._copies, self._opened = copies, opened
+        self._files: dict[str, Any] = {}
+        self._index: dict[tuple[str, str], list[tuple[StoredSlice, StoredFile]]] = defaultdict(list)
+        for file in checkpoint.kept:
+            for one in file.slices:
+                self._index[one.name, one.kind].append((one, file))
+
+    def read(self, name: str, kind: Kind, box: Box) -> Tensor:
+        """That box of a tensor: fp32, of shape `box.shape`, read without what lies outside the box.
+
+        Raises Corrupt when an element is missing or there twice or a file is not as it was written, and NotThere when
+        a file is missing or retention has dropped the moments.
+        """
+        if kind != "weight":
+            self._require_state()
+        found: list[tuple[Box, StoredSlice, StoredFile]] = []
+        for one, file in self._index.get((name, kind), ()):
+            if len(one.shape) != len(box.shape):
+                raise Corrupt(f"{self._where()}: {kind} of {name} has the shape {one.shape}, none with {box} in it")
+            if (common := intersection(one.box, box)) is not None:
+                found.append((common, one, file))
+        if not tiles(box, (common for common, _, _ in found)):
+            raise Corrupt(
+                f"{self._where()}: {kind} of {name} from {box.start} to {box.stop} is not there once and whole; the "
+                "checkpoint is of another model"
+            )
+        values = torch.empty(box.shape)
+        for common, one, file in found:
+            stored = self._open(file)
+            # A tensor without dimensions has no slices.
+            piece = stored.get_slice(one.key)[common.inside(one.box)] if box.shape else stored.get_tensor(one.key)
+            values[common.inside(box)] = piece
+        return values
+
+    def random_streams(self, rank: int) -> dict[str, Tensor] | None:
+        """The states of a rank's generators by name, None when fewer ranks wrote the checkpoint.
+
+        Raises NotThere when retention has dropped them.
+        """
+        self._require_state()
+        for file in self.checkpoint.files:
+            if (file.rank, file.content) == (rank, "state"):
+                stored = self._open(file)
+                keys = [key for key in stored.keys() if key.startswith(RANDOM)]  # noqa: SIM118 - no mapping
+                return {key.removeprefix(RANDOM): stored.get_tensor(key).clone() for key in keys}
+        return None
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The parameters that it holds, and their whole shapes."""
+        return {name: pieces[0][0].shape for (name, kind), pieces in self._index.items() if kind == "weight"}
+
+    def _open(self, file: StoredFile) -> Any:
+        if file.object not in self._files:
+            path = verified_file(self.lake, self.checkpoint.folder, file, self._copies)
+            self._files[file.object] = self._opened.enter_context(safe_open(str(path), "pt"))
+        return self._files[file.object]
+
+    def _require_state(self) -> None:
+        if self.checkpoint.pruned:
+            raise NotThere(f"{self._where()} keeps only its weights; take a checkpoint that has its whole state")
+
+    def _where(self) -> str:
+        return f"{self.lake.uri}/{self.checkpoint.folder}"

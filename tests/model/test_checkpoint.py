@@ -1,125 +1,164 @@
-"""Checkpoints: their bad days, their exactness, and what a resumed run may not lose. One process, native engine."""
+"""Checkpoints: written under any cutting, read under any other, and their bad days."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import safetensors
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from model.checkpoint import commit, committed_steps, newest_good, read_checkpoint
-from model.engine import Kind, ReadState
-from model.engine.native import NativeEngine
-from model.launch import Layout
-from model.logbook import read_logbook
-from model.losses import read_losses
-from model.progress import read_progress
-from model.run import RunConfig, create_run, read_run, run_config
+from model import slices
+from model.boxes import Box, whole
+from model.checkpoint import (
+    Checkpoint,
+    commit,
+    committed_steps,
+    newest_good,
+    read_checkpoint,
+    verify,
+    withdraw,
+    write_manifest,
+)
 from model.slices import open_state
-from model.trainer import Diverged, Trainer, make_engine
-from tests.model.small import same_end, small_run, training_values
-
-LAYOUT = Layout("native", 1, 4)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL inside one process."""
-
-
-def train(lake: Lake, config: RunConfig, cache: Path, until: int | None = None) -> Trainer:
-    """One launch; with `until`, it dies before that step."""
-    trainer = Trainer(lake, config, LAYOUT, make_engine(config, LAYOUT), cache)
-    original = trainer.engine.accumulate
-
-    def accumulate(micro_batches: Any) -> float:
-        if trainer.step == until:
-            raise Killed
-        return original(micro_batches)
-
-    trainer.engine.accumulate = accumulate  # type: ignore[method-assign]
-    if until is None:
-        trainer.train()
-    else:
-        with pytest.raises(Killed):
-            trainer.train()
-    return trainer
+from model.state import KINDS
+from tests.model.cuttings import (
+    SHAPES,
+    columns_and_intervals,
+    cut,
+    cuttings,
+    save,
+    save_steps,
+    savers,
+    state_at,
+    streams_at,
+)
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, RunConfig]:
-    folder = tmp_path_factory.mktemp("unbroken")
-    lake = Lake.open(str(folder / "lake"))
-    config = small_run(lake, folder / "text")
-    train(lake, config, folder / "cache")
-    return lake, config
+def require_state(lake: Lake, checkpoint: Checkpoint, boxes: dict[str, list[list[Box]]], cache: Path) -> None:
+    """Every tensor is the saved one in every bit, read in those boxes."""
+    with open_state(lake, checkpoint, cache) as state:
+        for one in (one for rank in cut(state_at(checkpoint.step), boxes) for one in rank):
+            assert torch.equal(state.read(one.name, one.kind, one.box), one.values), (one.name, one.kind, one.box)
 
 
-@pytest.fixture
-def broken(tmp_path: Path) -> tuple[Lake, RunConfig, Path]:
-    """The same run, dead at step 10 of 24, with checkpoints at 0, 4 and 8."""
-    lake = Lake.open(str(tmp_path / "lake"))
-    config = small_run(lake, tmp_path / "text")
-    train(lake, config, tmp_path / "cache", until=10)
-    assert committed_steps(lake, config.key) == [0, 4, 8]
-    return lake, config, tmp_path / "cache"
-
-
-def test_a_run_learns_and_keeps_its_schedule(unbroken: tuple[Lake, RunConfig]) -> None:
-    lake, config = unbroken
-    losses = read_losses(lake, config.key)
-    assert [record.step for record in losses] == list(range(1, 25))
-    assert losses[0].loss - losses[-1].loss >= 0.5
-    assert losses[-1].tokens == 24 * 8 * 32
-    assert [record.learning_rate for record in losses] == [config.training.schedule.at(step) for step in range(24)]
-    assert committed_steps(lake, config.key) == [0, 4, 8, 12, 16, 20, 24]
-    progress = read_progress(lake, config.key)
-    assert progress is not None and (progress.state, progress.step, progress.loss) == ("finished", 24, losses[-1].loss)
-    parents = [read_checkpoint(lake, config.key, step).parent for step in (0, 4, 8)]
-    assert parents == ["", *(read_checkpoint(lake, config.key, step).digest for step in (0, 4))]
-
-
-def test_step_0_is_the_untrained_model(unbroken: tuple[Lake, RunConfig], tmp_path: Path) -> None:
-    lake, config = unbroken
-    engine = make_engine(config, LAYOUT)
-    with open_state(lake, read_checkpoint(lake, config.key, 0), tmp_path) as state:
-        for one in engine.state():
-            assert torch.equal(state.read(one.name, one.kind, 0, one.values.numel()), one.values)
-
-
-def test_resumed_run_ends_in_the_same_bits(
-    unbroken: tuple[Lake, RunConfig], broken: tuple[Lake, RunConfig, Path]
+@settings(max_examples=25, deadline=None)
+@given(cuttings(), cuttings(), st.data())
+def test_any_cutting_is_read_under_any_other(
+    written: dict[str, list[list[Box]]], read: dict[str, list[list[Box]]], data: st.DataObject
 ) -> None:
-    lake, config, cache = broken
-    train(lake, config, cache)
-    assert same_end(unbroken[0], lake, config)
-    events = [(event["event"], event["step"]) for event in read_logbook(lake, config.key)]
-    assert events[:5] == [("launch", 0), ("checkpoint", 0), ("checkpoint", 4), ("checkpoint", 8), ("resume", 8)]
+    ranks = len(written["head.scale"])
+    with TemporaryDirectory() as folder:
+        lake = Lake(f"{folder}/lake")
+        checkpoint = save(savers(lake, Path(folder), ranks), 3, written)
+        assert read_checkpoint(lake, "run", 3) == checkpoint
+        require_state(lake, checkpoint, read, Path(folder))
+        with open_state(lake, checkpoint, Path(folder)) as state:
+            assert state.shapes() == SHAPES
+            for rank in range(ranks):
+                streams = state.random_streams(rank)
+                assert streams is not None and streams.keys() == streams_at(3, rank).keys()
+                assert all(torch.equal(streams[name], values) for name, values in streams_at(3, rank).items())
+            assert state.random_streams(ranks) is None
 
 
-@pytest.mark.parametrize("lost", ["first_moment", "second_moment", "weight", "updates"])
-def test_what_restore_forgets_is_seen(
-    lost: str, unbroken: tuple[Lake, RunConfig], broken: tuple[Lake, RunConfig, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Negative controls: with any part of the restored state zeroed, the comparison of the ends must fail."""
-    lake, config, cache = broken
-    original = NativeEngine.restore
+@pytest.mark.parametrize(("tensor", "data"), [(1, 4), (2, 2), (4, 1)])
+def test_the_cuttings_of_the_engines(tensor: int, data: int, lake: Lake, tmp_path: Path) -> None:
+    checkpoint = save(savers(lake, tmp_path, 4), 1, columns_and_intervals(tensor, data))
+    for boxes in (columns_and_intervals(2, 2), columns_and_intervals(1, 3), columns_and_intervals(3, 1)):
+        require_state(lake, checkpoint, boxes, tmp_path)
 
-    def restore(self: NativeEngine, read: ReadState, updates: int) -> None:
-        def forgetful(name: str, kind: Kind, offset: int, length: int) -> torch.Tensor:
-            values = read(name, kind, offset, length)
-            return torch.zeros_like(values) if kind == lost else values
 
-        original(self, forgetful, 0 if lost == "updates" else updates)
+def test_no_more_is_read_than_asked_for(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = save(savers(lake, tmp_path, 2), 1, columns_and_intervals(1, 2))
+    asked: list[tuple[str, Any]] = []
 
-    monkeypatch.setattr(NativeEngine, "restore", restore)
-    train(lake, config, cache)
-    assert not same_end(unbroken[0], lake, config)
+    class Watched:
+        def __init__(self, path: str, framework: str) -> None:
+            self.file = safetensors.safe_open(path, framework)
+            self.path = path
+
+        def __enter__(self) -> Watched:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            return None
+
+        def get_slice(self, key: str) -> Any:
+            file, path = self.file, self.path
+
+            class Slice:
+                def __getitem__(self, index: Any) -> torch.Tensor:
+                    values = file.get_slice(key)[index]
+                    asked.append((path, values.numel()))
+                    return values
+
+            return Slice()
+
+    monkeypatch.setattr(slices, "safe_open", Watched)
+    with open_state(lake, checkpoint, tmp_path) as state:
+        state.read("embedding.tokens.weight", "weight", Box((0, 1), (2, 2)))
+    assert [number for _, number in asked] == [4] and "rank-0-weights" in asked[0][0]
+
+
+@pytest.mark.parametrize("how", ["lacking", "twice", "other place"])
+def test_slices_that_are_not_the_whole_tensor_are_refused(how: str, lake: Lake, tmp_path: Path) -> None:
+    """Such a checkpoint is not committed; one that says so all the same is refused when it is read."""
+    boxes = columns_and_intervals(1, 2)
+    good = save(savers(lake, tmp_path, 2), 1, boxes)
+    first, second = boxes["layers.0.bias"]
+    boxes["layers.0.bias"] = {
+        "lacking": [first, []],
+        "twice": [first, first],
+        "other place": [first, [Box((2,), second[0].shape)]],
+    }[how]
+    with pytest.raises(RuntimeError, match=r"step 2: the ranks' slices of weight of layers\.0\.bias .* not the whole"):
+        save(savers(lake, tmp_path, 2), 2, boxes)
+    assert committed_steps(lake, "run") == [1]
+
+    weights, *others = good.files
+    wrong = {
+        "lacking": tuple(one for one in weights.slices if one.name != "layers.0.bias"),
+        "twice": (*weights.slices, next(one for one in weights.slices if one.name == "layers.0.bias")),
+        "other place": tuple(
+            replace(one, box=Box((1,), one.box.shape)) if one.name == "layers.0.bias" else one for one in weights.slices
+        ),
+    }[how]
+    with open_state(lake, replace(good, files=(replace(weights, slices=wrong), *others)), tmp_path) as state:
+        with pytest.raises(Corrupt, match=r"weight of layers\.0\.bias from \(0,\) to \(7,\) is not there once"):
+            state.read("layers.0.bias", "weight", whole((7,)))
+
+
+def test_another_model_is_refused(lake: Lake, tmp_path: Path) -> None:
+    (checkpoint,) = save_steps(lake, tmp_path, 1)
+    with open_state(lake, checkpoint, tmp_path) as state:
+        for name, box in (("missing", whole((2,))), ("layers.0.bias", whole((8,)))):
+            with pytest.raises(Corrupt, match="of another model"):
+                state.read(name, "weight", box)
+        with pytest.raises(Corrupt, match=r"has the shape \(7,\)"):
+            state.read("layers.0.bias", "second_moment", whole((7, 1)))
+
+
+def test_identity(lake: Lake, tmp_path: Path) -> None:
+    """Parent, trainer's state and bytes; not the launch, the time, or what retention has left."""
+    one, two = save_steps(lake, tmp_path / "one", 0, 1)
+    assert (one.parent, two.parent) == ("", one.digest)
+    other = Lake.open(str(tmp_path / "other lake"))
+    assert save_steps(other, tmp_path / "two", 0, 1, launch="another") == [one, two]
+    resumed = savers(other, tmp_path / "three", launch="a third")
+    assert save(resumed, 1, parent=one.digest) == two, "the first save of a resumed run has the parent it is told"
+    assert save(savers(other, tmp_path / "four"), 1) != two, "and without it is another checkpoint"
+    assert replace(two, pruned=True).digest == two.digest
+    file = replace(two.files[0], sha256="0" * 64)
+    changed = [replace(two, parent=""), replace(two, trainer={}), replace(two, files=(file, *two.files[1:]))]
+    assert len({two.digest, *(one.digest for one in changed)}) == 4
 
 
 def damage(lake: Lake, path: str, how: str) -> None:
@@ -128,137 +167,100 @@ def damage(lake: Lake, path: str, how: str) -> None:
         lake.delete(path)
     elif how == "cut":
         lake.write(path, data[:-1])
+    elif how == "half written":
+        lake.write(path, data[: len(data) // 2])
     else:
         middle = len(data) // 2
         lake.write(path, data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "deleted"])
-@pytest.mark.parametrize("which", ["rank-0.safetensors", "manifest.json"])
-def test_a_damaged_checkpoint_is_reported_and_passed_over(
-    which: str, how: str, unbroken: tuple[Lake, RunConfig], broken: tuple[Lake, RunConfig, Path]
+@pytest.mark.parametrize("how", ["flipped", "cut", "half written", "deleted"])
+@pytest.mark.parametrize("which", ["weights", "state", "manifest"])
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(
+    which: str, how: str, lake: Lake, tmp_path: Path
 ) -> None:
-    lake, config, cache = broken
-    damage(lake, f"{read_checkpoint(lake, config.key, 8).folder}/{which}", how)
-    train(lake, config, cache)
-    refused = [event for event in read_logbook(lake, config.key) if event["event"] == "checkpoint_refused"]
-    resumed = [event for event in read_logbook(lake, config.key) if event["event"] == "resume"]
-    if (which, how) == ("manifest.json", "deleted"):
+    checkpoints = [save(savers(lake, tmp_path, 2), step, columns_and_intervals(2, 1)) for step in (4, 8)]
+    names = {file.content: file.object for file in checkpoints[1].files} | {"manifest": "manifest.json"}
+    damage(lake, f"{checkpoints[1].folder}/{names[which]}", how)
+    refused: list[tuple[int, str]] = []
+    assert newest_good(lake, "run", tmp_path, lambda *told: refused.append(told)) == checkpoints[0]
+    if (which, how) == ("manifest", "deleted"):
         assert not refused, "without its manifest a checkpoint was never there"
     else:
-        assert [event["step"] for event in refused] == [8] and "step-000008" in refused[0]["reason"]
-    assert [event["step"] for event in resumed] == [4]
-    assert same_end(unbroken[0], lake, config)
-    assert newest_good(lake, config.key, cache, lambda step, reason: None) is not None
-    read_checkpoint(lake, config.key, 8)
+        assert [step for step, _ in refused] == [8] and "step-000008" in refused[0][1]
+
+    if which != "manifest":
+        with open_state(lake, checkpoints[1], tmp_path) as state:
+            with pytest.raises((Corrupt, NotThere), match=f"rank-1-{which}"):
+                for name, shape in SHAPES.items():
+                    state.read(name, "weight" if which == "weights" else "first_moment", whole(shape))
+    again = save(savers(lake, tmp_path, 2), 8, columns_and_intervals(2, 1), parent=checkpoints[1].parent)
+    assert again == checkpoints[1], "done again, it is the same checkpoint"
+    assert newest_good(lake, "run", tmp_path, lambda step, reason: pytest.fail(reason)) == again
 
 
-@pytest.mark.parametrize("field", ["parent", "fingerprint", "seed", "next_sequence"])
-def test_a_manifest_with_another_value_is_refused(field: str, broken: tuple[Lake, RunConfig, Path]) -> None:
-    lake, config, _ = broken
-    path = f"{read_checkpoint(lake, config.key, 8).folder}/manifest.json"
+@pytest.mark.parametrize("field", ["parent", "trainer", "run", "step", "files"])
+def test_a_manifest_with_another_value_is_refused(field: str, lake: Lake, tmp_path: Path) -> None:
+    (checkpoint,) = save_steps(lake, tmp_path, 8)
+    path = f"{checkpoint.folder}/manifest.json"
     values = lake.read_json(path)
-    lake.write_json(path, values | {field: values[field] + values[field]})
+    other = {"parent": "0" * 64, "trainer": {}, "run": "other", "step": 9, "files": values["files"][:1]}
+    lake.write_json(path, values | {field: other[field]})
     with pytest.raises(Corrupt, match="not as it was written"):
-        read_checkpoint(lake, config.key, 8)
+        read_checkpoint(lake, "run", 8)
 
 
-def test_an_uncommitted_checkpoint_does_not_exist(broken: tuple[Lake, RunConfig, Path]) -> None:
-    lake, config, cache = broken
-    lake.write(f"runs/{config.key}/checkpoints/step-000012/rank-0.safetensors", b"half")
-    newest = newest_good(lake, config.key, cache, lambda step, reason: pytest.fail(reason))
-    assert newest is not None and newest.step == 8
-    with pytest.raises(NotThere):
-        read_checkpoint(lake, config.key, 12)
+@pytest.mark.parametrize("change", [{"format": 1}, {"files": [{}]}, {"files": 3}, {"more": 1}])
+def test_what_is_no_manifest_is_refused(change: dict[str, Any], lake: Lake, tmp_path: Path) -> None:
+    (checkpoint,) = save_steps(lake, tmp_path, 8)
+    path = f"{checkpoint.folder}/manifest.json"
+    lake.write_json(path, lake.read_json(path) | change)
+    with pytest.raises(Corrupt, match=r"format other than 2|not a checkpoint's manifest"):
+        read_checkpoint(lake, "run", 8)
 
 
-def test_a_finished_run_says_so(unbroken: tuple[Lake, RunConfig], tmp_path: Path) -> None:
-    lake, config = unbroken
-    before = len(read_logbook(lake, config.key))
-    trainer = train(lake, config, tmp_path)
-    assert trainer.step == 24 and len(read_logbook(lake, config.key)) == before
+def test_an_uncommitted_checkpoint_does_not_exist(lake: Lake, tmp_path: Path) -> None:
+    earlier, later = save_steps(lake, tmp_path, 4, 8)
+    withdraw(lake, "run", 8)
+    lake.write("runs/run/checkpoints/step-000012/rank-0-weights-0.safetensors", b"half")
+    assert newest_good(lake, "run", tmp_path, lambda step, reason: pytest.fail(reason)) == earlier
+    assert committed_steps(lake, "run") == [4]
+    for step in (8, 12):
+        with pytest.raises(NotThere):
+            read_checkpoint(lake, "run", step)
+    commit(lake, later)
+    assert newest_good(lake, "run", tmp_path, lambda step, reason: pytest.fail(reason)) == later
+    assert newest_good(lake, "another run", tmp_path, lambda step, reason: pytest.fail(reason)) is None
 
 
-def test_other_tokens_are_refused(broken: tuple[Lake, RunConfig, Path]) -> None:
-    """The fingerprint is checked on resume: a checkpoint of other data is not taken up."""
-    lake, config, cache = broken
-    commit(lake, replace(read_checkpoint(lake, config.key, 8), fingerprint="0" * 64))
-    with pytest.raises(ValueError, match="not those that the run began with"):
-        Trainer(lake, config, LAYOUT, make_engine(config, LAYOUT), cache).train()
-    assert read_logbook(lake, config.key)[-1]["event"] == "error"
-    progress = read_progress(lake, config.key)
-    assert progress is not None and progress.state == "failed"
+def test_one_that_the_caller_objects_to_is_passed_over(lake: Lake, tmp_path: Path) -> None:
+    checkpoints = save_steps(lake, tmp_path, 4, 8)
+    refused: list[tuple[int, str]] = []
+
+    def objection(checkpoint: Checkpoint) -> str:
+        return "given up" if checkpoint.step == 8 else ""
+
+    assert newest_good(lake, "run", tmp_path, lambda *told: refused.append(told), objection) == checkpoints[0]
+    assert refused == [(8, "given up")]
 
 
-def test_changed_token_files_are_refused(broken: tuple[Lake, RunConfig, Path], tmp_path: Path) -> None:
-    lake, config, _ = broken
-    path = config.sources[0].bin.path
-    lake.write(path, lake.read(path)[:-2] + b"\x00\x00")
-    with pytest.raises(Corrupt, match="changed after it was written"):
-        Trainer(lake, config, LAYOUT, make_engine(config, LAYOUT), tmp_path / "another cache").train()
-    assert read_logbook(lake, config.key)[-1]["error"] == "Corrupt"
+def test_one_that_keeps_its_weights_serves_scoring_alone(lake: Lake, tmp_path: Path) -> None:
+    earlier, later = save_steps(lake, tmp_path, 4, 8)
+    write_manifest(lake, replace(later, pruned=True))
+    (state,) = (file for file in later.files if file.content == "state")
+    lake.delete(f"{later.folder}/{state.object}")
+    refused: list[tuple[int, str]] = []
+    assert newest_good(lake, "run", tmp_path, lambda *told: refused.append(told)) == earlier
+    assert [step for step, _ in refused] == [8] and "keeps only its weights" in refused[0][1]
 
-
-def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None:
-    config = small_run(lake, tmp_path)
-    values = config.to_plain()
-    assert read_run(lake, config.key) == config and create_run(lake, config) == config.key
-    changed = [
-        values | {"seed": 8},
-        values | {"label": "second try"},
-        values | {"model": values["model"] | {"layers": 3}},
-        values | {"training": values["training"] | {"threads": 2}},
-        values | {"sources": values["sources"][:1]},
-    ]
-    assert len({config.key, *(run_config(one).key for one in changed)}) == 6
-    renamed = json.loads(json.dumps(values))
-    renamed["sources"][0]["bin"]["name"] = "another name for the same bytes"
-    assert run_config(renamed).key == config.key
-    lake.write_json(f"runs/{config.key}/run.json", changed[0])
-    with pytest.raises(Corrupt, match="create the run again"):
-        read_run(lake, config.key)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model": {"architecture": "opt"}}, "must be one of"),
-        ({"engine": "native"}, "no field 'engine'"),
-        ({"format": 2}, "format 2"),
-        ({"sources": []}, "at least one token file"),
-        ({"training": training_values(batch=0)}, "batch is 0"),
-        ({"training": training_values(sequence_length=64)}, "the model has 32 positions"),
-        ({"training": training_values(optimizer={"betas": [0.9], "epsilon": 1e-8})}, "betas has 1 entries"),
-        ({"training": training_values(checkpoints={"kind": "often", "every": 1})}, "one of every, pythia"),
-    ],
-)
-def test_bad_configurations_are_refused(change: dict[str, Any], message: str, lake: Lake, tmp_path: Path) -> None:
-    values = small_run(lake, tmp_path).to_plain()
-    with pytest.raises(ValueError, match=message):
-        run_config(values | change)
-
-
-def test_a_run_longer_than_its_data_is_refused(lake: Lake, tmp_path: Path) -> None:
-    config = small_run(lake, tmp_path / "text", steps=10**6)
-    with pytest.raises(ValueError, match="allow more epochs"):
-        Trainer(lake, config, LAYOUT, make_engine(config, LAYOUT), tmp_path).train()
-    assert [event["event"] for event in read_logbook(lake, config.key)] == ["error"]
-
-
-def test_divergence_ends_the_run_before_it_is_kept(lake: Lake, tmp_path: Path) -> None:
-    config = small_run(lake, tmp_path / "text")
-    trainer = Trainer(lake, config, LAYOUT, make_engine(config, LAYOUT), tmp_path)
-    trainer.engine.update = lambda learning_rate: float("nan")  # type: ignore[method-assign]
-    with pytest.raises(Diverged, match="step 1"):
-        trainer.train()
-    assert committed_steps(lake, config.key) == [0]
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_before() -> Iterator[None]:
-    """Training makes torch deterministic in its process; other tests get back what they had."""
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
-    torch.set_rng_state(state)
+    pruned = read_checkpoint(lake, "run", 8)
+    assert pruned.pruned and pruned.digest == later.digest
+    verify(lake, pruned, tmp_path)
+    with open_state(lake, pruned, tmp_path) as reader:
+        for name, shape in SHAPES.items():
+            assert torch.equal(reader.read(name, "weight", whole(shape)), state_at(8)[name, "weight"])
+        for kind in KINDS[1:]:
+            with pytest.raises(NotThere, match="keeps only its weights"):
+                reader.read("layers.0.bias", kind, whole((7,)))
+        with pytest.raises(NotThere, match="keeps only its weights"):
+            reader.random_streams(0)

@@ -1,0 +1,101 @@
+"""Boxes: hyper-rectangles in the coordinates of a whole tensor, the unit in which training state is cut and stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from model.configuration import require
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The elements from `start` up to, but not including, `start + shape` in every dimension of a tensor."""
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.start) == len(self.shape) and min((*self.start, *self.shape), default=0) >= 0,
+            f"box: start {self.start} and shape {self.shape} must be as long as each other and not negative",
+        )
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """Where it ends, exclusive."""
+        return tuple(first + length for first, length in zip(self.start, self.shape, strict=True))
+
+    @property
+    def elements(self) -> int:
+        """How many elements it holds; 1 in a tensor without dimensions."""
+        return math.prod(self.shape)
+
+    def inside(self, outer: Box) -> tuple[slice, ...]:
+        """The index of this box in a tensor that holds the box `outer` around it."""
+        return tuple(
+            slice(first - origin, first - origin + length)
+            for first, origin, length in zip(self.start, outer.start, self.shape, strict=True)
+        )
+
+
+def whole(shape: tuple[int, ...]) -> Box:
+    """The box of all elements of a tensor."""
+    return Box((0,) * len(shape), tuple(shape))
+
+
+def interval(shard: Box, first: int, length: int) -> list[Box]:
+    """The elements `first` to `first + length` of a shard in its own row order, as disjoint boxes in that order.
+
+    The boxes are in the whole tensor's coordinates. They are at most 2n - 1 in n dimensions: the rest of a row, whole
+    rows, the beginning of a row. Raises ValueError when the shard has no such elements.
+    """
+    require(
+        min(first, length) >= 0 and first + length <= shard.elements,
+        f"box: elements {first} to {first + length} of a shard of {shard.elements}",
+    )
+    if length == 0:
+        return []
+    if length == shard.elements:
+        return [shard]
+    row = math.prod(shard.shape[1:])
+    top, skipped = divmod(first, row)
+    boxes: list[Box] = []
+    if skipped or length < row:
+        taken = min(length, row - skipped)
+        boxes += _in_row(shard, top, skipped, taken)
+        top, length = top + 1, length - taken
+    rows, rest = divmod(length, row)
+    if rows:
+        boxes.append(Box((shard.start[0] + top, *shard.start[1:]), (rows, *shard.shape[1:])))
+    return boxes + (_in_row(shard, top + rows, 0, rest) if rest else [])
+
+
+def intersection(one: Box, other: Box) -> Box | None:
+    """What two boxes of one tensor have in common, None when that is nothing."""
+    start = tuple(map(max, one.start, other.start))
+    shape = tuple(min(ends) - first for first, *ends in zip(start, one.stop, other.stop, strict=True))
+    return Box(start, shape) if min(shape, default=1) > 0 else None
+
+
+def tiles(box: Box, pieces: Iterable[Box]) -> bool:
+    """Whether the pieces hold every element of the box once and no other."""
+    # In the order of their beginnings, only neighbours can meet; shards of rows are compared in linear time.
+    ordered = sorted((piece for piece in pieces if piece.elements), key=lambda piece: piece.start)
+    if sum(piece.elements for piece in ordered) != box.elements:
+        return False
+    for number, piece in enumerate(ordered):
+        if intersection(piece, box) != piece:
+            return False
+        for following in range(number + 1, len(ordered)):
+            if ordered[following].start[:1] >= piece.stop[:1]:
+                break
+            if intersection(piece, ordered[following]) is not None:
+                return False
+    return True
+
+
+def _in_row(shard: Box, row: int, first: int, length: int) -> list[Box]:
+    inner = interval(Box(shard.start[1:], shard.shape[1:]), first, length)
+    return [Box((shard.start[0] + row, *box.start), (1, *box.shape)) for box in inner]

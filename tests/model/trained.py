@@ -1,0 +1,29 @@
+"""A run trained in this very process, by the native engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from infra.store.lake import Lake
+from model.accounting.launch import open_accounting
+from model.launch_records import Launch, Records
+from model.layout import Layout
+from model.retention import Retention
+from model.run import RunConfig
+from model.train import make_engine
+from model.trainer import Trainer
+
+
+def train_here(lake: Lake, config: RunConfig, cache: Path, micro_batch: int = 4) -> Trainer:
+    """Take the run to its end; what PyTorch was set to for it is set back."""
+    launch = Launch(lake, config, Layout(micro_batch=micro_batch), cache, Retention())
+    engine = make_engine(config, launch.layout)
+    records = Records(launch, engine)
+    trainer = Trainer(launch, engine, records, open_accounting(lake, config, launch.layout, records.launch))
+    try:
+        trainer.train()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    return trainer
