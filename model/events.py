@@ -1,0 +1,291 @@
+"""Events that change a run's course: learning rate and clip, data left out, rollbacks. Data, replayed at every resume.
+
+    runs/<key>/events/000001-<launch>.json   one object for each, in order, never changed
+
+An event is written before it takes effect, so a kill in between loses nothing. `Course` says what they make of a step:
+a pure function of the events, and the only place that training, resuming, tracing and comparing ask.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.store.digests import key_of
+from infra.store.errors import Corrupt
+from infra.store.lake import Lake
+from model.configuration import from_plain, require, to_plain
+
+POLICY = "spike policy"
+# Fields that tell of an event and change nothing: two runs are the same whoever asked, in whatever words.
+_TOLD = ("cause", "who", "request", "decided")
+
+
+@dataclass(frozen=True)
+class Change:
+    """From the update after `step` others on: another rate or clip; what is None stays as it is.
+
+    `learning_rate` replaces the schedule, `learning_rate_factor` multiplies it; the later of the two holds. `request`
+    is the id of the request that asked for it.
+    """
+
+    step: int
+    cause: str
+    who: str
+    learning_rate: float | None = None
+    learning_rate_factor: float | None = None
+    clip: float | None = None
+    request: str = ""
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("learning_rate", "learning_rate_factor", "clip")}
+        given = {name: value for name, value in given.items() if value is not None}
+        require(len(given) > 0, "change: give learning_rate, learning_rate_factor or clip")
+        for name, value in given.items():
+            require(0 < value < math.inf, f"change: {name} is {value}; it must be above 0 and finite")
+        require(
+            not {"learning_rate", "learning_rate_factor"} <= set(given),
+            "change: learning_rate and learning_rate_factor exclude each other; give one of them",
+        )
+
+
+@dataclass(frozen=True)
+class SkipData:
+    """From the update after `step` others on: sequences `first` up to, but not including, `stop` are left out."""
+
+    step: int
+    cause: str
+    who: str
+    first: int
+    stop: int
+    request: str = ""
+
+    def __post_init__(self) -> None:
+        _require_stretch("skip_data", self.first, self.stop)
+
+
+@dataclass(frozen=True)
+class Lower:
+    """From the update after `step` others on: the policy multiplies the learning rate by `scale`, all told."""
+
+    step: int
+    cause: str
+    scale: float
+    who: str = POLICY
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """The run goes back to its state after `step` steps and leaves out the sequences `first` up to `stop` from there.
+
+    It was decided at the update after `decided` steps; from `step` on, the policy multiplies the rate by `scale`, all
+    told. What had happened since `step` is undone, but for the changes that people asked for.
+    """
+
+    step: int
+    cause: str
+    decided: int
+    first: int
+    stop: int
+    scale: float
+    who: str = POLICY
+
+    def __post_init__(self) -> None:
+        _require_stretch("rollback", self.first, self.stop)
+        require(
+            self.step <= self.decided,
+            f"rollback: decided at step {self.decided}, before step {self.step} that it is to go back to",
+        )
+
+
+Event = Change | SkipData | Lower | Rollback
+KINDS: dict[str, type[Event]] = {"change": Change, "skip_data": SkipData, "lower": Lower, "rollback": Rollback}
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What a step takes: its sequences in order, and what replaces the configuration's rate and clip, None for nothing.
+
+    `factor` multiplies the rate.
+    """
+
+    learning_rate: float | None
+    factor: float
+    clip: float | None
+    sequences: tuple[int, ...]
+
+    def rate(self, scheduled: float) -> float:
+        """The learning rate where the schedule says `scheduled`; the same bits when there are no events."""
+        return (scheduled if self.learning_rate is None else self.learning_rate) * self.factor
+
+
+class Course:
+    """What the events of a run, in the order in which they were recorded, make of its steps.
+
+    Of two events about one thing, the later recorded holds where both are in effect. Steps are counted by the steps
+    before them, and `batch` is the sequences of one.
+    """
+
+    def __init__(self, batch: int, events: Sequence[Event] = ()) -> None:
+        self.batch, self.events = batch, tuple(events)
+
+    def at(self, step: int) -> StepPlan:
+        """The plan of the step after `step` others: the next `batch` sequences that are not left out by then."""
+        rate, factor, clip = None, 1.0, None
+        for event in self._in_effect(step):
+            if isinstance(event, Change):
+                if event.learning_rate is not None or event.learning_rate_factor is not None:
+                    rate, factor = event.learning_rate, event.learning_rate_factor or 1.0
+                clip = clip if event.clip is None else event.clip
+        stretches = _taken(self.next_sequence(step), self.batch, self._left_out(step))
+        sequences = tuple(index for stretch in stretches for index in stretch)
+        return StepPlan(rate, factor * self._scale(step), clip, sequences)
+
+    def next_sequence(self, step: int) -> int:
+        """The first sequence that the first `step` steps have neither taken nor passed over."""
+        *_, (began, first) = self._stretches_of_steps(step)
+        return _after(first, (step - began) * self.batch, self._left_out(began))
+
+    def step_of(self, sequence: int) -> int | None:
+        """How many steps there are before the one that takes a sequence; None when it is left out."""
+        began = list(self._stretches_of_steps(None))
+        ends = [*(start for start, _ in began[1:]), None]
+        for (start, first), end in zip(began, ends, strict=True):
+            left_out = self._left_out(start)
+            if sequence >= first and not any(sequence in stretch for stretch in left_out):
+                before = sum(map(len, _cut(range(first, sequence), left_out)))
+                step = start + before // self.batch
+                if end is None or step < end:
+                    return step
+        return None
+
+    def digest(self, step: int) -> str:
+        """The digest of what events have done to the first `step` steps: part of a checkpoint's identity.
+
+        A checkpoint with another digest is of a course that was given up; training must not go on from it.
+        """
+        felt = map(plain_event, self._in_effect(step - 1))
+        return key_of([{name: value for name, value in event.items() if name not in _TOLD} for event in felt])
+
+    def interventions(self, step: int) -> int:
+        """How often the policy had rolled back or lowered the rate when the step after `step` others was judged."""
+        turn = self._last_turn(step)
+        policies = [number for number, event in enumerate(self.events) if isinstance(event, (Lower, Rollback))]
+        return sum(number <= turn or self.events[number].step <= step for number in policies)
+
+    def has(self, request: str) -> bool:
+        """Whether the request of that id has become an event."""
+        return any(isinstance(event, (Change, SkipData)) and event.request == request for event in self.events)
+
+    def lower(self, step: int, factor: float, cause: str) -> Lower:
+        """The event by which the policy, judging the step after `step` others, lowers the rate from the next one on."""
+        for event in self.events[self._last_turn(step) + 1 :]:
+            if isinstance(event, Lower) and event.step == step + 1:
+                return event  # recorded by a launch that was killed after it
+        return Lower(step + 1, cause, self._scale(step) * factor)
+
+    def roll_back(self, step: int, to: int, factor: float, cause: str) -> Rollback:
+        """The event by which the policy, judging the step after `step` others, goes back to `to` steps.
+
+        All sequences from there to the end of the judged step are left out.
+        """
+        first, stop = self.next_sequence(to), self.next_sequence(step + 1)
+        return Rollback(to, cause, step, first, stop, self._scale(step) * factor)
+
+    def _in_effect(self, step: int) -> Iterator[Event]:
+        return (event for event in self.events if event.step <= step)
+
+    def _scale(self, step: int) -> float:
+        scales = [event.scale for event in self._in_effect(step) if isinstance(event, (Lower, Rollback))]
+        return scales[-1] if scales else 1.0
+
+    def _left_out(self, step: int) -> list[range]:
+        skips = (event for event in self._in_effect(step) if isinstance(event, (SkipData, Rollback)))
+        return sorted((range(event.first, event.stop) for event in skips), key=lambda stretch: stretch.start)
+
+    def _stretches_of_steps(self, until: int | None) -> Iterator[tuple[int, int]]:
+        """The steps before `until` from which on other sequences are left out, and the next sequence at each."""
+        starts = {event.step for event in self.events if isinstance(event, (SkipData, Rollback)) and event.step > 0}
+        began, first = 0, 0
+        yield began, first
+        for start in sorted(start for start in starts if until is None or start < until):
+            first = _after(first, (start - began) * self.batch, self._left_out(began))
+            began = start
+            yield began, first
+
+    def _last_turn(self, step: int) -> int:
+        """The number of the last rollback that the step after `step` others comes after, -1 for none."""
+        turns = [
+            number for number, event in enumerate(self.events) if isinstance(event, Rollback) and event.step <= step
+        ]
+        return turns[-1] if turns else -1
+
+
+def record(lake: Lake, run: str, launch: str, course: Course, event: Event) -> Course:
+    """Write an event, and give the course with it; one that is there already is not written again."""
+    if event in course.events:
+        return course
+    values = {
+        "launch": launch,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        **plain_event(event),
+    }
+    lake.write_json(f"{_folder(run)}/{len(course.events) + 1:06d}-{launch}.json", values)
+    return Course(course.batch, (*course.events, event))
+
+
+def read_course(lake: Lake, run: str, batch: int) -> Course:
+    """The course of a run. Raises Corrupt for an object that is no event: nobody could know what it changed."""
+    return Course(batch, [_event(lake, entry.path) for entry in lake.list(_folder(run))])
+
+
+def plain_event(event: Event) -> dict[str, Any]:
+    """An event as plain JSON, with its kind."""
+    kind = next(name for name, kind in KINDS.items() if isinstance(event, kind))
+    return {"kind": kind, **to_plain(event)}
+
+
+def _event(lake: Lake, path: str) -> Event:
+    values = lake.read_json(path)
+    try:
+        fields = {name: value for name, value in values.items() if name not in ("kind", "launch", "time")}
+        return from_plain(KINDS[values["kind"]], fields, path)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Corrupt(
+            f"{lake.uri}/{path} is no event of a run ({error}); put back the object as it was written"
+        ) from error
+
+
+def _after(first: int, count: int, left_out: Iterable[range]) -> int:
+    """Where the reader is after taking `count` sequences from `first` on."""
+    for stretch in left_out:
+        free = max(0, stretch.start - first)
+        if count <= free:
+            break
+        if stretch.stop > first:
+            first, count = stretch.stop, count - free
+    return first + count
+
+
+def _taken(first: int, count: int, left_out: Sequence[range]) -> list[range]:
+    return _cut(range(first, _after(first, count, left_out)), left_out)
+
+
+def _cut(stretch: range, left_out: Iterable[range]) -> list[range]:
+    """What is left of a stretch, in order."""
+    pieces, first = [], stretch.start
+    for hole in left_out:
+        pieces.append(range(first, min(hole.start, stretch.stop)))
+        first = max(first, hole.stop)
+    return [piece for piece in (*pieces, range(first, stretch.stop)) if piece]
+
+
+def _require_stretch(what: str, first: int, stop: int) -> None:
+    require(0 <= first < stop, f"{what}: sequences {first} to {stop}; the first must be at least 0 and below the stop")
+
+
+def _folder(run: str) -> str:
+    return f"runs/{run}/events"
