@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,7 +156,9 @@ def test_benchmarks_are_listed_chosen_and_fail_by_name(
         raise DifferentOutputs("output 7 differs")
 
     ran: list[str] = []
-    monkeypatch.setattr(__main__, "BENCHMARKS", {"good": lambda: ran.append("good"), "bad": differs})
+    runs = {"good": lambda: ran.append("good"), "bad": differs}
+    monkeypatch.setattr(__main__, "BENCHMARKS", {name: name for name in runs})
+    monkeypatch.setattr(__main__, "load", lambda name: SimpleNamespace(run=runs[name]))
     assert __main__.main(["good"]) == 0 and ran == ["good"]
     assert __main__.main([]) == 1 and ran == ["good", "good"]
     assert "output 7 differs" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""What a run cost over all its launches: time, energy and carbon, and how much of it came to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.store.lake import Lake
+from model.accounting.account import Attempt, attempts, read_accounts
+from model.accounting.energy import Energy, total
+from model.checkpoint import committed_steps
+from model.cost.carbon import POWER_USAGE_EFFECTIVENESS, tonnes_co2e
+
+JOULES_OF_KILOWATT_HOUR = 3.6e6
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """Kilowatt-hours of the devices alone, None when unknown, and the tonnes of CO2 equivalent of the whole centre."""
+
+    kilowatt_hours: float | None
+    tonnes_co2e: float | None
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """`gpu_hours` and `cpu_hours` count devices (a processor run counts ranks), `wasted_share` of them came to nothing.
+
+    `metered` is what the meters told, over the attempts that have one; `unmetered` counts the others. `rated` is
+    LLaMA's formula: GPU-hours times the rated power.
+    """
+
+    attempts: tuple[Attempt, ...]
+    steps_taken: int
+    steps_lost: int
+    seconds: float
+    gpu_hours: float
+    cpu_hours: float
+    wasted_share: float
+    metered: Consumption
+    unmetered: int
+    rated: Consumption
+    notes: tuple[str, ...]
+
+
+def run_cost(lake: Lake, run: str) -> RunCost:
+    """The cost of a run so far; everything is zero or unknown before its first launch."""
+    made = attempts(read_accounts(lake, run), max(committed_steps(lake, run), default=0))
+    hours = {
+        device: sum(one.device_seconds for one in made if one.device == device) / 3600 for device in ("cuda", "cpu")
+    }
+    whole = sum(one.device_seconds for one in made)
+    known = [one.energy for one in made if one.energy.joules is not None]
+    on_gpus = [one for one in made if one.device == "cuda"]
+    rated = [Energy(one.rated_joules, "estimated", f"LLaMA's formula, {one.device_name}") for one in on_gpus]
+    return RunCost(
+        attempts=tuple(made),
+        steps_taken=sum(one.taken for one in made),
+        steps_lost=sum(one.lost for one in made),
+        seconds=sum(one.seconds for one in made),
+        gpu_hours=hours["cuda"],
+        cpu_hours=hours["cpu"],
+        wasted_share=sum(one.wasted for one in made) / whole if whole else 0.0,
+        metered=consumption(total(known)),
+        unmetered=len(made) - len(known),
+        rated=consumption(total(rated)),
+        notes=tuple(dict.fromkeys(note for one in made for note in one.notes)),
+    )
+
+
+def consumption(energy: Energy) -> Consumption:
+    """Energy of devices as kilowatt-hours, and as carbon of the data centre by the LLaMA paper's two factors."""
+    if energy.joules is None:
+        return Consumption(None, None, "unknown")
+    hours = energy.joules / JOULES_OF_KILOWATT_HOUR
+    return Consumption(hours, tonnes_co2e(hours / 1000 * POWER_USAGE_EFFECTIVENESS), energy.basis)

@@ -1,0 +1,120 @@
+"""TensorBoard event files of a run, in its folder of the lake; `tensorboard --logdir` reads them as they are.
+
+One file holds the steps from one checkpoint to the next and is named by the first of them. It only ever grows, and a
+resumed run writes it anew from that step on, so no step is shown twice. The format (TensorFlow's `record_writer.h` and
+`event.proto`) is written here: an object store cannot append, and the trainer needs no package for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from infra.store.lake import Lake
+
+# The first record of every file: an event with the format's version.
+VERSION = b"brain.Event:2"
+# CRC-32C (Castagnoli), reflected; and the constant with which TensorFlow masks it (`crc32c.h`).
+POLYNOMIAL = 0x82F63B78
+MASK = 0xA282EAD8
+
+
+class EventFiles:
+    """The writer of a run's event files: used by rank 0 alone. The format keeps values as 32-bit floats."""
+
+    def __init__(self, lake: Lake, run: str) -> None:
+        self._lake, self._run = lake, run
+        self._open = bytearray()
+        self._first = 1
+        self._shown = 0
+
+    def begin(self, step: int) -> None:
+        """Go on after the checkpoint at `step`: what is on record of later steps is taken away."""
+        for entry in list(self._lake.list(_folder(self._run))):
+            if int(entry.path.rpartition(".")[2]) > step:
+                self._lake.delete(entry.path)
+        self._start(step + 1)
+
+    def add(self, step: int, time: float, values: Mapping[str, float]) -> None:
+        """Take the values of a step by tag, at `time` in POSIX seconds; nothing is written yet."""
+        if not self._open:
+            # The time of the first event, so that the file's beginning stays the same when it is written again.
+            self._open += _record(_event(time, 0, _field(3, VERSION)))
+        summary = b"".join(
+            _field(1, _field(1, tag.encode()) + _key(2, 5) + struct.pack("<f", _float32(value)))
+            for tag, value in values.items()
+        )
+        self._open += _record(_event(time, step, _field(5, summary)))
+
+    def show(self) -> None:
+        """Write what there is since the newest checkpoint."""
+        if len(self._open) > self._shown:
+            self._lake.write(f"{_folder(self._run)}/events.out.tfevents.{self._first:09d}", bytes(self._open))
+            self._shown = len(self._open)
+
+    def commit(self, step: int) -> None:
+        """Keep the steps up to the checkpoint after `step`; call it before that checkpoint is committed."""
+        self.show()
+        self._start(step + 1)
+
+    def _start(self, first: int) -> None:
+        self._open, self._first, self._shown = bytearray(), first, 0
+
+
+def masked_crc(data: bytes) -> int:
+    """The checksum of a record: CRC-32C (RFC 3720, appendix B.4), turned and shifted so that it can be nested."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = _TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)
+    value ^= 0xFFFFFFFF
+    return (((value >> 15) | (value << 17)) + MASK) & 0xFFFFFFFF
+
+
+def _folder(run: str) -> str:
+    return f"runs/{run}/tensorboard"
+
+
+def _record(data: bytes) -> bytes:
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", masked_crc(length)) + data + struct.pack("<I", masked_crc(data))
+
+
+def _event(time: float, step: int, content: bytes) -> bytes:
+    return _key(1, 1) + struct.pack("<d", time) + _key(2, 0) + _varint(step) + content
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A protobuf field of bytes, text or a message."""
+    return _key(number, 2) + _varint(len(content)) + content
+
+
+def _key(number: int, kind: int) -> bytes:
+    """The key of a protobuf field; its kinds are 0 varint, 1 eight bytes, 2 counted bytes, 5 four bytes."""
+    return _varint(number << 3 | kind)
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _float32(value: float) -> float:
+    """`value`, or infinity where 32 bits cannot hold it, as a cast to 32 bits gives."""
+    largest = 3.4028234663852886e38
+    return value if abs(value) <= largest or value != value else float("inf") if value > 0 else float("-inf")
+
+
+def _table() -> tuple[int, ...]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (POLYNOMIAL if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+_TABLE = _table()
