@@ -2,34 +2,42 @@
 
 Every engine has the same meaning. A step's loss is the mean over all its tokens, its gradient is the gradient of that
 mean, the norm of that gradient over all parameters is clipped, and AdamW (Loshchilov and Hutter 2019, decoupled decay)
-updates. Matrices are decayed; biases and norms are not, as in GPT-NeoX.
+updates weights that are kept in fp32, whatever precision the products are computed in.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from model.layers import require
+from model.configuration import require
+from model.parallel.ranks import Place
+from model.parallel.stage import Stage
+from model.state import Kind, ReadState, Slice
 
-Kind = Literal["weight", "first_moment", "second_moment"]
-KINDS: tuple[Kind, ...] = ("weight", "first_moment", "second_moment")
-# AdamW's names for them in `torch.optim`.
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# AdamW's names in `torch.optim` for its moments.
 MOMENTS: tuple[tuple[Kind, str], ...] = (("first_moment", "exp_avg"), ("second_moment", "exp_avg_sq"))
 
 
 @dataclass(frozen=True)
 class AdamWConfig:
-    """AdamW and the clipping of the gradient's L2 norm before it."""
+    """AdamW and the clipping of the gradient's L2 norm before it.
+
+    `decay` says which parameters are decayed: `matrices` (GPT-NeoX: not the biases and norms) or `all` (metaseq).
+    """
 
     betas: tuple[float, float]
     epsilon: float
     weight_decay: float
     clip: float
+    decay: Literal["matrices", "all"] = "matrices"
 
     def __post_init__(self) -> None:
         require(all(0 <= beta < 1 for beta in self.betas), f"optimizer: betas are {self.betas}; they must be in [0, 1)")
@@ -38,42 +46,44 @@ class AdamWConfig:
         require(self.clip > 0, f"optimizer: clip is {self.clip}; it must be above 0")
 
 
-@dataclass(frozen=True)
-class Slice:
-    """A stretch of one tensor of the training state, flattened in row order: `values` (1-D, fp32) begin at `offset`."""
-
-    name: str
-    kind: Kind
-    shape: tuple[int, ...]
-    offset: int
-    values: Tensor
-
-
-# (parameter name, kind, offset, length) -> that stretch, 1-D
-ReadState = Callable[[str, Kind, int, int], Tensor]
-
-
 class Engine(ABC):
-    """One rank's part of a training computation. `model` is the whole model, in fp32."""
+    """One rank's part of a training computation. Of a step, all ranks call the same methods in the same order.
+
+    `loss_scale` multiplies the loss before the backward pass (fp16); losses, norms and gradients are given without it.
+    """
 
     rank: int
     ranks: int
-    model: nn.Module
+    place: Place
+    stage: Stage
+    loss_scale: float = 1.0
 
     @abstractmethod
     def accumulate(self, micro_batches: Sequence[Tensor]) -> float:
-        """Forward and backward over this rank's share of a step; each micro-batch is (B, S + 1), int64.
+        """Forward and backward over this data rank's share of a step; each micro-batch is (B, S + 1), int64.
 
         Returns the loss of the whole step over all ranks, in nats per token.
         """
 
     @abstractmethod
-    def update(self, learning_rate: float) -> float:
-        """Clip and update with the accumulated gradient; returns its L2 norm before clipping, the same on all ranks."""
+    def gradient_norm(self) -> float:
+        """The L2 norm of the whole accumulated gradient, the same on all ranks; not finite after an overflow."""
+
+    @abstractmethod
+    def update(self, learning_rate: float, clip: float) -> None:
+        """Clip the accumulated gradient to the norm `clip` and update with it, after `gradient_norm` was asked."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop the accumulated gradient; weights and moments stay as they are."""
+
+    @abstractmethod
+    def evaluate(self, micro_batches: Sequence[Tensor]) -> float:
+        """The mean loss over all data ranks' micro-batches in nats per token, without dropout or gradients."""
 
     @abstractmethod
     def gradients(self) -> Iterator[Slice]:
-        """This rank's slices of the step's gradient, between `accumulate` and `update`; their kind is "weight"."""
+        """This rank's slices of the accumulated gradient, before `update`; their kind is "weight"."""
 
     @abstractmethod
     def state(self) -> Iterator[Slice]:
@@ -81,21 +91,28 @@ class Engine(ABC):
 
     @abstractmethod
     def restore(self, read: ReadState, updates: int) -> None:
-        """Set all weights, and the moments of the slices that this rank owns, as they were after `updates` updates."""
+        """Set all weights and moments that this rank holds as they were after `updates` updates."""
 
     @abstractmethod
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks, in rank order, on every rank. All ranks must call it."""
 
     @abstractmethod
+    def anyone(self, wants: bool) -> bool:
+        """Whether any rank says yes: one small exchange, cheap enough for every step. All ranks must call it."""
+
+    @abstractmethod
     def close(self) -> None:
         """Release what the ranks share."""
 
 
-def decay_groups(model: nn.Module, config: AdamWConfig) -> list[dict[str, Any]]:
-    """AdamW's two parameter groups: matrices with decay, then biases and norms without."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+def decay_groups(parameters: Iterable[nn.Parameter], config: AdamWConfig) -> list[dict[str, Any]]:
+    """AdamW's parameter groups: those with decay, then those without."""
+    parameters = list(parameters)
+    decayed = [one for one in parameters if one.ndim >= 2 or config.decay == "all"]
+    rest = [one for one in parameters if one.ndim < 2 and config.decay == "matrices"]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
     ]
+    return [group for group in groups if group["params"]]

@@ -1,131 +1,269 @@
-"""DeepSpeed on the CPU with gloo: data parallelism with the optimizer's state shared out (ZeRO stage 1).
+"""DeepSpeed: ZeRO 0 to 3, and its pipeline, over this project's own tensor-parallel stages.
 
-Rajbhandari et al. 2020. Needs the environment that torchrun sets. The optimizer is PyTorch's own AdamW: DeepSpeed's
-would be compiled on the spot, and would not be the one that the native engine uses.
+Rajbhandari et al. 2020 (ZeRO); Harlap et al. 2018 (the 1F1B schedule). Needs the environment that torchrun sets. The
+optimizer is PyTorch's own AdamW: DeepSpeed's would be compiled on the spot, and would not be the native engine's.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from model.engine import MOMENTS, AdamWConfig, Engine, ReadState, Slice, decay_groups
-from model.layers import next_token_loss
+from model.boxes import interval
+from model.engine import AdamWConfig, Engine, Precision, decay_groups
+from model.engine.holdings import Bfloat16Fragments, Fragments, Holdings, Partitions, Replicated
+from model.engine.pipeline import make_pipeline, postpone_update
+from model.layout import Layout
+from model.parallel.ranks import Groups
+from model.parallel.stage import Stage
+from model.state import Kind, ReadState, Slice
 
 # Elements; DeepSpeed's default of 5e8 would reserve two gigabytes on every rank.
 LARGEST_BUCKET = 500_000_000
 
 
-class DeepSpeedEngine(Engine):
-    """This rank's part of a step. `micro_batch` and `accumulation` are the shape of what `accumulate` is given."""
+def start_ranks(layout: Layout) -> Groups:
+    """Join the other ranks, once per process; gives this rank's place and groups."""
+    os.environ["DS_ACCELERATOR"] = layout.device
+    import deepspeed
 
-    def __init__(self, model: nn.Module, config: AdamWConfig, micro_batch: int, accumulation: int) -> None:
-        os.environ["DS_ACCELERATOR"] = "cpu"
+    # An all-reduce for inference that DeepSpeed would compile here, for half a minute; training never calls it.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.utils.logger.setLevel(logging.WARNING)
+    if not distributed.is_initialized():
+        backend = "nccl" if layout.device == "cuda" else "gloo"
+        deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    if distributed.get_world_size() != layout.ranks:
+        raise ValueError(f"{distributed.get_world_size()} ranks were started where the layout has {layout.ranks}")
+    return Groups(layout)
+
+
+class DeepSpeedEngine(Engine):
+    """This rank's part of a step. `accumulation` is the number of micro-batches that `accumulate` is given.
+
+    Raises ValueError for a precision below fp32 without ZeRO: DeepSpeed would then add up gradients in it.
+    """
+
+    def __init__(
+        self, stage: Stage, groups: Groups, config: AdamWConfig, accumulation: int, precision: Precision = "fp32"
+    ) -> None:
+        layout = stage.layout
+        if precision != "fp32" and layout.zero == 0:
+            raise ValueError(f"layout: zero is 0 with {precision}; use 1 or more, where gradients are added up in fp32")
         import deepspeed
 
-        # An all-reduce for inference that DeepSpeed would compile here, for half a minute; training never calls it.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.utils.logger.setLevel(logging.WARNING)
-        if not distributed.is_initialized():
-            deepspeed.init_distributed(dist_backend="gloo", verbose=False)
-        self.model, self.rank, self.ranks = model, distributed.get_rank(), distributed.get_world_size()
-        bucket = min(LARGEST_BUCKET, sum(parameter.numel() for parameter in model.parameters()))
-        self._names = {parameter: name for name, parameter in model.named_parameters()}
-        self._engine, _, _, _ = deepspeed.initialize(
-            model=model,
-            optimizer=torch.optim.AdamW(decay_groups(model, config), lr=0.0, betas=config.betas, eps=config.epsilon),
-            config={
-                "train_batch_size": micro_batch * accumulation * self.ranks,
-                "train_micro_batch_size_per_gpu": micro_batch,
-                "gradient_accumulation_steps": accumulation,
-                "gradient_clipping": config.clip,
-                "zero_optimization": {"stage": 1, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket},
-                "zero_allow_untested_optimizer": True,
-            },
+        self.stage, self.groups, self.place = stage, groups, groups.place
+        self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
+        self._accumulation, self._layout, self._precision = accumulation, layout, precision
+        optimizer = torch.optim.AdamW(
+            decay_groups((one for _, one in stage.named()), config),
+            lr=0.0,
+            betas=config.betas,
+            eps=config.epsilon,
+            fused=layout.device == "cuda",
         )
-        self._zero = self._engine.optimizer
-        self._accumulation = accumulation
+        module: Any = stage if layout.pipeline == 1 else make_pipeline(stage, groups)
+        self._engine, _, _, _ = deepspeed.initialize(
+            model=module,
+            optimizer=optimizer,
+            # Always given: DeepSpeed keeps the last one it was given for the whole process.
+            mpu=groups if layout.pipeline == 1 else None,
+            config=self._configuration(),
+        )
+        if layout.pipeline > 1:
+            postpone_update(self._engine)
+        self._holdings = self._find_holdings()
+        # DeepSpeed may have taken a step without a gradient to make its buffers; AdamW must count from zero.
+        self._holdings.reset(0)
 
     def accumulate(self, micro_batches: Sequence[Tensor]) -> float:
         if len(micro_batches) != self._accumulation:
             raise ValueError(f"{len(micro_batches)} micro-batches where the engine was made for {self._accumulation}")
+        self._set_scale()
+        if self._layout.pipeline > 1:
+            loss: float = self._engine.train_batch(self._feed(micro_batches)).item()
+            return loss
         self._engine.train()
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64)
         for number, tokens in enumerate(micro_batches):
             if number:
                 # Between micro-batches this only counts; the last one is left to `update`.
                 self._engine.step()
-            loss = next_token_loss(self._engine(tokens[:, :-1]), tokens)
-            self._engine.backward(loss)
-            total += loss.item()
-        whole = torch.tensor(total / len(micro_batches), dtype=torch.float64)
-        distributed.all_reduce(whole)
-        return whole.item() / self.ranks
+            tokens = tokens.to(self._engine.device)
+            loss_here = self.stage.loss(self._engine(tokens[:, :-1]), tokens)
+            self._engine.backward(loss_here)
+            total += loss_here.detach().cpu()
+        return self._mean(total / len(micro_batches))
 
-    def update(self, learning_rate: float) -> float:
-        for group in self._zero.param_groups:
+    def gradient_norm(self) -> float:
+        owned = [values for name, _, values in self._holdings.gradients() if self._writes(name)]
+        squares = torch.zeros((), dtype=torch.float64)
+        if owned := [values for values in owned if values.numel()]:
+            squares = torch.stack(torch._foreach_norm([values.float() for values in owned])).double().square().sum()
+        squares = squares.to(self._engine.device)
+        distributed.all_reduce(squares)
+        self._norm = squares.sqrt() / self.loss_scale
+        return self._norm.item()
+
+    def update(self, learning_rate: float, clip: float) -> None:
+        for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        self._engine.step()
-        return float(self._engine.get_global_grad_norm())
+        if self._layout.zero == 0:
+            # DeepSpeed would clip every stage of a pipeline by that stage's own norm.
+            parameters = [parameter for _, parameter in self.stage.named()]
+            nn.utils.clip_grads_with_norm_(parameters, clip, self._norm)
+        else:
+            self._engine.optimizer.clip_grad = clip
+        self._step()
+
+    def discard(self) -> None:
+        # The engine's own step goes its course, its counters with it, around an update that drops the gradient.
+        optimizer = self._engine.optimizer
+        held = optimizer.step
+        optimizer.step = lambda *_, **__: self._holdings.discard()
+        try:
+            self._step()
+        finally:
+            optimizer.step = held
+
+    @torch.no_grad()
+    def evaluate(self, micro_batches: Sequence[Tensor]) -> float:
+        if self._layout.pipeline > 1:
+            total = self._engine.eval_batch(self._feed(micro_batches), num_micro_batches=len(micro_batches))
+            return float(total)
+        self._engine.eval()
+        sums = torch.zeros((), dtype=torch.float64)
+        for tokens in micro_batches:
+            tokens = tokens.to(self._engine.device)
+            sums += self.stage.loss(self._engine(tokens[:, :-1]), tokens).cpu()
+        return self._mean(sums / len(micro_batches))
 
     def gradients(self) -> Iterator[Slice]:
-        for group, parameters in enumerate(self._zero.bit16_groups):
-            flat = torch.cat([piece.flatten() for piece in self._zero.averaged_gradients[group]])
-            for parameter in parameters:
-                if (mapping := parameter._hp_mapping) is not None:
-                    address = mapping.get_hp_fragment_address()
-                    yield self._slice(parameter, "weight", flat.narrow(0, address.start, address.numel))
+        for name, first, values in self._holdings.gradients():
+            if self._writes(name):
+                yield from self._slices(name, "weight", first, values.float() / self.loss_scale)
 
     def state(self) -> Iterator[Slice]:
-        for parameter, mapping, held in self._owned():
-            address = mapping.get_hp_fragment_address()
-            yield self._slice(parameter, "weight", mapping.hp_fragment.detach())
-            for kind, key in MOMENTS:
-                moment = (
-                    held[key].narrow(0, address.start, address.numel) if key in held else torch.zeros(address.numel)
-                )
-                yield self._slice(parameter, kind, moment)
+        for held in self._holdings.held():
+            if self._writes(held.name):
+                start, length = held.owned
+                yield from self._slices(held.name, "weight", held.first + start, held.weight.narrow(0, start, length))
+                for kind, key in _KINDS.items():
+                    moment = held.moments[key].narrow(0, start, length)
+                    yield from self._slices(held.name, kind, held.first + start, moment)
 
     def restore(self, read: ReadState, updates: int) -> None:
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(read(name, "weight", 0, parameter.numel()).view_as(parameter))
-        for flat in self._zero.single_partition_of_fp32_groups:
-            moments = {key: torch.zeros_like(flat, requires_grad=False) for _, key in MOMENTS}
-            self._zero.optimizer.state[flat] = {"step": torch.tensor(float(updates)), **moments}
-        for parameter, mapping, held in self._owned():
-            name, start, length = (
-                self._names[parameter],
-                mapping.lp_fragment_address.start,
-                mapping.lp_fragment_address.numel,
+        self._holdings.reset(updates)
+        for held in self._holdings.held():
+            held.weight.copy_(self._stretch(read, held.name, "weight", held.first, held.length))
+            for kind, key in _KINDS.items():
+                held.moments[key].copy_(self._stretch(read, held.name, kind, held.first, held.length))
+        if self._layout.zero in (1, 2):
+            shards = self.stage.shards
+            self._holdings.spread(
+                {name: self._stretch(read, name, "weight", 0, shard.box.elements) for name, shard in shards.items()}
             )
-            mapping.hp_fragment.data.copy_(read(name, "weight", start, length))
-            address = mapping.get_hp_fragment_address()
-            for kind, key in MOMENTS:
-                held[key].narrow(0, address.start, address.numel).copy_(read(name, kind, start, length))
+        else:
+            self._holdings.spread({})
 
     def gather(self, value: Any) -> list[Any]:
         values: list[Any] = [None] * self.ranks
         distributed.all_gather_object(values, value)
         return values
 
+    def anyone(self, wants: bool) -> bool:
+        flag = torch.tensor(int(wants), device=self._engine.device)
+        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+        return bool(flag.item())
+
     def close(self) -> None:
         self._engine.destroy()
         distributed.destroy_process_group()
 
-    def _owned(self) -> Iterator[tuple[Any, Any, dict[str, Tensor]]]:
-        """Parameters of which this rank owns a stretch, DeepSpeed's address of it and AdamW's state of its group."""
-        for group, parameters in enumerate(self._zero.bit16_groups):
-            flat = self._zero.single_partition_of_fp32_groups[group]
-            for parameter in parameters:
-                if parameter._hp_mapping is not None:
-                    yield parameter, parameter._hp_mapping, self._zero.optimizer.state.get(flat, {})
+    def _configuration(self) -> dict[str, Any]:
+        layout = self._layout
+        bucket = min(LARGEST_BUCKET, max(1, sum(shard.box.elements for shard in self.stage.shards.values())))
+        zero: dict[str, Any] = {"stage": layout.zero, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
+        if layout.device == "cuda" and layout.zero in (1, 2) and layout.pipeline == 1:
+            zero["overlap_comm"] = True
+        if layout.zero == 3:
+            # Nothing is small enough to be kept whole on every rank: each parameter has one owner for each element.
+            # DeepSpeed's own linear function adds the bias in place, to the very product that selective recomputation
+            # has kept, and stays in torch for the rest of the process.
+            zero |= {
+                "stage3_param_persistence_threshold": 0,
+                "stage3_prefetch_bucket_size": bucket,
+                "memory_efficient_linear": False,
+            }
+        values: dict[str, Any] = {
+            "train_batch_size": layout.micro_batch * self._accumulation * layout.data,
+            "train_micro_batch_size_per_gpu": layout.micro_batch,
+            "gradient_accumulation_steps": self._accumulation,
+            # `update` is told the norm to clip to; DeepSpeed's default is 1.
+            "gradient_clipping": 0.0,
+            "zero_optimization": zero,
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": None,
+            # What a stage passes on may be cut along the sequence already, and is then not the same on tensor ranks.
+            "pipeline": {"pipe_partitioned": False, "grad_partitioned": False},
+        }
+        if self._precision == "bf16":
+            values |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
+        if self._precision == "fp16":
+            # A scale that stays as it is set: its state machine is the trainer's, the same under every engine.
+            values |= {"fp16": {"enabled": True, "loss_scale": 1.0}, "data_types": {"grad_accum_dtype": "fp32"}}
+        return values
 
-    def _slice(self, parameter: nn.Parameter, kind: Any, values: Tensor) -> Slice:
-        offset = parameter._hp_mapping.lp_fragment_address.start  # type: ignore[attr-defined]
-        return Slice(self._names[parameter], kind, tuple(parameter.shape), offset, values)
+    def _find_holdings(self) -> Holdings:
+        optimizer = self._engine.optimizer
+        names = {parameter: name for name, parameter in self.stage.named()}
+        kinds: dict[str, Callable[..., Holdings]] = {
+            "DeepSpeedZeroOptimizer": Fragments,
+            "BF16_Optimizer": Bfloat16Fragments,
+            "DeepSpeedZeroOptimizer_Stage3": Partitions,
+        }
+        if (kind := kinds.get(type(optimizer).__name__)) is not None:
+            return kind(optimizer, names)
+        if isinstance(optimizer, torch.optim.AdamW):
+            return Replicated(optimizer, names, self.place.data, self._layout.data)
+        raise ValueError(f"DeepSpeed chose {type(optimizer).__name__}, whose state this engine cannot read")
+
+    def _step(self) -> None:
+        if self._layout.pipeline > 1:
+            self._engine._exec_optimizer_step()
+        else:
+            self._engine.step()
+
+    def _set_scale(self) -> None:
+        if self._precision == "fp16":
+            self._engine.optimizer.loss_scaler.cur_scale = self.loss_scale
+
+    def _feed(self, micro_batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter([(tokens[:, :-1].contiguous(), tokens) for tokens in micro_batches])
+
+    def _mean(self, value: Tensor) -> float:
+        value = value.to(self._engine.device)
+        distributed.all_reduce(value, group=self.groups.data)
+        return value.item() / self._layout.data
+
+    def _writes(self, name: str) -> bool:
+        return self.stage.shards[name].owned
+
+    def _slices(self, name: str, kind: Kind, first: int, values: Tensor) -> Iterator[Slice]:
+        shard, position = self.stage.shards[name], 0
+        for box in interval(shard.box, first, values.numel()):
+            part = values[position : position + box.elements].view(box.shape)
+            yield Slice(name, kind, shard.shape, box, part)
+            position += box.elements
+
+    def _stretch(self, read: ReadState, name: str, kind: Kind, first: int, length: int) -> Tensor:
+        boxes = interval(self.stage.shards[name].box, first, length)
+        return torch.cat([read(name, kind, box).reshape(-1) for box in boxes]) if boxes else torch.empty(0)
+
+
+_KINDS: dict[Kind, str] = {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}

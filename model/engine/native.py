@@ -1,4 +1,4 @@
-"""One process of plain PyTorch: the oracle that other engines are compared with."""
+"""The whole step in one process of plain PyTorch: the oracle of every parity test, and the way to train on one GPU."""
 
 from __future__ import annotations
 
@@ -8,58 +8,128 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.engine import MOMENTS, AdamWConfig, Engine, ReadState, Slice, decay_groups
-from model.layers import next_token_loss
+from model.boxes import whole
+from model.engine import DTYPES, MOMENTS, AdamWConfig, Engine, Precision, decay_groups
+from model.parallel.ranks import Place
+from model.parallel.stage import Stage
+from model.state import ReadState, Slice
 
 
 class NativeEngine(Engine):
-    """The whole step on one rank."""
+    """Weights, gradients and moments in fp32; with another precision the products are computed on a cast copy."""
 
-    def __init__(self, model: nn.Module, config: AdamWConfig) -> None:
-        self.model, self.rank, self.ranks = model, 0, 1
-        self._clip = config.clip
-        self._optimizer = torch.optim.AdamW(decay_groups(model, config), lr=0.0, betas=config.betas, eps=config.epsilon)
+    def __init__(self, stage: Stage, config: AdamWConfig, precision: Precision = "fp32") -> None:
+        self.rank, self.ranks, self.place = 0, 1, Place(0, 0, 0)
+        device = stage.layout.device
+        self.stage = stage.to(device)
+        # In fp32 the masters are the model's own parameters.
+        self._cast = precision != "fp32"
+        self._masters = {
+            name: nn.Parameter(parameter.detach().clone()) if self._cast else parameter
+            for name, parameter in stage.named()
+        }
+        if self._cast:
+            stage.to(DTYPES[precision])
+        self._computed = dict(stage.named())
+        self._device = torch.device(device)
+        # Compiled only where a compiled kernel is worth its wait.
+        self._forward = torch.compile(stage) if device == "cuda" else stage
+        self._optimizer = torch.optim.AdamW(
+            decay_groups(self._masters.values(), config),
+            lr=0.0,
+            betas=config.betas,
+            eps=config.epsilon,
+            fused=device == "cuda",
+        )
 
     def accumulate(self, micro_batches: Sequence[Tensor]) -> float:
-        self.model.train()
-        self._optimizer.zero_grad(set_to_none=True)
-        total = 0.0
+        self.stage.train()
+        self.discard()
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
         for tokens in micro_batches:
-            loss = next_token_loss(self.model(tokens[:, :-1]), tokens)
-            (loss / len(micro_batches)).backward()
-            total += loss.item()
-        return total / len(micro_batches)
+            loss = self._loss(tokens)
+            (loss * (self.loss_scale / len(micro_batches))).backward()
+            self._collect()
+            total += loss.detach()
+        for master in self._masters.values():
+            assert master.grad is not None
+            if self.loss_scale != 1.0:
+                master.grad.mul_(1.0 / self.loss_scale)
+        return total.item() / len(micro_batches)
 
-    def update(self, learning_rate: float) -> float:
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._clip)
+    def gradient_norm(self) -> float:
+        self._norm = nn.utils.get_total_norm([master.grad for master in self._masters.values()])  # type: ignore[misc]
+        return self._norm.item()
+
+    def update(self, learning_rate: float, clip: float) -> None:
+        nn.utils.clip_grads_with_norm_(self._masters.values(), clip, self._norm)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
-        return norm.item()
+        self._copy_to_computed()
+
+    def discard(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        self.stage.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def evaluate(self, micro_batches: Sequence[Tensor]) -> float:
+        self.stage.eval()
+        return sum(self._loss(tokens).item() for tokens in micro_batches) / len(micro_batches)
 
     def gradients(self) -> Iterator[Slice]:
-        for name, parameter in self.model.named_parameters():
-            assert parameter.grad is not None, f"{name} took no part in the loss"
-            yield Slice(name, "weight", tuple(parameter.shape), 0, parameter.grad.flatten())
+        for name, master in self._masters.items():
+            assert master.grad is not None, f"{name} took no part in the loss"
+            yield self._slice(name, "weight", master.grad)
 
     def state(self) -> Iterator[Slice]:
-        for name, parameter in self.model.named_parameters():
-            shape, values = tuple(parameter.shape), parameter.detach().flatten()
-            yield Slice(name, "weight", shape, 0, values)
-            held = self._optimizer.state.get(parameter, {})
+        for name, master in self._masters.items():
+            yield self._slice(name, "weight", master.detach())
+            held = self._optimizer.state.get(master, {})
             for kind, key in MOMENTS:
                 # AdamW makes its moments at the first update; before it they are zero.
-                yield Slice(name, kind, shape, 0, held[key].flatten() if key in held else torch.zeros_like(values))
+                yield self._slice(name, kind, held[key] if key in held else torch.zeros_like(master))
 
     def restore(self, read: ReadState, updates: int) -> None:
-        for name, parameter in self.model.named_parameters():
+        for name, master in self._masters.items():
+            box = whole(tuple(master.shape))
             with torch.no_grad():
-                parameter.copy_(read(name, "weight", 0, parameter.numel()).view_as(parameter))
-            moments = {key: read(name, kind, 0, parameter.numel()).view_as(parameter).clone() for kind, key in MOMENTS}
-            self._optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **moments}
+                master.copy_(read(name, "weight", box))
+            moments = {key: read(name, kind, box).to(self._device, copy=True) for kind, key in MOMENTS}
+            # A fused optimizer counts its updates on the device.
+            counted = torch.tensor(float(updates), device=self._device if self._device.type == "cuda" else "cpu")
+            self._optimizer.state[master] = {"step": counted, **moments}
+        self._copy_to_computed()
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
 
+    def anyone(self, wants: bool) -> bool:
+        return wants
+
     def close(self) -> None:
         return None
+
+    def _loss(self, tokens: Tensor) -> Tensor:
+        tokens = tokens.to(self._device, non_blocking=True)
+        return self.stage.loss(self._forward(tokens[:, :-1]), tokens)
+
+    def _collect(self) -> None:
+        """Add the gradients of a cast copy to those of the masters, in fp32."""
+        if not self._cast:
+            return
+        for name, parameter in self._computed.items():
+            assert parameter.grad is not None, f"{name} took no part in the loss"
+            master, gradient = self._masters[name], parameter.grad.float()
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            parameter.grad = None
+
+    @torch.no_grad()
+    def _copy_to_computed(self) -> None:
+        if self._cast:
+            for name, parameter in self._computed.items():
+                parameter.copy_(self._masters[name])
+
+    def _slice(self, name: str, kind: Any, values: Tensor) -> Slice:
+        shape = tuple(values.shape)
+        return Slice(name, kind, shape, whole(shape), values)

@@ -1,0 +1,228 @@
+"""Where DeepSpeed's optimizers keep their state: the stretches of fp32 weights, moments and gradients of this rank.
+
+DeepSpeed 0.19.8 has an optimizer of its own for each kind of ZeRO; its public `safe_get_…` functions gather whole
+tensors and do nothing in some modes, so each kind is read where it stands. A stretch counts elements of this rank's
+shard of a parameter, flattened in row order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.engine import MOMENTS
+
+
+@dataclass(frozen=True)
+class Holding:
+    """`length` elements of a parameter from `first` on: views of the weight and the moments in fp32, 1-D.
+
+    `owned` is the part of it, relative to its start, that this rank writes: (start, length).
+    """
+
+    name: str
+    first: int
+    weight: Tensor
+    moments: dict[str, Tensor]
+    owned: tuple[int, int]
+
+    @property
+    def length(self) -> int:
+        """Elements held."""
+        return self.weight.numel()
+
+
+class Holdings(ABC):
+    """One kind of DeepSpeed's optimizers. `names` maps its parameters to their logical names."""
+
+    def __init__(self, optimizer: Any, names: dict[nn.Parameter, str]) -> None:
+        self.optimizer, self.names = optimizer, names
+
+    @abstractmethod
+    def held(self) -> Iterator[Holding]:
+        """All stretches that this rank keeps, `reset` or an update having made the moments."""
+
+    @abstractmethod
+    def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
+        """(name, first, values) of the accumulated gradient that this rank owns, still with the loss scale."""
+
+    @abstractmethod
+    def reset(self, updates: int) -> None:
+        """Make the moments, at zero, with AdamW's count at `updates`."""
+
+    @abstractmethod
+    def spread(self, weights: dict[str, Tensor]) -> None:
+        """Put the restored weights (this rank's shards, flat, by name) where the products are computed."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop the accumulated gradient."""
+
+
+class Replicated(Holdings):
+    """No ZeRO, fp32: torch's AdamW on the model's own parameters, of which each data rank writes its share."""
+
+    def __init__(self, optimizer: Any, names: dict[nn.Parameter, str], data_rank: int, data_ranks: int) -> None:
+        super().__init__(optimizer, names)
+        self._rank, self._ranks = data_rank, data_ranks
+
+    def held(self) -> Iterator[Holding]:
+        for parameter, name in self.names.items():
+            state = self.optimizer.state[parameter]
+            moments = {key: state[key].view(-1) for _, key in MOMENTS}
+            yield Holding(name, 0, parameter.detach().view(-1), moments, self._share(parameter))
+
+    def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
+        for parameter, name in self.names.items():
+            start, length = self._share(parameter)
+            assert parameter.grad is not None, f"{name} took no part in the loss"
+            yield name, start, parameter.grad.view(-1)[start : start + length]
+
+    def reset(self, updates: int) -> None:
+        for parameter in self.names:
+            self.optimizer.state[parameter] = _fresh(parameter.detach(), updates)
+
+    def spread(self, weights: dict[str, Tensor]) -> None:
+        return None
+
+    def discard(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _share(self, parameter: nn.Parameter) -> tuple[int, int]:
+        size = -(-parameter.numel() // self._ranks)
+        start = min(self._rank * size, parameter.numel())
+        return start, min(size, parameter.numel() - start)
+
+
+class Fragments(Holdings):
+    """ZeRO 1 and 2 (`DeepSpeedZeroOptimizer`): each group of parameters is flat, and a rank keeps a part of it."""
+
+    def held(self) -> Iterator[Holding]:
+        for parameter, flat in self._mapped():
+            mapping = parameter._hp_mapping
+            address, length = mapping.lp_fragment_address, mapping.lp_fragment_address.numel
+            start = mapping.get_hp_fragment_address().start
+            state = self._state(flat)
+            moments = {key: state[key].narrow(0, start, length) for _, key in MOMENTS}
+            yield Holding(
+                self.names[parameter], address.start, flat.detach().narrow(0, start, length), moments, (0, length)
+            )
+
+    def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
+        for group, parameters in enumerate(self.optimizer.bit16_groups):
+            flat = torch.cat([piece.reshape(-1) for piece in self.optimizer.averaged_gradients[group]])
+            for parameter in parameters:
+                if (mapping := parameter._hp_mapping) is not None:
+                    address = mapping.get_hp_fragment_address()
+                    stretch = flat.narrow(0, address.start, address.numel)
+                    yield self.names[parameter], mapping.lp_fragment_address.start, stretch
+
+    def reset(self, updates: int) -> None:
+        for flat in self._flats():
+            self.optimizer.optimizer.state[flat] = _fresh(flat.detach(), updates)
+
+    def spread(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, name in self.names.items():
+                parameter.copy_(weights[name].view_as(parameter))
+
+    def discard(self) -> None:
+        # As `step` does after an overflow.
+        self.optimizer.micro_step_id = -1
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer._release_preflattened_grad_buffers()
+        for group in self.optimizer.averaged_gradients:
+            self.optimizer.averaged_gradients[group] = None
+            self.optimizer.all_grad_tensors[group] = None
+
+    def _groups(self) -> Any:
+        return self.optimizer.bit16_groups
+
+    def _flats(self) -> Any:
+        return self.optimizer.single_partition_of_fp32_groups
+
+    def _state(self, flat: Any) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.optimizer.optimizer.state[flat]
+        return state
+
+    def _mapped(self) -> Iterator[tuple[Any, Any]]:
+        for parameters, flat in zip(self._groups(), self._flats(), strict=True):
+            for parameter in parameters:
+                if parameter._hp_mapping is not None:
+                    yield parameter, flat
+
+
+class Bfloat16Fragments(Fragments):
+    """ZeRO 1 with bf16 weights and fp32 gradients (`BF16_Optimizer`), the only one that a bf16 pipeline can have."""
+
+    def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
+        partitions = self.optimizer.fp32_groups_gradient_flat_partition
+        for parameters, flat in zip(self.optimizer.bf16_groups, partitions, strict=True):
+            for parameter in parameters:
+                if (mapping := parameter._hp_mapping) is not None:
+                    address = mapping.get_hp_fragment_address()
+                    stretch = flat.narrow(0, address.start, address.numel)
+                    yield self.names[parameter], mapping.lp_fragment_address.start, stretch
+
+    def discard(self) -> None:
+        self.optimizer.clear_hp_grads()
+        self.optimizer.clear_lp_grads()
+
+    def _groups(self) -> Any:
+        return self.optimizer.bf16_groups
+
+    def _flats(self) -> Any:
+        return self.optimizer.fp32_groups_flat_partition
+
+
+class Partitions(Holdings):
+    """ZeRO 3 (`DeepSpeedZeroOptimizer_Stage3`): every parameter by itself is cut into equal parts, the last padded."""
+
+    def held(self) -> Iterator[Holding]:
+        for parameter, name in self.names.items():
+            flat, start, length, first = self._place(parameter)
+            state = self.optimizer.optimizer.state[flat]
+            moments = {key: state[key].narrow(0, start, length) for _, key in MOMENTS}
+            yield Holding(name, first, flat.detach().narrow(0, start, length), moments, (0, length))
+
+    def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
+        for group, parameters in enumerate(self.optimizer.fp16_groups):
+            for parameter, gradient in zip(parameters, self.optimizer.averaged_gradients[group], strict=True):
+                _, _, length, first = self._place(parameter)
+                yield self.names[parameter], first, gradient.view(-1)[:length]
+
+    def reset(self, updates: int) -> None:
+        for flat in self.optimizer.fp32_partitioned_groups_flat:
+            self.optimizer.optimizer.state[flat] = _fresh(flat.detach(), updates)
+
+    def spread(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for parameter in self.names:
+                flat, start, length, _ = self._place(parameter)
+                parameter.ds_tensor[:length].copy_(flat.narrow(0, start, length))  # type: ignore[attr-defined]
+
+    def discard(self) -> None:
+        self.optimizer._overflow_clean_up(self.optimizer.loss_scale)
+        self.optimizer.micro_step_id = -1
+
+    def _place(self, parameter: Any) -> tuple[Any, int, int, int]:
+        """The flat group, where the part begins in it, its length without padding, and where it begins in the shard."""
+        group, start, size = self.optimizer.grad_position[self.optimizer.get_param_id(parameter)]
+        first = min(size * self.optimizer._get_param_partition_rank(parameter), parameter.ds_numel)
+        return (
+            self.optimizer.fp32_partitioned_groups_flat[group],
+            start,
+            min(size, parameter.ds_numel - first),
+            first,
+        )
+
+
+def _fresh(like: Tensor, updates: int) -> dict[str, Tensor]:
+    # A fused optimizer, on a GPU, counts its updates there.
+    count = torch.tensor(float(updates), device=like.device)
+    return {"step": count, **{key: torch.zeros_like(like) for _, key in MOMENTS}}

@@ -1,0 +1,38 @@
+"""Which part of each tensor a tensor rank holds, and which blocks a pipeline stage has."""
+
+from __future__ import annotations
+
+from model.boxes import Box, whole
+from model.layers import Split
+
+
+def shard(shape: tuple[int, ...], split: Split, tensor: int, rank: int) -> Box:
+    """The box of a parameter that tensor rank `rank` of `tensor` holds.
+
+    A column-parallel module is cut along its outputs, a row-parallel one along its inputs, with the bias whole; an
+    embedding or output layer along the vocabulary (Shoeybi et al. 2019, section 3). Raises ValueError when the
+    dimension does not come out even.
+    """
+    dimension = {"column": 0, "vocabulary": 0, "row": 1, "whole": None}[split]
+    if tensor == 1 or dimension is None or dimension >= len(shape):
+        return whole(shape)
+    size, rest = divmod(shape[dimension], tensor)
+    if rest:
+        raise ValueError(
+            f"a {split} dimension of {shape[dimension]} cannot be cut into {tensor} equal parts; "
+            "choose tensor ranks that divide the heads, the feed-forward width and the vocabulary"
+        )
+    start = tuple(rank * size if axis == dimension else 0 for axis in range(len(shape)))
+    return Box(start, tuple(size if axis == dimension else extent for axis, extent in enumerate(shape)))
+
+
+def stage_blocks(blocks: int, pipeline: int, stage: int) -> range:
+    """The blocks of a stage: contiguous, as equal as can be, the longer ones first.
+
+    The embedding goes with the first stage and the head with the last. Raises ValueError for fewer blocks than stages.
+    """
+    if blocks < pipeline:
+        raise ValueError(f"{blocks} blocks cannot fill a pipeline of {pipeline} stages; use at most {blocks}")
+    size, longer = divmod(blocks, pipeline)
+    start = stage * size + min(stage, longer)
+    return range(start, start + size + (stage < longer))

@@ -1,0 +1,161 @@
+"""What one rank holds of a model: the embedding, some blocks, the head, each cut for its tensor rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.architecture import ARCHITECTURES, ModelConfig, architecture_name, build_empty
+from model.boxes import Box, whole
+from model.context import Context, packed, positions_in_documents
+from model.initialisation import keyed_generator
+from model.layers import Split, next_token_loss
+from model.layout import Layout
+from model.parallel.collectives import all_reduced, portioned
+from model.parallel.cuts import shard, stage_blocks
+from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyEmbedding
+from model.parallel.loss import vocabulary_parallel_loss
+from model.parallel.ranks import Groups, Place
+from model.parallel.recompute import run_block
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part `box` of a tensor of `shape` that a rank holds. It is `owned` by one stage and, if whole, by one tensor
+    rank: the data ranks there share out what is to be written.
+    """
+
+    shape: tuple[int, ...]
+    box: Box
+    owned: bool
+
+
+class Stage(nn.Module):
+    """A rank's part of the model. Its parameters have their logical names; `shards` says which box each one is.
+
+    The first stage takes token ids (B, S), the others the stream (B, S, d) of the one before, with the documents'
+    numbers (B, S) beside it where attention ends at their borders. The last gives logits, of which a tensor rank has
+    its part of the vocabulary.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        layout: Layout,
+        groups: Groups | None = None,
+        seed: int | None = None,
+        end_of_document: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.layout, self.end_of_document = config, layout, end_of_document
+        place = Place(0, 0, 0) if groups is None else groups.place
+        self.group = None if groups is None or layout.tensor == 1 else groups.tensor
+        self.first, self.last = place.stage == 0, place.stage == layout.pipeline - 1
+        self._architecture = ARCHITECTURES[architecture_name(config)]
+        model = build_empty(config, "meta")
+        names = _canonical_names(model)
+        if self.first:
+            self.embedding = model.embedding
+        blocks = stage_blocks(config.layers, layout.pipeline, place.stage)
+        self.layers = nn.ModuleDict({str(number): model.layers[number] for number in blocks})  # type: ignore[index]
+        if self.last:
+            self.head = model.head
+        self.shards: dict[str, Shard] = {}
+        self._fill(names, place, seed)
+        self._shared = {logical for name, logical in names.items() if logical != name and layout.pipeline > 1}
+
+    @property
+    def tied(self) -> nn.Parameter | None:
+        """The parameter that the first and the last stage of a pipeline both hold, on these two."""
+        return next((parameter for name, parameter in self.named() if name in self._shared), None)
+
+    def forward(self, given: Any) -> Any:
+        x, documents = given if isinstance(given, tuple) else (given, None)
+        if not self.first:
+            context = Context() if documents is None else Context(positions_in_documents(documents), documents)
+        else:
+            context = Context() if self.end_of_document is None else packed(given, self.end_of_document)
+            x = self.embedding(given, context)
+            if self.layout.sequence_parallel:
+                x = portioned(x, self.group)
+        for block in self.layers.values():
+            x = run_block(block, x, context, self.layout.recompute)
+        if self.last:
+            return self.head(x)
+        return x if context.documents is None else (x, context.documents)
+
+    def loss(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of what the last stage gives for tokens[:, :-1]; `tokens` is (B, S + 1), int64."""
+        if self.group is not None:
+            return vocabulary_parallel_loss(logits, tokens[:, 1:], self.group)
+        return next_token_loss(logits, tokens)
+
+    def named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """This rank's parameters by their logical names, each once."""
+        for name, parameter in self.named_parameters():
+            yield self._logical[name], parameter
+
+    def _fill(self, logical: dict[str, str], place: Place, seed: int | None) -> None:
+        """Put real parameters, cut for this rank, in place of the empty ones, then the layers that make up for it."""
+        names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
+        self._logical = {name: logical[name] for name in names}
+        made: dict[str, nn.Parameter] = {}
+        for name in names:
+            module_name, _, attribute = name.rpartition(".")
+            module = self.get_submodule(module_name)
+            if logical[name] not in made:
+                split = self._architecture.split(logical[name].rpartition(".")[0])
+                made[logical[name]] = self._parameter(name, getattr(module, attribute), split, place, seed)
+            setattr(module, attribute, made[logical[name]])
+        if self.layout.tensor > 1:
+            self._exchange = Exchange(self.group, self.layout.sequence_parallel)
+            for name in sorted({name.rpartition(".")[0] for name in names}):
+                self._replace(name, self._architecture.split(name))
+
+    def _parameter(self, name: str, empty: Tensor, split: Split, place: Place, seed: int | None) -> nn.Parameter:
+        logical, shape = self._logical[name], tuple(empty.shape)
+        box = shard(shape, split, self.layout.tensor, place.tensor)
+        cut = box != whole(shape)
+        # What every tensor rank holds is written by the first; what the first stage holds too, by that one.
+        owned = (cut or place.tensor == 0) and (logical == name or self.first)
+        self.shards[logical] = Shard(shape, box, owned)
+        values = torch.empty(shape)
+        if seed is not None:
+            self._architecture.initial(logical, self.config)(values, keyed_generator(seed, logical))
+        parameter = nn.Parameter(values[box.inside(whole(shape))].clone())
+        # DeepSpeed adds up the norm of what is cut over the tensor ranks, and takes the rest from the first alone.
+        parameter.model_parallel = cut  # type: ignore[attr-defined]
+        return parameter
+
+    def _replace(self, name: str, split: Split) -> None:
+        module, sequence = self.get_submodule(name), self.layout.sequence_parallel
+        parent_name, _, last = name.rpartition(".")
+        parent = self.get_submodule(parent_name)
+        held = dict(module.named_parameters(recurse=False))
+        weight, bias = held["weight"], held.get("bias")
+        if split == "whole":
+            if sequence and not name.startswith("embedding."):
+                # It works on a part of the sequence, so its gradient is a part of the sum.
+                for parameter in module.parameters(recurse=False):
+                    parameter.register_hook(self._sum_over_tensor_ranks)
+        elif isinstance(module, nn.Embedding):
+            first = self.shards[self._logical[f"{name}.weight"]].box.start[0]
+            setattr(parent, last, VocabularyEmbedding(weight, first, self.group))
+        else:
+            made = RowLinear(weight, bias, self.group, sequence) if split == "row" else None
+            setattr(parent, last, made or ColumnLinear(weight, bias, self._exchange))
+            if sequence and split == "row" and bias is not None:
+                bias.register_hook(self._sum_over_tensor_ranks)
+
+    def _sum_over_tensor_ranks(self, gradient: Tensor) -> Tensor:
+        return all_reduced(gradient, self.group)
+
+
+def _canonical_names(model: nn.Module) -> dict[str, str]:
+    """Every name of every parameter to its logical one: a tied parameter has two names and is the first of them."""
+    first: dict[nn.Parameter, str] = {}
+    return {name: first.setdefault(held, name) for name, held in model.named_parameters(remove_duplicate=False)}
