@@ -1,54 +1,61 @@
-"""How a run is executed: engine, ranks and micro-batch, and the command that starts it. No part of a run's identity."""
+"""The command that starts a run on one machine, or one machine's part of it, and the death of a rank with its agent."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+from model.configuration import require
+from model.layout import Layout
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+GRACE_SECONDS = 20  # of `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
 
 
 @dataclass(frozen=True)
-class Layout:
-    """`micro_batch` counts sequences of one forward and backward on one rank."""
+class Machines:
+    """This machine's place among `count` machines that train one run together, each with as many ranks.
 
-    engine: Literal["native", "deepspeed"]
-    ranks: int
-    micro_batch: int
+    `endpoint` is HOST:PORT, where machine 0 offers the rendezvous and the others find it.
+    """
+
+    count: int
+    rank: int
+    endpoint: str
 
     def __post_init__(self) -> None:
-        if self.engine not in ("native", "deepspeed"):
-            raise ValueError(f"engine is {self.engine!r}; it must be 'native' or 'deepspeed'")
-        if self.ranks < 1 or self.micro_batch < 1:
-            raise ValueError(f"ranks {self.ranks} and micro_batch {self.micro_batch} must be at least 1")
-        if self.engine == "native" and self.ranks != 1:
-            raise ValueError(f"the native engine is one process, not {self.ranks}; use the engine 'deepspeed'")
-
-    def accumulation(self, batch: int) -> int:
-        """Micro-batches of a rank in a step of `batch` sequences. Raises ValueError when they do not come out even."""
-        accumulation, rest = divmod(batch, self.micro_batch * self.ranks)
-        if rest or accumulation < 1:
-            raise ValueError(
-                f"a batch of {batch} sequences is not a multiple of micro_batch {self.micro_batch} times {self.ranks} "
-                "ranks; change the micro-batch or the ranks"
-            )
-        return accumulation
+        require(self.count >= 1, f"machines: count is {self.count}; it must be at least 1")
+        require(
+            0 <= self.rank < self.count, f"machines: rank is {self.rank}; of {self.count}, it is 0 to {self.count - 1}"
+        )
+        host, _, port = self.endpoint.rpartition(":")
+        require(
+            bool(host) and port.isdecimal() and 0 < int(port) < 65536,
+            f"machines: endpoint is {self.endpoint!r}; it must be HOST:PORT of machine 0, such as 10.0.0.1:29400",
+        )
 
 
-def launch_command(lake_uri: str, run: str, layout: Layout, cache: Path) -> list[str]:
-    """The command that starts a run, or resumes it, on this machine. Its working directory must be the project's."""
-    what = ["model.train", "--lake", lake_uri, "--run-key", run, "--engine", layout.engine]
-    what += ["--micro-batch", str(layout.micro_batch), "--cache", str(cache)]
-    if layout.engine == "native":
-        return [sys.executable, "-m", *what]
+def launch_command(
+    lake_uri: str, run: str, layout: Layout, cache: Path, machines: Machines | None = None, grace: int = GRACE_SECONDS
+) -> list[str]:
+    """The command that starts a run or resumes it: the whole of it, or the part of one of several `machines`.
+
+    Its working directory must be the project's. SIGTERM has every rank save and leave within `grace` seconds; what is
+    left then is killed. The command then ends with `model.termination.LEFT_AFTER_SAVING`. Raises ValueError when the
+    ranks cannot be shared evenly among the machines.
+    """
     # The option is not called --run, which torchrun would take for an abbreviation of its own --run-path.
-    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(layout.ranks)]
-    return [*agent, "-m", *what]
+    what = ["model.train", "--lake", lake_uri, "--run-key", run]
+    what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
+    if layout.engine == "native" and (machines is None or machines.count == 1):
+        return [sys.executable, "-m", *what]
+    agent = [sys.executable, "-m", "model.agent", str(grace)]
+    return [*agent, *_rendezvous(run, layout, machines), "-m", *what]
 
 
 def die_with_parent() -> None:
@@ -58,3 +65,19 @@ def die_with_parent() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _rendezvous(run: str, layout: Layout, machines: Machines | None) -> list[str]:
+    if machines is None:
+        return ["--standalone", "--nproc-per-node", str(layout.ranks)]
+    each, rest = divmod(layout.ranks, machines.count)
+    require(
+        rest == 0 and each >= 1,
+        f"layout: {layout.ranks} ranks cannot be shared evenly among {machines.count} machines; change either",
+    )
+    # Not the c10d back end: there, machine 0 takes the rendezvous with it when its ranks leave, and the agents that are
+    # still waiting for theirs fail. It also numbers the machines as it likes (torch 2.13, `run.py` on --node-rank).
+    return [
+        *("--nnodes", str(machines.count), "--node-rank", str(machines.rank), "--nproc-per-node", str(each)),
+        *("--rdzv-backend", "static", "--rdzv-endpoint", machines.endpoint, "--rdzv-id", run),
+    ]

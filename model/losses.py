@@ -17,16 +17,23 @@ from infra.store.lake import Lake
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """Step `step` (from 1, after its update): the loss before the update in nats per token, the gradient's norm before
-    clipping, the learning rate, the tokens read so far, the digest of the sequences it took, and its wall time.
+    clipping, the learning rate, the tokens read so far, the digest of the sequences it took and the first of them, and
+    its wall time. A loss or norm that was not finite is None. When the update was `skipped`, `cause` says why; `scale`
+    is fp16's loss scale in the step. `validation_loss` is that after the update, where it was taken.
     """
 
     step: int
-    loss: float
-    gradient_norm: float
+    loss: float | None
+    gradient_norm: float | None
     learning_rate: float
     tokens: int
     sequences: str
+    first_sequence: int
     seconds: float
+    skipped: bool = False
+    cause: str = ""
+    scale: float | None = None
+    validation_loss: float | None = None
 
 
 class Losses:
@@ -35,6 +42,14 @@ class Losses:
     def __init__(self, lake: Lake, run: str) -> None:
         self.lake, self.run = lake, run
         self._since_checkpoint: list[StepRecord] = []
+
+    def begin(self, step: int) -> None:
+        """The run goes on after `step`: what stands on record of later steps will be taken again, or never was."""
+        self._since_checkpoint = []
+        for entry in list(self.lake.list(_folder(self.run))):
+            name = entry.path.rpartition("/")[2].removesuffix(".jsonl")
+            if name == "tail" or int(name.removeprefix("step-")) > step:
+                self.lake.delete(entry.path)
 
     def add(self, record: StepRecord) -> None:
         """Take one step; nothing is written yet."""

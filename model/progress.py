@@ -9,7 +9,7 @@ from typing import Literal
 from infra.store.errors import NotThere
 from infra.store.lake import Lake
 
-State = Literal["starting", "training", "saving", "finished", "failed"]
+State = Literal["starting", "training", "stopped", "finished", "failed"]
 # A step may take milliseconds; the store is told at most once in this many seconds.
 INTERVAL = 1.0
 

@@ -5,13 +5,15 @@
     runs/<key>/losses/step-000123.jsonl, tail.jsonl  a line for every step
     runs/<key>/logbook/                              one object for every event
     runs/<key>/progress.json                         how far the latest launch is
+    runs/<key>/events/, control/                     what changed its course, and what people ask of it
+    runs/<key>/metrics/, tensorboard/, account/      speed, energy and cost
 
-How a run is executed (engine, ranks, micro-batch) is no part of it and stands in the logbook.
+How a run is executed (`model.layout`, retention) is no part of it and stands in the logbook.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +23,11 @@ from infra.store.lake import Lake
 from infra.store.manifest import Part, fetch_part
 from infra.store.tokens import TokenFile
 from model.architecture import ModelConfig, model_config, plain_model_config
-from model.configuration import from_plain, to_plain
-from model.engine import AdamWConfig
-from model.layers import require
-from model.order import DataOrder, MixtureSource
-from model.schedule import CheckpointSchedule, CosineSchedule
+from model.configuration import from_plain, require, to_plain
+from model.hyperparameters import TrainingConfig
+from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder
 
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Hyper-parameters. `batch` counts sequences per step over all ranks; `threads` per rank changes sums."""
-
-    sequence_length: int
-    batch: int
-    steps: int
-    schedule: CosineSchedule
-    optimizer: AdamWConfig
-    checkpoints: CheckpointSchedule
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("sequence_length", "batch", "steps", "threads"):
-            require(getattr(self, name) >= 1, f"training: {name} is {getattr(self, name)}; it must be at least 1")
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -64,14 +47,29 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The checkpoint of another run whose whole state this run begins with, after `step` steps of it."""
+
+    run: str
+    step: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run's result; `label` tells apart runs that are otherwise the same."""
+    """All that decides a run's result; `label` tells apart runs that are otherwise the same.
+
+    `end_of_document` is the token that ends a document, for `training.reset_boundaries`.
+    """
 
     model: ModelConfig
     training: TrainingConfig
     sources: tuple[Source, ...]
     seed: int
     label: str = ""
+    validation_sources: tuple[Source, ...] = ()
+    end_of_document: int | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         require(len(self.sources) > 0, "sources: a run needs at least one token file")
@@ -80,12 +78,30 @@ class RunConfig:
             f"training.sequence_length is {self.training.sequence_length}; "
             f"the model has {self.model.positions} positions",
         )
+        require(
+            self.training.validation is None or len(self.validation_sources) > 0,
+            "training.validation needs validation tokens: build the corpus with `tokens.validation` above 0",
+        )
+        require(
+            not self.training.reset_boundaries or self.end_of_document is not None,
+            "training.reset_boundaries needs end_of_document, the token that ends a document",
+        )
+        begins = 0 if self.origin is None else self.origin.step
+        require(
+            begins < self.training.steps,
+            f"training.steps is {self.training.steps}; a run that begins after {begins} steps of another must go on",
+        )
 
     @property
     def key(self) -> str:
         """The run's identity: model, hyper-parameters, tokens by content, seed and label."""
-        sources = [[source.name, source.weight, source.epochs, source.digest] for source in self.sources]
-        return key_of({**self.to_plain(), "sources": sources})
+        return key_of(
+            {
+                **self.to_plain(),
+                "sources": list(map(_identity, self.sources)),
+                "validation_sources": list(map(_identity, self.validation_sources)),
+            }
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """As stored in run.json."""
@@ -96,26 +112,31 @@ class RunConfig:
             "sources": [to_plain(source) for source in self.sources],
             "seed": self.seed,
             "label": self.label,
+            "validation_sources": [to_plain(source) for source in self.validation_sources],
+            "end_of_document": self.end_of_document,
+            "origin": None if self.origin is None else to_plain(self.origin),
         }
 
 
 def run_config(values: dict[str, Any]) -> RunConfig:
     """The configuration in a mapping such as `RunConfig.to_plain` gives. Raises ValueError naming the field."""
-    known = {"format", "model", "training", "sources", "seed", "label"}
-    if unknown := set(values) - known:
+    known = {field.name for field in fields(RunConfig)}
+    if unknown := set(values) - known - {"format"}:
         raise ValueError(f"run: there is no field {sorted(unknown)[0]!r}; the fields are {', '.join(sorted(known))}")
     if values.get("format", FORMAT) != FORMAT:
         raise ValueError(f"run: format {values['format']} is not {FORMAT}; use the version that wrote it")
     if missing := {"model", "training", "sources", "seed"} - set(values):
         raise ValueError(f"run: the field {sorted(missing)[0]!r} is missing")
+    origin = values.get("origin")
     return RunConfig(
         model=model_config(values["model"]),
         training=from_plain(TrainingConfig, values["training"], "training"),
-        sources=tuple(
-            from_plain(Source, source, f"sources[{number}]") for number, source in enumerate(values["sources"])
-        ),
+        sources=_sources(values["sources"], "sources"),
         seed=values["seed"],
         label=values.get("label", ""),
+        validation_sources=_sources(values.get("validation_sources", []), "validation_sources"),
+        end_of_document=values.get("end_of_document"),
+        origin=None if origin is None else from_plain(Origin, origin, "origin"),
     )
 
 
@@ -135,12 +156,45 @@ def read_run(lake: Lake, key: str) -> RunConfig:
     return config
 
 
-def open_order(lake: Lake, config: RunConfig, cache: Path) -> DataOrder:
+def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
     """The data order of a run over verified local copies of its token files, kept in the folder `cache`.
 
     Raises ValueError when the run would read more sequences than its sources allow.
     """
-    sources = [
+    training = config.training
+    sources = _mixture(lake, config.sources, cache)
+    needed = training.steps * training.batch
+    order: Order
+    if training.order == "neox":
+        # As the original's, it depends on the length of the run.
+        order = NeoxOrder(sources, training.sequence_length, config.seed, needed, cache)
+    elif training.order == "rows":
+        order = RowOrder(sources, training.sequence_length, config.seed)
+    else:
+        order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
+    if needed > order.sequences:
+        raise ValueError(
+            f"the run reads {needed} sequences and its sources give {order.sequences}: lower steps or batch, add "
+            "tokens, or allow more epochs"
+        )
+    return order
+
+
+def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order:
+    """The order of a run's validation sequences. Raises ValueError when there are fewer than the run asks for."""
+    training = config.training
+    sources = _mixture(lake, config.validation_sources, cache)
+    order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
+    if training.validation is not None and training.validation.sequences > order.sequences:
+        raise ValueError(
+            f"training.validation.sequences is {training.validation.sequences} and the validation tokens give "
+            f"{order.sequences}; ask for fewer or split off more documents"
+        )
+    return order
+
+
+def _mixture(lake: Lake, sources: tuple[Source, ...], cache: Path) -> list[MixtureSource]:
+    return [
         MixtureSource(
             source.name,
             source.weight,
@@ -148,13 +202,13 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> DataOrder:
             source.digest,
             TokenFile(fetch_part(lake, source.bin, cache), fetch_part(lake, source.idx, cache)),
         )
-        for source in config.sources
+        for source in sources
     ]
-    order = DataOrder(sources, config.training.sequence_length, config.seed)
-    needed = config.training.steps * config.training.batch
-    if needed > order.sequences:
-        raise ValueError(
-            f"the run reads {needed} sequences and its sources give {order.sequences}: lower steps or batch, add "
-            "tokens, or allow more epochs"
-        )
-    return order
+
+
+def _sources(values: Any, where: str) -> tuple[Source, ...]:
+    return tuple(from_plain(Source, source, f"{where}[{number}]") for number, source in enumerate(values))
+
+
+def _identity(source: Source) -> list[Any]:
+    return [source.name, source.weight, source.epochs, source.digest]

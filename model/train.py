@@ -1,19 +1,34 @@
-"""`python -m model.train --lake URI --run-key KEY`: one rank of a training run; `model.launch` gives the whole command.
+"""`python -m model.train --lake URI --run-key KEY --layout JSON`: one rank; `model.launch` gives the whole command.
 
-Started again, it resumes the run at its newest good checkpoint, or says that it is finished.
+Started again, it resumes the run at its newest good checkpoint, or says that it is finished. It exits with 0 when the
+run is finished or a person has stopped it, and with 75 when a signal made it save and leave.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
 import warnings
+from bisect import bisect_right
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from infra.store.lake import Lake
-from model.launch import Layout, die_with_parent
-from model.run import read_run
-from model.trainer import Trainer, make_engine
+from model.accounting.launch import open_accounting
+from model.engine import Engine
+from model.hyperparameters import TrainingConfig
+from model.launch import die_with_parent
+from model.launch_records import Launch, Records
+from model.layout import Layout, layout_from
+from model.parallel.stage import Stage
+from model.retention import Retention
+from model.run import RunConfig, read_run
+from model.termination import LEFT_AFTER_SAVING
+from model.trainer import Trainer
 
 
 def main() -> None:
@@ -24,22 +39,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="model.train", description=__doc__)
     parser.add_argument("--lake", required=True, help="URI of the lake")
     parser.add_argument("--run-key", required=True, help="key of the run")
-    parser.add_argument("--engine", required=True, choices=["native", "deepspeed"])
-    parser.add_argument(
-        "--micro-batch", required=True, type=int, help="sequences of one forward and backward on one rank"
-    )
+    parser.add_argument("--layout", required=True, help="how it is executed, as JSON: see model.layout")
     parser.add_argument("--cache", required=True, type=Path, help="folder for local copies")
+    parser.add_argument("--retention", default="{}", help="which checkpoints stay whole, as JSON: see model.retention")
     arguments = parser.parse_args()
 
     lake = Lake.open(arguments.lake)
     config = read_run(lake, arguments.run_key)
-    layout = Layout(arguments.engine, int(os.environ.get("WORLD_SIZE", "1")), arguments.micro_batch)
+    layout = layout_from(json.loads(arguments.layout))
+    retention = Retention(**json.loads(arguments.retention))
+    # A policy that goes back must find something to go back to.
+    retention = replace(retention, full=max(retention.full, whole_checkpoints(config.training)))
+    launch = Launch(lake, config, layout, arguments.cache, retention)
     engine = make_engine(config, layout)
-    trainer = Trainer(lake, config, layout, engine, arguments.cache)
-    trainer.train()
+    records = Records(launch, engine)
+    outcome = Trainer(launch, engine, records, open_accounting(lake, config, layout, records.launch)).train()
     if engine.rank == 0:
-        print(f"run {arguments.run_key} is finished after {trainer.step} steps")
+        print(f"run {arguments.run_key} is {outcome}")
     engine.close()
+    # Whoever restarts what did not end well must not restart what a person has stopped.
+    sys.exit(LEFT_AFTER_SAVING if outcome == "terminated" else 0)
+
+
+def whole_checkpoints(training: TrainingConfig) -> int:
+    """How many of the newest checkpoints must stay whole so that the spike policy can go back; 1 without one."""
+    policy = training.spikes
+    if policy is None or not policy.rollback:
+        return 1
+    steps = training.checkpoints.steps(training.steps)
+    # Those that are kept while a spike lasts, and one out of turn, lie between it and the ones that it goes back to.
+    meanwhile = max(bisect_right(steps, since + policy.patience) - at for at, since in enumerate(steps))
+    return policy.rollback + meanwhile + 1
+
+
+def make_engine(config: RunConfig, layout: Layout) -> Engine:
+    """The engine of a layout with the run's initial weights. Sets this process's threads and determinism."""
+    training = config.training
+    torch.set_num_threads(training.threads)
+    # Without it cuBLAS may choose its workspace, and with it the order of sums, anew in every launch.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    accumulation = layout.accumulation(training.batch)
+    end_of_document = config.end_of_document if training.reset_boundaries else None
+    if layout.engine == "native":
+        from model.engine.native import NativeEngine
+
+        stage = Stage(config.model, layout, None, config.seed, end_of_document)
+        return NativeEngine(stage, training.optimizer, training.precision)
+    from model.engine.deepspeed import DeepSpeedEngine, start_ranks
+
+    groups = start_ranks(layout)
+    stage = Stage(config.model, layout, groups, config.seed, end_of_document)
+    return DeepSpeedEngine(stage, groups, training.optimizer, accumulation, training.precision)
 
 
 if __name__ == "__main__":

@@ -2,199 +2,283 @@
 
 from __future__ import annotations
 
-import math
-import time
-import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 from infra.store import faults
 from infra.store.errors import StoreError
-from infra.store.lake import Lake
-from model.architecture import build
-from model.checkpoint import Checkpoint, commit, newest_good, withdraw
+from model.accounting.launch import Accounting
+from model.checkpoint import Checkpoint, read_checkpoint
+from model.control import Control, Request
 from model.engine import Engine
-from model.initialisation import keyed_generator
-from model.launch import Layout
-from model.logbook import Logbook
-from model.losses import Losses, StepRecord
-from model.order import DataOrder, sequences_digest
-from model.progress import ProgressWriter, State
-from model.run import RunConfig, open_order
-from model.slices import open_state, write_slices
+from model.events import Course, Event, plain_event, read_course, record
+from model.heartbeat import Heartbeat
+from model.launch_records import Launch, Records
+from model.position import Position
+from model.resume import find_checkpoint, fresh_streams, give_up, random_streams, ranks_of, restore
+from model.run import open_order, open_validation
+from model.saving import Saver
+from model.scaler import ScaleExhausted
+from model.space import require_space
+from model.spikes import rollback_step
+from model.stepping import Diverged, Judged, Stepper, finite
+from model.termination import Termination
 
-
-class Diverged(RuntimeError):
-    """The loss or the gradient is no longer finite."""
-
-
-def make_engine(config: RunConfig, layout: Layout) -> Engine:
-    """The engine of a layout with the run's initial weights. Sets this process's threads and determinism."""
-    torch.set_num_threads(config.training.threads)
-    torch.use_deterministic_algorithms(True)
-    accumulation = layout.accumulation(config.training.batch)
-    model = build(config.model, config.seed)
-    if layout.engine == "native":
-        from model.engine.native import NativeEngine
-
-        return NativeEngine(model, config.training.optimizer)
-    from model.engine.deepspeed import DeepSpeedEngine
-
-    return DeepSpeedEngine(model, config.training.optimizer, layout.micro_batch, accumulation)
-
-
-def share(sequences: range, rank: int, ranks: int, micro_batch: int) -> list[range]:
-    """A rank's micro-batches of a step: micro-steps follow each other, each cut into one stretch for every rank."""
-    micro_step = micro_batch * ranks
-    firsts = range(sequences.start + rank * micro_batch, sequences.stop, micro_step)
-    return [range(first, first + micro_batch) for first in firsts]
+Outcome = Literal["finished", "stopped", "terminated"]
 
 
 class Trainer:
     """One launch of a run, on one of its ranks."""
 
-    def __init__(self, lake: Lake, config: RunConfig, layout: Layout, engine: Engine, cache: Path) -> None:
-        self.lake, self.config, self.layout, self.engine, self.cache = lake, config, layout, engine, cache
-        self.run, self.training = config.key, config.training
-        self.launch: str = engine.gather(uuid.uuid4().hex[:12])[0]
-        self.logbook = Logbook(lake, self.run, self.launch, engine.rank)
-        self.losses = Losses(lake, self.run)
-        self.progress = ProgressWriter(lake, self.run, self.training.steps, self.launch)
-        self.step = 0
-        self._parent = ""
-        self._loss: float | None = None
+    def __init__(self, launch: Launch, engine: Engine, records: Records, accounting: Accounting) -> None:
+        self.launch, self.engine, self.records, self.accounting = launch, engine, records, accounting
+        self.lake, self.run, self.training = launch.lake, launch.config.key, launch.config.training
+        self.leads = engine.rank == 0
+        self.position = Position(self.training, read_course(self.lake, self.run, self.training.batch))
 
-    def train(self) -> None:
-        """Take the run to its end. An error is written into the logbook and raised."""
+    def train(self) -> Outcome:
+        """Take the run to its end, or to where it is asked to stop. An error is written into the logbook and raised."""
+        launch, engine, records = self.launch, self.engine, self.records
         try:
-            self.order: DataOrder = open_order(self.lake, self.config, self.cache / "tokens")
-            self._resume()
-            while self.step < self.training.steps:
-                self._take_step()
-            self._show("finished")
+            with ExitStack() as stack:
+                self.termination = stack.enter_context(Termination())
+                self.heartbeat = stack.enter_context(Heartbeat(self.lake, self.run, engine.rank, records.launch))
+                stack.enter_context(self.accounting.watching())
+                places = (self.lake, self.run, engine.rank, engine.ranks, records.launch, launch.cache)
+                self.saver = Saver(*places, launch.retention)
+                stack.callback(self.saver.close)
+                outcome = self._train()
         except (StoreError, OSError, ValueError, IndexError, RuntimeError) as error:
-            self.logbook.write("error", self.step, error=type(error).__name__, message=str(error))
-            self._show("failed")
+            records.failed(self.position.step, error)
+            self.accounting.close("failed")
             raise
+        ended: Literal["finished", "stopped"] = "finished" if outcome == "finished" else "stopped"
+        self.accounting.close(ended)
+        records.show(ended, self.position)
+        return outcome
 
-    def _resume(self) -> None:
-        self._show("starting")
-        # The first rank has written the logbook before any rank goes on.
-        checkpoint = self.engine.gather(self._find() if self.engine.rank == 0 else None)[0]
-        if checkpoint is not None and checkpoint.step == self.training.steps:
-            self.step = checkpoint.step
-            return
-        if checkpoint is not None:
-            self._restore(checkpoint)
-            return
-        torch.set_rng_state(self._fresh_stream())
-        faults.reach("train.before_first_checkpoint")
-        self._save()
-
-    def _find(self) -> Checkpoint | None:
-        checkpoint = newest_good(self.lake, self.run, self.cache, self._refused)
-        if checkpoint is None or checkpoint.step < self.training.steps:
-            self.logbook.write(
-                "launch" if checkpoint is None else "resume",
-                0 if checkpoint is None else checkpoint.step,
-                layout=asdict(self.layout),
-                steps=self.training.steps,
-                fingerprint=self.order.fingerprint,
-                torch=torch.__version__,
-                checkpoint="" if checkpoint is None else checkpoint.digest,
-            )
-        return checkpoint
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        ours = (self.order.fingerprint, self.config.seed, checkpoint.step * self.training.batch)
-        theirs = (checkpoint.fingerprint, checkpoint.seed, checkpoint.next_sequence)
-        if ours != theirs:
-            raise ValueError(
-                f"{checkpoint.folder}: data fingerprint, seed and next sequence are {theirs}, this launch has {ours}; "
-                "the token files are not those that the run began with"
-            )
-        with open_state(self.lake, checkpoint, self.cache) as state:
-            self.engine.restore(state.read, checkpoint.step)
-            stream = state.random_stream(self.engine.rank)
-            torch.set_rng_state(self._fresh_stream() if stream is None else stream)
-        self.step, self._parent = checkpoint.step, checkpoint.digest
+    def _train(self) -> Outcome:
+        self.heartbeat.beat(0, "starting")
+        self.records.show("starting", self.position)
+        tokens = self.launch.cache / "tokens"
+        order = open_order(self.lake, self.launch.config, tokens)
+        validation = open_validation(self.lake, self.launch.config, tokens) if self.training.validation else None
+        self.stepper = Stepper(
+            self.launch, self.engine, self.position, (order, validation), self.accounting.clock, self.heartbeat
+        )
+        self.control = Control(self.lake, self.run, self.records.launch) if self.leads else None
+        self._begin()
+        while not self.position.finished:
+            if (stop := self._listen()) is not None:
+                return self._leave(stop)
+            try:
+                self._take_step()
+            except (Diverged, ScaleExhausted):
+                # All ranks see it alike, and what is being saved is from before it.
+                self._settle()
+                raise
+        self._settle()
+        return "finished"
 
     def _take_step(self) -> None:
-        began = time.monotonic()
-        batch = self.training.batch
-        sequences = range(self.step * batch, (self.step + 1) * batch)
-        faults.reach(f"train.step.{self.step}")
-        mine = share(sequences, self.engine.rank, self.engine.ranks, self.layout.micro_batch)
-        loss = self.engine.accumulate([self._tokens(indices) for indices in mine])
-        faults.reach(f"train.update.{self.step}")
-        rate = self.training.schedule.at(self.step)
-        norm = self.engine.update(rate)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise Diverged(
-                f"step {self.step + 1}: loss {loss}, gradient norm {norm}; lower the learning rate or raise the warm-up"
-            )
-        self.step += 1
-        self._loss = loss
-        seconds = time.monotonic() - began
-        digest = sequences_digest(self.order.fingerprint, self.config.seed, sequences)
-        if self.engine.rank == 0:
-            self.losses.add(StepRecord(self.step, loss, norm, rate, self._seen(), digest, round(seconds, 6)))
-        if self.training.checkpoints.keeps(self.step, self.training.steps):
+        judged = self.stepper.judge()
+        if judged.verdict.action == "rollback":
+            self._roll_back(judged)
+        else:
+            self._carry_out(judged)
+
+    def _begin(self) -> None:
+        """Go on from the newest good checkpoint, or keep the first one."""
+        # The first rank has written the logbook before any rank goes on.
+        found: Checkpoint | None = self.engine.gather(self._find() if self.leads else None)[0]
+        self._saved = -1
+        if found is None:
+            fresh_streams(self.launch, self.engine, 0)
+            faults.reach("train.before_first_checkpoint")
+            self.accounting.begin(0)
+            self._save(parent="")
+            return
+        if found.run == self.run and found.step == self.training.steps:
+            self.position.step = self._saved = found.step
+            return
+        self._restore(found)
+        if found.run != self.run:
             self._save()
-        elif self.engine.rank == 0 and self.progress.due():
-            self.losses.write_tail()
-            self._show("training", batch * self.training.sequence_length / seconds)
 
-    def _tokens(self, indices: Sequence[int]) -> Tensor:
-        tokens = torch.stack([torch.from_numpy(self.order.tokens(index)) for index in indices])
-        if (largest := int(tokens.max())) >= self.config.model.vocabulary:
-            raise ValueError(
-                f"sequences {indices[0]} to {indices[-1]} hold token {largest}, outside the model's vocabulary of "
-                f"{self.config.model.vocabulary}; use the tokenizer that the model was made for"
+    def _find(self) -> Checkpoint | None:
+        steps = self.training.checkpoints.steps(self.training.steps)
+        parameters, ranks = self.launch.config.model.parameters, self.engine.ranks
+        found = find_checkpoint(self.launch, self.position, self._refused)
+        give_up(self.lake, self.run, self.position)
+        if found is None or found.step < self.training.steps:
+            require_space(self.lake, self.run, self.launch.cache, parameters, steps, self.launch.retention, ranks)
+            self.records.note(
+                "launch" if found is None else "resume",
+                0 if found is None else found.step,
+                layout=self.launch.layout.to_plain(),
+                retention=asdict(self.launch.retention),
+                steps=self.training.steps,
+                fingerprint=self.stepper.order.fingerprint,
+                torch=torch.__version__,
+                checkpoint="" if found is None else found.digest,
             )
-        return tokens
+        return found
 
-    def _save(self) -> None:
-        leads = self.engine.rank == 0
-        if leads:
-            self._show("saving")
-            self.losses.commit(self.step)
-            withdraw(self.lake, self.run, self.step)
-        self.engine.gather(None)
-        file = write_slices(
-            self.lake, self.run, self.step, self.engine.rank, self.engine.state(), torch.get_rng_state(), self.cache
-        )
-        files = tuple(self.engine.gather(file))
-        checkpoint = Checkpoint(
-            run=self.run,
-            step=self.step,
-            next_sequence=self.step * self.training.batch,
-            fingerprint=self.order.fingerprint,
-            seed=self.config.seed,
-            parent=self._parent,
-            files=files,
-        )
-        if leads:
-            commit(self.lake, checkpoint)
-            self.logbook.write(
-                "checkpoint", self.step, checkpoint=checkpoint.digest, bytes=sum(one.bytes for one in files)
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        restore(self.launch, self.engine, self.position, self.stepper.order, checkpoint)
+        self.accounting.begin(self.position.step)
+        if self.leads:
+            self.records.losses.begin(self.position.step)
+        self._saved = checkpoint.step
+        keeps = self.training.checkpoints.keeps(checkpoint.step, self.training.steps)
+        # One that was kept out of turn is nobody's parent.
+        self._parent: str | None = checkpoint.digest if keeps or checkpoint.run != self.run else checkpoint.parent
+
+    def _listen(self) -> Request | str | None:
+        """What ends the launch before the next step, on all ranks alike: a request to stop or the name of a signal."""
+        asked: list[Request] = []
+        course = self.position.course
+        if self.control is not None:
+            for request in self.control.poll(self.position.step):
+                if request.kind in ("change", "skip_data"):
+                    course = self.control.accept(request, course, max(self.position.step, self.records.furthest))
+                else:
+                    asked.append(request)
+        signal, new = self.termination.signal, course.events[len(self.position.course.events) :]
+        if not self.engine.anyone(bool(signal or asked or new)):
+            return None
+        heard = self.engine.gather((signal, asked, new))
+        _, asked, new = heard[0]
+        self._follow(new)
+        for request in asked:
+            if request.kind == "save_now":
+                self._save_aside()
+                self._answer(request)
+        stops = [request for request in asked if request.kind == "stop"]
+        signals = [name for name, _, _ in heard if name]
+        return stops[0] if stops else signals[0] if signals else None
+
+    def _leave(self, stop: Request | str) -> Outcome:
+        """Save, unless told not to, and end the launch; the run goes on when it is started again."""
+        if isinstance(stop, str) or stop.save:
+            self._save_aside()
+        self._settle()
+        if isinstance(stop, str):
+            self.records.note("terminated", self.position.step, signal=stop)
+            return "terminated"
+        self.records.note("stop", self.position.step, cause=stop.cause, who=stop.who, request=stop.id)
+        self._answer(stop)
+        return "stopped"
+
+    def _carry_out(self, judged: Judged) -> None:
+        verdict, step = judged.verdict, self.position.step
+        if verdict.action != "keep":
+            found = {"loss": finite(judged.loss), "gradient_norm": finite(judged.norm)}
+            self.records.note(verdict.action, step, cause=verdict.cause, **found)
+        if verdict.action == "lower":
+            assert self.training.spikes is not None
+            self._decide(self.position.course.lower(step, self.training.spikes.lower, verdict.cause))
+        made = self.stepper.carry_out(judged)
+        shown = {
+            "train/loss": made.loss,
+            "train/gradient_norm": made.gradient_norm,
+            "train/learning_rate": made.learning_rate,
+            "train/loss_scale": made.scale,
+            "validation/loss": made.validation_loss,
+        }
+        self.accounting.took(made.step, {name: value for name, value in shown.items() if value is not None})
+        if self.leads:
+            self.records.losses.add(made)
+        self.records.took(self.position, made.loss, made.seconds)
+        if self.training.checkpoints.keeps(self.position.step, self.training.steps):
+            self._save()
+
+    def _roll_back(self, judged: Judged) -> None:
+        """Go back some checkpoints, leave out the data since, and note it."""
+        policy, step, verdict = self.training.spikes, self.position.step, judged.verdict
+        assert policy is not None
+        self.engine.discard()
+        self._settle()
+        origin, schedule = self.launch.config.origin, self.training.checkpoints.steps(self.training.steps)
+        begins = 0 if origin is None else origin.step
+        # By the schedule alone: one kept out of turn, or a retention, must not decide where the run goes.
+        to = rollback_step([begins, *(at for at in schedule if at > begins)], verdict.since, policy.rollback)
+        assert to is not None, "every step comes after the one that the run begins with"
+        checkpoint = read_checkpoint(self.lake, self.run, to)
+        if checkpoint.pruned:
+            raise Diverged(
+                f"step {step + 1}: {verdict.cause}; the policy goes back to step {to}, whose checkpoint keeps only its "
+                "weights: resume with a retention that keeps more of them whole"
             )
+        found = {"loss": finite(judged.loss), "gradient_norm": finite(judged.norm)}
+        self.records.note("rollback", step, cause=verdict.cause, to=to, **found)
+        faults.reach("train.rollback")
+        self._decide(self.position.course.roll_back(step, to, policy.lower, verdict.cause))
+        faults.reach("train.rollback.decided")
+        if self.leads:
+            give_up(self.lake, self.run, self.position)
+        faults.reach("train.rollback.given_up")
+        self._restore(checkpoint)
+
+    def _decide(self, event: Event) -> None:
+        """Record an event of the policy, on which all ranks agree, before it takes effect."""
+        if self.leads:
+            record(self.lake, self.run, self.records.launch, self.position.course, event)
         self.engine.gather(None)
-        self._parent = checkpoint.digest
+        self._follow([event])
+
+    def _follow(self, events: Sequence[Event]) -> None:
+        """Take recorded events into the course; one that a killed launch had recorded is in it already."""
+        known = self.position.course.events
+        new = [event for event in events if event not in known]
+        for event in new:
+            facts = {name: value for name, value in plain_event(event).items() if name != "step"}
+            self.records.note("course", event.step, **facts)
+        self.position.course = Course(self.training.batch, (*known, *new))
+
+    def _save(self, parent: str | None = None, aside: bool = False) -> None:
+        """Copy the state; the rest happens while training goes on."""
+        step = self.position.step
+        self.heartbeat.beat(step, "saving")
+        with self.accounting.clock.measure("saving"):
+            for checkpoint in self.saver.poll():
+                self._committed(checkpoint)
+            self.accounting.commit(step)
+            if self.leads:
+                self.records.losses.commit(step)
+            trainer = {
+                "fingerprint": self.stepper.order.fingerprint,
+                "seed": self.launch.config.seed,
+                "ranks": ranks_of(self.launch),
+                **self.position.plain(),
+            }
+            parent, self._parent = self._parent if parent is None else parent, None
+            self.saver.begin(step, self.engine.state(), random_streams(self.launch), trainer, parent, aside)
+        self._saved = step
+
+    def _save_aside(self) -> None:
+        """A checkpoint out of turn, unless the newest one is of this step."""
+        if self._saved != self.position.step:
+            self._save(aside=True)
+
+    def _settle(self) -> None:
+        """Wait until what is being saved is committed, for all ranks."""
+        self.heartbeat.beat(self.position.step, "saving")
+        for checkpoint in self.saver.finish():
+            self._committed(checkpoint)
+        self.engine.gather(None)
+
+    def _committed(self, checkpoint: Checkpoint) -> None:
+        size = sum(file.bytes for file in checkpoint.files)
+        self.records.note("checkpoint", checkpoint.step, checkpoint=checkpoint.digest, bytes=size)
+
+    def _answer(self, request: Request) -> None:
+        if self.control is not None:
+            self.control.answer(request.id, self.position.step, "done")
 
     def _refused(self, step: int, reason: str) -> None:
-        self.logbook.write("checkpoint_refused", step, reason=reason)
-
-    def _fresh_stream(self) -> Tensor:
-        return keyed_generator(self.config.seed, f"rank {self.engine.rank}").get_state()
-
-    def _seen(self) -> int:
-        return self.step * self.training.batch * self.training.sequence_length
-
-    def _show(self, state: State, tokens_per_second: float | None = None) -> None:
-        if self.engine.rank == 0 or state == "failed":
-            self.progress.write(state, self.step, self._loss, self._seen(), tokens_per_second)
+        self.records.note("checkpoint_refused", step, reason=reason)

@@ -1,54 +1,135 @@
-"""Layouts, the command, and a rank's death with its parent."""
+"""The commands, a run on two machines, and a rank's death with its parent."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from model.launch import Layout, launch_command
-from model.trainer import share
+from model.launch import Machines, launch_command
+from model.layout import Layout
+from model.termination import LEFT_AFTER_SAVING
+from tests.model.world import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
+LAYOUT = Layout("deepspeed", data=2)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def test_every_sequence_of_a_step_is_read_once_whatever_the_layout() -> None:
-    """Micro-steps are consecutive, and a rank takes one stretch of each (GPT-NeoX, `samplers.py`)."""
-    sequences = range(24, 48)
-    for ranks, micro_batch in ((1, 24), (1, 2), (2, 3), (4, 2), (4, 6)):
-        accumulation = Layout("deepspeed", ranks, micro_batch).accumulation(24)
-        shares = [share(sequences, rank, ranks, micro_batch) for rank in range(ranks)]
-        assert {len(one) for one in shares} == {accumulation}
-        assert [index for step in range(accumulation) for one in shares for index in one[step]] == list(sequences)
+def commands_for_two_machines(run: str, folder: Path) -> list[list[str]]:
+    """The commands of two machines that are both this one, with the tests' program in place of the trainer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
+    commands = [launch_command("lake", run, LAYOUT, folder, Machines(2, rank, endpoint), grace=60) for rank in range(2)]
+    return [with_program(command) for command in commands]
 
 
-@pytest.mark.parametrize(
-    ("engine", "ranks", "micro_batch", "message"),
-    [("native", 2, 1, "one process"), ("deepspeed", 0, 1, "at least 1"), ("jax", 1, 1, "must be 'native'")],
-)
-def test_bad_layouts_are_refused(engine: str, ranks: int, micro_batch: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Layout(engine, ranks, micro_batch)  # type: ignore[arg-type]
+def with_program(command: list[str]) -> list[str]:
+    return ["tests.model.world" if word == "model.train" else word for word in command]
 
 
-def test_uneven_batches_are_refused() -> None:
-    with pytest.raises(ValueError, match="not a multiple"):
-        Layout("deepspeed", 2, 3).accumulation(8)
+def wait_for(*paths: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < deadline, f"{paths} did not come"
+        time.sleep(0.02)
 
 
 def test_command_is_understood_by_torchrun() -> None:
-    command = launch_command("lake", "key", Layout("deepspeed", 2, 1), Path("cache"))
+    command = launch_command("lake", "key", LAYOUT, Path("cache"), grace=17)
     # torchrun reads its own options first, and takes abbreviations; ours must not look like one.
     from torch.distributed.run import parse_args
 
-    parsed = parse_args(command[command.index("torch.distributed.run") + 1 :])
-    assert (parsed.nproc_per_node, parsed.training_script) == ("2", "model.train")
+    assert command[1:4] == ["-m", "model.agent", "17"]
+    parsed = parse_args(command[4:])
+    assert (parsed.standalone, parsed.nproc_per_node, parsed.training_script) == (True, "2", "model.train")
     assert parsed.training_script_args[:4] == ["--lake", "lake", "--run-key", "key"]
+    options = dict(zip(parsed.training_script_args[::2], parsed.training_script_args[1::2], strict=True))
+    assert json.loads(options["--layout"]) == LAYOUT.to_plain()
+    assert options["--cache"] == "cache"
+
+
+def test_one_process_needs_no_agent() -> None:
+    assert launch_command("lake", "key", Layout(), Path("cache"))[1:3] == ["-m", "model.train"]
+
+
+def test_a_machine_has_its_place_in_the_rendezvous() -> None:
+    from torch.distributed.run import config_from_args, parse_args
+
+    command = launch_command("lake", "key", LAYOUT, Path("cache"), Machines(2, 1, "ten:29400"))
+    config, _, _ = config_from_args(parse_args(command[4:]))
+    assert (config.min_nodes, config.max_nodes, config.nproc_per_node) == (2, 2, 1)
+    assert (config.rdzv_backend, config.rdzv_endpoint, config.run_id) == ("static", "ten:29400", "key")
+    assert config.rdzv_configs["rank"] == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "rank", "endpoint", "message"),
+    [
+        (0, 0, "host:1", "at least 1"),
+        (2, 2, "host:1", "it is 0 to 1"),
+        (2, 0, "host", "HOST:PORT"),
+        (2, 0, ":29400", "HOST:PORT"),
+        (2, 0, "host:99999", "HOST:PORT"),
+    ],
+)
+def test_bad_machines_are_refused(count: int, rank: int, endpoint: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Machines(count, rank, endpoint)
+
+
+def test_ranks_that_machines_cannot_share_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 ranks cannot be shared evenly among 2 machines"):
+        launch_command("lake", "key", Layout("deepspeed", data=3), Path("cache"), Machines(2, 0, "host:1"))
+
+
+def test_two_machines_train_one_run_and_leave_together(tmp_path: Path) -> None:
+    """Two agents with a rank each; the descent is that of one process that holds both ranks' rows.
+
+    Then one machine alone is told to leave: all ranks do so at one step, both agents give them the time to save, and
+    both end with the code that says so.
+    """
+    agents = [
+        subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for command in commands_for_two_machines("train", tmp_path)
+    ]
+    wait_for(tmp_path / "ready-0", tmp_path / "ready-1")
+    agents[1].send_signal(signal.SIGTERM)
+    wait_for(tmp_path / "leaving-0", tmp_path / "leaving-1")
+    assert [agent.poll() for agent in agents] == [None, None]
+    (tmp_path / "go").touch()
+    outputs = [agent.communicate(timeout=60)[0].decode() for agent in agents]
+    assert [agent.returncode for agent in agents] == [LEFT_AFTER_SAVING] * 2, "\n".join(outputs)
+    first, second = (json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2))
+    assert (first["world"], first["machine"], second["machine"]) == (2, 0, 1)
+    assert first["layout"] == LAYOUT.to_plain()
+    assert (first["signal"], second["signal"]) == ("", "SIGTERM")
+    assert first["weights"] == second["weights"] and first["losses"] == second["losses"]
+    assert first["losses"][-1] < first["losses"][0] / 10
+    assert first["weights"] == pytest.approx(_descent(), abs=1e-12)
+
+
+def _descent() -> list[float]:
+    """The same with numpy, all rows in one place."""
+    import numpy
+    import torch
+
+    parts = [torch.randn(8, 3, generator=torch.Generator().manual_seed(r), dtype=torch.float64) for r in range(2)]
+    rows = torch.cat(parts).numpy()
+    targets = rows @ numpy.array([1.0, -2.0, 3.0])
+    weights = numpy.zeros(3)
+    for _ in range(STEPS):
+        weights = weights - 0.2 * 2 / len(rows) * rows.T @ (rows @ weights - targets)
+    return [float(weight) for weight in weights]
 
 
 def test_a_rank_dies_with_its_launcher() -> None:
@@ -73,7 +154,7 @@ def test_a_rank_dies_with_its_launcher() -> None:
 
 def test_model_stands_without_deepspeed_prefect_and_arrow() -> None:
     program = (
-        "import sys, model.train, model.scoring; "
+        "import sys, model.train, model.scoring, model.agent, model.heartbeat; "
         "found = {'deepspeed', 'prefect', 'pyarrow', 'pydantic', 'ray'} & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

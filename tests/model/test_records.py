@@ -9,7 +9,7 @@ from model.logbook import Logbook, read_logbook
 from model.losses import Losses, StepRecord, read_losses
 from model.progress import ProgressWriter, read_progress
 
-RECORD = StepRecord(1, 2.5, 0.75, 1e-3, 256, "0" * 64, 0.5)
+RECORD = StepRecord(1, 2.5, 0.75, 1e-3, 256, "0" * 64, 0, 0.5)
 
 
 def test_events_stay_in_order_over_launches(lake: Lake) -> None:

@@ -1,0 +1,95 @@
+"""`python -m model.agent GRACE OPTIONS...`: torchrun, whose ranks are told to leave and given the time for it.
+
+torchrun itself ends with status 1 whatever its ranks ended with, gives them 30 s after SIGTERM (an option only since
+torch 2.12), and cannot say afterwards whether they left in order. This agent passes SIGTERM on and goes on watching:
+ranks that leave with `LEFT_AFTER_SAVING` make it end with the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import parse_args, run
+
+from model.termination import LEFT_AFTER_SAVING
+
+_ASKED = (signal.SIGTERM, signal.SIGINT)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run torchrun with `arguments[1:]`; ranks have `arguments[0]` seconds after SIGTERM, then they are killed."""
+    grace = int(arguments[0])
+    # After the first rank has left, torchrun waits so long for those beside it.
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)
+    # SIGTERM and SIGINT are not among the signals that torchrun is to handle by itself.
+    parsed = parse_args(["--signals-to-handle", "SIGHUP,SIGQUIT", *arguments[1:]])
+    threading.Thread(target=_pass_on, args=(_open_signals(), grace), daemon=True).start()
+    try:
+        run(parsed)
+    except ChildFailedError as error:
+        if {failure.exitcode for failure in error.failures.values()} == {LEFT_AFTER_SAVING}:
+            sys.exit(LEFT_AFTER_SAVING)
+        raise
+
+
+def _open_signals() -> int:
+    """A descriptor from which each SIGTERM and each SIGINT (Ctrl-C in a terminal) is read as a byte."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    for number in _ASKED:
+        signal.signal(number, lambda received, frame: None)
+    return reading
+
+
+def _pass_on(signals: int, grace: int) -> None:
+    """Tell the ranks to leave once a signal comes; kill them after the grace, or at the second signal.
+
+    In a thread of its own, as the main one may wait at the rendezvous, where Python handles no signals.
+    """
+    _wait(signals, None)
+    if not _children():  # nothing runs yet, so there is nothing to save
+        os._exit(LEFT_AFTER_SAVING)
+    _send(_children(), signal.SIGTERM)
+    again = _wait(signals, grace)
+    if ranks := _children():
+        why = "are to leave at once" if again else f"have not left within {grace} s"
+        os.write(2, f"the ranks of this machine {why}: they are killed\n".encode())
+        _send(ranks, signal.SIGKILL)
+
+
+def _wait(signals: int, seconds: float | None) -> bool:
+    """Whether a signal came within `seconds`; for ever when that is None."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while select.select([signals], [], [], None if deadline is None else max(0.0, deadline - time.monotonic()))[0]:
+        if os.read(signals, 1)[0] in _ASKED:  # torchrun's own signals are written there too
+            return True
+    return False
+
+
+def _children() -> list[int]:
+    """Pids of this process's own children: its ranks."""
+    found = []
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that ended just now
+            found += [int(pid) for pid in (thread / "children").read_text(encoding="ascii").split()]
+    return found
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it has left by itself
+            os.kill(pid, number)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

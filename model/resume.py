@@ -1,0 +1,115 @@
+"""One way to resume, for crash, preemption and retry alike: everything comes from the newest good checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from infra.store.errors import Corrupt
+from infra.store.lake import Lake
+from model.checkpoint import Checkpoint, committed_steps, newest_good, read_checkpoint, verify, withdraw
+from model.engine import Engine
+from model.initialisation import keyed_generator
+from model.launch_records import Launch
+from model.order import Order
+from model.position import Position
+from model.slices import open_state
+
+Report = Callable[[int, str], None]
+
+
+def find_checkpoint(launch: Launch, position: Position, report: Report) -> Checkpoint | None:
+    """The checkpoint to go on from: the run's newest good one, else the one that it begins with, else None.
+
+    One of a course that was given up is refused, and `report(step, reason)` told. Raises Corrupt or NotThere when what
+    the run begins with is not as it was.
+    """
+    config = launch.config
+
+    def objection(checkpoint: Checkpoint) -> str:
+        return "" if _on_course(checkpoint, position) else "it is of a course that was given up"
+
+    found = newest_good(launch.lake, config.key, launch.cache, report, objection)
+    if found is not None or config.origin is None:
+        return found
+    origin = read_checkpoint(launch.lake, config.origin.run, config.origin.step)
+    if origin.digest != config.origin.digest:
+        raise Corrupt(f"{origin.folder} is not the checkpoint that this run was made to begin with; start it anew")
+    verify(launch.lake, origin, launch.cache)
+    return origin
+
+
+def give_up(lake: Lake, run: str, position: Position) -> None:
+    """Take back the checkpoints of a course that was given up, so that nobody takes them for the run's."""
+    if not position.course.events:
+        return
+    for step in committed_steps(lake, run):
+        try:
+            checkpoint = read_checkpoint(lake, run, step)
+        except Corrupt:  # nobody takes it for anything
+            continue
+        if not _on_course(checkpoint, position):
+            withdraw(lake, run, step)
+
+
+def restore(launch: Launch, engine: Engine, position: Position, order: Order, checkpoint: Checkpoint) -> None:
+    """Set the engine, the position and this rank's random streams to where a checkpoint was kept.
+
+    Raises ValueError when the checkpoint is of other data.
+    """
+    if checkpoint.run == launch.config.key:
+        expected = {
+            "fingerprint": order.fingerprint,
+            "seed": launch.config.seed,
+            "next_sequence": position.course.next_sequence(checkpoint.step),
+        }
+        held = {name: checkpoint.trainer[name] for name in expected}
+        if held != expected:
+            raise ValueError(
+                f"{checkpoint.folder}: the data order was {held}, this launch has {expected}; the token files are not "
+                "those that the run began with"
+            )
+    position.load(checkpoint.step, checkpoint.trainer)
+    with open_state(launch.lake, checkpoint, launch.cache) as state:
+        engine.restore(state.read, position.updates)
+        streams = state.random_streams(engine.rank)
+    if streams is None or checkpoint.trainer["ranks"] != ranks_of(launch):
+        fresh_streams(launch, engine, checkpoint.step)
+    else:
+        _set_streams(streams)
+
+
+def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
+    """Start this rank's random streams, for dropout, as its seed, place and step say.
+
+    Tensor ranks share them: what they hold alike must be dropped alike (Megatron-LM, `core/tensor_parallel/random.py`,
+    which gives them different streams where they hold different heads; here these drop the same places).
+    """
+    place = f"data rank {engine.place.data}, stage {engine.place.stage}, step {step}"
+    generator = keyed_generator(launch.config.seed, place)
+    torch.set_rng_state(generator.get_state())
+    if launch.layout.device == "cuda":
+        torch.cuda.manual_seed(generator.initial_seed())
+
+
+def ranks_of(launch: Launch) -> list[int]:
+    """The ranks in each direction: under others, a rank has another place and cannot take its old streams."""
+    return [launch.layout.data, launch.layout.tensor, launch.layout.pipeline]
+
+
+def random_streams(launch: Launch) -> dict[str, Tensor]:
+    """The states of this rank's generators by device."""
+    streams = {"cpu": torch.get_rng_state()}
+    return streams | ({"cuda": torch.cuda.get_rng_state()} if launch.layout.device == "cuda" else {})
+
+
+def _set_streams(streams: dict[str, Tensor]) -> None:
+    torch.set_rng_state(streams["cpu"])
+    if "cuda" in streams and torch.cuda.is_available():
+        torch.cuda.set_rng_state(streams["cuda"])
+
+
+def _on_course(checkpoint: Checkpoint, position: Position) -> bool:
+    return bool(checkpoint.trainer["course"] == position.course.digest(checkpoint.step))

@@ -1,0 +1,40 @@
+"""SIGTERM and SIGINT as a request that the trainer asks for between steps, so that it saves before it leaves."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+LEFT_AFTER_SAVING = 75  # EX_TEMPFAIL of sysexits.h: the state is saved; the same command goes on
+
+
+class Termination:
+    """Within `with Termination() as termination:`, a signal only sets `termination.requested`.
+
+    To be entered in the main thread, after libraries that install handlers of their own. The request reaches one rank,
+    or each at another moment, so all must agree on the step at which they leave: every rank gathers its flag in each
+    step, and leaves when any is set, with exit code `LEFT_AFTER_SAVING` once the checkpoint is committed for all. A
+    second SIGINT raises KeyboardInterrupt; a second SIGTERM says nothing new, as torchrun sends one of its own to the
+    ranks that are still there when the first has left.
+    """
+
+    def __init__(self) -> None:
+        self.signal = ""
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came; its name is in `signal`."""
+        return bool(self.signal)
+
+    def __enter__(self) -> Termination:
+        self._before = {number: signal.signal(number, self._request) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.requested:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number).name

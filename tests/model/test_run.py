@@ -1,0 +1,193 @@
+"""A run: what decides its identity, what is refused, that it learns, and that it goes on with its own data alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from infra.store.errors import Corrupt
+from infra.store.lake import Lake
+from model.boxes import whole
+from model.checkpoint import commit, committed_steps, read_checkpoint
+from model.layout import Layout
+from model.logbook import read_logbook
+from model.losses import read_losses
+from model.progress import read_progress
+from model.run import RunConfig, create_run, read_run, run_config
+from model.slices import open_state
+from model.stepping import Diverged, Stepper
+from model.train import make_engine
+from tests.model.small import small_run, training_values
+from tests.model.trained import train_here
+
+
+@pytest.fixture(autouse=True)
+def _streams_as_before() -> Iterator[None]:
+    """Training seeds this process's generator; other tests get back what they had."""
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(state)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, RunConfig]:
+    folder = tmp_path_factory.mktemp("trained")
+    lake = Lake.open(str(folder / "lake"))
+    config = small_run(lake, folder / "text")
+    train_here(lake, config, folder / "cache")
+    return lake, config
+
+
+def test_a_run_learns_and_keeps_its_schedule(trained: tuple[Lake, RunConfig]) -> None:
+    lake, config = trained
+    losses = read_losses(lake, config.key)
+    assert [record.step for record in losses] == list(range(1, 25))
+    assert losses[0].loss is not None and losses[-1].loss is not None
+    assert losses[0].loss - losses[-1].loss >= 0.5
+    assert losses[-1].tokens == 24 * 8 * 32
+    assert [record.first_sequence for record in losses] == [8 * step for step in range(24)]
+    assert [record.learning_rate for record in losses] == [config.training.schedule.at(step) for step in range(24)]
+    progress = read_progress(lake, config.key)
+    assert progress is not None and (progress.state, progress.step, progress.loss) == ("finished", 24, losses[-1].loss)
+    checkpoints = [read_checkpoint(lake, config.key, step) for step in committed_steps(lake, config.key)]
+    assert [one.step for one in checkpoints] == [0, 4, 8, 12, 16, 20, 24]
+    assert [one.parent for one in checkpoints] == ["", *(one.digest for one in checkpoints[:-1])]
+    # Whole state for the newest two, weights for the rest.
+    assert [one.step for one in checkpoints if not one.pruned] == [20, 24]
+
+
+def test_step_0_is_the_untrained_model(trained: tuple[Lake, RunConfig], tmp_path: Path) -> None:
+    lake, config = trained
+    engine = make_engine(config, Layout())
+    torch.use_deterministic_algorithms(False)
+    with open_state(lake, read_checkpoint(lake, config.key, 0), tmp_path) as state:
+        for one in engine.state():
+            if one.kind == "weight":
+                assert torch.equal(state.read(one.name, one.kind, whole(one.shape)), one.values)
+
+
+def test_a_finished_run_says_so(trained: tuple[Lake, RunConfig], tmp_path: Path) -> None:
+    lake, config = trained
+    before = len(read_logbook(lake, config.key))
+    trainer = train_here(lake, config, tmp_path)
+    assert trainer.position.step == 24 and len(read_logbook(lake, config.key)) == before
+
+
+def test_a_run_begins_with_the_checkpoint_of_another(trained: tuple[Lake, RunConfig], tmp_path: Path) -> None:
+    """From step 24 of the other, with its moments and its place in the data, to step 32."""
+    lake, parent = trained
+    end = read_checkpoint(lake, parent.key, 24)
+    values = parent.to_plain()
+    values["training"]["steps"] = 32
+    values["origin"] = {"run": parent.key, "step": 24, "digest": end.digest}
+    config = run_config(values)
+    assert config.key != parent.key
+    create_run(lake, config)
+    train_here(lake, config, tmp_path)
+    assert committed_steps(lake, config.key) == [24, 28, 32]
+    first = read_checkpoint(lake, config.key, 24)
+    assert first.parent == end.digest and [file.sha256 for file in first.files] == [file.sha256 for file in end.files]
+    losses = read_losses(lake, config.key)
+    assert [record.step for record in losses] == list(range(25, 33))
+    assert losses[0].first_sequence == 24 * 8
+    with pytest.raises(Corrupt, match="start it anew"):
+        other = run_config({**values, "origin": {**values["origin"], "digest": "0" * 64}})
+        create_run(lake, other)
+        train_here(lake, other, tmp_path)
+
+
+def test_other_tokens_are_refused(lake: Lake, tmp_path: Path) -> None:
+    """The fingerprint is checked on resume: a checkpoint of other data is not taken up."""
+    config = small_run(lake, tmp_path / "text", steps=4)
+    train_here(lake, config, tmp_path / "cache")
+    lake.delete(f"{read_checkpoint(lake, config.key, 4).folder}/manifest.json")
+    checkpoint = read_checkpoint(lake, config.key, 0)
+    commit(lake, replace(checkpoint, trainer=checkpoint.trainer | {"fingerprint": "0" * 64}))
+    with pytest.raises(ValueError, match="not those that the run began with"):
+        train_here(lake, config, tmp_path / "cache")
+    assert read_logbook(lake, config.key)[-1]["event"] == "error"
+    progress = read_progress(lake, config.key)
+    assert progress is not None and progress.state == "failed"
+
+
+def test_changed_token_files_are_refused(lake: Lake, tmp_path: Path) -> None:
+    config = small_run(lake, tmp_path / "text")
+    path = config.sources[0].bin.path
+    lake.write(path, lake.read(path)[:-2] + b"\x00\x00")
+    with pytest.raises(Corrupt, match="changed after it was written"):
+        train_here(lake, config, tmp_path / "cache")
+    assert read_logbook(lake, config.key)[-1]["error"] == "Corrupt"
+
+
+def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None:
+    config = small_run(lake, tmp_path)
+    values = config.to_plain()
+    assert read_run(lake, config.key) == config and create_run(lake, config) == config.key
+    training = values["training"]
+    changed = [
+        values | {"seed": 8},
+        values | {"label": "second try"},
+        values | {"model": values["model"] | {"layers": 3}},
+        values | {"training": training | {"threads": 2}},
+        values | {"training": training | {"precision": "bf16"}},
+        values | {"training": training | {"spikes": {}}},
+        values | {"sources": values["sources"][:1]},
+        values | {"origin": {"run": "0" * 64, "step": 4, "digest": "1" * 64}},
+    ]
+    assert len({config.key, *(run_config(one).key for one in changed)}) == 1 + len(changed)
+    renamed = json.loads(json.dumps(values))
+    renamed["sources"][0]["bin"]["name"] = "another name for the same bytes"
+    assert run_config(renamed).key == config.key
+    lake.write_json(f"runs/{config.key}/run.json", changed[0])
+    with pytest.raises(Corrupt, match="create the run again"):
+        read_run(lake, config.key)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"architecture": "bert"}}, "must be one of"),
+        ({"engine": "native"}, "no field 'engine'"),
+        ({"format": 1}, "format 1"),
+        ({"sources": []}, "at least one token file"),
+        ({"training": training_values(batch=0)}, "batch is 0"),
+        ({"training": training_values(sequence_length=64)}, "the model has 32 positions"),
+        ({"training": training_values(optimizer={"betas": [0.9], "epsilon": 1e-8})}, "betas has 1 entries"),
+        ({"training": training_values(checkpoints={"kind": "often", "every": 1})}, "one of every, pythia"),
+        ({"training": training_values(precision="fp16")}, "a loss scaler goes with fp16"),
+        ({"training": training_values(scaler={})}, "a loss scaler goes with fp16"),
+        ({"training": training_values(scaler={"windows": 3}, precision="fp16")}, "no field 'windows'"),
+        ({"training": training_values(packing="blocks", order="neox")}, "not known in the order neox"),
+        ({"training": training_values(validation={"every": 4, "sequences": 8})}, "needs validation tokens"),
+        ({"training": training_values(reset_boundaries=True)}, "needs end_of_document"),
+        ({"origin": {"run": "a", "step": 24, "digest": "b"}}, "must go on"),
+    ],
+)
+def test_bad_configurations_are_refused(change: dict[str, Any], message: str, lake: Lake, tmp_path: Path) -> None:
+    values = small_run(lake, tmp_path).to_plain()
+    with pytest.raises(ValueError, match=message):
+        run_config(values | change)
+
+
+def test_a_run_longer_than_its_data_is_refused(lake: Lake, tmp_path: Path) -> None:
+    config = small_run(lake, tmp_path / "text", steps=10**6)
+    with pytest.raises(ValueError, match="allow more epochs"):
+        train_here(lake, config, tmp_path)
+    assert [event["event"] for event in read_logbook(lake, config.key)] == ["error"]
+
+
+def test_divergence_ends_the_run_before_it_is_kept(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_run(lake, tmp_path / "text")
+    verdict = Stepper._verdict
+    monkeypatch.setattr(Stepper, "_verdict", lambda self, loss, norm, scale: verdict(self, math.nan, norm, scale))
+    with pytest.raises(Diverged, match="step 1: loss nan"):
+        train_here(lake, config, tmp_path)
+    assert committed_steps(lake, config.key) == [0]
