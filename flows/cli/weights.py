@@ -1,0 +1,238 @@
+"""`millrace export`, `millrace import` and `millrace generate`: checkpoints outside the lake, and what they write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.opening import open_lake
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.terminal import friendly_errors, output, print_json
+
+if TYPE_CHECKING:
+    from infra.store.lake import Lake
+    from model.huggingface.weights import Weights
+
+CheckpointArgument = Annotated[
+    str, typer.Argument(help="RUN, RUN@STEP (the start of a run's key, and a step; the newest without), or a folder.")
+]
+
+
+NEW_TOKENS = 64  # as many as `generate` adds when it is not told
+
+
+class WeightsRefused(ValueError):
+    """What was asked cannot be done with this checkpoint."""
+
+
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    """Weights, and the folder with the files of their tokenizer, where there are any."""
+
+    weights: Weights
+    tokenizer: Path | None
+    origin: dict[str, Any]
+
+
+def export(
+    checkpoint: CheckpointArgument,
+    out: Annotated[str, typer.Argument(help="A folder to make.")],
+    vocabulary: Annotated[
+        int | None, typer.Option(help="Keep this many words, such as the tokenizer's: leaves out those that pad.")
+    ] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a checkpoint as a folder that `transformers` loads.
+
+    `millrace export 3fa9@1000 out && python -c 'AutoModelForCausalLM.from_pretrained("out")'`
+    """
+    with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-export-") as cache:
+        from model.huggingface.folder import write_folder
+        from model.huggingface.weights import crop_vocabulary, finished_folder
+
+        opened = _open(checkpoint, lake, Path(cache))
+        weights = opened.weights
+        if vocabulary is not None:
+            _check_vocabulary(vocabulary, opened.tokenizer)
+            weights = crop_vocabulary(weights, vocabulary)
+        with finished_folder(Path(out)) as folder:
+            write_folder(weights, folder)
+            copied = _copy_tokenizer(opened.tokenizer, folder)
+        summary = {"out": out, **opened.origin, **_described(weights), "tokenizer": copied}
+    _show(summary, as_json)
+
+
+def import_weights(
+    folder: Annotated[str, typer.Argument(help="A folder of `transformers`: config.json and safetensors.")],
+    out: Annotated[str, typer.Argument(help="A folder to make.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Read the weights of a Hugging Face folder into a folder that `generate` and `export` take."""
+    with friendly_errors(as_json):
+        from model.huggingface.folder import read_folder
+        from model.huggingface.plain import write_plain
+        from model.huggingface.weights import finished_folder
+
+        weights = read_folder(Path(folder))
+        with finished_folder(Path(out)) as made:
+            write_plain(weights, made)
+            copied = _copy_tokenizer(Path(folder), made)
+        summary = {"out": out, "folder": folder, **_described(weights), "tokenizer": copied}
+    _show(summary, as_json)
+
+
+def generate(
+    checkpoint: CheckpointArgument,
+    prompt: Annotated[str, typer.Option(help="The text to go on from; the beginning of a document without it.")] = "",
+    tokens: Annotated[
+        int | None, typer.Option(help="The most new tokens; without it 64, or what the model has room for.", min=1)
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Draw tokens; the likeliest is taken without it.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw among this many of the likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw among the fewest tokens of this probability.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    lake: LakeOption = DEFAULT_LAKE,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a checkpoint go on with a text."""
+    with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-generate-") as cache:
+        import tokenizers
+        import torch
+
+        from model.generation import Sampling
+        from model.generation import generate as continue_from
+
+        opened = _open(checkpoint, lake, Path(cache))
+        if opened.tokenizer is None or not (opened.tokenizer / "tokenizer.json").exists():
+            raise WeightsRefused(f"{checkpoint} has no tokenizer.json, without which there is no text")
+        tokenizer = tokenizers.Tokenizer.from_file(str(opened.tokenizer / "tokenizer.json"))
+        special = opened.weights.special_tokens
+        given = tokenizer.encode(prompt).ids
+        if not given and special.begin is not None:
+            given = [special.begin]
+        try:
+            sampling = None
+            if temperature is not None or top_k is not None or top_p is not None:
+                sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p, seed)
+            if tokens is None:
+                tokens = max(1, min(NEW_TOKENS, opened.weights.config.positions - len(given)))
+            known = min(tokenizer.get_vocab_size(), opened.weights.config.vocabulary)
+            ids = continue_from(
+                opened.weights.model(),
+                torch.tensor([given], dtype=torch.int64),
+                tokens,
+                sampling=sampling,
+                end=special.end,
+                vocabulary=known,
+            )[0].tolist()
+        except ValueError as error:
+            raise WeightsRefused(str(error)) from error
+        new = ids[len(given) :]
+        text = tokenizer.decode(new)
+    if as_json:
+        print_json({**opened.origin, "prompt": prompt, "text": text, "prompt_tokens": given, "tokens": new})
+        return
+    output.print(prompt + text, markup=False, soft_wrap=True)
+
+
+def _open(checkpoint: str, lake: str, cache: Path) -> OpenedCheckpoint:
+    """The weights that a person named. Raises StoreError, WeightsError."""
+    folder = Path(checkpoint)
+    if folder.is_dir():
+        from model.huggingface.folder import read_folder
+        from model.huggingface.plain import MODEL, read_plain
+
+        weights = read_plain(folder) if (folder / MODEL).exists() else read_folder(folder)
+        return OpenedCheckpoint(weights, folder, {"folder": checkpoint})
+    from infra.runs import find_run
+
+    key, _, step = checkpoint.partition("@")
+    if not key or (step and not step.isdecimal()):
+        raise WeightsRefused(f"{checkpoint!r} is neither a folder nor RUN or RUN@STEP, such as 3fa9@1000")
+    opened = open_lake(lake)
+    return _of_run(opened, find_run(opened, key), int(step) if step else None, cache)
+
+
+def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckpoint:
+    """A checkpoint of a run, with the tokenizer of the tokens that it read, where these are still in the lake."""
+    from infra.store.errors import NotThere
+    from model.checkpoint import committed_steps
+    from model.huggingface.weights import SpecialTokens, Weights
+    from model.run import read_run
+    from model.scoring import load_checkpoint
+    from tasks.evaluation.inputs import fetch_tokenizer, tokens_of_run
+    from tasks.tokenizer import END_OF_TEXT, PADDING, TOKENIZER_FILE, load_tokenizer
+
+    steps = committed_steps(lake, run)
+    if not steps or (step is not None and step not in steps):
+        raise NotThere(f"the run {run[:12]} has no checkpoint{'' if step is None else f' at {step}'}; it has {steps}")
+    step = steps[-1] if step is None else step
+    config, model = read_run(lake, run).model, load_checkpoint(lake, run, step, cache / "checkpoint")
+    try:
+        path = fetch_tokenizer(lake, tokens_of_run(lake, run), cache / "parts")
+    except NotThere:
+        folder, special_tokens = None, SpecialTokens()
+    else:
+        folder = cache / "tokenizer"
+        folder.mkdir()
+        shutil.copy(path, folder / TOKENIZER_FILE)
+        tokenizer = load_tokenizer(path)
+        end = tokenizer.token_to_id(END_OF_TEXT)
+        special_tokens = SpecialTokens(end, end, tokenizer.token_to_id(PADDING))
+        values = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": config.positions,
+            "bos_token": END_OF_TEXT,
+            "eos_token": END_OF_TEXT,
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    weights = Weights(config, dict(model.named_parameters()), special_tokens)
+    return OpenedCheckpoint(weights, folder, {"run": run, "step": step})
+
+
+def _check_vocabulary(vocabulary: int, tokenizer: Path | None) -> None:
+    if tokenizer is None or not (tokenizer / "tokenizer.json").exists():
+        return
+    import tokenizers
+
+    needed = tokenizers.Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab_size()
+    if vocabulary < needed:
+        raise WeightsRefused(f"a vocabulary of {vocabulary} leaves out words of the tokenizer, which has {needed}")
+
+
+def _copy_tokenizer(source: Path | None, folder: Path) -> list[str]:
+    """Carry the files of a tokenizer along; their names."""
+    from model.huggingface.weights import TOKENIZER_FILES
+
+    found = [name for name in TOKENIZER_FILES if source is not None and (source / name).is_file()]
+    for name in found:
+        shutil.copyfile((source or folder) / name, folder / name)
+    return found
+
+
+def _described(weights: Weights) -> dict[str, Any]:
+    from model.architecture import architecture_name
+
+    return {
+        "architecture": architecture_name(weights.config),
+        "parameters": weights.config.parameters,
+        "vocabulary": weights.config.vocabulary,
+    }
+
+
+def _show(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
+    output.print(
+        f"{summary['architecture']}, {summary['parameters']:,} parameters, {summary['vocabulary']:,} words: "
+        f"[bold]{summary['out']}[/]"
+    )
+    output.print(f"tokenizer: {', '.join(summary['tokenizer']) or 'none is known; add its files by hand'}")

@@ -1,0 +1,124 @@
+"""A folder as `transformers` reads it: config.json, and safetensors in one file or in several with an index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.architecture import architecture_name, build_empty
+from model.huggingface.configuration import config_here, config_there
+from model.huggingface.names import ALIASES, COMPUTED, TIED, name_there
+from model.huggingface.weights import StoredTensors, Weights, WeightsError, stored_names
+
+CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+LARGEST_FILE = 5_000_000_000  # bytes, as `save_pretrained` cuts
+
+
+def write_folder(weights: Weights, folder: Path, largest: int = LARGEST_FILE) -> None:
+    """Write weights for `AutoModelForCausalLM.from_pretrained(folder)`, each tensor in its own dtype.
+
+    No file holds more than `largest` bytes of tensors, but for a single tensor that is larger; memory is that of one
+    file.
+    """
+    architecture = architecture_name(weights.config)
+    where: dict[str, int] = {}
+    total, number = 0, 0
+    for number, tensors in enumerate(_files(weights, largest)):
+        there = {name_there(architecture, name): tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(there, folder / f"part-{number}", metadata={"format": "pt"})
+        where |= dict.fromkeys(there, number)
+        total += sum(tensor.nbytes for tensor in there.values())
+    if number == 0:
+        (folder / "part-0").rename(folder / SINGLE)
+    else:
+        # How many there are is known only now, and is part of the names.
+        names = [f"model-{one + 1:05d}-of-{number + 1:05d}.safetensors" for one in range(number + 1)]
+        for one, name in enumerate(names):
+            (folder / f"part-{one}").rename(folder / name)
+        index = {"metadata": {"total_size": total}, "weight_map": {key: names[one] for key, one in where.items()}}
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    dtype = str(weights.tensors["embedding.tokens.weight"].dtype).removeprefix("torch.")
+    values = config_there(weights.config, weights.special_tokens, dtype)
+    (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_folder(folder: Path) -> Weights:
+    """The weights in a folder of `transformers`; tensors are read when they are asked for.
+
+    Raises WeightsError when a file is missing or broken, is a pickle, or holds another model than its config.json
+    says.
+    """
+    values = read_json(folder / CONFIG)
+    try:
+        config, special_tokens = config_here(values)
+    except WeightsError as error:
+        raise WeightsError(f"{folder / CONFIG}: {error}") from error
+    architecture = architecture_name(config)
+    there = {
+        ALIASES[architecture].get(name, name): (path, name)
+        for name, path in _places(folder).items()
+        if not COMPUTED.search(name)
+    }
+    if architecture in TIED and (copy := TIED[architecture][0]) in there:
+        _check_tied(there, *TIED[architecture])
+        del there[copy]
+    names = [name for name, _ in build_empty(config, "meta").named_parameters()]
+    wanted = {name_there(architecture, name): name for name in names}
+    if wrong := sorted(set(wanted) ^ set(there)):
+        problem = "is missing" if wrong[0] in wanted else f"is no parameter of a {values['model_type']} of this shape"
+        raise WeightsError(f"{folder}: {wrong[0]} {problem}; the files and {CONFIG} do not belong together")
+    try:
+        return Weights(config, StoredTensors({wanted[name]: place for name, place in there.items()}), special_tokens)
+    except WeightsError as error:
+        raise WeightsError(f"{folder}: {error}; the files and {CONFIG} do not belong together") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises WeightsError."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path} is not there; the folder holds no weights that can be read") from error
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON ({error}); fetch it again") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path} holds no JSON object; fetch it again")
+    return values
+
+
+def _files(weights: Weights, largest: int) -> Iterator[dict[str, Tensor]]:
+    """The tensors by logical name, as many at a time as go into a file."""
+    held: dict[str, Tensor] = {}
+    for name, tensor in weights.tensors.items():
+        if held and sum(one.nbytes for one in held.values()) + tensor.nbytes > largest:
+            yield held
+            held = {}
+        held[name] = tensor
+    yield held
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """The file of each tensor."""
+    if (folder / SINGLE).exists():
+        return dict.fromkeys(stored_names(folder / SINGLE), folder / SINGLE)
+    if (folder / INDEX).exists():
+        named = read_json(folder / INDEX).get("weight_map", {})
+        return {name: folder / Path(file).name for name, file in named.items()}
+    if pickles := sorted(path.name for path in folder.glob("*.bin")):
+        raise WeightsError(
+            f"{folder} has {pickles[0]}, a pickle, which can run any program when it is read; load it once with "
+            "`transformers` where that is safe, and save it with save_pretrained(…, safe_serialization=True)"
+        )
+    raise WeightsError(f"{folder} has neither {SINGLE} nor {INDEX}")
+
+
+def _check_tied(there: dict[str, tuple[Path, str]], copy: str, original: str) -> None:
+    tensors = StoredTensors({name: there[name] for name in (copy, original) if name in there})
+    if original in tensors and not torch.equal(tensors[copy], tensors[original]):
+        raise WeightsError(f"{there[copy][0]}: {copy} is not {original}, though the two are one in this model")

@@ -1,0 +1,130 @@
+"""A model's weights outside a lake: its shape, its tensors by logical name, and its special tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from model.architecture import ModelConfig, build_empty
+from model.layers import LanguageModel
+
+# What a folder may hold of its tokenizer; each is carried along as it is.
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.json"),
+    *("merges.txt", "added_tokens.json", "generation_config.json"),
+)
+# The parameters whose first dimension is the vocabulary.
+VOCABULARY_ROWS = ("embedding.tokens.weight", "head.output.weight")
+
+
+class WeightsError(ValueError):
+    """A folder of weights that cannot be read, or weights that cannot be written as asked."""
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The ids with which a text begins, ends and is padded, None where there is none."""
+
+    begin: int | None = None
+    end: int | None = None
+    padding: int | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`tensors` holds every parameter of the model by its logical name, of any float dtype; it may read them late."""
+
+    config: ModelConfig
+    tensors: Mapping[str, Tensor]
+    special_tokens: SpecialTokens = SpecialTokens()
+
+    def __post_init__(self) -> None:
+        shapes = {name: parameter.shape for name, parameter in build_empty(self.config, "meta").named_parameters()}
+        if wrong := sorted(set(shapes) ^ set(self.tensors)):
+            missing = wrong[0] in shapes
+            raise WeightsError(f"the parameter {wrong[0]} is {'missing' if missing else 'not one of this model'}")
+        for name, shape in shapes.items():
+            if (found := self.tensors[name].shape) != shape:
+                raise WeightsError(f"the parameter {name} is of shape {tuple(found)}; the model's is {tuple(shape)}")
+
+    def model(self) -> LanguageModel:
+        """The model on the CPU in fp32, in evaluation mode, with gradients off."""
+        model = build_empty(self.config, "cpu")
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(self.tensors[name])
+        return model.eval().requires_grad_(False)
+
+
+def weights_of(model: LanguageModel, special_tokens: SpecialTokens = SpecialTokens()) -> Weights:
+    """The weights of a model as they are."""
+    return Weights(model.config, {name: value.detach() for name, value in model.named_parameters()}, special_tokens)
+
+
+def crop_vocabulary(weights: Weights, vocabulary: int) -> Weights:
+    """The same weights for the first `vocabulary` tokens alone: without the rows that pad the tables.
+
+    The logits of the tokens that stay are the same. Raises WeightsError when there are not that many.
+    """
+    if not 1 <= vocabulary <= weights.config.vocabulary:
+        raise WeightsError(f"a vocabulary of {vocabulary} tokens: it must be 1 to {weights.config.vocabulary}")
+    tensors = {
+        name: tensor[:vocabulary] if name in VOCABULARY_ROWS else tensor for name, tensor in weights.tensors.items()
+    }
+    return Weights(replace(weights.config, vocabulary=vocabulary), tensors, weights.special_tokens)
+
+
+class StoredTensors(Mapping[str, Tensor]):
+    """Tensors of safetensors files, each read when it is asked for; `places` gives file and name for each name."""
+
+    def __init__(self, places: Mapping[str, tuple[Path, str]]) -> None:
+        self._places = dict(places)
+        self._files = {path: open_file(path) for path, _ in places.values()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        path, there = self._places[name]
+        tensor: Tensor = self._files[path].get_tensor(there)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def open_file(path: Path) -> safe_open:
+    """A safetensors file, opened. Raises WeightsError when it is not there or not whole."""
+    try:
+        return safe_open(str(path), "pt")
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors ({error}); fetch it again") from error
+
+
+def stored_names(path: Path) -> list[str]:
+    """The names of the tensors in a safetensors file. Raises WeightsError."""
+    names: list[str] = open_file(path).keys()
+    return names
+
+
+@contextmanager
+def finished_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `out` when the block ends well, so that nothing half-done is ever there.
+
+    Raises WeightsError when there is something at `out` already.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise WeightsError(f"{out} is there already; name a folder that is not, or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        made = Path(folder) / "made"
+        made.mkdir()
+        yield made
+        made.rename(out)

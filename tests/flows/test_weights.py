@@ -1,0 +1,212 @@
+"""`millrace export`, `import` and `generate`: a run's checkpoint to transformers and back, and text from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import tokenizers
+import torch
+import typer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from flows.cli.weights import export, generate, import_weights
+from infra.store.digests import sha256_file
+from infra.store.lake import Lake
+from infra.store.ledger import Account
+from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
+from model.boxes import whole
+from model.checkpoint import Checkpoint, checkpoint_folder, commit
+from model.huggingface.folder import read_folder, write_folder
+from model.huggingface.weights import weights_of
+from model.layers import LanguageModel
+from model.run import create_run, run_config
+from model.slices import write_file
+from model.state import Slice
+from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
+from tests.model.reference import largest_difference, random_model
+from tests.model.small import training_values, write_text
+from tests.tasks.evaluation.small import topic_texts
+
+WORDS = 400  # of the tokenizer; the model's tables are padded to 512
+PROMPT = "The value of the"
+application = typer.Typer()
+for name, command in (("export", export), ("import", import_weights), ("generate", generate)):
+    application.command(name)(command)
+
+
+@dataclass(frozen=True)
+class World:
+    """A lake with one run and its checkpoints 0 and 8, of which this is the model of the last."""
+
+    lake: Lake
+    run: str
+    model: LanguageModel
+    tokenizer: Path
+
+    def millrace(self, *arguments: str) -> dict[str, Any]:
+        """The JSON that a command prints."""
+        done = CliRunner().invoke(application, [*arguments, "--json"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return values
+
+    def error(self, *arguments: str) -> str:
+        """The error of a command that fails with a short message."""
+        done = CliRunner().invoke(application, [*arguments, "--json"], catch_exceptions=False)
+        assert done.exit_code == 1, done.output
+        return str(json.loads(done.stdout.splitlines()[-1])["error"])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("world")
+    lake = Lake.open(str(folder / "lake"))
+    texts = pa.table({"text": topic_texts(0, 8)})
+    [tokenizer] = fit_tokenizer(iter([texts]), TokenizerConfig(vocabulary_size=WORDS), folder).values()
+    tokens = write_text(folder / "text", ["assert", "if"])
+    files = {"text.bin": tokens.bin_path, "text.idx": tokens.idx_path, TOKENIZER_FILE: Path(tokenizer)}
+    parts = {
+        name: store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
+        for name, path in files.items()
+    }
+    manifest = Manifest(
+        key="0" * 64,
+        digest=artifact_digest(parts.values()),
+        stage="tokens",
+        version=1,
+        config={},
+        inputs={},
+        libraries={},
+        models={TOKENIZER_FILE: sha256_file(Path(tokenizer))},
+        parts=tuple(parts.values()),
+        account=Account(rows_in=2, kept=2),
+        details={},
+        cost={},
+        created="2026-11-21T00:00:00Z",
+    )
+    write_manifest(lake, manifest)
+    model = random_model("pythia", vocabulary=512, positions=64).eval()
+    shape = {"architecture": "pythia", **asdict(model.config)}
+    source = {"name": "text", "weight": 1.0, "epochs": 9}
+    source |= {kind: asdict(parts[f"text.{kind}"]) for kind in ("bin", "idx")}
+    schedule = {"kind": "cosine", "learning_rate": 1e-2, "minimum": 1e-3, "warmup": 3, "decay": 24}
+    config = run_config(
+        {"model": shape, "training": training_values(schedule=schedule), "sources": [source], "seed": 7}
+    )
+    run = create_run(lake, config)
+    for step in (0, 8):
+        slices = [
+            Slice(name, "weight", tuple(value.shape), whole(tuple(value.shape)), value.detach() * (step == 8))
+            for name, value in model.named_parameters()
+        ]
+        file = write_file(lake, checkpoint_folder(run, step), 0, "weights", slices, {}, folder / "scratch")
+        commit(lake, Checkpoint(run, step, "", {}, (file,)))
+    return World(lake, run, model, Path(tokenizer))
+
+
+def test_transformers_loads_an_exported_checkpoint(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = world.millrace("export", world.run[:10], str(out), "--lake", world.lake.uri)
+    assert (done["run"], done["step"], done["architecture"]) == (world.run, 8, "pythia")
+    assert done["parameters"] == world.model.config.parameters
+    theirs, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    ids = torch.tensor([tokenizer.encode(PROMPT)])
+    assert ids[0].tolist() == tokenizers.Tokenizer.from_file(str(world.tokenizer)).encode(PROMPT).ids
+    assert largest_difference(theirs(ids).logits, world.model(ids)) <= 1e-5
+    assert theirs.config.eos_token_id == tokenizer.eos_token_id == 0
+    assert theirs.config.hidden_act == "gelu_fast"
+
+
+def test_a_step_and_a_cropped_vocabulary(world: World, tmp_path: Path) -> None:
+    first, cropped = tmp_path / "first", tmp_path / "cropped"
+    assert world.millrace("export", f"{world.run}@0", str(first), "--lake", world.lake.uri)["step"] == 0
+    assert not read_folder(first).tensors["embedding.tokens.weight"].any()
+    done = world.millrace("export", world.run, str(cropped), "--vocabulary", str(WORDS), "--lake", world.lake.uri)
+    assert done["vocabulary"] == WORDS
+    ids = torch.arange(2, 40)[None]
+    logits = AutoModelForCausalLM.from_pretrained(cropped)(ids).logits
+    assert largest_difference(logits, world.model(ids)[..., :WORDS]) <= 1e-5
+    message = world.error("export", world.run, str(tmp_path / "no"), "--vocabulary", "300", "--lake", world.lake.uri)
+    assert "leaves out words of the tokenizer, which has 400" in message
+    assert not (tmp_path / "no").exists()
+
+
+def test_there_and_back(world: World, tmp_path: Path) -> None:
+    """Export, import and export again: the same bytes, and the tokenizer with them."""
+    there, here, again = (str(tmp_path / name) for name in ("there", "here", "again"))
+    world.millrace("export", world.run, there, "--lake", world.lake.uri)
+    done = world.millrace("import", there, here)
+    assert done["tokenizer"] == ["tokenizer.json", "tokenizer_config.json"]
+    world.millrace("export", here, again)
+    assert {path.name for path in Path(there).iterdir()} == {path.name for path in Path(again).iterdir()}
+    for path in Path(there).iterdir():
+        assert path.read_bytes() == (Path(again) / path.name).read_bytes(), path.name
+
+
+def test_greedy_text_is_that_of_transformers(world: World, tmp_path: Path) -> None:
+    out, here = tmp_path / "out", tmp_path / "here"
+    # Cropped, as transformers knows of no words that only pad.
+    world.millrace("export", world.run, str(out), "--vocabulary", str(WORDS), "--lake", world.lake.uri)
+    world.millrace("import", str(out), str(here))
+    theirs, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    ids = torch.tensor([tokenizer.encode(PROMPT)])
+    reference = theirs.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
+    expected = reference[0, ids.shape[1] :].tolist()
+    arguments = ["--prompt", PROMPT, "--tokens", "20"]
+    for checkpoint in (world.run[:8], f"{world.run[:8]}@8", str(out), str(here)):
+        done = world.millrace("generate", checkpoint, *arguments, "--lake", world.lake.uri)
+        assert done["tokens"] == expected
+        assert done["prompt_tokens"] == ids[0].tolist()
+        assert done["text"] == tokenizer.decode(expected, skip_special_tokens=True)
+    shown = CliRunner().invoke(application, ["generate", str(here), *arguments])
+    assert shown.stdout.startswith(PROMPT)
+
+
+def test_draws_follow_the_seed(world: World) -> None:
+    def text(*arguments: str) -> list[int]:
+        ids: list[int] = world.millrace("generate", world.run, *arguments, "--lake", world.lake.uri)["tokens"]
+        return ids
+
+    one = text("--temperature", "1.5", "--seed", "1")
+    assert one == text("--temperature", "1.5", "--seed", "1")
+    assert one != text("--temperature", "1.5", "--seed", "2")
+    assert text("--top-k", "1", "--tokens", "5") == text("--tokens", "5")
+    # No more than there is room for, behind the token that begins a document.
+    assert len(text("--top-p", "1.0")) <= 63
+
+
+def test_a_checkpoint_without_its_tokens_is_exported_without_a_tokenizer(world: World, tmp_path: Path) -> None:
+    path = next(entry.path for entry in world.lake.list("artifacts/tokens"))
+    kept = world.lake.read_json(path)
+    world.lake.delete(path)
+    try:
+        out = tmp_path / "out"
+        done = world.millrace("export", world.run, str(out), "--lake", world.lake.uri)
+        assert done["tokenizer"] == []
+        assert AutoModelForCausalLM.from_pretrained(out).config.eos_token_id is None
+        assert "has no tokenizer.json" in world.error("generate", world.run, "--lake", world.lake.uri)
+    finally:
+        world.lake.write_json(path, kept)
+
+
+def test_errors_are_one_short_message(world: World, tmp_path: Path) -> None:
+    lake = ["--lake", world.lake.uri]
+    assert "has no checkpoint at 3; it has [0, 8]" in world.error("export", f"{world.run}@3", "out", *lake)
+    assert "neither a folder nor RUN or RUN@STEP" in world.error("export", f"{world.run}@last", "out", *lake)
+    assert "0 runs" in world.error("generate", "ffff", *lake)
+    assert "shorten the text" in world.error("generate", world.run, "--tokens", "90", *lake)
+    assert "temperature is 0.0" in world.error("generate", world.run, "--temperature", "0", *lake)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    write_folder(weights_of(world.model), pickled)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    assert "a pickle" in world.error("import", str(pickled), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert "is there already" in world.error("export", world.run, str(pickled), *lake)
