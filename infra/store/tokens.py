@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -143,10 +144,17 @@ class TokenFile:
 
     def document_span(self, index: int) -> tuple[int, int]:
         """First token and the one past the last of a document, counted over the whole file."""
-        starts = self.pointers // self.dtype.itemsize
-        first_sequence, past_sequence = int(self.document_index[index]), int(self.document_index[index + 1])
-        first = int(starts[first_sequence]) if first_sequence < starts.size else self.tokens
-        return first, int(starts[past_sequence]) if past_sequence < starts.size else self.tokens
+        return int(self.document_starts[index]), int(self.document_starts[index + 1])
+
+    @cached_property
+    def sequence_starts(self) -> NDArray[np.int64]:
+        """First token of each stored sequence, and last the number of tokens; shape (sequences + 1,)."""
+        return np.append(self.pointers // self.dtype.itemsize, np.int64(self.tokens))
+
+    @cached_property
+    def document_starts(self) -> NDArray[np.int64]:
+        """First token of each document, and last the number of tokens; shape (documents + 1,)."""
+        return self.sequence_starts[self.document_index]
 
     def read(self, first: int, count: int) -> NDArray[np.integer]:
         """`count` tokens from the concatenation of all documents, starting at token `first`; shape (count,).

@@ -1,0 +1,26 @@
+"""Which tokens sequence i of a run holds, in our own order, in GPT-NeoX's, or as rows that are stored in order."""
+
+from model.order.mixture import PERIOD, mixture_schedule
+from model.order.native import DataOrder
+from model.order.neox import NeoxOrder
+from model.order.packing import Packing
+from model.order.permutation import original, permuted
+from model.order.rows import RowOrder, write_rows
+from model.order.sequences import Location, MixtureSource, Order, sequences_digest, tokens_digest
+
+__all__ = [
+    "PERIOD",
+    "DataOrder",
+    "Location",
+    "MixtureSource",
+    "NeoxOrder",
+    "Order",
+    "Packing",
+    "RowOrder",
+    "mixture_schedule",
+    "original",
+    "permuted",
+    "sequences_digest",
+    "tokens_digest",
+    "write_rows",
+]

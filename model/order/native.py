@@ -1,0 +1,120 @@
+"""Our own order: sequence i is a pure function of the data, the seed and i.
+
+Workers, ranks, micro-batches, accumulation and the length of the run do not enter. A source is the concatenation of
+its documents in file order, cut into windows (`model.order.packing`). Each pass over a source reads its windows in an
+order of its own, a keyed permutation that is computed, not stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.store.digests import canonical, key_of
+from infra.store.tokens import TokenFile
+from model.order.mixture import PERIOD, mixture_schedule
+from model.order.packing import Packing, count_windows, stride, windows_holding
+from model.order.permutation import original, permuted
+from model.order.sequences import Location, MixtureSource, check_sources, read_spans, too_short
+
+
+class DataOrder:
+    """The sequences of a run. `length` is the model's sequence length in tokens; a sequence holds one token more.
+
+    Raises ValueError when there is no source, two have one name, a weight or limit is not positive, or a source is
+    shorter than one sequence.
+    """
+
+    def __init__(
+        self, sources: Sequence[MixtureSource], length: int, seed: int, packing: Packing = "overlapping"
+    ) -> None:
+        check_sources(sources, length)
+        self.sources, self.length, self.seed, self.packing = tuple(sources), length, seed, packing
+        self.windows = [count_windows(source.file.tokens, packing, length) for source in self.sources]
+        for source, windows in zip(self.sources, self.windows, strict=True):
+            if windows < 1:
+                raise too_short(source, length)
+        self.fingerprint = key_of(
+            {
+                "order": "native",
+                "packing": packing,
+                "length": length,
+                "sources": [[source.name, float(source.weight), source.digest] for source in self.sources],
+            }
+        )
+        self._numbers = {source.name: number for number, source in enumerate(self.sources)}
+        self._schedule = mixture_schedule([source.weight for source in self.sources])
+        chosen = self._schedule[:, None] == np.arange(len(self.sources))
+        self._taken = np.vstack((np.zeros(len(self.sources), np.int64), np.cumsum(chosen, axis=0)))
+        self._places = [np.flatnonzero(chosen[:, number]) for number in range(len(self.sources))]
+        self._key = lru_cache(maxsize=4 * len(self.sources))(self._key_of_pass)
+        self.sequences = min(self._until(number) for number in range(len(self.sources)))
+
+    def file(self, source: str) -> TokenFile:
+        """The tokens of the source of that name. Raises KeyError when there is none."""
+        return self.sources[self._numbers[source]].file
+
+    def locate(self, index: int) -> Location:
+        """Where sequence `index` lies. Raises IndexError outside [0, sequences)."""
+        if not 0 <= index < self.sequences:
+            limiting = self._limiting()
+            raise IndexError(
+                f"sequence {index} of {self.sequences}: source {limiting.name} may be read {limiting.epochs} times; "
+                "allow more epochs, add data or shorten the run"
+            )
+        block, place = divmod(index, PERIOD)
+        number = int(self._schedule[place])
+        drawn = block * int(self._taken[PERIOD, number]) + int(self._taken[place, number])
+        epoch, rank = divmod(drawn, self.windows[number])
+        window = permuted(rank, self.windows[number], self._key(number, epoch))
+        span = (window * stride(self.packing, self.length), self.length + 1)
+        return Location(self.sources[number].name, epoch, window, (span,))
+
+    def tokens(self, index: int) -> NDArray[np.int64]:
+        """The tokens of sequence `index`; shape (length + 1,). Raises IndexError outside [0, sequences)."""
+        location = self.locate(index)
+        return read_spans(self.file(location.source), location.spans)
+
+    def holding(self, source: str, first: int, past: int, stop: int) -> list[int]:
+        """The sequences below `stop` that hold any of the tokens [first, past) of a source's file, in order.
+
+        Found by the inverse of each pass's permutation: a few steps for each window and pass, whatever the run's size.
+        """
+        number = self._numbers[source]
+        windows, stop = self.windows[number], min(stop, self.sequences)
+        wanted = windows_holding(first, past, self.packing, self.length, windows)
+        passes = -(-int(self._drawn(stop)[number]) // windows)
+        found = (
+            self._index(number, epoch * windows + original(window, windows, self._key(number, epoch)))
+            for epoch in range(passes)
+            for window in wanted
+        )
+        return sorted(index for index in found if index < stop)
+
+    def counts(self, sequences: int) -> dict[str, int]:
+        """How many of the first `sequences` sequences each source gives."""
+        return dict(zip((source.name for source in self.sources), map(int, self._drawn(sequences)), strict=True))
+
+    def _drawn(self, sequences: int) -> NDArray[np.int64]:
+        blocks, place = divmod(sequences, PERIOD)
+        drawn: NDArray[np.int64] = blocks * self._taken[PERIOD] + self._taken[place]
+        return drawn
+
+    def _index(self, number: int, drawn: int) -> int:
+        """The sequence that is the source's `drawn`-th, counted from 0."""
+        block, rest = divmod(drawn, int(self._taken[PERIOD, number]))
+        return block * PERIOD + int(self._places[number][rest])
+
+    def _limiting(self) -> MixtureSource:
+        return self.sources[min(range(len(self.sources)), key=self._until)]
+
+    def _until(self, number: int) -> int:
+        """The first sequence that would read the source once more than allowed."""
+        return self._index(number, self.windows[number] * self.sources[number].epochs)
+
+    def _key_of_pass(self, number: int, epoch: int) -> bytes:
+        return hashlib.sha256(canonical([self.fingerprint, self.seed, self.sources[number].name, epoch])).digest()

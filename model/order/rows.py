@@ -1,0 +1,84 @@
+"""Rows: token files that hold the sequences of a run as they are read, one row of length + 1 tokens after the other.
+
+Pythia's pre-shuffled sets are such files, of 2,049 tokens a row: step N, counted from 1, read the rows
+[1024 (N - 1), 1024 N), which Pythia's `utils/batch_viewer.py` calls those of batch N - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.store.digests import key_of
+from infra.store.tokens import TokenFile, TokenWriter, token_type
+from model.order.sequences import Location, MixtureSource, Order, check_sources, read_spans
+
+
+class RowOrder:
+    """Sequence i is row i of the only source.
+
+    What a row was cut from is not known: to `model.trace` a row is a document. Raises ValueError for several sources,
+    or one whose stored sequences are not all of `length` + 1 tokens.
+    """
+
+    def __init__(self, sources: Sequence[MixtureSource], length: int, seed: int) -> None:
+        check_sources(sources, length)
+        if len(sources) > 1:
+            raise ValueError(f"{len(sources)} sources; rows are read in stored order, so give the one file of them")
+        [self.source] = sources
+        self.length, self.seed = length, seed
+        sizes = self.source.file.sizes
+        wrong = np.flatnonzero(sizes != length + 1)
+        if len(wrong) or not len(sizes):
+            found = f"row {wrong[0]} holds {sizes[wrong[0]]} tokens" if len(wrong) else "it holds no rows"
+            raise ValueError(
+                f"source {self.source.name}: {self.source.file.bin_path}: {found}, and a row is one sequence of "
+                f"{length + 1}; set the sequence length that the rows were made for, or give files of rows"
+            )
+        self.sequences = len(sizes)
+        self.fingerprint = key_of({"order": "rows", "length": length, "source": self.source.digest})
+
+    def file(self, source: str) -> TokenFile:
+        """The tokens of the source, if that is its name. Raises KeyError otherwise."""
+        if source != self.source.name:
+            raise KeyError(source)
+        return self.source.file
+
+    def locate(self, index: int) -> Location:
+        """Where sequence `index` lies. Raises IndexError outside [0, sequences)."""
+        if not 0 <= index < self.sequences:
+            raise IndexError(
+                f"sequence {index} of {self.sequences}: source {self.source.name} has no more rows, and they are read "
+                "once; shorten the run or give more rows"
+            )
+        return Location(self.source.name, 0, index, ((index * (self.length + 1), self.length + 1),))
+
+    def tokens(self, index: int) -> NDArray[np.int64]:
+        """The tokens of row `index`; shape (length + 1,). Raises IndexError outside [0, sequences)."""
+        return read_spans(self.source.file, self.locate(index).spans)
+
+    def holding(self, source: str, first: int, past: int, stop: int) -> list[int]:
+        """The rows below `stop` that hold any of the tokens [first, past), in order."""
+        size = self.length + 1
+        rows = range(first // size, -(-past // size)) if past > first and source == self.source.name else range(0)
+        return list(range(rows.start, min(rows.stop, stop, self.sequences)))
+
+
+def write_rows(order: Order, indices: Iterable[int], path: Path, vocabulary: int) -> None:
+    """Write sequences of a run as rows, in this order: a `.bin` with its `.idx`, or one array as `.npy`, by suffix.
+
+    Tokens are stored as in token files of that vocabulary; the array has shape (sequences, length + 1). Raises
+    ValueError for another suffix, IndexError outside the order.
+    """
+    if path.suffix in (".bin", ".idx"):
+        with TokenWriter(path.with_suffix(".bin"), path.with_suffix(".idx"), vocabulary) as writer:
+            for index in indices:
+                writer.append(order.tokens(index))
+    elif path.suffix == ".npy":
+        rows = [order.tokens(index) for index in indices]
+        np.save(path, np.array(rows).reshape(-1, order.length + 1).astype(token_type(vocabulary)), allow_pickle=False)
+    else:
+        raise ValueError(f"{path}: give a file that ends in .npy, or in .bin for Megatron's pair of .bin and .idx")
