@@ -31,7 +31,7 @@ LAYOUT = Layout("native", micro_batch=4)
 def remote(swift: SwiftStore, monkeypatch: pytest.MonkeyPatch) -> Lake:
     for name, value in swift.environment().items():
         monkeypatch.setenv(name, value)
-    return Lake.open(swift.bucket("training"))
+    return Lake.open(f"s3://{swift.bucket('training')}/lake")
 
 
 def test_checkpoints_in_s3(remote: Lake, lake: Lake, tmp_path: Path) -> None:
@@ -93,6 +93,7 @@ def _fail_at(interrupted: Trainer, step: int) -> Any:
 
     def update(*arguments: Any) -> Any:
         if interrupted.position.step == step:
+            interrupted.saver.finish()  # what is being saved would be given up
             raise RuntimeError("the machine was lost")
         return original(*arguments)
 
