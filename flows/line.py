@@ -37,12 +37,16 @@ def run_line(
     runs = []
     for config in trainings or []:
         trained = train_model(config=config, corpus=build["key"], lake=lake)
+        if trained["stopped"]:
+            # Somebody wants no more of this run for now; the same call goes on with it.
+            runs.append(trained)
+            continue
         scores = evaluate_run(run=trained["run"], lake=lake, items=items)
         report = make_report(opened, record, trained["run"], reports)
         runs.append({**trained, "evaluations": scores, "report": report})
     if not runs:
         return {"build": build, "runs": [], "reports": [make_report(opened, record, None, reports)]}
-    return {"build": build, "runs": runs, "reports": [run["report"] for run in runs]}
+    return {"build": build, "runs": runs, "reports": [run["report"] for run in runs if "report" in run]}
 
 
 def training_configs() -> Path:

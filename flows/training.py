@@ -10,7 +10,8 @@ import pydantic
 
 from flows.settings import RecipeError, problems_of, read_mapping, refusal, split_setting
 from model.presets import preset_names
-from tasks.training import LayoutRequest, TrainingRequest
+from tasks.run_request import TrainingRequest
+from tasks.training import LayoutRequest
 
 
 class TrainingSection(TrainingRequest):
@@ -24,13 +25,16 @@ class TrainingSection(TrainingRequest):
         return TrainingRequest.model_validate(self.model_dump(exclude={"corpus", "layout"}))
 
 
-def load_training(name: str, settings: Iterable[str] = ()) -> TrainingSection:
+def load_training(name: str | None, settings: Iterable[str] = ()) -> TrainingSection:
     """The training config in a YAML file, or the preset of that name with every other value at its default.
 
     `settings` are ``KEY=VALUE``: ``training.steps=100`` and ``model.layers=2`` change the preset, ``seed=7`` or
-    ``layout.ranks=4`` the rest. Raises RecipeError.
+    ``layout.data=4`` the rest. Without a name they must hold an ``origin``. Raises RecipeError.
     """
-    if name.endswith((".yaml", ".yml")):
+    values: dict[str, Any]
+    if name is None:
+        name, values = "the training config", {}
+    elif name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise RecipeError(f"there is no training config {name}")
         values = read_mapping(Path(name), "a training config")
@@ -58,3 +62,8 @@ def _section(values: dict[str, Any], section: str, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RecipeError(f"{name}: {section} is {found!r}; a mapping is expected")
     return found
+
+
+def layout_settings(options: Iterable[str]) -> list[str]:
+    """``layout.KEY=VALUE`` for every ``KEY=VALUE`` of options that hold them set off by commas."""
+    return [f"layout.{setting.strip()}" for option in options for setting in option.split(",") if setting.strip()]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from infra.store.errors import Corrupt
+from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
 from model.checkpoint import Checkpoint, committed_steps, newest_good, read_checkpoint, verify, withdraw
 from model.engine import Engine
@@ -24,7 +24,7 @@ def find_checkpoint(launch: Launch, position: Position, report: Report) -> Check
     """The checkpoint to go on from: the run's newest good one, else the one that it begins with, else None.
 
     One of a course that was given up is refused, and `report(step, reason)` told. Raises Corrupt or NotThere when what
-    the run begins with is not as it was.
+    the run begins with is not there as it was.
     """
     config = launch.config
 
@@ -37,6 +37,11 @@ def find_checkpoint(launch: Launch, position: Position, report: Report) -> Check
     origin = read_checkpoint(launch.lake, config.origin.run, config.origin.step)
     if origin.digest != config.origin.digest:
         raise Corrupt(f"{origin.folder} is not the checkpoint that this run was made to begin with; start it anew")
+    if origin.pruned:
+        raise NotThere(
+            f"{launch.lake.uri}/{origin.folder} keeps only its weights now; start the run anew from a checkpoint that "
+            "keeps its whole state"
+        )
     verify(launch.lake, origin, launch.cache)
     return origin
 

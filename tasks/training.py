@@ -1,13 +1,15 @@
-"""Training: from tokens and a preset to a run, and from a run to its checkpoints, in processes of its own."""
+"""Training: from a run to its checkpoints, in processes of its own that are watched and judged from outside."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -15,17 +17,25 @@ import infra
 from infra.launcher import GuardLost, LaunchError, Stalled, Watch, launch
 from infra.stage import StageConfig
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest
-from model.launch import Layout, launch_command
-from model.logbook import read_logbook
-from model.presets import preset
+from model.heartbeat import INTERVAL, Mark, describe, read_mark, stuck
+from model.launch import GRACE_SECONDS, Machines, launch_command
+from model.layout import Layout
+from model.logbook import Logbook, read_logbook
 from model.progress import read_progress
-from tasks.tokens import read_summary
+from model.termination import LEFT_AFTER_SAVING
+from tasks.run_request import WrongSetting
 
-# GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
-VOCABULARY_MULTIPLE = 128
+if TYPE_CHECKING:
+    from model.run import RunConfig
+
 # Errors of a rank, by type, that the next start would meet again. Of the rest, most are a rank's that has lost a peer.
-_PERMANENT = ("Diverged", "ValueError", "IndexError", "Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError")
+_PERMANENT = (
+    *("Diverged", "ScaleExhausted", "ValueError", "IndexError"),
+    *("Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError"),
+)
+
+
+SUPERVISOR = -1  # its place in the logbook, where a rank's number stands
 
 
 class TrainingFailed(Exception):
@@ -33,51 +43,82 @@ class TrainingFailed(Exception):
 
 
 class TrainingInterrupted(Exception):
-    """The training processes were killed, or stood still; another start goes on from the newest good checkpoint."""
+    """The training processes were killed, told to leave, or stood still; another start goes on from a checkpoint."""
 
 
-class WrongSetting(ValueError):
-    """A value of a training request that no run can have."""
-
-
-class TrainingRequest(StageConfig):
-    """What decides a run's result: a preset, values replaced in it, seed, and a label to tell equal runs apart.
-
-    `settings` maps dotted keys of the preset's ``model`` and ``training`` to values; `epochs` is the most often that
-    a source may be read.
-    """
-
-    preset: str
-    seed: int = pydantic.Field(1234, ge=0)
-    label: str = ""
-    epochs: int = pydantic.Field(1, ge=1)
-    settings: dict[str, Any] = pydantic.Field(default_factory=dict)
+class TrainingStopped(Exception):
+    """A person stopped the run; it is saved, and goes on when a person starts it again."""
 
 
 class LayoutRequest(StageConfig):
-    """How a run is executed: nothing of it enters the run's identity."""
+    """How a run is executed: nothing of it enters the run's identity.
+
+    Up to `device`, the fields are those of `model.layout.Layout`. `ray` is the address of a Ray cluster on whose
+    `machines` the ranks run, in equal parts; without one they run here. A launch that shows no first step within
+    `startup_seconds`, or later no sign of getting on for `steady_seconds`, is ended and started again. Ranks that are
+    told to leave have `grace_seconds` to save; Prefect allows less than 30. The native engine has one rank and no ZeRO
+    without being told.
+    """
 
     engine: Literal["native", "deepspeed"] = "deepspeed"
-    ranks: int = pydantic.Field(2, ge=1)
+    data: int = pydantic.Field(2, ge=1)
+    tensor: int = pydantic.Field(1, ge=1)
+    pipeline: int = pydantic.Field(1, ge=1)
+    zero: int = pydantic.Field(1, ge=0, le=3)
     micro_batch: int = pydantic.Field(4, ge=1)
+    sequence_parallel: bool = False
+    recompute: Literal["none", "selective", "whole"] = "none"
+    device: Literal["cpu", "cuda"] = "cpu"
+    machines: int = pydantic.Field(1, ge=1)
+    ray: str = ""
     startup_seconds: float = pydantic.Field(600, gt=0)
     steady_seconds: float = pydantic.Field(300, gt=0)
+    grace_seconds: int = pydantic.Field(GRACE_SECONDS, ge=1, lt=30)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _native(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("engine") == "native":
+            return {"data": 1, "zero": 0, **values}
+        return values
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_run(self) -> LayoutRequest:
+        ranks = self.layout().ranks
+        if ranks % self.machines:
+            raise ValueError(f"{ranks} ranks cannot be shared evenly among {self.machines} machines; change either")
+        if self.machines > 1 and not self.ray:
+            raise ValueError(
+                f"{self.machines} machines are reached through a Ray cluster: set layout.ray to its address, or start "
+                "the run's parts with `millrace launch`"
+            )
+        return self
+
+    def layout(self) -> Layout:
+        """The layout itself. Raises ValueError when its fields do not go together."""
+        return Layout(
+            engine=self.engine,
+            data=self.data,
+            tensor=self.tensor,
+            pipeline=self.pipeline,
+            zero=self.zero,
+            micro_batch=self.micro_batch,
+            sequence_parallel=self.sequence_parallel,
+            recompute=self.recompute,
+            device=self.device,
+        )
 
 
-def create_training_run(lake: Lake, tokens: Manifest, request: TrainingRequest) -> str:
-    """Write down the run that `request` makes of a token artifact; gives its key. The same request is the same run.
+def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -> str:
+    """Write down a run that is to be executed so; gives its key. Creating the same run again changes nothing.
 
-    Raises WrongSetting naming the setting that is wrong.
+    Raises WrongSetting when it cannot be executed so: what its launch would say, said before there is one.
     """
-    # torch takes over a second to import, and nothing else in the flow process needs it.
-    from model.run import create_run, run_config
+    from model.run import create_run
 
-    try:
-        return create_run(lake, run_config(_run_values(lake, tokens, request)))
-    except WrongSetting:
-        raise
-    except ValueError as error:
-        raise WrongSetting(str(error)) from error
+    if not is_finished(lake, config.key):
+        _check_layout(config, request.layout())
+    return create_run(lake, config)
 
 
 def is_finished(lake: Lake, run: str) -> bool:
@@ -95,71 +136,121 @@ def train(
 ) -> None:
     """Start the run, or resume it, and return when it is finished.
 
-    The processes are judged by the steps they make, not by being alive; whatever ends this call ends them all.
-    Raises TrainingInterrupted when another start would go on, TrainingFailed when it would not.
+    The processes are judged by the steps and marks they make, not by being alive; whatever ends this call ends them
+    all. Raises TrainingInterrupted when another start would go on, TrainingStopped when it would but a person asked
+    for the stop, TrainingFailed when it would not go on.
     """
-
-    def steps_made() -> int | None:
-        progress = read_progress(lake, run)
-        if progress is None:
-            return None
-        on_step(progress.step, progress.steps)
-        return progress.step if progress.state != "starting" else None
-
     before = len(read_logbook(lake, run))
-    root = Path(infra.__file__).parents[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(root)}
-    shape = Layout(layout.engine, layout.ranks, layout.micro_batch)
-    watch = Watch(steps_made, layout.startup_seconds, layout.steady_seconds)
-    with tempfile.TemporaryDirectory(prefix="millrace-train-") as cache:
-        command = launch_command(lake.uri, run, shape, Path(cache))
-        try:
-            status = launch(command, environment=environment, folder=root, on_line=on_line, watch=watch)
-        except (Stalled, GuardLost) as error:
-            raise TrainingInterrupted(f"the run {run[:12]} stopped: {error}") from error
-        except LaunchError as error:
-            raise TrainingFailed(f"the run {run[:12]} could not be started: {error}") from error
-    steps_made()
+    supervisor = _Supervisor(lake, run, layout, on_step)
+    try:
+        status = supervisor.carry_out(on_line)
+    except Stalled as error:
+        raise TrainingInterrupted(
+            f"the run {run[:12]} stood still and was ended ({supervisor.name_stuck()}); it goes on when it is started "
+            "again"
+        ) from error
+    except GuardLost as error:
+        raise TrainingInterrupted(f"the run {run[:12]} stopped: {error}") from error
+    except LaunchError as error:
+        raise TrainingFailed(f"the run {run[:12]} could not be started: {error}") from error
+    supervisor.progress()
+    events = read_logbook(lake, run)[before:]
+    errors = [event for event in events if event["event"] == "error"]
+    permanent = [event for event in errors if event["error"] in _PERMANENT]
+    stops = [event for event in events if event["event"] == "stop"]
+    if stops and status in (0, LEFT_AFTER_SAVING):
+        step, who = stops[-1]["step"], stops[-1]["who"]
+        raise TrainingStopped(f"the run {run[:12]} was stopped at step {step} by {who}; started again, it goes on")
     if status == 0:
         return
-    errors = [event for event in read_logbook(lake, run)[before:] if event["event"] == "error"]
-    permanent = [event for event in errors if event["error"] in _PERMANENT]
     if permanent:
         raise TrainingFailed(f"the run {run[:12]} failed at step {permanent[-1]['step']}: {permanent[-1]['message']}")
+    if status == LEFT_AFTER_SAVING:
+        raise TrainingInterrupted(f"the run {run[:12]} was told to leave, and has saved; started again, it goes on")
     reason = errors[-1]["message"] if errors else f"exit code {status}"
     raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); it goes on when it is started again")
 
 
-def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:
-    values = preset(request.preset)
-    summary = read_summary(lake, tokens)
-    chosen: dict[str, Any] = {"model": {**values["model"]}, "training": values["training"]}
-    chosen["model"]["vocabulary"] = -(-summary["vocabulary"] // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    for key, value in request.settings.items():
-        _replace(chosen, key, value)
-    parts = {part.name: part for part in tokens.parts}
-    sources = [
-        {
-            "name": name,
-            "weight": weight,
-            "epochs": request.epochs,
-            "bin": asdict(parts[f"{name}.bin"]),
-            "idx": asdict(parts[f"{name}.idx"]),
-        }
-        for name, weight in summary["mixture"].items()
-        if f"{name}.bin" in parts
-    ]
-    return {**chosen, "sources": sources, "seed": request.seed, "label": request.label}
+def _check_layout(config: RunConfig, layout: Layout) -> None:
+    # torch takes over a second to import, and nothing else in the flow process needs it.
+    from model.parallel_shapes import local_shapes
+
+    if (layout.engine, layout.device, config.training.precision) == ("deepspeed", "cpu", "fp16"):
+        raise WrongSetting(
+            "the run trains in fp16, which DeepSpeed does on GPUs: give `--set training.precision=fp32 --set "
+            "training.scaler=null`, or the layout device=cuda"
+        )
+    try:
+        layout.accumulation(config.training.batch)
+        for stage in range(layout.pipeline):
+            local_shapes(config.model, layout, 0, stage)
+    except ValueError as error:
+        raise WrongSetting(f"the layout does not fit the run: {error}") from error
 
 
-def _replace(values: Mapping[str, Any], key: str, value: Any) -> None:
-    target: Any = values
-    *path, last = key.split(".")
-    for step in path:
-        if not isinstance(target, dict) or step not in target:
-            raise WrongSetting(f"--set {key}: the preset has no {step}; its parts are model and training")
-        target = target[step]
-    if not isinstance(target, dict) or last not in target:
-        known = ", ".join(sorted(target)) if isinstance(target, dict) else "nothing"
-        raise WrongSetting(f"--set {key}: there is no {last}; there are {known}")
-    target[last] = value
+class _Supervisor:
+    """One launch of a run, and what is known of it from outside."""
+
+    def __init__(self, lake: Lake, run: str, request: LayoutRequest, on_step: Callable[[int, int], None]) -> None:
+        self.lake, self.run, self.request, self.on_step = lake, run, request, on_step
+        self.began = time.time()
+        self._step = 0
+        self._mark: Mark | None = None
+        self._asked = 0.0
+
+    def carry_out(self, on_line: Callable[[str], None]) -> int:
+        """The command's exit code. Raises what `infra.launcher.launch` raises."""
+        request, layout = self.request, self.request.layout()
+        environment = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": request.device}
+        watch = Watch(self.progress, request.startup_seconds, request.steady_seconds)
+        if request.ray:
+            from infra.clusters.ray import Place, Wanted, launch_on_ray
+
+            def part(place: Place) -> list[str]:
+                machines = Machines(request.machines, place.rank, place.endpoint)
+                return launch_command(self.lake.uri, self.run, layout, place.folder, machines, request.grace_seconds)
+
+            each = layout.ranks // request.machines
+            wanted = Wanted(request.machines, cpus=each, gpus=each if request.device == "cuda" else 0)
+            return launch_on_ray(
+                *(request.ray, wanted, part),
+                environment=environment,
+                on_line=on_line,
+                watch=watch,
+                grace=request.grace_seconds,
+            )
+        root = Path(infra.__file__).parents[1]
+        with tempfile.TemporaryDirectory(prefix="millrace-train-") as cache:
+            return launch(
+                launch_command(self.lake.uri, self.run, layout, Path(cache), grace=request.grace_seconds),
+                environment={**os.environ, **environment, "PYTHONPATH": str(root)},
+                folder=root,
+                on_line=on_line,
+                watch=watch,
+                grace=request.grace_seconds,
+            )
+
+    def progress(self) -> tuple[int, float] | None:
+        """A value that changes when this launch gets on: its step, and the time of the first rank's last mark."""
+        progress = read_progress(self.lake, self.run)
+        if progress is None or progress.updated < self.began:
+            return None
+        self._step = progress.step
+        self.on_step(progress.step, progress.steps)
+        if progress.state == "starting":
+            return None
+        if time.monotonic() - self._asked > INTERVAL:
+            self._mark, self._asked = read_mark(self.lake, self.run, 0), time.monotonic()
+        # The ranks go in step: where any of them is stuck, the first soon makes no marks either.
+        return progress.step, self._mark.time if self._mark is not None else 0.0
+
+    def name_stuck(self) -> str:
+        """Which ranks have made no mark, and where they are, in words; written into the logbook too."""
+        started = self._mark is not None and self._mark.time >= self.began
+        limit = (self.request.steady_seconds if started else self.request.startup_seconds) / 2
+        found = stuck(self.lake, self.run, self.request.layout().ranks, self.began, limit, time.time())
+        if not found:
+            return "every rank made marks until it was ended"
+        logbook = Logbook(self.lake, self.run, f"supervisor-{uuid.uuid4().hex[:12]}", SUPERVISOR)
+        logbook.write("stuck", self._step, message=describe(found), ranks=[asdict(one) for one in found])
+        return describe(found)

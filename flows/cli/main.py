@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from flows.cli.build import build
+from flows.cli.compare import compare
+from flows.cli.cost import cost
 from flows.cli.demo import demo
 from flows.cli.doctor import doctor
 from flows.cli.evaluate import evaluate
 from flows.cli.explain import explain
 from flows.cli.lake import artifacts, gc, ledger, verify
+from flows.cli.launching import launch_commands
+from flows.cli.plan import plan_commands
 from flows.cli.recipes import recipe_commands
 from flows.cli.report import report
+from flows.cli.runs import change, save_now, stop
 from flows.cli.tokens import tokenize
+from flows.cli.trace import trace
 from flows.cli.train import runs, train
+from flows.cli.weights import export, generate, import_weights
+
+LINE, TRAINING, CHECKPOINTS, LAKE = "The line", "Training", "Checkpoints", "The lake"
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    LINE: (demo, build, tokenize, train, evaluate, report, explain),
+    TRAINING: (runs, stop, save_now, change, compare, trace, cost),
+    CHECKPOINTS: (generate, export),
+    LAKE: (artifacts, ledger, verify, gc, doctor),
+}
 
 application = typer.Typer(
     name="millrace",
@@ -22,9 +39,15 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (demo, build, tokenize, train, evaluate, report, runs, ledger, explain, verify, artifacts, gc, doctor):
-    application.command()(command)
-application.add_typer(recipe_commands, name="recipe", help="Look at recipes.")
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        application.command(rich_help_panel=panel)(command)
+application.command("import", rich_help_panel=CHECKPOINTS)(import_weights)
+application.add_typer(plan_commands, name="plan", help="Tell what a training run will take.", rich_help_panel=TRAINING)
+application.add_typer(
+    launch_commands, name="launch", help="Start a run on machines of your own.", rich_help_panel=TRAINING
+)
+application.add_typer(recipe_commands, name="recipe", help="Look at recipes.", rich_help_panel=LINE)
 
 
 def main() -> None:

@@ -16,38 +16,54 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or a preset such as tiny-pythia.")],
+    config: Annotated[
+        str | None, typer.Argument(help="A YAML file, or a preset such as tiny-pythia; not needed with --from.")
+    ] = None,
     corpus: Annotated[str | None, typer.Option(help="A build by name or key; the newest without it.")] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", help="RUN or RUN@STEP: begin a new run with the whole state of that checkpoint."),
+    ] = None,
+    new: Annotated[str | None, typer.Option(help="Fork the run under this label, which no other one has.")] = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE,… for engine, data, tensor, pipeline, zero, micro_batch …; repeatable."),
+    ] = None,
     lake: LakeOption = DEFAULT_LAKE,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model on a corpus, or go on with a run that was interrupted.
+    """Train a model on a corpus, or go on with a run that was stopped or interrupted.
 
     `millrace train tiny-pythia --corpus corpus/demo --set training.steps=200`
     """
     with friendly_errors(as_json):
-        from flows.training import load_training
+        from flows.training import layout_settings, load_training
 
+        changed = [*(settings or []), *layout_settings(layout or [])]
         # A wrong config or lake is told before a server is started for it.
-        load_training(config, settings or [])
+        load_training(config, changed + ([f"origin={origin}"] if origin else []))
         opened = open_lake(lake)
+        if origin is not None:
+            from tasks.run_request import find_origin
+
+            # The newest checkpoint of today, also when this flow run is tried again tomorrow.
+            origin = find_origin(opened, origin)
         with progress_bars(as_json) as show, prefect_server():
             from flows.train import train_model
             from infra.progress import watched_by
 
             with watched_by(show):
-                result = train_model(config=config, corpus=corpus, lake=lake, settings=settings or [])
+                result = train_model(config=config, corpus=corpus, lake=lake, settings=changed, origin=origin, new=new)
         summary = {**result, **_summary(opened, result["run"])}
     if as_json:
         print_json(summary)
         return
-    output.print(f"run [bold]{summary['run'][:12]}[/]: {summary['step']:,} steps, {summary['tokens']:,} tokens")
-    output.print(f"loss {summary['first_loss']} → {summary['loss']}; checkpoints at {summary['checkpoints']}")
+    _tell(summary)
 
 
 def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
-    """List the training runs of a lake."""
+    """List the training runs of a lake, and how far they are."""
     with friendly_errors(as_json):
         from infra.runs import run_keys
 
@@ -56,26 +72,60 @@ def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
         if as_json:
             print_json({"runs": found})
             return
+        columns = ["run", "label", "state", "step", "loss", "validation", "saved"]
         rows = [
-            [run["run"][:12], run["state"], f"{run['step']} of {run['steps']}", run["loss"], len(run["checkpoints"])]
+            [
+                *(run["run"][:12], run["label"], run["state"], f"{run['step']:,} of {run['steps']:,}"),
+                *("" if run[name] is None else run[name] for name in ("loss", "validation_loss")),
+                len(run["checkpoints"]),
+            ]
             for run in found
         ]
-        print_table("Runs", ["run", "state", "step", "loss", "checkpoints"], rows)
+        print_table("Runs", columns, rows)
+
+
+def _tell(run: dict[str, Any]) -> None:
+    name = f"run [bold]{run['run'][:12]}[/]"
+    if run["origin"] is not None:
+        output.print(f"{name} began with {run['origin']['run'][:12]}@{run['origin']['step']}")
+    if run["resumed"]:
+        output.print(f"resumed at step {', '.join(f'{step:,}' for step in run['resumed'])}")
+    output.print(f"{name}: {run['step']:,} of {run['steps']:,} steps, {run['tokens']:,} tokens, {run['state']}")
+    if run["loss"] is not None:
+        validated = "" if run["validation_loss"] is None else f", validation loss {run['validation_loss']}"
+        output.print(f"loss {run['first_loss']} → {run['loss']}{validated}")
+    if run["skipped"]:
+        output.print(f"{run['skipped']:,} updates were left out; the report and the logbook say why")
+    output.print(f"checkpoints at {', '.join(f'{step:,}' for step in run['checkpoints'])}")
+    if run["stopped"]:
+        output.print(run["stopped"], markup=False)
 
 
 def _summary(opened: Lake, run: str) -> dict[str, Any]:
+    """How far a run is; a loss that was not finite is left out, as it has no number."""
     from model.checkpoint import committed_steps
+    from model.logbook import read_logbook
     from model.losses import read_losses
     from model.progress import read_progress
 
+    config = opened.read_json(f"runs/{run}/run.json")
+    resumed = [one["step"] for one in read_logbook(opened, run) if one["event"] == "resume"]
     progress = read_progress(opened, run)
-    losses = read_losses(opened, run)
+    records = read_losses(opened, run)
+    losses = [round(one.loss, 4) for one in records if one.loss is not None]
+    validated = [round(one.validation_loss, 4) for one in records if one.validation_loss is not None]
     return {
+        "label": config["label"],
+        "origin": config["origin"],
         "state": progress.state if progress else "created",
         "step": progress.step if progress else 0,
-        "steps": progress.steps if progress else 0,
+        "steps": config["training"]["steps"],
         "tokens": progress.tokens if progress else 0,
-        "first_loss": round(losses[0].loss, 4) if losses else None,
-        "loss": round(losses[-1].loss, 4) if losses else None,
+        "first_loss": losses[0] if losses else None,
+        "loss": losses[-1] if losses else None,
+        "validation_loss": validated[-1] if validated else None,
+        "skipped": sum(one.skipped for one in records),
+        # The first launch of a run that has an origin resumes that.
+        "resumed": resumed if config["origin"] is None else resumed[1:],
         "checkpoints": committed_steps(opened, run),
     }

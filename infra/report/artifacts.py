@@ -27,7 +27,7 @@ def publish_report(data: ReportData, location: str) -> None:
     training = data.training
     if training is not None and training.evaluations:
         create_table_artifact(key=f"{name}-scores", table=score_rows(data), description="Scores by checkpoint")
-    if training is not None and training.steps:
+    if training is not None and training.losses:
         picture = base64.b64encode(standalone(loss_chart(training)).encode()).decode()
         # An image artifact takes a URL and shows all of it beneath; in Markdown the picture stands by itself.
         create_markdown_artifact(
@@ -74,9 +74,9 @@ def summary(data: ReportData, location: str) -> str:
         f"| tokens | {data.tokens:,} |",
     ]
     training = data.training
-    if training is not None and training.steps:
+    if training is not None and training.losses:
         lines.append(f"| steps trained | {training.steps[-1].step:,} of {training.steps_planned:,} |")
-        lines.append(f"| loss, first to last step | {training.steps[0].loss:.3f} → {training.steps[-1].loss:.3f} |")
+        lines.append(f"| loss, first to last step | {training.losses[0][1]:.3f} → {training.losses[-1][1]:.3f} |")
     if training is not None and training.evaluations:
         first, last = training.evaluations[0], training.evaluations[-1]
         lines.append(f"| held-out perplexity | {first.perplexity:,.1f} → {last.perplexity:,.1f} |")

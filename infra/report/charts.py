@@ -89,16 +89,18 @@ def jaccard_chart(found: NearDuplicates) -> Markup:
 
 
 def loss_chart(training: Training) -> Markup:
-    """Training loss, and the loss on held-out text at checkpoints: the logarithm of its perplexity."""
-    curves = [Curve("training", "a", tuple((step.step, step.loss) for step in training.steps))]
+    """Training loss, that on validation sequences, and on held-out text: the logarithm of its perplexity."""
+    curves = [Curve("training", "a", training.losses)]
+    if training.validation_losses:
+        curves.append(Curve("validation", "b", training.validation_losses, dots=True))
     held_out = held_out_losses(training.evaluations)
     if held_out:
         curves.append(Curve("held out", "c", held_out, dots=True))
-    first, last = training.steps[0], training.steps[-1]
+    (first_step, first), (last_step, last) = training.losses[0], training.losses[-1]
     return line_chart(
         curves,
         title="Loss by step",
-        description=f"From {first.loss:.3f} at step {first.step:,} to {last.loss:.3f} at step {last.step:,}",
+        description=f"From {first:.3f} at step {first_step:,} to {last:.3f} at step {last_step:,}",
         x_label="step",
         y_label="loss, nats per token",
         marks=[("restart", step) for step in training.restarted_at],

@@ -14,6 +14,7 @@ from infra.report.figures import STYLE
 from infra.report.training import Evaluation
 
 FAILURES_SHOWN = 4
+SKIPPED_SHOWN = 20
 LANGUAGES_SHOWN = 20
 PERPLEXITIES_DRAWN = 6
 
@@ -55,6 +56,7 @@ def render_report(data: ReportData) -> str:
         recipe=yaml.safe_dump(data.recipe, sort_keys=False, allow_unicode=True),
         failures=_failures(data.stages),
         languages_shown=LANGUAGES_SHOWN,
+        skipped_shown=SKIPPED_SHOWN,
         perplexities_drawn=PERPLEXITIES_DRAWN,
         metrics=_metrics(data.training.evaluations) if data.training else [],
         libraries=_libraries(data),
@@ -121,7 +123,7 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
         ("rules", "Rules", data.distributions.rules),
         ("near-duplicates", "Near-duplicates", data.near_duplicates),
         ("tokens", "Tokens and mixture", data.sources),
-        ("training", "Training", training is not None and training.steps),
+        ("training", "Training", training is not None and training.losses),
         ("scores", "Scores by checkpoint", training is not None and training.evaluations),
         ("cost", "Cost", data.stages),
         ("origin", "Recipe and versions", data.recipe),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Any
 
 from infra.store.errors import NotThere
@@ -12,17 +13,25 @@ from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 
 EVENTS_KEPT = 100
+JOULES_OF_KILOWATT_HOUR = 3.6e6
 
 
 @dataclass(frozen=True, slots=True)
 class LossStep:
-    """One step: loss in nats per token, learning rate, tokens read so far, and its wall time."""
+    """One step: loss in nats per token, learning rate, tokens read so far, and its wall time.
+
+    A loss that was not finite is None. An update that was left out is `skipped`, and `cause` says why.
+    `validation_loss` is there for the steps after which it was taken.
+    """
 
     step: int
-    loss: float
+    loss: float | None
     learning_rate: float
     tokens: int
     seconds: float
+    skipped: bool
+    cause: str
+    validation_loss: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +68,24 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the launches of a run used, failed ones included: hours of all `devices` added up, a rank each on a CPU.
+
+    `kilowatt_hours` are of the devices alone, over the accounts that have a meter; None when none has.
+    """
+
+    devices: str
+    device_hours: float
+    kilowatt_hours: float | None
+    unmetered: int
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
-    """One run. Seconds are those of the steps on record; `began` and `ended` those of its first and last event."""
+    """One run. Seconds are those of the steps on record; `began` and `ended` those of its first and last event.
+
+    `origin` is RUN@STEP where the run began with another's checkpoint, else "".
+    """
 
     key: str
     label: str
@@ -68,6 +93,7 @@ class Training:
     parameters: int
     configuration: dict[str, dict[str, Any]]
     seed: int
+    origin: str
     steps_planned: int
     steps: tuple[LossStep, ...]
     evaluations: tuple[Evaluation, ...]
@@ -81,6 +107,22 @@ class Training:
     began: str
     ended: str
     torch: str
+    usage: Usage | None
+
+    @property
+    def losses(self) -> tuple[tuple[int, float], ...]:
+        """(step, loss) of the steps whose loss is a number."""
+        return tuple((step.step, step.loss) for step in self.steps if step.loss is not None)
+
+    @property
+    def validation_losses(self) -> tuple[tuple[int, float], ...]:
+        """(step, loss on validation sequences) where it was taken."""
+        return tuple((step.step, step.validation_loss) for step in self.steps if step.validation_loss is not None)
+
+    @property
+    def skipped(self) -> tuple[LossStep, ...]:
+        """The steps whose update was left out."""
+        return tuple(step for step in self.steps if step.skipped)
 
     @property
     def restarts(self) -> int:
@@ -100,8 +142,10 @@ class Training:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens of the steps over their wall time."""
-        return self.steps[-1].tokens / self.seconds if self.steps and self.seconds else None
+        """Tokens of the steps on record over their wall time."""
+        if not self.steps or not self.seconds:
+            return None
+        return self.steps[-1].tokens / self.steps[-1].step * len(self.steps) / self.seconds
 
 
 def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
@@ -115,6 +159,7 @@ def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
     launches = [record for record in logbook if record["event"] in ("launch", "resume")]
     notable = [record for record in logbook if record["event"] != "checkpoint"]
     steps, size, parameters = _checkpoints(lake, folder)
+    origin = configuration["origin"]
     return Training(
         key=run,
         label=configuration["label"],
@@ -122,6 +167,7 @@ def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
         parameters=parameters,
         configuration={name: configuration[name] for name in ("model", "training")},
         seed=configuration["seed"],
+        origin="" if origin is None else f"{origin['run'][:12]}@{origin['step']}",
         steps_planned=configuration["training"]["steps"],
         steps=_losses(lake, folder),
         evaluations=_evaluations(lake, folder),
@@ -135,6 +181,7 @@ def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
         began=logbook[0]["time"] if logbook else "",
         ended=logbook[-1]["time"] if logbook else "",
         torch=launches[-1].get("torch", "") if launches else "",
+        usage=_usage(lake, folder),
     )
 
 
@@ -144,7 +191,7 @@ def _losses(lake: Lake, folder: str) -> tuple[LossStep, ...]:
     for entry in sorted(lake.list(f"{folder}/losses"), key=lambda entry: entry.path.endswith("/tail.jsonl")):
         for line in lake.read(entry.path).splitlines():
             record = json.loads(line)
-            step = LossStep(**{name: record[name] for name in ("step", "loss", "learning_rate", "tokens", "seconds")})
+            step = LossStep(**{field.name: record[field.name] for field in fields(LossStep)})
             steps.setdefault(step.step, step)
     return tuple(steps[number] for number in sorted(steps))
 
@@ -172,7 +219,7 @@ def _evaluations(lake: Lake, folder: str) -> tuple[Evaluation, ...]:
 
 
 def _checkpoints(lake: Lake, folder: str) -> tuple[tuple[int, ...], int, int]:
-    """The committed steps, their bytes, and the number of parameters in the newest."""
+    """The committed steps, the bytes that they keep, and the number of parameters in the newest."""
     paths = {
         int(entry.path.split("/")[-2].removeprefix("step-")): entry.path
         for entry in lake.list(f"{folder}/checkpoints")
@@ -181,12 +228,34 @@ def _checkpoints(lake: Lake, folder: str) -> tuple[tuple[int, ...], int, int]:
     size = parameters = 0
     for step in sorted(paths):
         try:
-            files = lake.read_json(paths[step])["files"]
+            manifest = lake.read_json(paths[step])
         except NotThere:  # withdrawn since the listing
             continue
-        size += sum(file["bytes"] for file in files)
-        parameters = sum(part["length"] for file in files for part in file["slices"] if part["kind"] == "weight")
+        files = manifest["files"]
+        size += sum(file["bytes"] for file in files if file["content"] == "weights" or not manifest["pruned"])
+        slices = [part for file in files for part in file["slices"]]
+        parameters = sum(math.prod(part["box"]["shape"]) for part in slices if part["kind"] == "weight")
     return tuple(sorted(paths)), size, parameters
+
+
+def _usage(lake: Lake, folder: str) -> Usage | None:
+    """The accounts of all launches, None where there are none; `millrace cost` tells more of them."""
+    accounts = []
+    for entry in lake.list(f"{folder}/account"):
+        try:
+            accounts.append(lake.read_json(entry.path))
+        except NotThere:  # replaced since the listing
+            continue
+    if not accounts:
+        return None
+    meters = [[meter["joules"] for meter in account["energy"]] for account in accounts]
+    metered = [sum(joules) for joules in meters if joules and None not in joules]
+    return Usage(
+        devices=", ".join(sorted({account["device_name"] for account in accounts})),
+        device_hours=sum(account["seconds"] * account["devices"] for account in accounts) / 3600,
+        kilowatt_hours=sum(metered) / JOULES_OF_KILOWATT_HOUR if metered else None,
+        unmetered=len(meters) - len(metered),
+    )
 
 
 def _event(record: dict[str, Any]) -> Event:

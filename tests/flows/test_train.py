@@ -1,17 +1,34 @@
-"""`millrace train`: two ranks, a rank that dies, and a command that is interrupted."""
+"""`millrace train`: two ranks, one that dies, runs that are stopped and cancelled, and docs/training.md as it is."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from infra.runs import run_keys
 from infra.store.lake import Lake
 from model.checkpoint import committed_steps, read_checkpoint
 from model.logbook import read_logbook
 from model.losses import read_losses
+from model.progress import read_progress
 from tests.flows.conftest import Millrace, build
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+A_RUN, ANOTHER_LAYOUT, FROM_A_CHECKPOINT, WHILE_IT_TRAINS, WHAT_CAME_OUT = (
+    block.splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+)
 
 SETTINGS = [
     *("--set", "training.steps=24", "--set", "training.schedule.decay=24", "--set", "training.checkpoints.every=8"),
@@ -32,7 +49,7 @@ SETTINGS = [
 def corpus(millrace: Millrace, pages: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with the tokens of one archive."""
     lake = tmp_path_factory.mktemp("train") / "lake"
-    build(millrace, lake, pages[:1], "--set", "tokenizer.vocabulary_size=1024")
+    build(millrace, lake, pages[:1], "--set", "tokenizer.vocabulary_size=1024", "--set", "tokens.validation=0.2")
     return lake
 
 
@@ -80,7 +97,10 @@ def test_another_seed_is_another_run(millrace: Millrace, corpus: Path, unbroken:
     [
         (["gpt-9"], "there is no preset gpt-9"),
         (["tiny-pythia", "--set", "training.stepz=3"], "there is no stepz"),
-        (["tiny-pythia", "--set", "layout.ranks=0"], "layout.ranks: Input should be greater than or equal to 1"),
+        (["tiny-pythia", "--set", "layout.data=0"], "layout.data: Input should be greater than or equal to 1"),
+        (["tiny-pythia", "--layout", "data=3"], "a batch of 16 sequences is not a multiple of micro_batch 4 times 3"),
+        (["--from", "beef"], "0 runs of"),
+        ([], "give a preset, or the checkpoint of a run to begin with"),
         (["tiny-pythia", "--corpus", "corpus/unheard-of"], "nothing is named corpus/unheard-of"),
     ],
 )
@@ -103,3 +123,146 @@ def test_every_checkpoint_is_named_by_its_digest(corpus: Path, unbroken: dict[st
     lake = Lake(str(corpus))
     digests = [read_checkpoint(lake, unbroken["run"], step).digest for step in unbroken["checkpoints"]]
     assert len(set(digests)) == len(digests)
+
+
+class Training:
+    """`millrace train` in the background."""
+
+    def __init__(self, millrace: Millrace, lake: Lake, label: str, *arguments: str) -> None:
+        self.lake, self.label, self._began = lake, label, time.time()
+        command = [str(Path(sys.executable).with_name("millrace")), "train", "--lake", lake.uri, "--json", *arguments]
+        self.process = subprocess.Popen(
+            [*command, "--new", label],
+            env=millrace.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def run(self) -> str | None:
+        """The key of the run, once it is written down."""
+        labels = {key: self.lake.read_json(f"runs/{key}/run.json")["label"] for key in run_keys(self.lake)}
+        return next((key for key, label in labels.items() if label == self.label), None)
+
+    def wait(self) -> str:
+        """Come back when it makes steps; gives the run's key."""
+        eventually(self._trains)
+        assert self.run is not None
+        return self.run
+
+    def _trains(self) -> bool:
+        assert self.process.poll() is None, self.process.communicate()
+        progress = None if self.run is None else read_progress(self.lake, self.run)
+        return progress is not None and progress.state == "training" and progress.updated > self._began
+
+    def end(self) -> tuple[int, str]:
+        """The exit status and the last line of output."""
+        told, errors = self.process.communicate(timeout=300)
+        assert "Traceback" not in errors, errors
+        return self.process.returncode, told.rstrip().rpartition("\n")[2]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for the condition, at most five minutes."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def processes_of(run: str) -> list[str]:
+    """The command lines of all processes that name the run."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                line = (folder / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            found += [line.decode().replace("\0", " ")] if run.encode() in line else []
+    return found
+
+
+def test_a_run_that_trains_is_asked_stopped_resumed_and_cancelled(millrace: Millrace, corpus: Path) -> None:
+    """As docs/training.md says; two ranks, in the end told to leave by the death of their flow."""
+    lake = Lake(str(corpus))
+    long = [f"training.{name}=4000" for name in ("steps", "schedule.decay", "checkpoints.every")]
+    settings = [word for setting in (*long, "epochs=199") for word in ("--set", setting)]
+    arguments = ["tiny-pythia", *SETTINGS, *settings, "--layout", "grace_seconds=29"]
+    training = Training(millrace, lake, "long", *arguments)
+    run = training.wait()
+    for line in WHILE_IT_TRAINS:
+        told = millrace.run(*shlex.split(line.replace("RUN", run[:12]))[1:], "--lake", lake.uri, USER="ann")
+        assert told.returncode == 0, told.stderr
+    status, told_last = training.end()
+    ended = json.loads(told_last)
+    assert (status, ended["state"]) == (0, "stopped")
+    step = ended["step"]
+    assert ended["stopped"] == f"the run {run[:12]} was stopped at step {step} by ann; started again, it goes on"
+    assert committed_steps(lake, run)[-1] == step
+    states = _newest_flow_state(millrace)
+    assert (states["type"], states["name"], states["message"]) == ("COMPLETED", "Stopped", ended["stopped"])
+
+    again = Training(millrace, lake, "long", *arguments)
+    assert again.wait() == run
+    os.kill(again.process.pid, signal.SIGTERM)
+    status, _ = again.end()
+    assert status == -signal.SIGTERM
+    *_, terminated = read_logbook(lake, run)
+    assert (terminated["event"], terminated["signal"]) == ("terminated", "SIGTERM")
+    assert [event["step"] for event in read_logbook(lake, run) if event["event"] == "resume"] == [step]
+    assert committed_steps(lake, run)[-1] == terminated["step"]
+    assert processes_of(run) == []
+    changes = [event for event in read_logbook(lake, run) if event["event"] == "course"]
+    assert [(event["cause"], event["who"]) for event in changes] == [("the norm rises", "ann")]
+
+
+def _newest_flow_state(millrace: Millrace) -> dict[str, Any]:
+    asked = {"sort": "START_TIME_DESC", "limit": 1, "flows": {"name": {"any_": ["train-model"]}}}
+    answer = httpx.post(f"{millrace.environment['PREFECT_API_URL']}/flow_runs/filter", json=asked)
+    [found] = answer.raise_for_status().json()
+    state: dict[str, Any] = found["state"]
+    return state
+
+
+def test_the_page_on_training_works_as_shown(millrace: Millrace, corpus: Path, tmp_path: Path) -> None:
+    lake = Lake(str(corpus))
+
+    def call(line: str, names: dict[str, str], status: int = 0) -> str:
+        name, *words = shlex.split(re.sub("|".join(names) or "^$", lambda found: names[found[0]], line))
+        assert name == "millrace"
+        done = millrace.run(*words, MILLRACE_LAKE=str(corpus), COLUMNS="200")
+        assert done.returncode == status, f"{line}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    before = set(run_keys(lake))
+    told = [call(line, {}) for line in A_RUN]
+    [run] = set(run_keys(lake)) - before
+    assert f"run {run[:12]}: 32 of 32 steps" in told[0] and ", validation loss " in told[0]
+    assert re.search(rf"{run[:12]}.*finished.*32 of 32", told[1])
+    launches = len(read_logbook(lake, run))
+    [line] = ANOTHER_LAYOUT
+    assert f"run {run[:12]}: 32 of 32 steps" in call(line, {})
+    assert len(read_logbook(lake, run)) == launches, "a finished run is not launched again"
+
+    names = {"RUN": run[:12]}
+    for line, steps in zip(FROM_A_CHECKPOINT, (40, 32), strict=True):
+        known = set(run_keys(lake))
+        told_of_it = call(line, names)
+        [other] = set(run_keys(lake)) - known
+        assert f"run {other[:12]} began with {run[:12]}@16" in told_of_it
+        assert f"run {other[:12]}: {steps} of {steps} steps" in told_of_it
+        records = read_losses(lake, other)
+        assert [record.step for record in records] == list(range(17, steps + 1))
+        # The same data and the same state: the first step computes what the other run did.
+        [theirs] = [record for record in read_losses(lake, run) if record.step == 17]
+        assert (records[0].sequences, records[0].first_sequence) == (theirs.sequences, theirs.first_sequence)
+        assert records[0].loss == pytest.approx(theirs.loss, rel=1e-6)
+    assert other in run_keys(lake) and lake.read_json(f"runs/{other}/run.json")["label"] == "lower-rate"
+
+    names |= {"OTHER": other[:12], "exported": str(tmp_path / "exported")}
+    for line in WHAT_CAME_OUT:
+        assert call(line, names, status=1 if " compare " in line else 0)
+    assert (tmp_path / "exported" / "config.json").exists()

@@ -13,11 +13,12 @@ from torch import nn
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
 from model.architecture import build, model_config
-from model.launch import Layout
+from model.checkpoint import read_checkpoint
 from model.run import RunConfig
 from model.scoring import load_checkpoint, loglikelihood, perplexity
-from model.trainer import Trainer, make_engine
-from tests.model.small import END_OF_DOCUMENT, SHAPES, small_run, write_text
+from model.trainer import Trainer
+from tests.model.small import END_OF_DOCUMENT, SHAPES, VOCABULARY, small_run, write_text
+from tests.model.trained import train_here
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +26,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, RunConfig, 
     """A LLaMA run of 40 steps."""
     folder = tmp_path_factory.mktemp("trained")
     lake = Lake.open(str(folder / "lake"))
-    schedule = {"learning_rate": 1e-2, "minimum": 1e-3, "warmup": 3, "decay": 40}
+    schedule = {"kind": "cosine", "learning_rate": 1e-2, "minimum": 1e-3, "warmup": 3, "decay": 40}
     checkpoints = {"kind": "every", "every": 40}
     config = small_run(lake, folder / "text", "llama", steps=40, schedule=schedule, checkpoints=checkpoints)
-    layout = Layout("native", 1, 4)
-    trainer = Trainer(lake, config, layout, make_engine(config, layout), folder / "cache")
-    trainer.train()
-    torch.use_deterministic_algorithms(False)
-    return lake, config, trainer
+    return lake, config, train_here(lake, config, folder / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +60,7 @@ def test_greedy_is_told(model: nn.Module) -> None:
     likely = []
     for _ in range(3):
         likely.append(int(model(torch.tensor([context + likely]))[0, -1].argmax()))
-    other = [*likely[:2], (likely[2] + 1) % 257]
+    other = [*likely[:2], (likely[2] + 1) % VOCABULARY]
     assert [one.greedy for one in loglikelihood(model, [(context, likely), (context, other)], 2)] == [True, False]
 
 
@@ -104,15 +101,16 @@ def test_perplexity_of_a_uniform_model(tmp_path: Path) -> None:
     """A model whose logits are all zero has the vocabulary's size as its perplexity."""
     uniform = build(model_config(SHAPES["pythia"]), 0)
     with torch.no_grad():
-        uniform.embed_out.weight.zero_()  # type: ignore[union-attr,operator]
-    assert perplexity(uniform, write_text(tmp_path, ["pass"]), 32, 4).value == pytest.approx(257, rel=1e-5)
+        uniform.head.output.weight.zero_()  # type: ignore[union-attr,operator]
+    assert perplexity(uniform, write_text(tmp_path, ["pass"]), 32, 4).value == pytest.approx(VOCABULARY, rel=1e-5)
 
 
 def test_a_loaded_checkpoint_is_the_trained_model(trained: tuple[Lake, RunConfig, Trainer], tmp_path: Path) -> None:
     lake, config, trainer = trained
     loaded = load_checkpoint(lake, config.key, 40, tmp_path)
     tokens = torch.arange(32)[None]
-    assert torch.equal(loaded(tokens), trainer.engine.model(tokens))
+    trained_here = trainer.engine.stage.eval()  # type: ignore[attr-defined]
+    assert torch.equal(loaded(tokens), trained_here(tokens))
     assert not any(parameter.requires_grad for parameter in loaded.parameters()) and not loaded.training
     assert list(tmp_path.iterdir()) == [], "nothing stays in the cache"
 
@@ -128,12 +126,11 @@ def test_training_lowers_held_out_perplexity(trained: tuple[Lake, RunConfig, Tra
 
 def test_a_checkpoint_that_is_not_there_or_not_whole(lake: Lake, tmp_path: Path) -> None:
     config = small_run(lake, tmp_path / "text", steps=1)
-    layout = Layout("native", 1, 4)
-    Trainer(lake, config, layout, make_engine(config, layout), tmp_path / "cache").train()
-    torch.use_deterministic_algorithms(False)
+    train_here(lake, config, tmp_path / "cache")
     with pytest.raises(NotThere):
         load_checkpoint(lake, config.key, 7, tmp_path)
-    path = f"runs/{config.key}/checkpoints/step-000001/rank-0.safetensors"
-    lake.write(path, lake.read(path)[:-1])
-    with pytest.raises(Corrupt, match="rank-0"):
+    checkpoint = read_checkpoint(lake, config.key, 1)
+    [name] = [file.object for file in checkpoint.files if file.content == "weights"]
+    lake.write(f"{checkpoint.folder}/{name}", lake.read(f"{checkpoint.folder}/{name}")[:-1])
+    with pytest.raises(Corrupt, match="rank-0-weights"):
         load_checkpoint(lake, config.key, 1, tmp_path)

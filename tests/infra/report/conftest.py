@@ -18,6 +18,9 @@ from infra.orchestration import Line
 from infra.report.data import ReportData, collect_report
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
+from model.accounting.account import Account, write_account
+from model.accounting.energy import Energy
+from model.boxes import whole
 from model.checkpoint import Checkpoint, StoredFile, StoredSlice, commit
 from model.logbook import Logbook
 from model.losses import Losses, StepRecord
@@ -103,11 +106,46 @@ def _write_run(lake: Lake, build: BuildRecord) -> str:
             losses.write_tail()
             logbook = Logbook(lake, run, "second", 0)
             logbook.write("resume", 8, layout={"engine": "deepspeed", "ranks": 2}, torch="2.13.0", note=ATTACK)
-        losses.add(StepRecord(step, 6.0 - step / 4, 1.0, 1e-3, step * 64, "", 0.5))
+        overflows = step == 2
+        losses.add(
+            StepRecord(
+                step=step,
+                loss=None if overflows else 6.0 - step / 4,
+                gradient_norm=None if overflows else 1.0,
+                learning_rate=1e-3,
+                tokens=step * 64,
+                sequences="",
+                first_sequence=(step - 1) * 4,
+                seconds=0.5,
+                skipped=overflows,
+                cause=f"the gradient overflowed {ATTACK}" if overflows else "",
+                validation_loss=6.5 - step / 4 if step % SAVED_EVERY == 0 else None,
+            )
+        )
         if step % SAVED_EVERY == 0:
             losses.commit(step)
             _save(lake, config, step)
             logbook.write("checkpoint", step, checkpoint="", bytes=1000)
+    for launch, energy in (("first", 7.2e5), ("second", None)):
+        meter = Energy(energy, "unknown" if energy is None else "measured", "RAPL")
+        account = Account(
+            launch=launch,
+            machine=0,
+            state="running",
+            started=0.0,
+            updated=1800.0,
+            seconds=1800.0,
+            device="cpu",
+            device_name=f"Processor {ATTACK}",
+            devices=2,
+            rated_watts=None,
+            first_step=0,
+            step=8,
+            taken=8,
+            energy=(meter,),
+            notes=(),
+        )
+        write_account(lake, run, account)
     for step in (0, 4, 12):
         task = {"name": "sciq", "kind": "multiple_choice", "items": 20, "seconds": 1.0}
         scores = {"metrics": {"acc": 0.25 + step / 100, "acc_norm": 0.3}, "standard_errors": {"acc": 0.05}}
@@ -127,7 +165,7 @@ def _run_config(lake: Lake, build: BuildRecord) -> RunConfig:
                 "sequence_length": 16,
                 "batch": 4,
                 "steps": STEPS,
-                "schedule": {"learning_rate": 1e-3, "minimum": 1e-4, "warmup": 2, "decay": STEPS},
+                "schedule": {"kind": "cosine", "learning_rate": 1e-3, "minimum": 1e-4, "warmup": 2, "decay": STEPS},
                 "optimizer": {"betas": [0.9, 0.95], "epsilon": 1e-8, "weight_decay": 0.1, "clip": 1.0},
                 "checkpoints": {"kind": "every", "every": SAVED_EVERY},
             },
@@ -141,7 +179,8 @@ def _run_config(lake: Lake, build: BuildRecord) -> RunConfig:
 
 
 def _save(lake: Lake, config: RunConfig, step: int) -> None:
-    weight = StoredSlice("w", "embedding", "weight", (600, 8), 0, 4800, "float32")
-    moment = StoredSlice("m", "embedding", "first_moment", (600, 8), 0, 4800, "float32")
-    file = StoredFile("rank-0.safetensors", "0" * 64, 1000, (weight, moment))
-    commit(lake, Checkpoint(config.key, step, step * 4, "fingerprint", 7, "", (file,)))
+    weight = StoredSlice("embedding", "weight", (600, 8), whole((600, 8)))
+    moment = StoredSlice("embedding", "first_moment", (600, 8), whole((600, 8)))
+    weights = StoredFile(0, "weights", "0" * 64, 400, (weight,))
+    state = StoredFile(0, "state", "0" * 64, 600, (moment,))
+    commit(lake, Checkpoint(config.key, step, "", {}, (weights, state)))

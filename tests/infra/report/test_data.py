@@ -124,7 +124,13 @@ def test_training_is_the_run(built: Built, data: ReportData) -> None:
     training = data.training
     assert training is not None
     assert [step.step for step in training.steps] == list(range(1, STEPS + 1))
-    assert [step.loss for step in training.steps] == [6.0 - step / 4 for step in range(1, STEPS + 1)]
+    expected = {step: 6.0 - step / 4 for step in range(1, STEPS + 1) if step != 2}
+    assert dict(training.losses) == expected
+    assert [(step.step, step.loss) for step in training.skipped] == [(2, None)]
+    assert "overflowed" in training.skipped[0].cause
+    assert training.validation_losses == ((4, 5.5), (8, 4.5), (12, 3.5))
+    assert training.usage is not None
+    assert (training.usage.device_hours, training.usage.kilowatt_hours, training.usage.unmetered) == (2.0, 0.2, 1)
     assert (training.launches, training.restarted_at, training.errors) == (2, (8,), 0)
     assert training.checkpoints == (0, *range(SAVED_EVERY, STEPS + 1, SAVED_EVERY))
     assert (training.parameters, training.checkpoint_bytes) == (4800, 4000)

@@ -1,0 +1,99 @@
+"""`millrace compare`: two runs side by side."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.runs import find
+from flows.cli.terminal import friendly_errors, output, print_json, print_table
+
+if TYPE_CHECKING:
+    from infra.store.lake import Lake
+    from model.comparison import Comparison, Trace
+    from model.losses import StepRecord
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="The start of a run's key.")],
+    second: Annotated[str, typer.Argument(help="The start of another's.")],
+    other_lake: Annotated[str | None, typer.Option(help="Where the second run lies, if in another lake.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="A PNG file for the two loss curves.")] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two runs: settings, data, losses, norms, events and final weights. Ends with 1 when results differ."""
+    with friendly_errors(as_json):
+        from model.comparison import compare_runs
+        from model.losses import read_losses
+
+        sides = (find(first, lake), find(second, other_lake or lake))
+        with tempfile.TemporaryDirectory() as cache:
+            comparison = compare_runs(*sides, Path(cache))
+        if plot is not None:
+            _plot({f"{name}: {key[:12]}": read_losses(*side) for name, key, side in _named(sides)}, plot)
+        if as_json:
+            print_json(comparison.to_plain())
+        else:
+            _show(comparison)
+        if not comparison.same:
+            raise typer.Exit(1)
+
+
+def _show(comparison: Comparison) -> None:
+    output.print(f"The results are {'bitwise the same' if comparison.same else '[bold]not[/] the same'}.")
+    rows = [[one.field, one.first, one.second] for one in comparison.configuration]
+    rows += [["data order", *comparison.fingerprints]] if len(set(comparison.fingerprints)) > 1 else []
+    rows += [["steps on record", *map(str, comparison.steps)]] if len(set(comparison.steps)) > 1 else []
+    if rows:
+        print_table("Settings that differ", ["field", *(run[:12] for run in comparison.runs)], rows)
+    print_table("Steps", ["figure", "first difference", "largest, relative", "at"], list(map(_row, comparison.traces)))
+    if any(comparison.events):
+        rows = [
+            [comparison.runs[number][:12], event["step"], event["kind"], event["who"], event["cause"]]
+            for number, events in enumerate(comparison.events)
+            for event in events
+        ]
+        print_table("Events", ["run", "step", "event", "who", "cause"], rows)
+    if comparison.weights is None:
+        output.print("No step has a checkpoint of both.")
+        return
+    weights = comparison.weights
+    rows = [[one.name, f"{one.largest:.3g}", f"{one.relative:.3g}"] for one in weights.tensors]
+    rows += [[name, "in one run alone", ""] for name in weights.alone]
+    if rows:
+        print_table(f"Weights that differ at step {weights.step:,}", ["tensor", "largest", "relative"], rows)
+    else:
+        output.print(f"The weights at step {weights.step:,} are bitwise the same.")
+
+
+def _row(trace: Trace) -> list[Any]:
+    if trace.first is None:
+        return [trace.field, "none", "", ""]
+    largest = "" if trace.largest is None else f"{trace.largest:.3g}"
+    return [trace.field, f"step {trace.first:,}", largest, "" if trace.at is None else f"step {trace.at:,}"]
+
+
+def _named(sides: tuple[tuple[Lake, str], tuple[Lake, str]]) -> list[tuple[str, str, tuple[Lake, str]]]:
+    # Runs of one key, in two lakes, need names that differ.
+    return [(name, side[1], side) for name, side in zip(("first", "second"), sides, strict=True)]
+
+
+def _plot(curves: dict[str, list[StepRecord]], file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for (name, records), style in zip(curves.items(), ("-", "--"), strict=True):
+        # A loss that was not finite leaves a gap.
+        losses = [math.nan if one.loss is None else one.loss for one in records]
+        axes.plot([one.step for one in records], losses, style, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss, nats per token")
+    axes.legend()
+    figure.savefig(file, format="png", dpi=150)

@@ -1,0 +1,190 @@
+"""`millrace launch`: a run on machines that Prefect does not reach, one by one or as a Kubernetes job."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.opening import open_lake
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.terminal import friendly_errors, output, print_json
+
+if TYPE_CHECKING:
+    from model.layout import Layout
+
+launch_commands = typer.Typer(no_args_is_help=True)
+
+RunArgument = Annotated[str, typer.Argument(help="The run's key, or its beginning; `millrace runs` lists them.")]
+LayoutOption = Annotated[
+    list[str] | None,
+    typer.Option("--layout", help="KEY=VALUE for engine, data, tensor, pipeline, zero, micro_batch …; repeatable."),
+]
+
+
+@launch_commands.command("machine")
+def machine(
+    run: RunArgument,
+    lake: LakeOption = DEFAULT_LAKE,
+    layout: LayoutOption = None,
+    machines: Annotated[int, typer.Option(help="How many machines train the run together.")] = 1,
+    rank: Annotated[int, typer.Option(help="This machine's number, from 0.")] = 0,
+    endpoint: Annotated[str, typer.Option(help="HOST:PORT of machine 0, where they meet.")] = "",
+    cache: Annotated[Path, typer.Option(help="Folder for local copies.")] = Path("cache"),
+    grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
+) -> None:
+    """Start a run or go on with it: on this machine alone, or this machine's part of several.
+
+    The same command on each, with its own --rank. It becomes the training process: SIGTERM has it save and leave with
+    status 75; the same command then goes on.
+    """
+    with friendly_errors(as_json=False):
+        import infra
+        from infra.runs import find_run
+        from model.launch import Machines, launch_command
+
+        opened = open_lake(lake)
+        key = find_run(opened, run)
+        with _refusals():
+            chosen = _layout(layout or [], {"engine": "deepspeed"})
+            several = Machines(machines, rank, endpoint) if machines > 1 or endpoint else None
+            command = launch_command(opened.uri, key, chosen, cache.absolute(), several, grace)
+        root = str(Path(infra.__file__).parents[1])
+        variables = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": chosen.device, "PYTHONPATH": root}
+        sys.stdout.flush()
+        os.execve(command[0], command, {**os.environ, **variables})
+
+
+@launch_commands.command("kubernetes")
+def kubernetes(
+    run: RunArgument,
+    image: Annotated[str, typer.Option(help="Container image with Millrace in it, by a fixed tag or digest.")],
+    machines: Annotated[int, typer.Option(min=1, help="Pods, each a machine.")] = 1,
+    gpus_per_machine: Annotated[int, typer.Option(min=0, help="GPUs, and ranks, of each; 0 trains on CPUs.")] = 8,
+    lake: LakeOption = DEFAULT_LAKE,
+    layout: LayoutOption = None,
+    out: Annotated[Path | None, typer.Option(help="File for the manifest; standard output without.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job; after the run's key without.")] = None,
+    namespace: Annotated[str, typer.Option(help="Kubernetes namespace.")] = "default",
+    secret: Annotated[
+        list[str] | None, typer.Option(help="Kubernetes secret whose keys become variables; repeatable.")
+    ] = None,
+    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is no secret; repeatable.")] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs of each machine.")] = 16,
+    memory: Annotated[str, typer.Option(help="Memory of each machine.")] = "128Gi",
+    shared_memory: Annotated[str, typer.Option(help="Of it, at most this for NCCL.")] = "32Gi",
+    grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
+    restarts: Annotated[int, typer.Option(min=0, help="How often a failed job is started again.")] = 5,
+    startup_seconds: Annotated[int, typer.Option(min=1, help="Time for a start, before ranks are watched.")] = 1800,
+    steady_seconds: Annotated[int, typer.Option(min=1, help="A rank without a mark for so long is stuck.")] = 300,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the manifest of a Kubernetes job that trains a run, for `kubectl apply -f`.
+
+    Checked against Kubernetes' schemas. Deleting the job saves and leaves; applying the manifest again goes on.
+    """
+    with friendly_errors(as_json):
+        from infra.clusters import kubernetes as cluster
+        from infra.runs import find_run
+        from model.launch import Machines, launch_command
+        from model.termination import LEFT_AFTER_SAVING
+
+        if not lake.startswith("s3://"):
+            raise cluster.ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
+        opened = open_lake(lake)
+        key = find_run(opened, run)
+        called = name or f"millrace-{key[:12]}"
+        endpoint = cluster.rendezvous_endpoint(called)
+        with _refusals():
+            chosen = _layout(layout or [], _shape(machines, gpus_per_machine, layout or []))
+            # Said here already when the machines cannot share the ranks.
+            launch_command(opened.uri, key, chosen, Path(cluster.CACHE_FOLDER), Machines(machines, 0, endpoint))
+        if gpus_per_machine and chosen.ranks != machines * gpus_per_machine:
+            raise cluster.ManifestError(
+                f"--layout has {chosen.ranks} ranks, and {machines} machines have {machines * gpus_per_machine} GPUs"
+            )
+        command = ["millrace", "launch", "machine", key, "--lake", opened.uri, "--machines", str(machines)]
+        command += ["--rank", cluster.MACHINE_RANK, "--endpoint", endpoint]
+        command += ["--cache", cluster.CACHE_FOLDER, "--grace", str(grace)]
+        for field, value in chosen.to_plain().items():
+            command += ["--layout", f"{field}={str(value).lower() if isinstance(value, bool) else value}"]
+        probe = ["python", "-m", "model.heartbeat", "--lake", opened.uri, "--run-key", key]
+        job = cluster.KubernetesJob(
+            name=called,
+            image=image,
+            machines=machines,
+            gpus=gpus_per_machine,
+            cpus=cpus,
+            memory=memory,
+            shared_memory=shared_memory,
+            command=tuple(command),
+            alive=(*probe, "--limit", str(steady_seconds)),
+            left_after_saving=LEFT_AFTER_SAVING,
+            grace_seconds=grace,
+            startup_seconds=startup_seconds,
+            restarts=restarts,
+            namespace=namespace,
+            environment=_pairs(env or []),
+            secrets=tuple(secret or []),
+        )
+        text = cluster.manifest(job)
+        if out is not None:
+            out.write_text(text, encoding="utf-8")
+        if as_json:
+            print_json({"run": key, "name": called, "endpoint": endpoint, "manifest": str(out) if out else text})
+        elif out is None:
+            sys.stdout.write(text)
+        else:
+            output.print(f"{out}: the job {called} of {machines} machines; start it with kubectl apply -f {out}")
+
+
+def _shape(machines: int, gpus: int, settings: list[str]) -> dict[str, Any]:
+    """What the layout is without being told: every GPU a rank, in the direction of the data."""
+    from flows.settings import split_setting
+
+    given = dict(map(split_setting, settings))
+    ranks = machines * max(gpus, 1)
+    cut = [value for value in (given.get("tensor"), given.get("pipeline")) if isinstance(value, int)]
+    return {
+        "engine": "deepspeed" if ranks > 1 else "native",
+        "device": "cuda" if gpus else "cpu",
+        "data": max(1, ranks // max(1, prod(cut))),
+    }
+
+
+def _layout(settings: list[str], defaults: dict[str, Any]) -> Layout:
+    """Raises ValueError naming the field."""
+    from flows.settings import split_setting
+    from model.layout import layout_from
+
+    return layout_from({**defaults, **dict(map(split_setting, settings))})
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the model says of a wrong value, as a refusal of what the person wrote."""
+    from flows.settings import RecipeError
+
+    try:
+        yield
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+def _pairs(settings: list[str]) -> dict[str, str]:
+    """NAME=VALUE as they stand. Raises RecipeError."""
+    from flows.settings import RecipeError
+
+    pairs = {}
+    for setting in settings:
+        name, sign, value = setting.partition("=")
+        if not sign or not name:
+            raise RecipeError(f"--env {setting}: write NAME=VALUE")
+        pairs[name] = value
+    return pairs

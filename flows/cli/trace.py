@@ -1,0 +1,91 @@
+"""`millrace trace`: what a training step read, and which steps read a document."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.opening import open_lake
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.terminal import fail, friendly_errors, output, print_json
+
+
+def trace(
+    run: Annotated[str, typer.Argument(help="The key of a run, or its beginning.")],
+    step: Annotated[int | None, typer.Option(help="List what step N read: the N-th update, from 1.", min=1)] = None,
+    document: Annotated[str | None, typer.Option(help="List the steps that read the document of this id.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Write batch N, from 0: step N + 1 read it.", min=0)] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to: a .npy array, or a .bin with its .idx.")] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what a step of a run read, which steps read a document, or write a batch exactly as it was read.
+
+    Step N is the N-th update, from 1, and read batch N - 1: the checkpoint of step N has seen the batches 0 … N - 1.
+    """
+    with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
+        if sum(asked is not None for asked in (step, document, batch)) != 1:
+            fail("ask for one thing: --step N, --document ID, or --batch N --out FILE", as_json, code=2)
+        if (batch is None) != (out is None):
+            fail("--batch N and --out FILE go together: which batch, and where to write it", as_json, code=2)
+        from flows.tracing import Tracer
+
+        tracer = Tracer.open(open_lake(lake), run, Path(cache))
+        if step is not None:
+            told, tell = tracer.step(step), _tell_step
+        elif document is not None:
+            told, tell = tracer.document(document), _tell_document
+        elif batch is not None and out is not None:
+            told, tell = tracer.write_batch(batch, out), _tell_batch
+        if as_json:
+            print_json(told)
+            return
+        tell(told)
+
+
+def _tell_step(told: dict[str, Any]) -> None:
+    state = "" if told["taken"] else "; it has not been taken yet"
+    output.print(f"[bold]step {told['step']:,}[/] reads batch {told['batch']:,}{state}")
+    for sequence in told["sequences"]:
+        epoch = "" if sequence["epoch"] is None else f", pass {sequence['epoch'] + 1}"
+        output.print(f"[bold]sequence {sequence['sequence']:,}[/] of {sequence['source']}{epoch}")
+        for span in sequence["documents"]:
+            output.print(f"  {_place(span)}", markup=False)
+
+
+def _tell_document(told: dict[str, Any]) -> None:
+    output.print(f"[bold]{told['id']}[/]: document {told['document']:,} of {told['source']}, {told['tokens']:,} tokens")
+    if told["split"] != "training":
+        output.print(f"  It was kept apart for {told['split']}: no step reads it.")
+    elif not told["steps"]:
+        output.print(f"  None of the {told['taken']:,} steps so far has read it.")
+    for sighting in told["steps"]:
+        for span in sighting["spans"]:
+            output.print(
+                f"  step {sighting['step']:,}, sequence {sighting['sequence']:,}: {_tokens(span)}", markup=False
+            )
+
+
+def _tell_batch(told: dict[str, Any]) -> None:
+    first, last = told["sequences"][0], told["sequences"][-1]
+    output.print(
+        f"batch {told['batch']:,}, read by step {told['step']:,}: sequences {first:,} to {last:,} in "
+        f"{', '.join(told['files'])}"
+    )
+
+
+def _place(span: dict[str, Any]) -> str:
+    name = span["id"] or f"document {span['document']:,}"
+    address = f", {span['url']}" if span["url"] else ""
+    return f"{_tokens(span)}: {name}{address}"
+
+
+def _tokens(span: dict[str, Any]) -> str:
+    """`tokens 0 to 99 are tokens 40 to 139 of 300 (bytes 170 to 601)`, all ends included."""
+    begin, end = span["offset"], span["offset"] + span["tokens"] - 1
+    text = "" if span["bytes"] is None else f", bytes [{span['bytes'][0]:,}, {span['bytes'][1]:,})"
+    here = f"tokens {span['start']:,} to {span['start'] + span['tokens'] - 1:,}"
+    return f"{here} are {begin:,} to {end:,} of {span['size']:,}{text}"

@@ -1,0 +1,192 @@
+"""`millrace trace`: steps to documents, documents to steps, and batches as they were read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from flows.cli.trace import trace
+from flows.tracing import Tracer
+from infra.store.digests import sha256_file
+from infra.store.lake import Lake
+from infra.store.ledger import Account
+from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
+from infra.store.tokens import TokenFile
+from model.losses import Losses, StepRecord
+from model.order import Order, sequences_digest
+from model.run import RunConfig, create_run, open_order, run_config
+from tasks.byte_spans import ByteSpans
+from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer, load_tokenizer
+from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+from tests.model.small import SHAPES, training_values
+
+TAKEN = 12
+BATCH = 8
+application = typer.Typer()
+application.command()(trace)
+
+
+@dataclass(frozen=True)
+class World:
+    """A lake with tokens and their lineage, and a run that has taken twelve of its steps."""
+
+    lake: Lake
+    config: RunConfig
+    order: Order
+    texts: dict[str, str]
+    tokenizer: Path
+
+    def ask(self, *arguments: str) -> Result:
+        return CliRunner().invoke(application, [self.config.key[:10], "--lake", self.lake.uri, *arguments])
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        done = self.ask(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        value: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return value
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("trace")
+    lake = Lake.open(str(folder / "lake"))
+    texts = {f"topic/{name}": f"é {topics[name]}" for name in sorted(topics)[:30]}
+    table = pa.table(
+        {
+            "id": list(texts),
+            "url": [f"https://docs.example/{number}" if number % 2 else None for number in range(30)],
+            "text": list(texts.values()),
+            "source": ["first" if number % 3 else "second" for number in range(30)],
+            "cluster": pa.nulls(30, pa.string()),
+        }
+    )
+    tokenizer = fit_tokenizer(iter([table]), TokenizerConfig(vocabulary_size=400), folder)[TOKENIZER_FILE]
+    ids = encode(table, EncodeConfig(), load_encoder(EncodeConfig(), {TOKENIZER_FILE: tokenizer}))["ids"]
+    config = TokensConfig(mixture={"first": 0.75, "second": 0.25}, validation=0.2)
+    target = folder / "tokens"
+    target.mkdir()
+    files = write_tokens(iter([table.append_column("encode.ids", ids)]), config, target, tokenizer)
+    parts = tuple(
+        store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
+        for name, path in sorted(files.items())
+    )
+    account = Account(rows_in=30, kept=30)
+    models = {TOKENIZER_FILE: sha256_file(tokenizer)}
+    rest: dict[str, Any] = {"inputs": {}, "libraries": {}, "details": {}, "cost": {}, "created": "2026-01-01T00:00:00"}
+    made = Manifest(
+        "0" * 64, artifact_digest(parts), "tokens", 2, {}, models=models, parts=parts, account=account, **rest
+    )
+    write_manifest(lake, made)
+    run = write_run(lake, made)
+    order = open_order(lake, run, folder / "cache")
+    write_records(lake, run, order)
+    return World(lake, run, order, texts, tokenizer)
+
+
+def write_run(lake: Lake, tokens: Manifest) -> RunConfig:
+    parts = {part.name: asdict(part) for part in tokens.parts}
+    sources = [
+        {"name": name, "weight": weight, "epochs": 9, "bin": parts[f"{name}.bin"], "idx": parts[f"{name}.idx"]}
+        for name, weight in (("first", 0.75), ("second", 0.25))
+    ]
+    model = {**SHAPES["pythia"], "vocabulary": 512}
+    schedule = {"kind": "cosine", "learning_rate": 1e-2, "minimum": 1e-3, "warmup": 3, "decay": 24}
+    training = training_values(batch=BATCH, schedule=schedule)
+    values = {"model": model, "training": training, "sources": sources, "seed": 7, "label": ""}
+    config = run_config(values)
+    create_run(lake, config)
+    return config
+
+
+def write_records(lake: Lake, config: RunConfig, order: Order) -> None:
+    losses = Losses(lake, config.key)
+    for step in range(1, TAKEN + 1):
+        sequences = range(BATCH * (step - 1), BATCH * step)
+        digest = sequences_digest(order.fingerprint, config.seed, sequences)
+        losses.add(StepRecord(step, 0.0, 0.0, 0.0, 0, digest, sequences.start, 0.0))
+    losses.commit(TAKEN)
+
+
+def test_a_step_s_documents_are_what_it_read(world: World) -> None:
+    """Rebuilt from the corpus alone: each span's bytes of the document's text are what the tokens decode to."""
+    tokenizer = load_tokenizer(world.tokenizer)
+    told = world.json("--step", "5")
+    assert (told["batch"], told["taken"]) == (4, True)
+    assert [one["sequence"] for one in told["sequences"]] == list(range(32, 40))
+    for sequence in told["sequences"]:
+        tokens = world.order.tokens(sequence["sequence"])
+        assert sum(span["tokens"] for span in sequence["documents"]) == 33
+        for span in sequence["documents"]:
+            text = world.texts[span["id"]].encode()
+            begin, end = span["bytes"]
+            ids = tokens[span["start"] : span["start"] + span["tokens"]].tolist()
+            assert tokenizer.decode(ids) == text[begin:end].decode(errors="replace")
+            number = list(world.texts).index(span["id"])
+            assert span["url"] == (f"https://docs.example/{number}" if number % 2 else None)
+    shown = world.ask("--step", "5")
+    assert shown.exit_code == 0 and "step 5 reads batch 4" in shown.stdout and "topic/" in shown.stdout
+
+
+def test_a_document_s_steps_are_those_that_list_it(world: World, tmp_path: Path) -> None:
+    tracer = Tracer.open(world.lake, world.config.key, tmp_path)
+    listed: dict[str, list[tuple[int, int]]] = {}
+    for step in range(1, TAKEN + 1):
+        for sequence in tracer.step(step)["sequences"]:
+            for identity in dict.fromkeys(span["id"] for span in sequence["documents"]):
+                listed.setdefault(identity, []).append((step, sequence["sequence"]))
+    apart = 0
+    for identity in world.texts:
+        told = tracer.document(identity)
+        assert [(one["step"], one["sequence"]) for one in told["steps"]] == listed.get(identity, [])
+        apart += told["split"] == "validation"
+    assert 0 < apart < 15 and len(listed) > 10
+    identity = next(iter(listed))
+    assert world.json("--document", identity) == json.loads(json.dumps(tracer.document(identity)))
+    shown = world.ask("--document", "https://docs.example/1")
+    assert shown.exit_code == 0 and "of first" in shown.stdout
+
+
+@pytest.mark.parametrize("batch", [0, 11, 20])
+def test_a_batch_is_written_as_it_is_read(world: World, tmp_path: Path, batch: int) -> None:
+    expected = [world.order.tokens(index).tolist() for index in range(BATCH * batch, BATCH * (batch + 1))]
+    told = world.json("--batch", str(batch), "--out", str(tmp_path / "batch.npy"))
+    assert (told["step"], told["taken"]) == (batch + 1, batch < TAKEN)
+    assert np.load(tmp_path / "batch.npy").tolist() == expected
+    assert told["tokens_sha256"] == world.json("--step", str(batch + 1))["tokens_sha256"]
+    told = world.json("--batch", str(batch), "--out", str(tmp_path / "batch.bin"))
+    file = TokenFile(*map(Path, told["files"]))
+    assert [file.document(row).tolist() for row in range(file.documents)] == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--step", "25"], "there is no step 25: the run"),
+        (["--batch", "24", "--out", "x.npy"], "whose batches are 0 to 23"),
+        (["--batch", "1", "--out", "x.txt"], "ends in .npy, or in .bin"),
+        (["--document", "nobody"], "no document with the id or URL nobody"),
+        ([], "ask for one thing"),
+        (["--step", "1", "--document", "x"], "ask for one thing"),
+        (["--batch", "1"], "go together"),
+    ],
+)
+def test_wrong_questions_are_answered_in_one_line(world: World, arguments: list[str], words: str) -> None:
+    done = world.ask(*arguments)
+    assert done.exit_code in (1, 2) and words in " ".join(done.stderr.split())
+
+
+def test_other_tokenizers_give_no_bytes(world: World) -> None:
+    class Other:
+        def to_str(self) -> str:
+            return json.dumps({"decoder": {"type": "Metaspace"}})
+
+    assert ByteSpans(Other()).span(np.array([1, 2]), 0, 1) is None
