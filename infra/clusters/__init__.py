@@ -1,0 +1,1 @@
+"""One command on several machines: as a Kubernetes job, or through Ray."""

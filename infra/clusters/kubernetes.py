@@ -1,0 +1,215 @@
+"""A run as a Kubernetes job: the manifest from typed values, checked against Kubernetes' own schemas.
+
+An Indexed Job has a pod for each machine; a headless Service gives them names, of which the first is the rendezvous.
+Pods that are evicted, or that leave after saving, are replaced without being counted as failures.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+# The oldest Kubernetes that the manifest is made for: there, pod failure policies became stable.
+KUBERNETES = "1.31"
+RENDEZVOUS_PORT = 29400  # torchrun's own default
+MACHINE_RANK = "$(JOB_COMPLETION_INDEX)"  # Kubernetes replaces it in a container's command
+CACHE_FOLDER = "/cache"
+# The container ends within the grace by itself; the rest is for Kubernetes' own way to it.
+_MARGIN_SECONDS = 15
+_PROBE_SECONDS = 60
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|ACCESS_KEY|API_KEY", re.IGNORECASE)
+
+
+class ManifestError(ValueError):
+    """A value, or a field of the manifest, that Kubernetes would not take."""
+
+
+@dataclass(frozen=True)
+class KubernetesJob:
+    """What a manifest is made of.
+
+    `command` is one machine's, with `MACHINE_RANK` where it belongs; `alive` is a command that
+    fails when a rank of its machine is stuck, asked from `startup_seconds` on. SIGTERM reaches the command
+    `grace_seconds` before its end. `left_after_saving` is the exit code that is no failure. Secrets are named, never
+    given: `secrets` are Kubernetes secrets whose keys become variables of the environment.
+    """
+
+    name: str
+    image: str
+    machines: int
+    gpus: int
+    cpus: int
+    memory: str
+    shared_memory: str
+    command: tuple[str, ...]
+    alive: tuple[str, ...]
+    left_after_saving: int
+    grace_seconds: int
+    startup_seconds: int
+    restarts: int
+    namespace: str = "default"
+    environment: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A pod is called after its job and number, and that name has 63 characters at most (RFC 1123).
+        longest = 63 - len(f"-{self.machines - 1}")
+        for name, limit in ((self.name, longest), (self.namespace, 63), *((secret, 253) for secret in self.secrets)):
+            if not _NAME.fullmatch(name) or len(name) > limit:
+                raise ManifestError(
+                    f"{name!r} is no name for Kubernetes: up to {limit} small letters, digits and '-' inside"
+                )
+        version = re.search(r"[:@]([^/]+)$", self.image)
+        if version is None or version.group(1) == "latest":
+            raise ManifestError(
+                f"the image is {self.image!r}; name one fixed version of it, so that every machine and every restart "
+                "runs the same program"
+            )
+        for what, number, least in (
+            ("machines", self.machines, 1),
+            ("gpus", self.gpus, 0),
+            ("cpus", self.cpus, 1),
+            ("grace_seconds", self.grace_seconds, 1),
+            ("startup_seconds", self.startup_seconds, 1),
+            ("restarts", self.restarts, 0),
+        ):
+            if number < least:
+                raise ManifestError(f"{what} is {number}; it must be at least {least}")
+        for variable in self.environment:
+            if _SECRET.search(variable):
+                raise ManifestError(
+                    f"the variable {variable} looks like a secret, and a manifest is no place for one; put it into a "
+                    "Kubernetes secret and name that"
+                )
+
+
+def rendezvous_endpoint(name: str) -> str:
+    """HOST:PORT of the job's first pod, as the others of its namespace find it."""
+    return f"{name}-0.{name}:{RENDEZVOUS_PORT}"
+
+
+def manifest(job: KubernetesJob) -> str:
+    """The manifest as YAML of two documents, a Service and a Job. Raises ManifestError."""
+    documents = [_service(job), _job(job)]
+    for document in documents:
+        validate(document)
+    return yaml.safe_dump_all(documents, sort_keys=False, width=120)
+
+
+def validate(document: dict[str, Any]) -> None:
+    """Check a document against the schema of its kind, with unknown fields refused. Raises ManifestError."""
+    try:
+        import kubernetes_validate
+    except ImportError as error:
+        raise ManifestError(
+            "manifests are checked with a package that is not installed: pip install 'millrace[kubernetes]'"
+        ) from error
+    try:
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        where = ".".join(map(str, error.path)) or "the document"
+        raise ManifestError(f"{document['kind']}: {where}: {error.message}") from error
+    except kubernetes_validate.SchemaNotFoundError as error:
+        raise ManifestError(error.message) from error
+
+
+def _service(job: KubernetesJob) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(job),
+        "spec": {
+            "clusterIP": "None",
+            "selector": {"batch.kubernetes.io/job-name": job.name},
+            # The ranks look for each other before any of them is ready.
+            "publishNotReadyAddresses": True,
+            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
+        },
+    }
+
+
+def _job(job: KubernetesJob) -> dict[str, Any]:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _metadata(job),
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": job.machines,
+            "parallelism": job.machines,
+            # When one machine fails, all of them do, each in a pod that counts.
+            "backoffLimit": job.restarts * job.machines,
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {
+                        "action": "Ignore",
+                        "onExitCodes": {
+                            "containerName": "ranks",
+                            "operator": "In",
+                            "values": [job.left_after_saving],
+                        },
+                    },
+                ]
+            },
+            "template": {"metadata": {"labels": _labels(job)}, "spec": _pod(job)},
+        },
+    }
+
+
+def _pod(job: KubernetesJob) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "subdomain": job.name,
+        "terminationGracePeriodSeconds": job.grace_seconds + _MARGIN_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "containers": [_container(job)],
+        "volumes": [
+            # NCCL exchanges through shared memory inside a machine, and a container has 64 MiB of it by default.
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": job.shared_memory}},
+            {"name": "cache", "emptyDir": {}},
+        ],
+    }
+    if job.gpus:
+        pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    return pod
+
+
+def _container(job: KubernetesJob) -> dict[str, Any]:
+    resources: dict[str, Any] = {"requests": {"cpu": str(job.cpus), "memory": job.memory}}
+    if job.gpus:
+        resources["limits"] = {"nvidia.com/gpu": str(job.gpus)}
+    return {
+        "name": "ranks",
+        "image": job.image,
+        "command": list(job.command),
+        "env": [{"name": name, "value": value} for name, value in sorted(job.environment.items())],
+        "envFrom": [{"secretRef": {"name": secret}} for secret in job.secrets],
+        "ports": [{"name": "rendezvous", "containerPort": RENDEZVOUS_PORT}],
+        "resources": resources,
+        "securityContext": {"allowPrivilegeEscalation": False},
+        "livenessProbe": {
+            "exec": {"command": list(job.alive)},
+            "initialDelaySeconds": job.startup_seconds,
+            "periodSeconds": _PROBE_SECONDS,
+            "timeoutSeconds": _PROBE_SECONDS // 2,
+            "failureThreshold": 2,
+        },
+        "volumeMounts": [
+            {"name": "shared-memory", "mountPath": "/dev/shm"},
+            {"name": "cache", "mountPath": CACHE_FOLDER},
+        ],
+    }
+
+
+def _metadata(job: KubernetesJob) -> dict[str, Any]:
+    return {"name": job.name, "namespace": job.namespace, "labels": _labels(job)}
+
+
+def _labels(job: KubernetesJob) -> dict[str, str]:
+    return {"app.kubernetes.io/name": "millrace", "app.kubernetes.io/instance": job.name}
