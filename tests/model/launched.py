@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -37,6 +38,7 @@ def main() -> None:
     die_with_parent()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed  # noqa: F401
 
     # DeepSpeed collects garbage at every turn; what it has imported by now is none.
