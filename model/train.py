@@ -67,8 +67,9 @@ def whole_checkpoints(training: TrainingConfig) -> int:
     if policy is None or not policy.rollback:
         return 1
     steps = training.checkpoints.steps(training.steps)
-    # Those that are kept while a spike lasts, and one out of turn, lie between it and the ones that it goes back to.
-    meanwhile = max(bisect_right(steps, since + policy.patience) - at for at, since in enumerate(steps))
+    # Those kept from the first high step to the one before the last are newer than what it goes back to, and so may be
+    # one that is kept out of turn.
+    meanwhile = max(bisect_right(steps, step + policy.patience - 2) - at for at, step in enumerate(steps) if at)
     return policy.rollback + meanwhile + 1
 
 

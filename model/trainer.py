@@ -100,6 +100,8 @@ class Trainer:
             fresh_streams(self.launch, self.engine, 0)
             faults.reach("train.before_first_checkpoint")
             self.accounting.begin(0)
+            if self.leads:
+                self.records.losses.begin(0)
             self._save(parent="")
             return
         if found.run == self.run and found.step == self.training.steps:

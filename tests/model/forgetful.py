@@ -1,26 +1,56 @@
-"""`model.train` with one fault: the optimizer's moments are zero after a restore. The kill test must see it."""
+"""`model.train` that forgets something of the state when it resumes, as `FORGOTTEN` says. The tests must see each."""
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import torch
+from torch import Tensor
 
-from model.engine import Kind, ReadState
-from model.engine.deepspeed import DeepSpeedEngine
-from model.train import main
+from model import resume, train
+from model.boxes import Box
+from model.position import Position
+from model.scaler import LossScaler
+from model.slices import StateReader
 
-original = DeepSpeedEngine.restore
+
+def main() -> None:
+    """Train."""
+    FORGETTING[os.environ["FORGOTTEN"]]()
+    train.main()
 
 
-def restore(self: DeepSpeedEngine, read: ReadState, updates: int) -> None:
-    """Read weights only."""
+def _moments() -> None:
+    original = StateReader.read
 
-    def forgetful(name: str, kind: Kind, offset: int, length: int) -> torch.Tensor:
-        values = read(name, kind, offset, length)
+    def read(self: StateReader, name: str, kind: Any, box: Box) -> Tensor:
+        values = original(self, name, kind, box)
         return values if kind == "weight" else torch.zeros_like(values)
 
-    original(self, forgetful, updates)
+    StateReader.read = read  # type: ignore[method-assign]
 
+
+def _random_streams() -> None:
+    resume._set_streams = lambda streams: None
+
+
+def _scaler() -> None:
+    LossScaler.load = lambda self, state: None  # type: ignore[method-assign]
+
+
+def _updates() -> None:
+    """The count of updates, which skipped steps are no part of."""
+    original = Position.load
+
+    def load(self: Position, step: int, values: Any) -> None:
+        original(self, step, values)
+        self.updates = step
+
+    Position.load = load  # type: ignore[method-assign]
+
+
+FORGETTING = {"moments": _moments, "random streams": _random_streams, "scaler": _scaler, "updates": _updates}
 
 if __name__ == "__main__":
-    DeepSpeedEngine.restore = restore  # type: ignore[method-assign]
     main()

@@ -93,8 +93,7 @@ def small_run(
     sources = []
     for name, weight, documents in (("first", 3.0, sorted(topics)[:20]), ("second", 1.0, sorted(topics)[20:30])):
         file = write_text(folder / name, documents)
-        bin_part, idx_part = (_part(lake, path, name) for path in (file.bin_path, file.idx_path))
-        sources.append({"name": name, "weight": weight, "epochs": epochs, "bin": bin_part, "idx": idx_part})
+        sources.append(store_tokens(lake, file.bin_path, file.idx_path, name, weight, epochs))
     values = {
         "model": SHAPES[architecture] | (shape or {}),
         "training": training_values(**changes),
@@ -105,6 +104,14 @@ def small_run(
     config = run_config(values)
     create_run(lake, config)
     return config
+
+
+def store_tokens(
+    lake: Lake, bin_path: Path, idx_path: Path, name: str, weight: float = 1.0, epochs: int = 1
+) -> dict[str, Any]:
+    """Put a token file into the lake; gives the source as it stands in a run's configuration."""
+    bin_part, idx_part = (_part(lake, path, name) for path in (bin_path, idx_path))
+    return {"name": name, "weight": weight, "epochs": epochs, "bin": bin_part, "idx": idx_part}
 
 
 def _part(lake: Lake, path: Path, name: str) -> dict[str, Any]:

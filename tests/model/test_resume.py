@@ -1,136 +1,254 @@
-"""A run on two ranks whose process tree is killed at ten moments ends in the bits of the unbroken run.
-
-The moments are places in the program, not times. A rank that reaches one is killed there; the launcher is killed as
-soon as that is seen, and the other rank dies with it.
-"""
+"""A run that is killed at any moment ends in the bits of the unbroken one, or, in other layouts, close to them."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.store.lake import Lake
 from model.checkpoint import committed_steps
-from model.launch import Layout, launch_command
+from model.launch import launch_command
+from model.layout import Layout
 from model.logbook import read_logbook
 from model.losses import read_losses
 from model.run import RunConfig
-from tests.model.small import same_end, small_run
+from model.termination import LEFT_AFTER_SAVING
+from tasks import training
+from tasks.training import LayoutRequest, TrainingInterrupted
+from tests.model.forgetful import FORGETTING
+from tests.model.launches import Moment, finish, launch, living, run_command
+from tests.model.small import close_end, same_end, small_run
 
-ROOT = Path(__file__).resolve().parents[2]
-LAYOUT = Layout("deepspeed", 2, 2)
-EVERY = 4
+EVERY, STEPS = 4, 24
+NATIVE = Layout(micro_batch=2)  # four micro-batches a step
+DATA_2 = Layout("deepspeed", data=2, zero=1, micro_batch=2)
+TENSOR_2 = Layout("deepspeed", tensor=2, micro_batch=4, sequence_parallel=True, recompute="selective")
+PIPELINE_2 = Layout("deepspeed", pipeline=2, zero=1, micro_batch=2)
+# Dropout draws from the random streams. The scale begins too high and grows again after every four good steps.
+DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
+HALF = {"precision": "fp16", "scaler": {"kind": "deepspeed", "initial": 2.0**21, "window": 4, "hysteresis": 1}}
 
-
-@dataclass(frozen=True)
-class Moment:
-    """Kill `rank` in step `step`, when it first reaches the point; the newest checkpoint is then `kept`."""
-
-    point: str
-    rank: int
-    step: int
-    kept: int | None
-
-
+MIDDLE = Moment("retention.after_manifest")
 MOMENTS = [
-    Moment("train.before_first_checkpoint", 1, 0, None),
-    Moment("inside_part", 0, 0, None),  # while its file of the first save is written
-    Moment("checkpoint.before_manifest", 0, 0, None),
-    Moment("train.step.2", 1, 2, 0),
-    Moment("train.update.5", 0, 5, 4),  # gradients are there, the update is not
-    Moment("inside_part", 1, 8, 4),  # the other rank's file may be whole
-    Moment("checkpoint.before_manifest", 0, 8, 4),  # both are, the manifest is missing
-    Moment("checkpoint.after_manifest", 0, 8, 8),
-    Moment("train.step.15", 1, 15, 12),  # the last step before a save
-    Moment("train.update.19", 1, 19, 16),
+    Moment("train.before_first_checkpoint"),
+    Moment("checkpoint.before_weights"),
+    Moment("inside_part"),
+    Moment("checkpoint.before_manifest"),
+    Moment("checkpoint.after_manifest"),
+    Moment("train.after_update.0"),  # an overflow, skipped
+    Moment("train.step.1"),
+    Moment("micro_batch", 6),  # two micro-batches into the second step
+    Moment("train.update.2"),  # the gradient is there, the update is not
+    Moment("checkpoint.before_state"),
+    Moment("train.after_update.5"),
+    Moment("inside_part", 2),  # the weights are there, the moments half
+    Moment("checkpoint.before_manifest"),
+    Moment("retention.before_manifest"),
+    MIDDLE,  # pruned in word, not yet in deed
+    Moment("micro_batch", 3),
+    Moment("train.step.19"),
+    Moment("train.update.23"),
+]
+# Of two ranks. The second's part of a checkpoint may be there without the first's, and the other way round.
+MOMENTS_OF_RANKS = [
+    Moment("train.before_first_checkpoint", rank=1),
+    Moment("inside_part", rank=0),
+    Moment("checkpoint.before_sidecar", rank=1),
+    Moment("checkpoint.before_manifest"),
+    Moment("micro_batch", 2, rank=1),
+    Moment("train.update.5", rank=0),
+    Moment("inside_part", 2, rank=1),
+    Moment("checkpoint.after_sidecar", rank=1),
+    Moment("checkpoint.after_manifest"),
+    Moment("retention.before_manifest"),
+    Moment("train.step.15", rank=1),
+    Moment("train.update.19", rank=1),
 ]
 
 
-def launch(lake: Lake, config: RunConfig, folder: Path, moment: Moment | None, program: str) -> int:
-    """Start or resume the run; at `moment` kill all of it. Returns the launcher's exit status."""
-    folder.mkdir(parents=True)
-    environment = dict(os.environ)
-    if moment is not None:
-        environment |= {
-            "MILLRACE_FAULT": f"{moment.point}:1",
-            "MILLRACE_FAULT_FOLDER": str(folder),
-            "DOOMED_RANK": str(moment.rank),
-        }
-    command = [
-        program if word == "model.train" else word for word in launch_command(lake.uri, config.key, LAYOUT, folder)
+class Story:
+    """An unbroken run, and the same one that is killed again and again."""
+
+    def __init__(self, folder: Path, layout: Layout, **values: Any) -> None:
+        self.folder, self.layout = folder, layout
+        self.unbroken, self.killed = (Lake.open(str(folder / name)) for name in ("unbroken", "killed"))
+        self.config: RunConfig = small_run(self.unbroken, folder / "text", **values)
+        assert small_run(self.killed, folder / "text again", **values).key == self.config.key
+        self.kept: list[int | None] = []
+        finish(self.unbroken, self.config, layout, folder / "unbroken launch")
+
+    def kill(self, moment: Moment, layout: Layout | None = None) -> None:
+        number = len(self.kept)
+        status = launch(self.killed, self.config, layout or self.layout, self.folder / f"launch {number}", moment)
+        output = (self.folder / f"launch {number}" / "output").read_text()
+        assert status != 0 and "Traceback" not in output, f"{moment} was not reached: {output[-4000:]}"
+        self.kept.append(max(committed_steps(self.killed, self.config.key), default=None))
+
+    def finish(self, layout: Layout | None = None) -> None:
+        finish(self.killed, self.config, layout or self.layout, self.folder / "last launch")
+
+    def same_end(self, other: Lake | None = None) -> bool:
+        return same_end(self.unbroken, other or self.killed, self.config)
+
+    def begun(self) -> list[tuple[str, int]]:
+        """How the launches of the killed run began: by the checkpoint that they found."""
+        events = read_logbook(self.killed, self.config.key)
+        return [(event["event"], event["step"]) for event in events if "layout" in event]
+
+
+def expected(kept: list[int | None]) -> list[tuple[str, int]]:
+    """Each launch goes on from the newest checkpoint that the one before left."""
+    return [("launch", 0), *(("launch", 0) if step is None else ("resume", step) for step in kept)]
+
+
+def fallen(lake: Lake, config: RunConfig) -> float:
+    """By how much the loss fell, in nats per token."""
+    losses = [record.loss for record in read_losses(lake, config.key) if record.loss is not None]
+    return losses[0] - losses[-1]
+
+
+def test_killed_at_every_moment(tmp_path: Path) -> None:
+    """One process in fp16 with dropout, whose loss scale overflows again and again."""
+    story = Story(tmp_path, NATIVE, architecture="opt", shape=DROPOUT, **HALF)
+    trace = read_losses(story.unbroken, story.config.key)
+    skipped = [record.step for record in trace if record.skipped]
+    assert skipped[0] == 1 and len(skipped) >= 3 and len({record.scale for record in trace}) >= 2
+    assert fallen(story.unbroken, story.config) >= 0.5
+
+    for moment in MOMENTS:
+        story.kill(moment)
+        if moment == MIDDLE:
+            copies = {what: Lake.open(str(tmp_path / what)) for what in FORGETTING}
+            for copy in copies.values():
+                shutil.copytree(story.killed.uri, copy.uri, dirs_exist_ok=True)
+    story.finish()
+
+    assert story.same_end()
+    assert story.begun() == expected(story.kept)
+    assert story.kept[:5] == [None, None, None, None, 0]
+    # The comparison can fail: who forgets any part of the state is seen.
+    for what, copy in copies.items():
+        variables = {"FORGOTTEN": what}
+        finish(copy, story.config, NATIVE, tmp_path / f"without {what}", "tests.model.forgetful", variables)
+        assert not story.same_end(copy), what
+    # Started once more, it is finished.
+    before = read_logbook(story.killed, story.config.key)
+    finish(story.killed, story.config, NATIVE, tmp_path / "after the end")
+    assert story.same_end() and read_logbook(story.killed, story.config.key) == before
+
+
+def test_two_ranks_killed_while_they_save(tmp_path: Path) -> None:
+    story = Story(tmp_path, DATA_2, architecture="opt", shape=DROPOUT)
+    moments = (
+        Moment("micro_batch", 2, rank=1),
+        Moment("checkpoint.after_sidecar", 2, rank=1),
+        Moment("inside_part", 2),
+    )
+    for moment in moments:
+        story.kill(moment)
+    story.finish()
+    assert story.same_end()
+    assert story.begun() == expected(story.kept)
+    assert fallen(story.unbroken, story.config) >= 0.5
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("layout", [DATA_2, TENSOR_2, PIPELINE_2], ids=["data", "tensor", "pipeline"])
+def test_two_ranks_killed_at_every_moment(tmp_path: Path, layout: Layout) -> None:
+    story = Story(tmp_path, layout, architecture="opt", shape=DROPOUT)
+    # In a pipeline, the last stage alone computes the loss.
+    for moment in MOMENTS_OF_RANKS:
+        story.kill(moment)
+    story.finish()
+    assert story.same_end()
+    assert story.begun() == expected(story.kept)
+
+
+CHAIN = [NATIVE, replace(DATA_2, zero=2), TENSOR_2]
+LONG_CHAIN = [
+    replace(DATA_2, zero=3),
+    PIPELINE_2,
+    NATIVE,
+    replace(DATA_2, zero=0, micro_batch=1),
+    TENSOR_2,
+    Layout("deepspeed", data=2, tensor=2, zero=1, micro_batch=2),
+    replace(DATA_2, zero=2, recompute="whole"),
+    Layout("deepspeed", tensor=2, pipeline=2, micro_batch=2),
+    Layout("deepspeed", data=4, zero=3, micro_batch=1),
+]
+
+
+def test_resumed_in_other_layouts(tmp_path: Path) -> None:
+    story = Story(tmp_path, NATIVE)
+    kill_in_layouts(story, CHAIN)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("architecture", ["pythia", "opt", "llama"])
+def test_resumed_in_many_layouts(tmp_path: Path, architecture: str) -> None:
+    story = Story(tmp_path, NATIVE, architecture=architecture)
+    kill_in_layouts(story, LONG_CHAIN)
+
+
+def kill_in_layouts(story: Story, layouts: list[Layout]) -> None:
+    """Go through the layouts, each killed some steps after the last but one checkpoint; the last goes to the end."""
+    for number, layout in enumerate(layouts[:-1], 1):
+        story.kill(Moment(f"train.update.{number * STEPS // len(layouts)}"), layout)
+    story.finish(layouts[-1])
+    assert [event["layout"] for event in read_logbook(story.killed, story.config.key) if "layout" in event] == [
+        layout.to_plain() for layout in layouts
     ]
-    with open(folder / "output", "wb") as output:
-        agent = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-        deadline = time.monotonic() + 120
-        reached = folder / "reached"
-        while agent.poll() is None:
-            if moment is not None and reached.exists():
-                os.killpg(agent.pid, signal.SIGKILL)
-            if time.monotonic() > deadline:
-                os.killpg(agent.pid, signal.SIGKILL)
-                agent.wait()
-                pytest.fail((folder / "output").read_text()[-4000:])
-            time.sleep(0.005)
-    while ranks := living(config.key):
-        assert time.monotonic() < deadline, f"ranks {ranks} outlived their launcher"
-        time.sleep(0.01)
-    return agent.returncode
+    assert close_end(story.unbroken, story.killed, story.config)
+    assert fallen(story.killed, story.config) >= 0.5
 
 
-def living(run: str) -> list[int]:
-    """Processes of the run that are not yet gone."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if run in (entry / "cmdline").read_text(errors="replace"):
-                    found.append(int(entry.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    return found
+@pytest.mark.parametrize(
+    "layout", [NATIVE, pytest.param(DATA_2, marks=pytest.mark.heavy)], ids=["one process", "two ranks"]
+)
+def test_told_to_leave(tmp_path: Path, layout: Layout) -> None:
+    """SIGTERM to whoever was started: it saves and says so by its status, within the grace that the agent keeps."""
+    story = Story(tmp_path, layout, architecture="opt", shape=DROPOUT)
+    told = {"TOLD_AT": "train.step.9"}
+    assert launch(story.killed, story.config, layout, tmp_path / "told", variables=told) == LEFT_AFTER_SAVING
+    # The step in which the signal came was done, and the state after it kept.
+    assert committed_steps(story.killed, story.config.key)[-1] == 10
+    assert read_logbook(story.killed, story.config.key)[-1]["event"] == "terminated"
+    story.kill(Moment("train.update.11"))
+    story.finish()
+    assert story.same_end()
+    assert story.begun() == [("launch", 0), ("resume", 10), ("resume", 10)]
 
 
-def finish(lake: Lake, config: RunConfig, folder: Path, program: str = "model.train") -> None:
-    assert launch(lake, config, folder, None, program) == 0, (folder / "output").read_text()[-4000:]
+def test_killed_while_its_ranks_start(tmp_path: Path, lake: Lake) -> None:
+    """Ranks whose launcher dies before they have imported anything must not be left behind, nor stand in the way."""
+    config = small_run(lake, tmp_path / "text")
+    command = launch_command(lake.uri, config.key, DATA_2, tmp_path / "cache")
+    # It returns when no process of the run is left.
+    status = run_command(command, {"OMP_NUM_THREADS": "1"}, tmp_path, config.key, lambda: len(living(config.key)) == 3)
+    assert status == -signal.SIGKILL
+    assert read_logbook(lake, config.key) == []
 
 
-def test_killed_at_ten_moments(tmp_path: Path) -> None:
-    unbroken, killed = Lake.open(str(tmp_path / "unbroken")), Lake.open(str(tmp_path / "killed"))
-    config = small_run(unbroken, tmp_path / "text")
-    assert small_run(killed, tmp_path / "text again").key == config.key
-    finish(unbroken, config, tmp_path / "unbroken launch")
+@pytest.mark.heavy
+def test_a_rank_that_hangs_is_found_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(tmp_path, DATA_2, architecture="opt", shape=DROPOUT)
 
-    for number, moment in enumerate(MOMENTS):
-        assert launch(killed, config, tmp_path / f"launch {number}", moment, "tests.model.doomed") != 0, (
-            f"{moment} was not reached"
-        )
-        kept = committed_steps(killed, config.key)
-        assert (kept[-1] if kept else None) == moment.kept, moment
-        if number == 5:
-            forgetful = Lake.open(str(tmp_path / "forgetful"))
-            shutil.copytree(killed.uri, forgetful.uri, dirs_exist_ok=True)
-    finish(killed, config, tmp_path / "last launch")
+    def doomed(*arguments: Any, **options: Any) -> list[str]:
+        return [
+            "tests.model.doomed" if word == "model.train" else word for word in launch_command(*arguments, **options)
+        ]
 
-    assert same_end(unbroken, killed, config)
-    first, last = (read_losses(unbroken, config.key)[step] for step in (0, -1))
-    assert first.loss - last.loss >= 0.5
-    # Each launch began at the newest good checkpoint that the one before left: at most a save interval is redone.
-    begun = [(event["event"], event["step"]) for event in read_logbook(killed, config.key) if "layout" in event]
-    assert begun == [
-        ("launch", 0),
-        *(("launch", 0) if moment.kept is None else ("resume", moment.kept) for moment in MOMENTS),
-    ]
-    assert all(moment.step - (moment.kept or 0) <= EVERY for moment in MOMENTS)
-
-    # The comparison can fail: the same story, but resumed without the optimizer's moments.
-    finish(forgetful, config, tmp_path / "forgetful launch", "tests.model.forgetful")
-    assert not same_end(unbroken, forgetful, config)
+    monkeypatch.setattr(training, "launch_command", doomed)
+    monkeypatch.setenv("HANGS_AT", "train.step.9")
+    # Marks reach the store every five seconds.
+    request = LayoutRequest(data=2, zero=1, micro_batch=2, steady_seconds=20, grace_seconds=1)
+    with pytest.raises(TrainingInterrupted, match=r"stood still and was ended \(rank 1 .* step 8"):
+        training.train(story.killed, story.config.key, request, print, lambda step, steps: None)
+    assert read_logbook(story.killed, story.config.key)[-1]["event"] == "stuck"
+    story.finish()
+    assert story.same_end()

@@ -1,0 +1,347 @@
+"""The trainer by itself: what people ask of it, what it does about spikes and overflows, and what validation leaves."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import pytest
+import torch
+
+from infra.store import faults
+from infra.store.lake import Lake
+from infra.store.tokens import TokenWriter
+from model import control
+from model.accounting.launch import open_accounting
+from model.checkpoint import checkpoint_folder, committed_steps, read_checkpoint
+from model.control import ask, read_answer
+from model.events import Change, Rollback, read_course
+from model.launch_records import Launch, Records
+from model.layout import Layout
+from model.logbook import read_logbook
+from model.losses import StepRecord, read_losses
+from model.retention import Retention
+from model.run import RunConfig, create_run, run_config
+from model.stepping import Diverged
+from model.train import make_engine, whole_checkpoints
+from model.trainer import Outcome, Trainer
+from tests.model.launches import Moment, finish, launch
+from tests.model.small import END_OF_DOCUMENT, VOCABULARY, same_end, small_run, store_tokens
+
+LAYOUT = Layout(micro_batch=4)
+ROWS, ROW, BATCH = 400, 33, 8
+# The sequences of the steps after 14 and 15 others are noise; the run keeps a checkpoint every four steps.
+NOISE = range(14 * BATCH, 16 * BATCH)
+CALM = {"deviations": 6.0, "window": 8}
+ROLLBACK = {**CALM, "skip": False, "patience": 2, "rollback": 1, "lower": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """What a launch sets for its whole process."""
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(state)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Launch a run in this process; `at` is what happens when it reaches a point. The store is asked at every step."""
+    monkeypatch.setattr(control, "INTERVAL", 0.0)
+
+    def train(lake: Lake, config: RunConfig, at: dict[str, Callable[[], object]] | None = None) -> Outcome:
+        monkeypatch.setattr(faults, "reach", lambda point: (at or {}).get(point, int)())
+        engine = make_engine(config, LAYOUT)
+        retention = Retention(max(2, whole_checkpoints(config.training)))
+        one = Launch(lake, config, LAYOUT, tmp_path / "cache", retention)
+        records = Records(one, engine)
+        return Trainer(one, engine, records, open_accounting(lake, config, LAYOUT, records.launch)).train()
+
+    return train
+
+
+def lakes(folder: Path, *names: str) -> list[Lake]:
+    return [Lake.open(str(folder / name)) for name in names]
+
+
+def events(lake: Lake, config: RunConfig, *kinds: str) -> list[dict[str, Any]]:
+    return [event for event in read_logbook(lake, config.key) if event["event"] in kinds]
+
+
+def losses(lake: Lake, config: RunConfig) -> list[StepRecord]:
+    return read_losses(lake, config.key)
+
+
+def noisy_run(lake: Lake, folder: Path, spikes: dict[str, Any] | None, every: int = 4) -> RunConfig:
+    """A run that reads rows of text in stored order, with noise for two steps."""
+    folder.mkdir(parents=True)
+    text = [token for name in sorted(topics) for token in [*topics[name].encode(), END_OF_DOCUMENT]]
+    chance = random.Random(5)
+    with TokenWriter(folder / "rows.bin", folder / "rows.idx", VOCABULARY) as writer:
+        for row in range(ROWS):
+            noise = [chance.randrange(VOCABULARY) for _ in range(ROW)]
+            writer.append(noise if row in NOISE else text[row * ROW : (row + 1) * ROW])
+    config = small_run(
+        lake, folder / "text", order="rows", spikes=spikes, checkpoints={"kind": "every", "every": every}
+    )
+    values = config.to_plain()
+    values["sources"] = [store_tokens(lake, folder / "rows.bin", folder / "rows.idx", "rows")]
+    config = run_config(values)
+    create_run(lake, config)
+    return config
+
+
+def test_an_overflow_is_told_and_skipped(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
+    scaler = {"kind": "deepspeed", "initial": 2.0**21, "window": 4, "hysteresis": 1}
+    config = small_run(lake, tmp_path / "text", precision="fp16", scaler=scaler)
+    assert train(lake, config) == "finished"
+    trace = losses(lake, config)
+    skipped = [record for record in trace if record.skipped]
+    assert len(skipped) >= 2
+    assert all(record.gradient_norm is None and "overflowed at loss scale" in record.cause for record in skipped)
+    assert [event["step"] for event in events(lake, config, "skip")] == [record.step - 1 for record in skipped]
+    # A skipped step halves the scale, and moves no schedule.
+    assert trace[0].skipped and trace[1].scale == 2.0**20 and trace[1].learning_rate == trace[0].learning_rate
+    last = read_checkpoint(lake, config.key, config.training.steps).trainer
+    assert last["updates"] == config.training.steps - len(skipped)
+
+
+def test_a_scale_that_cannot_fall_further_ends_the_run(
+    tmp_path: Path, lake: Lake, train: Callable[..., Outcome]
+) -> None:
+    scaler = {"kind": "deepspeed", "initial": 2.0**30, "minimum": 2.0**30, "window": 4, "hysteresis": 1}
+    config = small_run(lake, tmp_path / "text", precision="fp16", scaler=scaler)
+    with pytest.raises(RuntimeError, match="smallest loss scale"):
+        train(lake, config)
+    assert events(lake, config, "error")[-1]["error"] == "ScaleExhausted"
+
+
+def test_validation_leaves_the_training_as_it_is(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    without, with_it = lakes(tmp_path, "without", "with")
+    plain = small_run(without, tmp_path / "text", "opt", shape={"dropout": 0.1})
+    small_run(with_it, tmp_path / "text again", "opt", shape={"dropout": 0.1})
+    values = plain.to_plain()
+    values["training"]["validation"] = {"every": 5, "sequences": 16}
+    config = run_config({**values, "validation_sources": values["sources"]})
+    create_run(with_it, config)
+    train(without, plain)
+    train(with_it, config)
+    taken = {record.step: record.validation_loss for record in losses(with_it, config) if record.validation_loss}
+    assert list(taken) == [5, 10, 15, 20, 24] and taken[5] - taken[24] >= 0.5
+    assert [r.loss for r in losses(with_it, config)] == [r.loss for r in losses(without, plain)]
+    ends = [read_checkpoint(lake, one.key, 24) for lake, one in ((without, plain), (with_it, config))]
+    assert ends[0].files == ends[1].files
+
+
+def test_asked_to_save_and_to_stop(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    unbroken, asked = lakes(tmp_path, "unbroken", "asked")
+    config = small_run(unbroken, tmp_path / "text", "opt", shape={"dropout": 0.1})
+    small_run(asked, tmp_path / "text again", "opt", shape={"dropout": 0.1})
+    train(unbroken, config)
+
+    requests = []
+
+    def wish(kind: str, **values: Any) -> Callable[[], object]:
+        return lambda: requests.append(ask(asked, config.key, kind, "ann", **values))
+
+    # What is asked in a step is heard after it.
+    at = {"train.step.4": wish("save_now"), "train.step.6": wish("stop", save=True)}
+    assert train(asked, config, at) == "stopped"
+    assert committed_steps(asked, config.key) == [0, 4, 5, 7]
+    assert train(asked, config, {"train.step.9": wish("stop", save=False)}) == "stopped"
+    # Not saved at 10: what was done since the last checkpoint is done again.
+    assert committed_steps(asked, config.key)[-1] == 8
+    assert train(asked, config) == "finished"
+
+    assert same_end(unbroken, asked, config)
+    assert [event["step"] for event in events(asked, config, "launch", "resume")] == [0, 7, 8]
+    assert [(event["step"], event["who"]) for event in events(asked, config, "stop")] == [(7, "ann"), (10, "ann")]
+    answers = [read_answer(asked, config.key, request.id) for request in requests]
+    assert [(one.outcome, one.step) for one in answers if one] == [("done", 5), ("done", 7), ("done", 10)]
+
+
+def test_a_signal_is_as_good_as_a_stop_with_save(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    unbroken, told = lakes(tmp_path, "unbroken", "told")
+    config = small_run(unbroken, tmp_path / "text")
+    small_run(told, tmp_path / "text again")
+    train(unbroken, config)
+    assert train(told, config, {"train.update.5": lambda: signal.raise_signal(signal.SIGTERM)}) == "terminated"
+    assert committed_steps(told, config.key)[-1] == 6
+    assert train(told, config) == "finished"
+    assert same_end(unbroken, told, config)
+
+
+def test_a_change_is_an_event_and_is_replayed(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    """Asked for in mid-run, and then the run is lost back to before it; the unbroken run is given the same event."""
+    changed, killed = lakes(tmp_path, "changed", "killed")
+    config = small_run(killed, tmp_path / "text", "opt", shape={"dropout": 0.1})
+    small_run(changed, tmp_path / "text again", "opt", shape={"dropout": 0.1})
+
+    def change_and_stop() -> None:
+        ask(killed, config.key, "change", "ann", cause="the loss rises", learning_rate_factor=0.25, clip=0.5)
+        ask(killed, config.key, "stop", "ann", save=False)
+
+    assert train(killed, config, {"train.step.6": change_and_stop}) == "stopped"
+    assert committed_steps(killed, config.key)[-1] == 4
+    for number, moment in enumerate((Moment("train.update.6"), Moment("train.step.14"))):
+        assert launch(killed, config, LAYOUT, tmp_path / f"killed {number}", moment) != 0
+    finish(killed, config, LAYOUT, tmp_path / "last")
+
+    [event] = read_course(killed, config.key, BATCH).events
+    assert isinstance(event, Change) and event.step == 7
+    for entry in killed.list(f"runs/{config.key}/events"):
+        changed.write(entry.path, killed.read(entry.path))
+    train(changed, config)
+    assert same_end(changed, killed, config)
+    scheduled = config.training.schedule.at
+    for record in losses(killed, config):
+        factor = 0.25 if record.step > event.step else 1.0
+        assert record.learning_rate == scheduled(record.step - 1) * factor
+    assert [one["step"] for one in events(killed, config, "course")] == [event.step]
+
+
+def test_a_spike_without_a_policy_is_kept(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
+    config = noisy_run(lake, tmp_path / "rows", None)
+    train(lake, config)
+    noisy = [record for record in losses(lake, config) if record.step in (15, 16)]
+    assert all(record.loss is not None and record.loss > 5 and not record.skipped for record in noisy)
+    assert losses(lake, config)[13].loss < 4  # type: ignore[operator]
+
+
+def test_a_spike_is_skipped(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
+    config = noisy_run(lake, tmp_path / "rows", {**CALM, "skip": True, "patience": 8})
+    train(lake, config)
+    trace = losses(lake, config)
+    assert [record.step for record in trace if record.skipped] == [15, 16]
+    assert all("standard deviations" in record.cause for record in trace if record.skipped)
+    assert [(event["step"], event["cause"]) for event in events(lake, config, "skip")] == [
+        (record.step - 1, record.cause) for record in trace if record.skipped
+    ]
+    assert read_checkpoint(lake, config.key, 24).trainer["updates"] == 22
+
+
+def test_a_spike_lowers_the_rate(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
+    config = noisy_run(lake, tmp_path / "rows", {**CALM, "skip": True, "patience": 2, "lower": 0.5})
+    train(lake, config)
+    trace = losses(lake, config)
+    assert [(event["event"], event["step"]) for event in events(lake, config, "skip", "lower")] == [
+        ("skip", 14),
+        ("lower", 15),
+    ]
+    scheduled = config.training.schedule.at
+    assert [record.learning_rate for record in trace[16:]] == [scheduled(step - 2) * 0.5 for step in range(16, 24)]
+    assert [record.learning_rate for record in trace[:14]] == [scheduled(step) for step in range(14)]
+
+
+# With a checkpoint after every step, several are kept while the spike lasts.
+@pytest.mark.parametrize(("every", "to"), [(4, 12), (1, 14)])
+def test_a_spike_turns_the_run_back(
+    tmp_path: Path, lake: Lake, train: Callable[..., Outcome], every: int, to: int
+) -> None:
+    config = noisy_run(lake, tmp_path / "rows", ROLLBACK, every)
+    train(lake, config)
+    [event] = read_course(lake, config.key, BATCH).events
+    assert event == Rollback(to, event.cause, 15, to * BATCH, 16 * BATCH, 0.5)
+    [told] = events(lake, config, "rollback")
+    assert (told["step"], told["to"], told["cause"]) == (15, to, event.cause) and "for 2 steps" in event.cause
+    trace = losses(lake, config)
+    assert [record.first_sequence for record in trace] == [
+        step * BATCH if step < to else (step + 16 - to) * BATCH for step in range(24)
+    ]
+    assert max(record.loss for record in trace[to:] if record.loss) < 5
+    assert [record.learning_rate for record in trace[to:]] == [
+        config.training.schedule.at(step) * 0.5 for step in range(to, 24)
+    ]
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        # From the event on, the next launch finds itself on the new course.
+        ("train.rollback", "train.rollback.decided", "train.step.13"),
+        ("train.rollback.given_up", "train.update.17"),
+    ],
+)
+def test_a_rollback_that_is_broken_off_ends_the_same(
+    tmp_path: Path, train: Callable[..., Outcome], points: tuple[str, ...]
+) -> None:
+    unbroken, killed = lakes(tmp_path, "unbroken", "killed")
+    config = noisy_run(unbroken, tmp_path / "rows", ROLLBACK)
+    noisy_run(killed, tmp_path / "rows again", ROLLBACK)
+    train(unbroken, config)
+    for point in points:
+        assert launch(killed, config, LAYOUT, tmp_path / point, Moment(point)) != 0
+    finish(killed, config, LAYOUT, tmp_path / "last")
+    assert same_end(unbroken, killed, config)
+    assert len(read_course(killed, config.key, BATCH).events) == 1
+
+
+def test_what_is_kept_out_of_turn_is_nothing_to_go_back_to(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    unbroken, told = lakes(tmp_path, "unbroken", "told")
+    config = noisy_run(unbroken, tmp_path / "rows", ROLLBACK)
+    noisy_run(told, tmp_path / "rows again", ROLLBACK)
+    train(unbroken, config)
+    assert train(told, config, {"train.step.13": lambda: signal.raise_signal(signal.SIGTERM)}) == "terminated"
+    assert committed_steps(told, config.key)[-1] == 14
+    train(told, config)
+    assert same_end(unbroken, told, config)
+
+
+def test_a_policy_that_is_at_its_end_fails_the_run(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
+    config = noisy_run(lake, tmp_path / "rows", {**CALM, "skip": False, "patience": 2})
+    with pytest.raises(Diverged, match=r"step 16: .* for 2 steps"):
+        train(lake, config)
+    assert events(lake, config, "error")[-1]["error"] == "Diverged"
+
+
+def test_a_manifest_of_rubbish_is_passed_over(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    """Also where the course has events, so that every checkpoint is asked whether it lies on it."""
+    unbroken, broken = lakes(tmp_path, "unbroken", "broken")
+    config = noisy_run(unbroken, tmp_path / "rows", ROLLBACK)
+    noisy_run(broken, tmp_path / "rows again", ROLLBACK)
+    train(unbroken, config)
+    launch(broken, config, LAYOUT, tmp_path / "first", Moment("train.after_update.21"))
+    newest = committed_steps(broken, config.key)[-1]
+    broken.write(f"{checkpoint_folder(config.key, newest)}/manifest.json", b"{}")
+    train(broken, config)
+    assert same_end(unbroken, broken, config)
+    assert [event["step"] for event in events(broken, config, "checkpoint_refused")] == [newest]
+
+
+def test_a_run_without_a_good_checkpoint_begins_anew(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    unbroken, broken = lakes(tmp_path, "unbroken", "broken")
+    config = small_run(unbroken, tmp_path / "text")
+    small_run(broken, tmp_path / "text again")
+    train(unbroken, config)
+    launch(broken, config, LAYOUT, tmp_path / "first", Moment("train.step.17"))
+    for step in committed_steps(broken, config.key):
+        broken.write(f"{checkpoint_folder(config.key, step)}/manifest.json", b"{}")
+    # What stood on record of the steps that are to come again is gone before the first of them.
+    seen: list[int] = []
+    train(broken, config, {"train.step.0": lambda: seen.append(len(losses(broken, config)))})
+    assert seen == [0]
+    assert same_end(unbroken, broken, config)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "steps", "spikes", "full"),
+    [
+        ({"kind": "every", "every": 4}, 24, None, 1),
+        ({"kind": "every", "every": 4}, 24, {**ROLLBACK, "rollback": 0}, 1),
+        ({"kind": "every", "every": 4}, 24, {**ROLLBACK, "rollback": 2}, 2 + 1 + 1),
+        ({"kind": "every", "every": 4}, 24, {**ROLLBACK, "patience": 16}, 1 + 4 + 1),
+        ({"kind": "pythia", "every": 1000}, 143000, {**ROLLBACK, "patience": 16}, 1 + 4 + 1),
+    ],
+)
+def test_as_many_checkpoints_stay_whole_as_a_rollback_may_need(
+    lake: Lake, tmp_path: Path, checkpoints: dict[str, Any], steps: int, spikes: dict[str, Any] | None, full: int
+) -> None:
+    """What is kept while the spike lasts, one out of turn, and as many as it goes back."""
+    config = small_run(lake, tmp_path / "text", steps=steps, checkpoints=checkpoints, spikes=spikes)
+    assert whole_checkpoints(config.training) == full
