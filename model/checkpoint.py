@@ -62,7 +62,8 @@ class Checkpoint:
     """The training state after `step` updates.
 
     `parent` is the digest of the checkpoint before, "" for the first; `trainer` is plain JSON, the trainer's own part
-    of the state. When `pruned`, retention has dropped the state files, and only the weights are left.
+    of the state. One that was kept `aside` is out of turn and nobody's parent. When `pruned`, retention has dropped
+    the state files, and only the weights are left.
     """
 
     run: str
@@ -70,6 +71,7 @@ class Checkpoint:
     parent: str
     trainer: dict[str, Any]
     files: tuple[StoredFile, ...]
+    aside: bool = False
     pruned: bool = False
 
     @property

@@ -6,7 +6,6 @@ Shapes: B sequences, S positions, H heads, D dimensions of a head.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +57,7 @@ class Context:
         if self.documents is not None and self.cache is not None:
             raise ValueError("a cache holds one document in each row; the context cannot have borders too")
 
-    @cached_property
+    @property
     def mask(self) -> Tensor | None:
         """(B, 1, S, S), true where a token may attend: to itself and those before it in its document."""
         if self.documents is None:

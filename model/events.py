@@ -126,11 +126,16 @@ class Course:
     """What the events of a run, in the order in which they were recorded, make of its steps.
 
     Of two events about one thing, the later recorded holds where both are in effect. Steps are counted by the steps
-    before them, and `batch` is the sequences of one.
+    before them, and `batch` is the sequences of one. `begins` are the steps taken before the run, and the sequence that
+    its first step begins with.
     """
 
-    def __init__(self, batch: int, events: Sequence[Event] = ()) -> None:
-        self.batch, self.events = batch, tuple(events)
+    def __init__(self, batch: int, events: Sequence[Event] = (), begins: tuple[int, int] = (0, 0)) -> None:
+        self.batch, self.events, self.begins = batch, tuple(events), begins
+
+    def following(self, *events: Event) -> Course:
+        """The course with more events."""
+        return Course(self.batch, (*self.events, *events), self.begins)
 
     def at(self, step: int) -> StepPlan:
         """The plan of the step after `step` others: the next `batch` sequences that are not left out by then."""
@@ -209,9 +214,9 @@ class Course:
     def _stretches_of_steps(self, until: int | None) -> Iterator[tuple[int, int]]:
         """The steps before `until` from which on other sequences are left out, and the next sequence at each."""
         starts = {event.step for event in self.events if isinstance(event, (SkipData, Rollback)) and event.step > 0}
-        began, first = 0, 0
+        began, first = self.begins
         yield began, first
-        for start in sorted(start for start in starts if until is None or start < until):
+        for start in sorted(start for start in starts if start > began and (until is None or start < until)):
             first = _after(first, (start - began) * self.batch, self._left_out(began))
             began = start
             yield began, first
@@ -234,12 +239,12 @@ def record(lake: Lake, run: str, launch: str, course: Course, event: Event) -> C
         **plain_event(event),
     }
     lake.write_json(f"{_folder(run)}/{len(course.events) + 1:06d}-{launch}.json", values)
-    return Course(course.batch, (*course.events, event))
+    return course.following(event)
 
 
-def read_course(lake: Lake, run: str, batch: int) -> Course:
+def read_course(lake: Lake, run: str, batch: int, begins: tuple[int, int] = (0, 0)) -> Course:
     """The course of a run. Raises Corrupt for an object that is no event: nobody could know what it changed."""
-    return Course(batch, [_event(lake, entry.path) for entry in lake.list(_folder(run))])
+    return Course(batch, [_event(lake, entry.path) for entry in lake.list(_folder(run))], begins)
 
 
 def plain_event(event: Event) -> dict[str, Any]:

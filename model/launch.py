@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model.configuration import require
 from model.layout import Layout
+from model.retention import NEWEST_TWO, Retention
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GRACE_SECONDS = 20  # of `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
@@ -41,7 +42,13 @@ class Machines:
 
 
 def launch_command(
-    lake_uri: str, run: str, layout: Layout, cache: Path, machines: Machines | None = None, grace: int = GRACE_SECONDS
+    lake_uri: str,
+    run: str,
+    layout: Layout,
+    cache: Path,
+    machines: Machines | None = None,
+    grace: int = GRACE_SECONDS,
+    retention: Retention = NEWEST_TWO,
 ) -> list[str]:
     """The command that starts a run or resumes it: the whole of it, or the part of one of several `machines`.
 
@@ -52,6 +59,7 @@ def launch_command(
     # The option is not called --run, which torchrun would take for an abbreviation of its own --run-path.
     what = ["model.train", "--lake", lake_uri, "--run-key", run]
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
+    what += ["--retention", json.dumps(asdict(retention))]
     if layout.engine == "native" and (machines is None or machines.count == 1):
         return [sys.executable, "-m", *what]
     agent = [sys.executable, "-m", "model.agent", str(grace)]

@@ -29,11 +29,16 @@ class Launch:
     retention: Retention
 
 
+class Superseded(RuntimeError):
+    """Another launch trains this run now."""
+
+
 class Records:
     """The records of one rank; the first one speaks for all, each for its own errors."""
 
     def __init__(self, launch: Launch, engine: Engine) -> None:
         lake, run = launch.lake, launch.config.key
+        self._lake, self._run = lake, run
         self.launch: str = engine.gather(uuid.uuid4().hex[:12])[0]
         self.leads = engine.rank == 0
         self.losses = Losses(lake, run)
@@ -50,15 +55,27 @@ class Records:
         if self.leads:
             self._logbook.write(event, step, **facts)
 
-    def failed(self, position_step: int, error: BaseException) -> None:
-        """Write this rank's error into the logbook; the progress says so too."""
-        self._logbook.write("error", position_step, error=type(error).__name__, message=str(error))
-        self._progress.write("failed", position_step, self._loss, 0, None)
+    def failed(self, position: Position, error: BaseException) -> None:
+        """Write this rank's error into the logbook; the first rank's progress says so too."""
+        self._logbook.write("error", position.step, error=type(error).__name__, message=str(error))
+        self.show("failed", position)
+
+    def require_ours(self) -> None:
+        """Raise Superseded when a later launch has taken the run over: two must not write its checkpoints."""
+        if self.leads:
+            latest = read_progress(self._lake, self._run)
+            if latest is not None and latest.launch != self.launch:
+                raise Superseded(
+                    f"launch {latest.launch} has taken this run over from {self.launch}, which ends here; start a run "
+                    "once at a time"
+                )
 
     def show(self, state: State, position: Position, tokens_per_second: float | None = None) -> None:
         """Say how far the run is."""
         if self.leads:
-            self._progress.write(state, position.step, self._loss, position.tokens, tokens_per_second)
+            # Until it has found its place, a launch is where the one before it had come to.
+            step = max(position.step, self.furthest) if self._loss is None else position.step
+            self._progress.write(state, step, self._loss, position.tokens, tokens_per_second)
 
     def took(self, position: Position, loss: float | None, seconds: float) -> None:
         """A step is done; say so when it is time."""

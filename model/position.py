@@ -12,14 +12,14 @@ from model.spikes import SpikeJudge
 
 
 class Position:
-    """The steps taken and those of them that updated the weights, the loss scale, the spike statistics, the course.
+    """The steps taken, those of them that updated the weights, the tokens read, loss scale, spike statistics, course.
 
     All ranks move theirs alike.
     """
 
     def __init__(self, training: TrainingConfig, course: Course) -> None:
         self.training, self.course = training, course
-        self.step = self.updates = 0
+        self.step = self.updates = self.tokens = 0
         self.scaler = None if training.scaler is None else LossScaler(training.scaler)
         self.judge = SpikeJudge(training.spikes)
 
@@ -28,15 +28,16 @@ class Position:
         """Whether all steps are taken."""
         return self.step >= self.training.steps
 
-    @property
-    def tokens(self) -> int:
-        """Tokens that the model has read."""
-        return self.step * self.training.batch * self.training.sequence_length
+    def count(self) -> None:
+        """A step is taken: the model has read its tokens."""
+        self.step += 1
+        self.tokens += self.training.batch * self.training.sequence_length
 
     def plain(self) -> dict[str, Any]:
         """As plain JSON; the digest of the course stands for the events."""
         return {
             "updates": self.updates,
+            "tokens": self.tokens,
             "next_sequence": self.course.next_sequence(self.step),
             "course": self.course.digest(self.step),
             "scaler": None if self.scaler is None else self.scaler.state(),
@@ -45,7 +46,7 @@ class Position:
 
     def load(self, step: int, values: Mapping[str, Any]) -> None:
         """Go to where `plain` was written, after `step` steps. Raises ValueError when it is of another kind of run."""
-        self.step, self.updates = step, int(values["updates"])
+        self.step, self.updates, self.tokens = step, int(values["updates"]), int(values["tokens"])
         if self.scaler is not None and values["scaler"] is not None:
             self.scaler.load(values["scaler"])
         self.judge.load(values["spikes"])

@@ -28,10 +28,20 @@ def find_checkpoint(launch: Launch, position: Position, report: Report) -> Check
     """
     config = launch.config
 
+    given_up: set[int] = set()
+
     def objection(checkpoint: Checkpoint) -> str:
-        return "" if _on_course(checkpoint, position) else "it is of a course that was given up"
+        if _on_course(checkpoint, position):
+            return ""
+        given_up.add(checkpoint.step)
+        return "it is of a course that was given up"
 
     found = newest_good(launch.lake, config.key, launch.cache, report, objection)
+    if found is None and (lost := set(committed_steps(launch.lake, config.key)) - given_up):
+        raise Corrupt(
+            f"run {config.key[:12]}: none of its checkpoints {sorted(lost)} will do to go on from, as the logbook says "
+            "one by one; put back what was lost, or begin anew with `millrace train … --new LABEL`"
+        )
     if found is not None or config.origin is None:
         return found
     origin = read_checkpoint(launch.lake, config.origin.run, config.origin.step)

@@ -29,7 +29,10 @@ from model.configuration import require
 
 @dataclass(frozen=True)
 class Retention:
-    """Whole state for the newest `full` checkpoints, and for those whose step is a multiple of `every`."""
+    """Whole state for the newest `full` checkpoints, and for those whose step is a multiple of `every`.
+
+    One that was asked for out of turn is whole while it is the newest.
+    """
 
     full: int = 2
     every: int | None = None
@@ -67,8 +70,9 @@ def apply_retention(
             continue  # pruned before
         checkpoint = _read(lake, run, step)
         if checkpoint is not None and not checkpoint.pruned and step <= newest:
-            if good < retention.full:
-                good += _is_good(lake, checkpoint, objects, verified, cache)
+            # One out of turn stays while it is the newest, and takes no other's place.
+            if good < (1 if checkpoint.aside else retention.full):
+                good += _is_good(lake, checkpoint, objects, verified, cache) and not checkpoint.aside
             elif not retention.keeps(step):
                 checkpoint = replace(checkpoint, pruned=True)
                 faults.reach("retention.before_manifest")

@@ -48,11 +48,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint of another run whose whole state this run begins with, after `step` steps of it."""
+    """The checkpoint of another run whose whole state this run begins with, after `step` steps of it.
+
+    `next_sequence` is where it goes on in its own data: where the other stood, or 0 in other data.
+    """
 
     run: str
     step: int
     digest: str
+    next_sequence: int
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,21 @@ class RunConfig:
             not self.training.reset_boundaries or self.end_of_document is not None,
             "training.reset_boundaries needs end_of_document, the token that ends a document",
         )
-        begins = 0 if self.origin is None else self.origin.step
         require(
-            begins < self.training.steps,
-            f"training.steps is {self.training.steps}; a run that begins after {begins} steps of another must go on",
+            self.first_step < self.training.steps,
+            f"training.steps is {self.training.steps}; a run that begins after {self.first_step} steps of another must "
+            "go on",
         )
+
+    @property
+    def first_step(self) -> int:
+        """The steps that were taken before this run."""
+        return 0 if self.origin is None else self.origin.step
+
+    @property
+    def first_sequence(self) -> int:
+        """The sequence that its first step begins with."""
+        return 0 if self.origin is None else self.origin.next_sequence
 
     @property
     def key(self) -> str:
@@ -163,7 +177,7 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
     """
     training = config.training
     sources = _mixture(lake, config.sources, cache)
-    needed = training.steps * training.batch
+    needed = config.first_sequence + (training.steps - config.first_step) * training.batch
     order: Order
     if training.order == "neox":
         # As the original's, it depends on the length of the run.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event, Thread
@@ -79,6 +79,8 @@ class Saver:
         if self._scratch.exists():  # left by a killed launch
             shutil.rmtree(self._scratch)
         self._save: _Save | None = None
+        # Called every second while training waits for a save, for who wants to know that it does.
+        self.on_wait: Callable[[], None] = lambda: None
         self._number = 0
         self._parent = ""
         self._committed: list[Checkpoint] = []
@@ -137,8 +139,9 @@ class Saver:
             self._save.thread.join()
 
     def _wait(self) -> None:
-        if self._save is not None:
-            self._save.thread.join()
+        while self._save is not None and self._save.thread.is_alive():
+            self._save.thread.join(LONGEST_WAIT)
+            self.on_wait()
         self._settle()
 
     def _settle(self) -> None:
@@ -186,7 +189,7 @@ class Saver:
             files += self._files_of(save, rank)
         _require_whole(save.step, files)
         parent = self._parent if save.parent is None else save.parent
-        checkpoint = Checkpoint(self.run, save.step, parent, save.trainer, tuple(files))
+        checkpoint = Checkpoint(self.run, save.step, parent, save.trainer, tuple(files), save.aside)
         self._go_on(save)
         commit(self.lake, checkpoint)
         self._parent = parent if save.aside else checkpoint.digest

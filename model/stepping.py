@@ -64,9 +64,10 @@ class Stepper:
         self.heartbeat.beat(step, "data")
         with self.clock.measure("data"):
             micro_batches = self._micro_batches(self.order, plan.sequences)
-        self.heartbeat.beat(step, "compute")
+        self.engine.on_micro_batch = lambda: self.heartbeat.beat(step, "compute")
         with self.clock.measure("compute"):
             loss = self.engine.accumulate(micro_batches)
+            self.heartbeat.beat(step, "communication")
             norm = self.engine.gradient_norm()
         faults.reach(f"train.update.{step}")
         return Judged(plan, loss, norm, self._verdict(loss, norm, scale), scale, began)
@@ -86,7 +87,7 @@ class Stepper:
         if position.scaler is not None:
             position.scaler.update(not math.isfinite(judged.norm))
         faults.reach(f"train.after_update.{position.step}")
-        position.step += 1
+        position.count()
         validation = self._validation_loss()
         sequences = judged.plan.sequences
         return StepRecord(

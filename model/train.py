@@ -33,7 +33,9 @@ from model.trainer import Trainer
 
 def main() -> None:
     """Read the command line and train."""
-    die_with_parent()
+    if "RANK" in os.environ or "MILLRACE_LAUNCH" in os.environ:
+        # Started by an agent or a supervisor; a person's shell may go.
+        die_with_parent()
     # DeepSpeed 0.19.8 calls it at every launch; there is nothing that a user could do about it.
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*all_gather_into_tensor.*")
     parser = argparse.ArgumentParser(prog="model.train", description=__doc__)
@@ -80,7 +82,11 @@ def make_engine(config: RunConfig, layout: Layout) -> Engine:
     # Without it cuBLAS may choose its workspace, and with it the order of sums, anew in every launch.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that it has not written, so it need not be filled first.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     accumulation = layout.accumulation(training.batch)
+    if training.validation is not None:
+        layout.accumulation(training.validation.sequences)
     end_of_document = config.end_of_document if training.reset_boundaries else None
     if layout.engine == "native":
         from model.engine.native import NativeEngine

@@ -10,12 +10,11 @@ from typing import Literal
 import torch
 
 from infra.store import faults
-from infra.store.errors import StoreError
-from model.accounting.launch import Accounting
+from model.accounting.launch import Accounting, seat_of_process
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.control import Control, Request
 from model.engine import Engine
-from model.events import Course, Event, plain_event, read_course, record
+from model.events import Event, plain_event, read_course, record
 from model.heartbeat import Heartbeat
 from model.launch_records import Launch, Records
 from model.position import Position
@@ -38,7 +37,8 @@ class Trainer:
         self.launch, self.engine, self.records, self.accounting = launch, engine, records, accounting
         self.lake, self.run, self.training = launch.lake, launch.config.key, launch.config.training
         self.leads = engine.rank == 0
-        self.position = Position(self.training, read_course(self.lake, self.run, self.training.batch))
+        begins = (launch.config.first_step, launch.config.first_sequence)
+        self.position = Position(self.training, read_course(self.lake, self.run, self.training.batch, begins))
 
     def train(self) -> Outcome:
         """Take the run to its end, or to where it is asked to stop. An error is written into the logbook and raised."""
@@ -50,10 +50,11 @@ class Trainer:
                 stack.enter_context(self.accounting.watching())
                 places = (self.lake, self.run, engine.rank, engine.ranks, records.launch, launch.cache)
                 self.saver = Saver(*places, launch.retention)
+                self.saver.on_wait = lambda: self.heartbeat.beat(self.position.step, "saving")
                 stack.callback(self.saver.close)
                 outcome = self._train()
-        except (StoreError, OSError, ValueError, IndexError, RuntimeError) as error:
-            records.failed(self.position.step, error)
+        except Exception as error:
+            records.failed(self.position, error)
             self.accounting.close("failed")
             raise
         ended: Literal["finished", "stopped"] = "finished" if outcome == "finished" else "stopped"
@@ -105,7 +106,8 @@ class Trainer:
             self._save(parent="")
             return
         if found.run == self.run and found.step == self.training.steps:
-            self.position.step = self._saved = found.step
+            self.position.load(found.step, found.trainer)
+            self._saved = found.step
             return
         self._restore(found)
         if found.run != self.run:
@@ -113,7 +115,7 @@ class Trainer:
 
     def _find(self) -> Checkpoint | None:
         steps = self.training.checkpoints.steps(self.training.steps)
-        parameters, ranks = self.launch.config.model.parameters, self.engine.ranks
+        parameters, ranks = self.launch.config.model.parameters, seat_of_process().local_ranks
         found = find_checkpoint(self.launch, self.position, self._refused)
         give_up(self.lake, self.run, self.position)
         if found is None or found.step < self.training.steps:
@@ -142,6 +144,8 @@ class Trainer:
 
     def _listen(self) -> Request | str | None:
         """What ends the launch before the next step, on all ranks alike: a request to stop or the name of a signal."""
+        for checkpoint in self.saver.poll():
+            self._committed(checkpoint)
         asked: list[Request] = []
         course = self.position.course
         if self.control is not None:
@@ -205,8 +209,7 @@ class Trainer:
         assert policy is not None
         self.engine.discard()
         self._settle()
-        origin, schedule = self.launch.config.origin, self.training.checkpoints.steps(self.training.steps)
-        begins = 0 if origin is None else origin.step
+        begins, schedule = self.launch.config.first_step, self.training.checkpoints.steps(self.training.steps)
         # By the schedule alone: one kept out of turn, or a retention, must not decide where the run goes.
         to = rollback_step([begins, *(at for at in schedule if at > begins)], verdict.since, policy.rollback)
         assert to is not None, "every step comes after the one that the run begins with"
@@ -240,15 +243,14 @@ class Trainer:
         for event in new:
             facts = {name: value for name, value in plain_event(event).items() if name != "step"}
             self.records.note("course", event.step, **facts)
-        self.position.course = Course(self.training.batch, (*known, *new))
+        self.position.course = self.position.course.following(*new)
 
     def _save(self, parent: str | None = None, aside: bool = False) -> None:
         """Copy the state; the rest happens while training goes on."""
         step = self.position.step
         self.heartbeat.beat(step, "saving")
         with self.accounting.clock.measure("saving"):
-            for checkpoint in self.saver.poll():
-                self._committed(checkpoint)
+            self.records.require_ours()
             self.accounting.commit(step)
             if self.leads:
                 self.records.losses.commit(step)

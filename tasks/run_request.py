@@ -105,14 +105,19 @@ def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[
     _check_model(chosen["model"], base, summary)
     epochs = {name: request.epochs or base["epochs"].get(name, 1) for name in summary["mixture"]}
     validates = chosen["training"].get("validation") is not None
+    made = {**chosen, "sources": _sources(tokens, summary, epochs, "")}
+    origin = base["origin"]
+    if origin is not None:
+        before, reached = base["read"]
+        # In the very data of the origin the run goes on where that stood; other data it reads from the start.
+        origin = {**origin, "next_sequence": reached if _data(made) == before else 0}
     return {
-        **chosen,
-        "sources": _sources(tokens, summary, epochs, ""),
+        **made,
         "validation_sources": _sources(tokens, summary, {}, VALIDATION) if validates else [],
         "seed": base["seed"] if request.seed is None else request.seed,
         "label": request.label,
         "end_of_document": summary["end_of_text"],
-        "origin": base["origin"],
+        "origin": origin,
     }
 
 
@@ -138,6 +143,7 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
             f"the preset {request.preset} is a {wanted} model, and the run {run[:12]} to begin with a "
             f"{values['model']['architecture']}; leave the preset out"
         )
+    checkpoint = read_checkpoint(lake, run, int(step))
     theirs = tokens_with(lake, [source.bin.sha256 for source in config.sources])
     if theirs is not None and _tokenizer(theirs) != _tokenizer(tokens):
         raise WrongSetting(
@@ -149,7 +155,8 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
         "training": values["training"],
         "seed": config.seed,
         "epochs": {source.name: source.epochs for source in config.sources},
-        "origin": {"run": run, "step": int(step), "digest": read_checkpoint(lake, run, int(step)).digest},
+        "origin": {"run": run, "step": int(step), "digest": checkpoint.digest},
+        "read": (_data(values), checkpoint.trainer["next_sequence"]),
     }
 
 
@@ -182,6 +189,12 @@ def _sources(tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], 
         for name, weight in summary["mixture"].items()
         if f"{name}{suffix}.bin" in parts
     ]
+
+
+def _data(values: dict[str, Any]) -> list[Any]:
+    """What decides which tokens a sequence holds, but for the seed, in a run's configuration as plain values."""
+    sources = [[one["name"], one["weight"], one["bin"]["sha256"]] for one in values["sources"]]
+    return [sources, *(values["training"][name] for name in ("sequence_length", "packing", "order"))]
 
 
 def _tokenizer(tokens: Manifest) -> str:

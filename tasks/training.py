@@ -22,6 +22,7 @@ from model.launch import GRACE_SECONDS, Machines, launch_command
 from model.layout import Layout
 from model.logbook import Logbook, read_logbook
 from model.progress import read_progress
+from model.retention import Retention
 from model.termination import LEFT_AFTER_SAVING
 from tasks.run_request import WrongSetting
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 # Errors of a rank, by type, that the next start would meet again. Of the rest, most are a rank's that has lost a peer.
 _PERMANENT = (
-    *("Diverged", "ScaleExhausted", "ValueError", "IndexError"),
+    *("Diverged", "ScaleExhausted", "Superseded", "ValueError", "IndexError"),
     *("Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError"),
 )
 
@@ -56,8 +57,9 @@ class LayoutRequest(StageConfig):
     Up to `device`, the fields are those of `model.layout.Layout`. `ray` is the address of a Ray cluster on whose
     `machines` the ranks run, in equal parts; without one they run here. A launch that shows no first step within
     `startup_seconds`, or later no sign of getting on for `steady_seconds`, is ended and started again. Ranks that are
-    told to leave have `grace_seconds` to save; Prefect allows less than 30. The native engine has one rank and no ZeRO
-    without being told.
+    told to leave have `grace_seconds` to save; Prefect allows less than 30. The newest `keep_full` checkpoints keep
+    their whole state, and so do those whose step is a multiple of `keep_every`; the rest keep their weights. The
+    native engine has one rank and no ZeRO without being told.
     """
 
     engine: Literal["native", "deepspeed"] = "deepspeed"
@@ -73,6 +75,8 @@ class LayoutRequest(StageConfig):
     ray: str = ""
     startup_seconds: float = pydantic.Field(600, gt=0)
     steady_seconds: float = pydantic.Field(300, gt=0)
+    keep_full: int = pydantic.Field(2, ge=1)
+    keep_every: int | None = pydantic.Field(None, ge=1)
     grace_seconds: int = pydantic.Field(GRACE_SECONDS, ge=1, lt=30)
 
     @pydantic.model_validator(mode="before")
@@ -93,6 +97,10 @@ class LayoutRequest(StageConfig):
                 "the run's parts with `millrace launch`"
             )
         return self
+
+    def retention(self) -> Retention:
+        """Which checkpoints stay whole."""
+        return Retention(self.keep_full, self.keep_every)
 
     def layout(self) -> Layout:
         """The layout itself. Raises ValueError when its fields do not go together."""
@@ -182,10 +190,22 @@ def _check_layout(config: RunConfig, layout: Layout) -> None:
         )
     try:
         layout.accumulation(config.training.batch)
+        if config.training.validation is not None:
+            layout.accumulation(config.training.validation.sequences)
         for stage in range(layout.pipeline):
             local_shapes(config.model, layout, 0, stage)
     except ValueError as error:
         raise WrongSetting(f"the layout does not fit the run: {error}") from error
+    training = config.training
+    if config.model.heads % layout.tensor:
+        problem = f"tensor {layout.tensor} does not divide the model's {config.model.heads} heads"
+    elif layout.sequence_parallel and training.sequence_length % layout.tensor:
+        problem = f"tensor {layout.tensor} does not divide sequences of {training.sequence_length}, which are to be cut"
+    elif layout.engine == "deepspeed" and training.precision != "fp32" and layout.zero == 0:
+        problem = f"DeepSpeed without ZeRO would add up gradients in {training.precision}; take zero 1 or more"
+    else:
+        return
+    raise WrongSetting(f"the layout does not fit the run: {problem}")
 
 
 class _Supervisor:
@@ -208,7 +228,8 @@ class _Supervisor:
 
             def part(place: Place) -> list[str]:
                 machines = Machines(request.machines, place.rank, place.endpoint)
-                return launch_command(self.lake.uri, self.run, layout, place.folder, machines, request.grace_seconds)
+                where = (self.lake.uri, self.run, layout, place.folder, machines)
+                return launch_command(*where, request.grace_seconds, request.retention())
 
             each = layout.ranks // request.machines
             wanted = Wanted(request.machines, cpus=each, gpus=each if request.device == "cuda" else 0)
@@ -222,7 +243,11 @@ class _Supervisor:
         root = Path(infra.__file__).parents[1]
         with tempfile.TemporaryDirectory(prefix="millrace-train-") as cache:
             return launch(
-                launch_command(self.lake.uri, self.run, layout, Path(cache), grace=request.grace_seconds),
+                launch_command(
+                    *(self.lake.uri, self.run, layout, Path(cache)),
+                    grace=request.grace_seconds,
+                    retention=request.retention(),
+                ),
                 environment={**os.environ, **environment, "PYTHONPATH": str(root)},
                 folder=root,
                 on_line=on_line,

@@ -8,7 +8,7 @@ updates weights that are kept in fp32, whatever precision the products are compu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,6 +57,9 @@ class Engine(ABC):
     place: Place
     stage: Stage
     loss_scale: float = 1.0
+
+    # Called before each micro-batch, for who wants to know that a long step gets on.
+    on_micro_batch: Callable[[], None] = staticmethod(lambda: None)
 
     @abstractmethod
     def accumulate(self, micro_batches: Sequence[Tensor]) -> float:

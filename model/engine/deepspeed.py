@@ -89,15 +89,16 @@ class DeepSpeedEngine(Engine):
             loss: float = self._engine.train_batch(self._feed(micro_batches)).item()
             return loss
         self._engine.train()
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
         for number, tokens in enumerate(micro_batches):
+            self.on_micro_batch()
             if number:
                 # Between micro-batches this only counts; the last one is left to `update`.
                 self._engine.step()
             tokens = tokens.to(self._engine.device)
             loss_here = self.stage.loss(self._engine(tokens[:, :-1]), tokens)
             self._engine.backward(loss_here)
-            total += loss_here.detach().cpu()
+            total += loss_here.detach()
         return self._mean(total / len(micro_batches))
 
     def gradient_norm(self) -> float:
@@ -244,7 +245,9 @@ class DeepSpeedEngine(Engine):
             self._engine.optimizer.loss_scaler.cur_scale = self.loss_scale
 
     def _feed(self, micro_batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter([(tokens[:, :-1].contiguous(), tokens) for tokens in micro_batches])
+        for tokens in micro_batches:
+            self.on_micro_batch()
+            yield tokens[:, :-1].contiguous(), tokens
 
     def _mean(self, value: Tensor) -> float:
         value = value.to(self._engine.device)

@@ -33,7 +33,7 @@ class NativeEngine(Engine):
         self._computed = dict(stage.named())
         self._device = torch.device(device)
         # Compiled only where a compiled kernel is worth its wait.
-        self._forward = torch.compile(stage) if device == "cuda" else stage
+        self._loss = torch.compile(self._loss_of) if device == "cuda" else self._loss_of
         self._optimizer = torch.optim.AdamW(
             decay_groups(self._masters.values(), config),
             lr=0.0,
@@ -47,7 +47,8 @@ class NativeEngine(Engine):
         self.discard()
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         for tokens in micro_batches:
-            loss = self._loss(tokens)
+            self.on_micro_batch()
+            loss = self._loss(tokens.to(self._device, non_blocking=True))
             (loss * (self.loss_scale / len(micro_batches))).backward()
             self._collect()
             total += loss.detach()
@@ -75,7 +76,7 @@ class NativeEngine(Engine):
     @torch.no_grad()
     def evaluate(self, micro_batches: Sequence[Tensor]) -> float:
         self.stage.eval()
-        return sum(self._loss(tokens).item() for tokens in micro_batches) / len(micro_batches)
+        return sum(self._loss(tokens.to(self._device)).item() for tokens in micro_batches) / len(micro_batches)
 
     def gradients(self) -> Iterator[Slice]:
         for name, master in self._masters.items():
@@ -110,9 +111,8 @@ class NativeEngine(Engine):
     def close(self) -> None:
         return None
 
-    def _loss(self, tokens: Tensor) -> Tensor:
-        tokens = tokens.to(self._device, non_blocking=True)
-        return self.stage.loss(self._forward(tokens[:, :-1]), tokens)
+    def _loss_of(self, tokens: Tensor) -> Tensor:
+        return self.stage.loss(self.stage(tokens[:, :-1]), tokens)
 
     def _collect(self) -> None:
         """Add the gradients of a cast copy to those of the masters, in fp32."""
@@ -120,8 +120,8 @@ class NativeEngine(Engine):
             return
         for name, parameter in self._computed.items():
             assert parameter.grad is not None, f"{name} took no part in the loss"
-            master, gradient = self._masters[name], parameter.grad.float()
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            master, gradient = self._masters[name], parameter.grad
+            master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
             parameter.grad = None
 
     @torch.no_grad()

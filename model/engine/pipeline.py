@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import distributed, nn
 
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
@@ -42,8 +42,23 @@ def postpone_update(engine: Any) -> None:
     """Leave the update out of `train_batch`, so that the trainer can look at the gradient before it."""
     from deepspeed.runtime.pipe import schedule
 
-    engine._INSTRUCTION_MAP = {**engine._INSTRUCTION_MAP, schedule.OptimizerStep: _nothing}
+    engine._INSTRUCTION_MAP = {
+        **engine._INSTRUCTION_MAP,
+        schedule.OptimizerStep: _nothing,
+        schedule.ReduceTiedGrads: _sum_tied_gradients,
+    }
 
 
 def _nothing(engine: Any) -> None:
     return None
+
+
+def _sum_tied_gradients(engine: Any) -> None:
+    """DeepSpeed's own looks at `grad` alone, and skips what ZeRO 1 adds up in fp32 beside fp16 weights."""
+    for weight, group in engine.module.get_tied_weights_and_groups():
+        if engine.using_bf16_optimizer:
+            gradient = weight._hp_grad
+        else:
+            added = getattr(weight, "grad_accum", None)
+            gradient = weight.grad if added is None else added
+        distributed.all_reduce(gradient, group=group)

@@ -26,12 +26,14 @@ from model.layout import Layout
 from model.logbook import read_logbook
 from model.losses import read_losses
 from model.progress import read_progress
-from model.run import RunConfig
 from tests.bench.report import machine, versions
 from tests.model.launches import Moment, run_command
-from tests.model.small import close_end, same_end, small_run
+from tests.model.small import loss_difference, same_end, small_run
 
 EVERY = 5  # steps between two checkpoints
+TOLERANCE = 1e-4  # relative, of a loss in another layout
+# Low enough that rounding is not amplified: at 3e-3, two unbroken runs with other micro-batches are 2e-4 apart.
+RATE = 2e-3
 ONE_PROCESS = Layout(micro_batch=2)
 TWO_RANKS = Layout("deepspeed", data=2, zero=1, micro_batch=2)
 LAYOUTS = [
@@ -50,18 +52,17 @@ HALF = {"precision": "fp16", "scaler": {"kind": "deepspeed", "initial": 2.0**21,
 
 @dataclass(frozen=True)
 class Story:
-    """A run to be killed, by the layouts that it may be started in, and what its end must be."""
+    """A run to be killed, and the layouts that it is started in: in one alone, it must end in the same bits."""
 
     name: str
     layouts: list[Layout]
     values: dict[str, Any]
-    same: Callable[[Lake, Lake, RunConfig], bool]
 
 
 STORIES = [
-    Story("one process", [ONE_PROCESS], {"architecture": "opt", "shape": DROPOUT, **HALF}, same_end),
-    Story("two ranks", [TWO_RANKS], {"architecture": "opt", "shape": DROPOUT}, same_end),
-    Story("other layouts", LAYOUTS, {"architecture": "llama"}, close_end),
+    Story("one process", [ONE_PROCESS], {"architecture": "opt", "shape": DROPOUT, **HALF}),
+    Story("two ranks", [TWO_RANKS], {"architecture": "opt", "shape": DROPOUT}),
+    Story("other layouts", LAYOUTS, {"architecture": "llama"}),
 ]
 
 
@@ -76,7 +77,7 @@ class Soak:
 
     def __post_init__(self) -> None:
         self.unbroken, self.killed = (Lake.open(str(self.folder / name)) for name in ("unbroken", "killed"))
-        schedule = {"kind": "cosine", "learning_rate": 3e-3, "minimum": 3e-4, "warmup": 20, "decay": self.steps}
+        schedule = {"kind": "cosine", "learning_rate": RATE, "minimum": RATE / 10, "warmup": 20, "decay": self.steps}
         values = {"epochs": 3, "steps": self.steps, "schedule": schedule, **self.story.values}
         values |= {"checkpoints": {"kind": "every", "every": EVERY}}
         self.config = small_run(self.unbroken, self.folder / "text", **values)
@@ -101,11 +102,22 @@ class Soak:
                 return False
         self._choose_layout()
         status = self._launch(self.killed)
-        right = status == 0 and self.story.same(self.unbroken, self.killed, self.config)
-        what = "the same bits" if self.story.same is same_end else "losses within 1e-4, the same sequences"
-        verdict = f"as the unbroken run: {what}" if right else f"WRONG (status {status}); see {self.folder}"
-        print(f"  {kills} kills in {time.monotonic() - began:,.0f} s; it ends {verdict}", flush=True)
+        right, found = self._compare() if status == 0 else (False, f"status {status}")
+        seconds = f"{time.monotonic() - began:,.0f} s"
+        print(f"  {kills} kills, {seconds}: {'as' if right else 'NOT as'} the unbroken run, {found}", flush=True)
+        if not right:
+            print(f"  see {self.folder}")
         return right
+
+    def _compare(self) -> tuple[bool, str]:
+        if len(self.story.layouts) > 1:
+            worst = loss_difference(self.unbroken, self.killed, self.config)
+            return worst <= TOLERANCE, f"losses within {worst:.1e}, over the same sequences if that is finite"
+        same = same_end(self.unbroken, self.killed, self.config)
+        return (
+            same,
+            f"{'the same' if same else 'other'} bits of weights, moments, random streams, losses, norms, scales",
+        )
 
     def _kill(self, number: int, left: int) -> str:
         """One launch and its death. Says what was wrong when it ended by itself or began where it should not."""
@@ -121,7 +133,9 @@ class Soak:
         else:
             after = self.chance.uniform(0.0, self._start if kind == "start" else furthest * self.seconds)
             told = f"{after:.3f} s after its {'start' if kind == 'start' else 'first record'}"
-            status = self._launch(self.killed, None, lambda: kind == "start" or self._records() > records, after)
+            # Should the machine have become much faster, it must not come to its end.
+            last = Moment(f"train.step.{(kept or 0) + furthest}")
+            status = self._launch(self.killed, last, lambda: kind == "start" or self._records() > records, after)
         self._tell(number, begun, began, told)
         found = self._begun()[begun:]
         if status == 0:
@@ -160,7 +174,7 @@ class Soak:
     def _launch(
         self, lake: Lake, moment: Moment | None = None, sign: Callable[[], bool] = bool, seconds: float = 0.0
     ) -> int:
-        """Start the run in the layout and wait; kill it at the moment, or `seconds` after the first `sign` of it."""
+        """Start the run in the layout and wait; kill it at the moment, or if earlier `seconds` after the `sign`."""
         folder = self.folder / f"launch-{len(list(self.folder.glob('launch-*')))}"
         folder.mkdir()
         environment = {"OMP_NUM_THREADS": "1"} | (moment.variables(folder) if moment else {})
@@ -169,13 +183,12 @@ class Soak:
         began, times = time.monotonic(), list[float]()
 
         def over() -> bool:
-            if moment is not None:
-                return moment.is_over(folder)
             if not times and sign():
                 times.append(time.monotonic())
-            return bool(times) and time.monotonic() - times[0] >= seconds
+            reached = moment is not None and moment.is_over(folder)
+            return reached or (bool(times) and time.monotonic() - times[0] >= seconds)
 
-        status = run_command(command, environment, folder, self.config.key, over)
+        status = run_command(command, environment, folder, lake.uri, over)
         self._start = times[0] - began if times and times[0] - began > 1 else self._start
         return status
 

@@ -68,7 +68,7 @@ def launch(
     if layout.engine == "native":
         return _forked(program, command[2:], environment, folder / "output")
     command = [program if word == "model.train" else word for word in command]
-    return run_command(command, environment, folder, config.key, lambda: moment is not None and moment.is_over(folder))
+    return run_command(command, environment, folder, lake.uri, lambda: moment is not None and moment.is_over(folder))
 
 
 def finish(
@@ -85,9 +85,9 @@ def finish(
 
 
 def run_command(
-    command: list[str], environment: dict[str, str], folder: Path, run: str, over: Callable[[], bool]
+    command: list[str], environment: dict[str, str], folder: Path, lake_uri: str, over: Callable[[], bool]
 ) -> int:
-    """Run the command of a launch of `run`, kill all that it started once it is `over`, and give its exit status."""
+    """Run the command of a launch, kill all that it started once it is `over`, and give its exit status."""
     with open(folder / "output", "wb") as output:
         agent = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
@@ -99,19 +99,19 @@ def run_command(
             os.killpg(agent.pid, signal.SIGKILL)
         assert not late, (folder / "output").read_text()[-4000:]
         time.sleep(0.005)
-    while ranks := living(run):
+    while ranks := living(lake_uri):
         assert time.monotonic() < deadline, f"ranks {ranks} outlived their launcher"
         time.sleep(0.01)
     return agent.returncode
 
 
-def living(run: str) -> list[int]:
-    """Processes of the run that are not yet gone."""
+def living(lake_uri: str) -> list[int]:
+    """Processes of the launches over that lake that are not yet gone."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if run in (entry / "cmdline").read_text(errors="replace"):
+                if lake_uri in (entry / "cmdline").read_text(errors="replace").split("\0"):
                     found.append(int(entry.name))
             except (FileNotFoundError, ProcessLookupError):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -132,11 +133,12 @@ def same_end(unbroken: Lake, other: Lake, config: RunConfig) -> bool:
     return ends[0] == ends[1] and losses[0] == losses[1]
 
 
-def close_end(unbroken: Lake, other: Lake, config: RunConfig) -> bool:
-    """Whether two runs of one configuration took the same sequences, with losses within 1e-4 of each other."""
+def loss_difference(unbroken: Lake, other: Lake, config: RunConfig) -> float:
+    """The largest |Δ loss| / |loss| of all steps; infinite when a step or its sequences are not the same."""
     losses = [read_losses(lake, config.key) for lake in (unbroken, other)]
     assert len(losses[0]) == config.training.steps
-    same = [[(record.step, record.sequences, record.tokens) for record in one] for one in losses]
+    same = [[(record.step, record.sequences, record.tokens, record.skipped) for record in one] for one in losses]
     pairs = [(one.loss, two.loss) for one, two in zip(*losses, strict=False)]
-    close = all(one is not None and two is not None and abs(one - two) <= 1e-4 * abs(one) for one, two in pairs)
-    return same[0] == same[1] and close
+    if same[0] != same[1] or any(None in pair for pair in pairs):
+        return math.inf
+    return max(abs(one - two) / abs(one) for one, two in pairs if one is not None and two is not None)

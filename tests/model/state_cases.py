@@ -68,6 +68,7 @@ CASES: dict[str, dict[str, Case]] = {
         "tied, pipeline 2, ZeRO 0, fp32": Case(_layout(pipeline=2), "fp32", "opt"),
         "tied, pipeline 2, ZeRO 1, fp32": Case(_layout(pipeline=2, zero=1), "fp32", "opt"),
         "tied, pipeline 2, ZeRO 1, bf16": Case(_layout(pipeline=2, zero=1), "bf16", "opt"),
+        "tied, pipeline 2, ZeRO 1, fp16": Case(_layout(pipeline=2, zero=1), "fp16", "opt"),
         "borders, tensor 2": Case(_layout(tensor=2, sequence_parallel=True), end_of_document=LINE_END),
         "borders, pipeline 2": Case(_layout(pipeline=2), end_of_document=LINE_END),
         "borders, pipeline 2, bf16": Case(_layout(pipeline=2, zero=1), "bf16", end_of_document=LINE_END),

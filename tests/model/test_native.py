@@ -266,3 +266,19 @@ def test_a_wrong_count_is_seen(updates: int) -> None:
     other.restore(reader(state(one)), updates)
     assert step(other, 2) == step(one, 2)
     assert not same(state(other), state(one))
+
+
+@pytest.mark.parametrize("recompute", ["none", "whole", "selective"])
+@pytest.mark.parametrize("architecture", SHAPES)
+def test_a_step_is_one_graph_for_the_compiler(
+    architecture: str, recompute: Literal["none", "whole", "selective"]
+) -> None:
+    """On a GPU the loss is compiled; a break inside it would leave the blocks to run piece by piece."""
+    stage = Stage(model_config(SHAPES[architecture]), Layout(recompute=recompute), seed=1)
+    native = NativeEngine(stage, ADAMW)
+    compiled = torch.compile(native._loss_of, backend="eager", fullgraph=True)
+    tokens = batches()[0]
+    compiled(tokens).backward()
+    expected = native._loss_of(tokens)
+    assert torch.equal(compiled(tokens), expected)
+    torch._dynamo.reset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from model.boxes import whole
 from model.checkpoint import commit, committed_steps, read_checkpoint
+from model.launch_records import Superseded
 from model.layout import Layout
 from model.logbook import read_logbook
 from model.losses import read_losses
-from model.progress import read_progress
+from model.progress import ProgressWriter, read_progress
 from model.run import RunConfig, create_run, read_run, run_config
 from model.slices import open_state
 from model.stepping import Diverged, Stepper
@@ -87,7 +88,7 @@ def test_a_run_begins_with_the_checkpoint_of_another(trained: tuple[Lake, RunCon
     end = read_checkpoint(lake, parent.key, 24)
     values = parent.to_plain()
     values["training"]["steps"] = 32
-    values["origin"] = {"run": parent.key, "step": 24, "digest": end.digest}
+    values["origin"] = {"run": parent.key, "step": 24, "digest": end.digest, "next_sequence": 24 * 8}
     config = run_config(values)
     assert config.key != parent.key
     create_run(lake, config)
@@ -97,7 +98,13 @@ def test_a_run_begins_with_the_checkpoint_of_another(trained: tuple[Lake, RunCon
     assert first.parent == end.digest and [file.sha256 for file in first.files] == [file.sha256 for file in end.files]
     losses = read_losses(lake, config.key)
     assert [record.step for record in losses] == list(range(25, 33))
-    assert losses[0].first_sequence == 24 * 8
+    assert [record.first_sequence for record in losses] == [24 * 8 + 8 * step for step in range(8)]
+    assert losses[-1].tokens == 32 * 8 * 32
+    # In other data it would begin at the first sequence.
+    anew = run_config({**values, "origin": {**values["origin"], "next_sequence": 0}})
+    create_run(lake, anew)
+    train_here(lake, anew, tmp_path / "anew")
+    assert [record.first_sequence for record in read_losses(lake, anew.key)] == [8 * step for step in range(8)]
     with pytest.raises(Corrupt, match="start it anew"):
         other = run_config({**values, "origin": {**values["origin"], "digest": "0" * 64}})
         create_run(lake, other)
@@ -140,7 +147,7 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
         values | {"training": training | {"precision": "bf16"}},
         values | {"training": training | {"spikes": {}}},
         values | {"sources": values["sources"][:1]},
-        values | {"origin": {"run": "0" * 64, "step": 4, "digest": "1" * 64}},
+        values | {"origin": {"run": "0" * 64, "step": 4, "digest": "1" * 64, "next_sequence": 32}},
     ]
     assert len({config.key, *(run_config(one).key for one in changed)}) == 1 + len(changed)
     renamed = json.loads(json.dumps(values))
@@ -168,7 +175,7 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
         ({"training": training_values(packing="blocks", order="neox")}, "not known in the order neox"),
         ({"training": training_values(validation={"every": 4, "sequences": 8})}, "needs validation tokens"),
         ({"training": training_values(reset_boundaries=True)}, "needs end_of_document"),
-        ({"origin": {"run": "a", "step": 24, "digest": "b"}}, "must go on"),
+        ({"origin": {"run": "a", "step": 24, "digest": "b", "next_sequence": 0}}, "must go on"),
     ],
 )
 def test_bad_configurations_are_refused(change: dict[str, Any], message: str, lake: Lake, tmp_path: Path) -> None:
@@ -190,4 +197,35 @@ def test_divergence_ends_the_run_before_it_is_kept(lake: Lake, tmp_path: Path, m
     monkeypatch.setattr(Stepper, "_verdict", lambda self, loss, norm, scale: verdict(self, math.nan, norm, scale))
     with pytest.raises(Diverged, match="step 1: loss nan"):
         train_here(lake, config, tmp_path)
+    assert committed_steps(lake, config.key) == [0]
+
+
+def test_when_no_checkpoint_will_do_the_run_does_not_begin_again(lake: Lake, tmp_path: Path) -> None:
+    """Its weights would be overwritten, step by step."""
+    config = small_run(lake, tmp_path / "text", steps=4)
+    train_here(lake, config, tmp_path / "cache")
+    for step in committed_steps(lake, config.key):
+        checkpoint = read_checkpoint(lake, config.key, step)
+        path = f"{checkpoint.folder}/{checkpoint.files[0].object}"
+        lake.write(path, lake.read(path)[:-1])
+    with pytest.raises(Corrupt, match=r"none of its checkpoints \[0, 4\] will do"):
+        train_here(lake, config, tmp_path / "cache")
+    assert [one["step"] for one in read_logbook(lake, config.key) if one["event"] == "checkpoint_refused"] == [4, 0]
+
+
+def test_a_launch_ends_when_another_has_taken_over(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_run(lake, tmp_path / "text")
+    carry_out = Stepper.carry_out
+
+    def interrupted(self: Stepper, judged: Any) -> Any:
+        if self.position.step == 2:
+            progress = read_progress(lake, config.key)
+            assert progress is not None
+            lake.write_json(f"runs/{config.key}/progress.json", {**asdict(progress), "launch": "another"})
+        return carry_out(self, judged)
+
+    monkeypatch.setattr(Stepper, "carry_out", interrupted)
+    monkeypatch.setattr(ProgressWriter, "due", lambda self: False)
+    with pytest.raises(Superseded, match="launch another has taken this run over"):
+        train_here(lake, config, tmp_path / "cache")
     assert committed_steps(lake, config.key) == [0]

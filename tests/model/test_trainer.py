@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from infra.store import faults
+from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.tokens import TokenWriter
 from model import control
@@ -314,19 +316,17 @@ def test_a_manifest_of_rubbish_is_passed_over(tmp_path: Path, train: Callable[..
     assert [event["step"] for event in events(broken, config, "checkpoint_refused")] == [newest]
 
 
-def test_a_run_without_a_good_checkpoint_begins_anew(tmp_path: Path, train: Callable[..., Outcome]) -> None:
-    unbroken, broken = lakes(tmp_path, "unbroken", "broken")
-    config = small_run(unbroken, tmp_path / "text")
-    small_run(broken, tmp_path / "text again")
-    train(unbroken, config)
-    launch(broken, config, LAYOUT, tmp_path / "first", Moment("train.step.17"))
-    for step in committed_steps(broken, config.key):
-        broken.write(f"{checkpoint_folder(config.key, step)}/manifest.json", b"{}")
-    # What stood on record of the steps that are to come again is gone before the first of them.
-    seen: list[int] = []
-    train(broken, config, {"train.step.0": lambda: seen.append(len(losses(broken, config)))})
-    assert seen == [0]
-    assert same_end(unbroken, broken, config)
+def test_a_run_without_a_good_checkpoint_does_not_begin_anew_by_itself(
+    tmp_path: Path, lake: Lake, train: Callable[..., Outcome]
+) -> None:
+    config = small_run(lake, tmp_path / "text")
+    launch(lake, config, LAYOUT, tmp_path / "first", Moment("train.step.17"))
+    steps = committed_steps(lake, config.key)
+    for step in steps:
+        lake.write(f"{checkpoint_folder(config.key, step)}/manifest.json", b"{}")
+    with pytest.raises(Corrupt, match=f"none of its checkpoints {re.escape(str(steps))}"):
+        train(lake, config)
+    assert [event["step"] for event in events(lake, config, "checkpoint_refused")] == steps[::-1]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ STEPS = 20
 def main() -> None:
     die_with_parent()
     parser = argparse.ArgumentParser()
-    for option in ("--lake", "--run-key", "--layout", "--cache"):
+    for option in ("--lake", "--run-key", "--layout", "--cache", "--retention"):
         parser.add_argument(option, required=True)
     arguments = parser.parse_args()
     folder = Path(arguments.cache)

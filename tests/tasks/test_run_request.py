@@ -89,7 +89,7 @@ def made(lake: Lake, tokens: Manifest, fork: bool = False, **values: Any) -> Run
 
 
 def checkpoint(lake: Lake, config: RunConfig, step: int, pruned: bool = False) -> Checkpoint:
-    found = Checkpoint(config.key, step, "", {}, (), pruned)
+    found = Checkpoint(config.key, step, "", {"next_sequence": 40 * step}, (), pruned=pruned)
     commit(lake, found)
     return found
 
@@ -160,12 +160,14 @@ def test_a_run_that_begins_with_a_checkpoint(
     config = made(lake, other, origin=origin, settings={"training.steps": 300, "training.schedule.decay": 300})
     assert config.origin is not None
     assert (config.origin.run, config.origin.step, config.origin.digest) == (first.key, 100, held[2].digest)
+    assert config.origin.next_sequence == 0, "its data is another"
     assert config.model == first.model
     assert (config.seed, [source.epochs for source in config.sources]) == (5, [2, 2])
     assert (config.training.steps, config.training.schedule.learning_rate) == (300, 0.002)
     assert {source.weight for source in config.sources} == {0.5}
     beside = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50", seed=6)
     assert beside.origin is not None and (beside.origin.step, beside.seed) == (50, 6)
+    assert beside.origin.next_sequence == 40 * 50, "where the other stood in the same data"
 
 
 @pytest.mark.parametrize(
