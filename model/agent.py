@@ -20,6 +20,7 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
+from model.launch import AGENT
 from model.termination import LEFT_AFTER_SAVING
 
 _ASKED = (signal.SIGTERM, signal.SIGINT)
@@ -28,6 +29,7 @@ _ASKED = (signal.SIGTERM, signal.SIGINT)
 def main(arguments: Sequence[str]) -> None:
     """Run torchrun with `arguments[1:]`; ranks have `arguments[0]` seconds after SIGTERM, then they are killed."""
     grace = int(arguments[0])
+    os.environ[AGENT] = str(os.getpid())
     # After the first rank has left, torchrun waits so long for those beside it.
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)
     # SIGTERM and SIGINT are not among the signals that torchrun is to handle by itself.

@@ -15,6 +15,7 @@ from model.layout import Layout
 from model.retention import NEWEST_TWO, Retention
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+AGENT = "MILLRACE_AGENT"  # the process id of the agent that starts ranks
 GRACE_SECONDS = 20  # of `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
 
 
@@ -68,7 +69,8 @@ def launch_command(
 
 def die_with_parent() -> None:
     """Have the kernel kill this process when the one that started it ends: a rank must not outlive its launcher."""
-    parent = os.getppid()
+    # An agent that was killed while this process was still importing is no longer its parent.
+    parent = int(os.environ.get(AGENT, os.getppid()))
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:

@@ -112,7 +112,7 @@ class Soak:
     def _compare(self) -> tuple[bool, str]:
         if len(self.story.layouts) > 1:
             worst = loss_difference(self.unbroken, self.killed, self.config)
-            return worst <= TOLERANCE, f"losses within {worst:.1e}, over the same sequences if that is finite"
+            return worst <= TOLERANCE, f"losses within {worst:.1e} over the same sequences"
         same = same_end(self.unbroken, self.killed, self.config)
         return (
             same,
