@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -133,9 +133,8 @@ def ratios(ours: Times, peer: Times) -> Times:
 
 def memory_of(run: Callable[[Value], object], value: Value) -> Memory:
     """The resident memory of a new process that calls `run`, a function of a module, once with `value`."""
-    # Linux starts ru_maxrss of an executed program at the size of the process that started it. A forkserver stays
-    # small, and what it forks begins at its size.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as process:
+    # A new program, as a process that is forked begins at the size of what it is forked from.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_measured, run, value).result()
 
 
@@ -146,4 +145,6 @@ def _measured(run: Callable[[Value], object], value: Value) -> Memory:
 
 
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ru_maxrss, which Linux starts at the size of the process that executed this program: VmHWM is this one's own.
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024

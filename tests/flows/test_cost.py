@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from flows.cli import terminal
 from flows.cli.cost import cost
 from infra.store.lake import Lake
 from model.accounting.account import Account, write_account
@@ -91,7 +92,8 @@ def test_as_json(lake: Lake) -> None:
 
 
 def test_for_people(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    # The width is taken from the environment when the module is imported, which may be long ago.
+    monkeypatch.setattr(terminal.output, "width", 200)
     done = command("ab12", "--lake", lake.uri)
     assert done.exit_code == 0, done.output
     words = " ".join(done.output.split())
