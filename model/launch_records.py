@@ -80,6 +80,6 @@ class Records:
     def took(self, position: Position, loss: float | None, seconds: float) -> None:
         """A step is done; say so when it is time."""
         self._loss = loss
-        if self.leads and self._progress.due():
+        if self.leads and self._progress.due("training"):
             self.losses.write_tail()
             self.show("training", position, self._training.batch * self._training.sequence_length / seconds)

@@ -34,14 +34,18 @@ class ProgressWriter:
     def __init__(self, lake: Lake, run: str, steps: int, launch: str) -> None:
         self.lake, self.run, self.steps, self.launch = lake, run, steps, launch
         self._written = 0.0
+        self._state: State | None = None
 
-    def due(self) -> bool:
-        """Whether INTERVAL has passed since the last one."""
-        return time.monotonic() - self._written >= INTERVAL
+    def due(self, state: State) -> bool:
+        """Whether INTERVAL has passed since the last one, or that was of another state.
+
+        A launch that hangs soon after its first step must not be taken for one that is still starting.
+        """
+        return state != self._state or time.monotonic() - self._written >= INTERVAL
 
     def write(self, state: State, step: int, loss: float | None, tokens: int, tokens_per_second: float | None) -> None:
         """Write now."""
-        self._written = time.monotonic()
+        self._written, self._state = time.monotonic(), state
         progress = Progress(state, step, self.steps, loss, tokens, tokens_per_second, self.launch, time.time())
         self.lake.write_json(_path(self.run), asdict(progress))
 

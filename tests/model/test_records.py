@@ -66,8 +66,8 @@ def test_nothing_on_record(lake: Lake) -> None:
 
 def test_progress_is_limited_in_time(lake: Lake) -> None:
     writer = ProgressWriter(lake, "run", 10, "aaaa")
-    assert writer.due()
+    assert writer.due("training")
     writer.write("training", 3, 2.5, 768, 1000.0)
-    assert not writer.due()
+    assert not writer.due("training") and writer.due("stopped")
     progress = read_progress(lake, "run")
     assert progress is not None and (progress.state, progress.step, progress.steps) == ("training", 3, 10)
