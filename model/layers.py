@@ -167,12 +167,3 @@ class CausalAttention(nn.Module):
 def heads(x: Tensor, dimensions: int) -> Tensor:
     """(B, S, H · D) to (B, H, S, D) with heads of D = `dimensions`."""
     return x.unflatten(-1, (-1, dimensions)).transpose(1, 2)
-
-
-def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Mean cross-entropy in nats, a scalar in fp32.
-
-    `logits` (B, S, vocabulary) are those of tokens[:, :-1]; `tokens` (B, S + 1) holds one more than the model read.
-    The end-of-document token is a label like any other (GPT-NeoX, `eod_mask_loss` false).
-    """
-    return functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from model.architecture import ARCHITECTURES, ModelConfig, architecture_name, build_empty
 from model.boxes import Box, whole
 from model.context import Context, packed, positions_in_documents
+from model.cross_entropy import cross_entropy
 from model.initialisation import keyed_generator
-from model.layers import Split, next_token_loss
+from model.layers import Split
 from model.layout import Layout
 from model.parallel.collectives import all_reduced, portioned
 from model.parallel.cuts import shard, stage_blocks
 from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyEmbedding
-from model.parallel.loss import vocabulary_parallel_loss
 from model.parallel.ranks import Groups, Place
 from model.parallel.recompute import run_block
 
@@ -89,10 +89,11 @@ class Stage(nn.Module):
         return x if context.documents is None else (x, context.documents)
 
     def loss(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of what the last stage gives for tokens[:, :-1]; `tokens` is (B, S + 1), int64."""
-        if self.group is not None:
-            return vocabulary_parallel_loss(logits, tokens[:, 1:], self.group)
-        return next_token_loss(logits, tokens)
+        """Mean cross-entropy in nats of what the last stage gives for tokens[:, :-1]; `tokens` is (B, S + 1), int64.
+
+        The end-of-document token is a label like any other (GPT-NeoX, `eod_mask_loss` false).
+        """
+        return cross_entropy(logits, tokens[:, 1:], self.group)
 
     def named(self) -> Iterator[tuple[str, nn.Parameter]]:
         """This rank's parameters by their logical names, each once."""

@@ -4,20 +4,19 @@ Korthikanti et al. 2022, section 4, count the same way: theirs is 34 · s · b �
 Megatron's GPT in half precision. Ours differ: attention is a fused kernel that keeps no scores (so no 5as²b) but one
 fp32 number for each head and token; there is no dropout mask unless there is dropout; parallel residuals share one
 input; rotated queries and keys are kept beside the product they come from. Whatever is not said to be cut is whole on
-every tensor rank. All figures here are bytes per token of one micro-batch on one tensor rank.
+every tensor rank. Figures are bytes per token of one micro-batch on one tensor rank.
 """
 
 from __future__ import annotations
 
 from model.architecture import ModelConfig
+from model.cross_entropy import LOGITS_AT_A_TIME
 from model.layout import Layout
 from model.llama import LlamaConfig
 from model.opt import OptConfig
 from model.parallel_shapes import block_shapes
 
 FP32 = 4
-# Logits in the loss: their logarithms of the softmax, the gradient of these and of the logits, all in fp32.
-LOSS_BYTES_OF_A_LOGIT = 3 * FP32
 
 
 def kept_by_block(config: ModelConfig, layout: Layout, size: int) -> float:
@@ -44,9 +43,10 @@ def kept_by_head(config: ModelConfig, layout: Layout, size: int) -> float:
     return _norms(config, layout, size) / 2 + config.width * size
 
 
-def loss_bytes(config: ModelConfig, layout: Layout) -> float:
-    """The largest that logits and their gradients are at one moment."""
-    return LOSS_BYTES_OF_A_LOGIT * config.vocabulary / layout.tensor
+def loss_bytes(config: ModelConfig, layout: Layout, size: int, tokens: int) -> float:
+    """Logits of a micro-batch of `tokens` and their gradient, and the stretch of them that is in fp32 at a time."""
+    logits = config.vocabulary / layout.tensor * tokens
+    return 2 * size * logits + FP32 * min(logits, LOGITS_AT_A_TIME[layout.device])
 
 
 def _norms(config: ModelConfig, layout: Layout, size: int) -> float:

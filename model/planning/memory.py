@@ -115,7 +115,7 @@ def memory_of_stage(
         moment("in the update", states.gradients, 0.0, 0.0, _update_bytes(layout, states)),
     ]
     if last:
-        logits = loss_bytes(config, layout) * tokens
+        logits = loss_bytes(config, layout, size, tokens)
         moments.append(moment("in the loss", before, waiting + kept + head, logits, 0.0))
     return max(moments, key=lambda held: held.total)
 

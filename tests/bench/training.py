@@ -27,7 +27,6 @@ from model.cost.devices import reported_device
 from model.cost.flops import mfu, model_flops
 from model.engine import DTYPES, AdamWConfig, Precision
 from model.engine.native import NativeEngine
-from model.layers import next_token_loss
 from model.layout import Layout
 from model.parallel.stage import Stage
 from tests.bench.measure import DifferentOutputs, Times, alternate, ratios
@@ -120,7 +119,9 @@ class Peer:
         self._logits = logits
 
     def step(self, tokens: Tensor) -> float:
-        loss = next_token_loss(self._logits(self._forward(tokens[:, :-1])), tokens)
+        # As `transformers` and litgpt take it, in fp32.
+        logits = self._logits(self._forward(tokens[:, :-1])).float()
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
         loss.backward()
         if self._masters:
             for computed, trained in zip(self._computed, self._trained):

@@ -11,10 +11,10 @@ from torch import Tensor, distributed, nn
 
 from model.architecture import model_config
 from model.boxes import whole
+from model.cross_entropy import cross_entropy
 from model.layout import Layout
 from model.parallel.collectives import copied, gathered, portioned, scattered, summed
 from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyEmbedding
-from model.parallel.loss import vocabulary_parallel_loss
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
 from tests.model.small import SHAPES
@@ -110,14 +110,14 @@ def embedding(group: Any, rank: int) -> Found:
 def loss(group: Any, rank: int) -> Found:
     """Cross-entropy of half of the logits."""
     mine = part(logits(), rank, 2)
-    value = vocabulary_parallel_loss(mine, word_ids(), group)
+    value = cross_entropy(mine, word_ids(), group)
     value.backward()
     return {"y": value.detach(), "logits": mine.grad}
 
 
 def narrow_loss(group: Any, rank: int) -> Found:
     """The same of logits in bf16."""
-    return {"y": vocabulary_parallel_loss(part(logits(), rank, 2).bfloat16(), word_ids(), group)}
+    return {"y": cross_entropy(part(logits(), rank, 2).bfloat16(), word_ids(), group)}
 
 
 def exchanges(group: Any, rank: int) -> Found:

@@ -12,7 +12,8 @@ from torch import nn
 
 from model.architecture import ARCHITECTURES, architecture_name, build, build_empty, model_config, plain_model_config
 from model.context import Context, KeyValueCache, number_documents, packed, positions_in_documents
-from model.layers import CausalAttention, next_token_loss
+from model.cross_entropy import cross_entropy
+from model.layers import CausalAttention
 from model.presets import preset, preset_names
 from tests.model.reference import copy_into, largest_difference, random_model, reference_model
 from tests.model.small import END_OF_DOCUMENT, SHAPES, VOCABULARY
@@ -108,7 +109,7 @@ def test_logits_and_gradients_equal_transformers(architecture: str, padded: int,
     logits, reference = ours(tokens[:, :-1])[..., :vocabulary], theirs(tokens[:, :-1]).logits
     assert reference.std() >= 1, "with small logits every model agrees"
     assert largest_difference(logits, reference) <= 1e-5
-    next_token_loss(logits, tokens).backward()
+    cross_entropy(logits, tokens[:, 1:]).backward()
     nn.functional.cross_entropy(reference.flatten(0, 1), tokens[:, 1:].flatten()).backward()
     for name, parameter in ours.named_parameters():
         assert parameter.grad is not None
@@ -305,7 +306,7 @@ def test_rotary_tables_survive_a_start_without_memory(architecture: str) -> None
 def test_untrained_loss_is_that_of_a_guess() -> None:
     model = build(model_config(SHAPES["llama"]), 0)
     tokens = torch.randint(0, 257, (8, 33), generator=torch.Generator().manual_seed(0))
-    assert next_token_loss(model(tokens[:, :-1]), tokens).item() == pytest.approx(math.log(VOCABULARY), abs=0.05)
+    assert cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).item() == pytest.approx(math.log(VOCABULARY), abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.architecture import build, model_config
 from model.boxes import Box
+from model.cross_entropy import cross_entropy
 from model.engine import DTYPES, AdamWConfig, Precision
 from model.engine.native import NativeEngine
-from model.layers import next_token_loss
 from model.layout import Layout
 from model.parallel.stage import Stage
 from model.state import KINDS, Kind, ReadState
@@ -82,7 +82,8 @@ def test_steps_are_those_of_the_papers(architecture: str, decay: Literal["matric
     moments = {name: (torch.zeros_like(one), torch.zeros_like(one)) for name, one in weights.items()}
     trusted = {name: torch.ones_like(one, dtype=torch.bool) for name, one in weights.items()}
     for number in range(3):
-        loss = next_token_loss(model(batches()[number][:, :-1]), batches()[number])
+        tokens = batches()[number]
+        loss = nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
         found = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
         norm = math.sqrt(sum(one.square().sum().item() for one in found.values()))
         assert norm > clip
@@ -91,7 +92,7 @@ def test_steps_are_those_of_the_papers(architecture: str, decay: Literal["matric
         for name, weight in weights.items():
             gradient, (first, second) = found[name] * clip / norm, moments[name]
             # Of a gradient that is nothing but rounding (a key's bias has no other) AdamW makes as much as of any.
-            trusted[name] &= gradient.abs() > max(1e-3 * gradient.abs().max().item(), 1e-6 * clip)
+            trusted[name] &= gradient.abs() > max(3e-3 * gradient.abs().max().item(), 1e-6 * clip)
             first.mul_(beta1).add_((1 - beta1) * gradient)
             second.mul_(beta2).add_((1 - beta2) * gradient**2)
             with torch.no_grad():
@@ -119,7 +120,7 @@ def test_products_are_computed_in_a_cast_copy(precision: Precision) -> None:
     model = build(model_config(SHAPES["pythia"]), seed=1).to(DTYPES[precision])
     losses, total = [], {name: torch.zeros(one.shape) for name, one in model.named_parameters()}
     for tokens in batches()[0].split(4):
-        value = next_token_loss(model(tokens[:, :-1]), tokens)
+        value = cross_entropy(model(tokens[:, :-1]), tokens[:, 1:])
         for (name, _), one in zip(
             model.named_parameters(), torch.autograd.grad(value / 2, list(model.parameters())), strict=True
         ):
@@ -207,7 +208,7 @@ def test_evaluation_is_the_mean_loss(precision: Precision) -> None:
     model.to(DTYPES[precision])
     tokens = batches()[3]
     with torch.no_grad():
-        expected = next_token_loss(model(tokens[:, :-1]), tokens).item()
+        expected = cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).item()
     assert native.evaluate(tokens.split(2)) == pytest.approx(expected, rel=1e-5)
     assert native.evaluate(tokens.split(1)) == pytest.approx(expected, rel=1e-5)
 
@@ -279,6 +280,6 @@ def test_a_step_is_one_graph_for_the_compiler(
     compiled = torch.compile(native._loss_of, backend="eager", fullgraph=True)
     tokens = batches()[0]
     compiled(tokens).backward()
-    expected = native._loss_of(tokens)
-    assert torch.equal(compiled(tokens), expected)
+    # Not to the bit: of the loss alone, the compiler is given PyTorch's own form.
+    assert compiled(tokens).item() == pytest.approx(native._loss_of(tokens).item(), rel=1e-6)
     torch._dynamo.reset()

@@ -288,23 +288,15 @@ def test_neox_20b():
     assert 1.30 < teraflops / 117 < 1.45
 
 
-@pytest.mark.parametrize("name", ["pythia-1b", "pythia-1.4b", "pythia-2.8b", "pythia-6.9b", "pythia-12b"])
+PYTHIAS = ["70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b"]
+
+
+@pytest.mark.parametrize("name", [f"pythia-{size}" for size in PYTHIAS])
 def test_pythia_fits_as_published(name):
+    """GPUs, tensor ranks and micro-batch of each size's configuration."""
     task = task_of(preset(name), preset(name)["published"]["gpus"], A100_40)
     found = estimate(task, published_layout(name))
     assert found.layout.zero == 1 and fits(task, found)
-
-
-@pytest.mark.parametrize("name", ["pythia-70m", "pythia-160m", "pythia-410m"])
-def test_small_pythias_do_not_fit_as_published(name):
-    """A miss, by 1 to 10 %: 32 sequences of logits take 12 bytes each in our loss. Half as many fit."""
-    task = task_of(preset(name), preset(name)["published"]["gpus"], A100_40)
-    layout = published_layout(name)
-    made = plan(task, {"zero": 1, "micro_batch": layout.micro_batch, "recompute": layout.recompute})
-    assert made.chosen.memory.moment == "in the loss" and made.chosen.memory.logits > 39e9
-    assert made.chosen.memory.total < 1.10 * A100_40.memory
-    assert made.problems and "logits" in made.problems[0]
-    assert fits(task, estimate(task, layout_of({"zero": 1, "micro_batch": 16, "recompute": "whole"}, 32)))
 
 
 # llm-foundry's table: shapes nearest to theirs, sequences of 2,048, MFU by its own convention.
