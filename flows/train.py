@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow
@@ -17,7 +18,7 @@ from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
 from tasks.run_request import requested_run
-from tasks.training import TrainingInterrupted, TrainingStopped, create_training_run, is_finished, train
+from tasks.training import TrainingInterrupted, TrainingStopped, create_training_run, is_finished, train_on
 
 STOPPED = "Stopped"  # the name of a flow run's state, beside Completed
 
@@ -63,7 +64,7 @@ def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> di
         if is_finished(lake, run):
             return Completed(name="Cached", message="the run is finished", data={"stopped": ""})
         try:
-            train(lake, run, section.layout, logger.info, lambda step, steps: report_progress("training", step, steps))
+            train_on(lake, run, section.layout, logger.info, partial(report_progress, "training"))
         except TrainingStopped as stop:
             logger.info(str(stop))
             return Completed(name=STOPPED, message=str(stop), data={"stopped": str(stop)})

@@ -120,11 +120,14 @@ class Control:
             self.lake.write_json(f"{_answers(self.run)}/{request}.json", asdict(answer))
         self.lake.delete(f"{_requests(self.run)}/{request}.json")
 
-    def accept(self, request: Request, course: Course, step: int) -> Course:
+    def accept(
+        self, request: Request, course: Course, step: int, objection: Callable[[Course], str] = lambda course: ""
+    ) -> Course:
         """Record a change as an event from the step after `step` others on, answer it, and give the new course.
 
         `step` must be one that no launch has passed. A request that a killed launch has recorded is only answered; one
-        that can have no effect is refused, and the course stays as it is.
+        that can have no effect, or whose course meets an `objection` (a reason; "" for none), is refused, and the
+        course stays as it is: an event stands for good.
         """
         if course.has(request.id):
             self.answer(request.id, step, "done", "recorded before")
@@ -132,6 +135,9 @@ class Control:
         event = _event(request, step)
         if isinstance(event, SkipData) and event.stop <= (reached := course.next_sequence(step)):
             self.answer(request.id, step, "refused", f"sequences up to {reached} have been read at step {step}")
+            return course
+        if reason := objection(course.following(event)):
+            self.answer(request.id, step, "refused", reason)
             return course
         course = record(self.lake, self.run, self.launch, course, event)
         self.answer(request.id, step, "done")

@@ -41,6 +41,8 @@ class Records:
         self._lake, self._run = lake, run
         self.launch: str = engine.gather(uuid.uuid4().hex[:12])[0]
         self.leads = engine.rank == 0
+        if self.leads:
+            lake.write_json(_claim(run), {"launch": self.launch})
         self.losses = Losses(lake, run)
         self._logbook = Logbook(lake, run, self.launch, engine.rank)
         self._progress = ProgressWriter(lake, run, launch.config.training.steps, self.launch)
@@ -62,13 +64,11 @@ class Records:
 
     def require_ours(self) -> None:
         """Raise Superseded when a later launch has taken the run over: two must not write its checkpoints."""
-        if self.leads:
-            latest = read_progress(self._lake, self._run)
-            if latest is not None and latest.launch != self.launch:
-                raise Superseded(
-                    f"launch {latest.launch} has taken this run over from {self.launch}, which ends here; start a run "
-                    "once at a time"
-                )
+        if self.leads and (latest := self._lake.read_json(_claim(self._run))["launch"]) != self.launch:
+            raise Superseded(
+                f"launch {latest} has taken this run over from {self.launch}, which ends here; start a run once at a "
+                "time"
+            )
 
     def show(self, state: State, position: Position, tokens_per_second: float | None = None) -> None:
         """Say how far the run is."""
@@ -81,5 +81,11 @@ class Records:
         """A step is done; say so when it is time."""
         self._loss = loss
         if self.leads and self._progress.due("training"):
+            self.require_ours()
             self.losses.write_tail()
             self.show("training", position, self._training.batch * self._training.sequence_length / seconds)
+
+
+def _claim(run: str) -> str:
+    """Written by a launch once, as it begins: the last one has the run."""
+    return f"runs/{run}/launch.json"

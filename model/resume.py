@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from model.checkpoint import Checkpoint, committed_steps, newest_good, read_checkpoint, verify, withdraw
+from model.checkpoint import Checkpoint, committed_steps, newest_good, read_checkpoint, withdraw
 from model.engine import Engine
 from model.initialisation import keyed_generator
 from model.launch_records import Launch
@@ -20,11 +20,13 @@ from model.slices import open_state
 Report = Callable[[int, str], None]
 
 
-def find_checkpoint(launch: Launch, position: Position, report: Report) -> Checkpoint | None:
+def find_checkpoint(
+    launch: Launch, position: Position, report: Report, check: Callable[[Checkpoint], None]
+) -> Checkpoint | None:
     """The checkpoint to go on from: the run's newest good one, else the one that it begins with, else None.
 
-    One of a course that was given up is refused, and `report(step, reason)` told. Raises Corrupt or NotThere when what
-    the run begins with is not there as it was.
+    `check` reads a checkpoint's files, and raises Corrupt or NotThere. One of a course that was given up is refused,
+    and `report(step, reason)` told. Raises Corrupt or NotThere when what the run begins with is not there as it was.
     """
     config = launch.config
 
@@ -36,7 +38,7 @@ def find_checkpoint(launch: Launch, position: Position, report: Report) -> Check
         given_up.add(checkpoint.step)
         return "it is of a course that was given up"
 
-    found = newest_good(launch.lake, config.key, launch.cache, report, objection)
+    found = newest_good(launch.lake, config.key, launch.cache, report, objection, check)
     if found is None and (lost := set(committed_steps(launch.lake, config.key)) - given_up):
         raise Corrupt(
             f"run {config.key[:12]}: none of its checkpoints {sorted(lost)} will do to go on from, as the logbook says "
@@ -52,7 +54,7 @@ def find_checkpoint(launch: Launch, position: Position, report: Report) -> Check
             f"{launch.lake.uri}/{origin.folder} keeps only its weights now; start the run anew from a checkpoint that "
             "keeps its whole state"
         )
-    verify(launch.lake, origin, launch.cache)
+    check(origin)
     return origin
 
 
@@ -90,28 +92,32 @@ def restore(launch: Launch, engine: Engine, position: Position, order: Order, ch
     with open_state(launch.lake, checkpoint, launch.cache) as state:
         engine.restore(state.read, position.updates)
         streams = state.random_streams(engine.rank)
-    if streams is None or checkpoint.trainer["ranks"] != ranks_of(launch):
+    if streams is None or checkpoint.trainer["ranks"] != seating(launch):
         fresh_streams(launch, engine, checkpoint.step)
     else:
-        _set_streams(streams)
+        set_streams(streams)
 
 
 def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
     """Start this rank's random streams, for dropout, as its seed, place and step say.
 
     Tensor ranks share them: what they hold alike must be dropped alike (Megatron-LM, `core/tensor_parallel/random.py`,
-    which gives them different streams where they hold different heads; here these drop the same places).
+    which gives them different streams where they hold different heads; here these drop the same places). Where the
+    sequence is cut they hold nothing alike that is dropped, and each has its own.
     """
     place = f"data rank {engine.place.data}, stage {engine.place.stage}, step {step}"
+    if launch.layout.sequence_parallel:
+        place += f", tensor rank {engine.place.tensor}"
     generator = keyed_generator(launch.config.seed, place)
     torch.set_rng_state(generator.get_state())
     if launch.layout.device == "cuda":
         torch.cuda.manual_seed(generator.initial_seed())
 
 
-def ranks_of(launch: Launch) -> list[int]:
-    """The ranks in each direction: under others, a rank has another place and cannot take its old streams."""
-    return [launch.layout.data, launch.layout.tensor, launch.layout.pipeline]
+def seating(launch: Launch) -> list[int]:
+    """The ranks in each direction, and whether the sequence is cut: seated otherwise, no rank takes its old streams."""
+    layout = launch.layout
+    return [layout.data, layout.tensor, layout.pipeline, int(layout.sequence_parallel)]
 
 
 def random_streams(launch: Launch) -> dict[str, Tensor]:
@@ -120,7 +126,8 @@ def random_streams(launch: Launch) -> dict[str, Tensor]:
     return streams | ({"cuda": torch.cuda.get_rng_state()} if launch.layout.device == "cuda" else {})
 
 
-def _set_streams(streams: dict[str, Tensor]) -> None:
+def set_streams(streams: Mapping[str, Tensor]) -> None:
+    """Set this rank's generators to the states that `random_streams` gave."""
     torch.set_rng_state(streams["cpu"])
     if "cuda" in streams and torch.cuda.is_available():
         torch.cuda.set_rng_state(streams["cuda"])

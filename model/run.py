@@ -5,6 +5,7 @@
     runs/<key>/losses/step-000123.jsonl, tail.jsonl  a line for every step
     runs/<key>/logbook/                              one object for every event
     runs/<key>/progress.json                         how far the latest launch is
+    runs/<key>/launch.json                           which launch that is: an older one ends when it sees it
     runs/<key>/events/, control/                     what changed its course, and what people ask of it
     runs/<key>/metrics/, tensorboard/, account/      speed, energy and cost
 

@@ -111,11 +111,19 @@ class Saver:
             content: Content = "weights" if one.kind == "weight" else "state"
             copies[content].append(replace(one, values=_copy(one.values, torch.float32)))
         stream_copies = {name: _copy(stream, torch.uint8) for name, stream in streams.items()}
+        if torch.cuda.is_available():
+            # The copies were only asked for; the next update would change what they copy.
+            torch.cuda.current_stream().synchronize()
         self._number += 1
         self._save = _Save(step, self._number, copies, stream_copies, plain, parent, aside)
         # A daemon: an error in training must end the process, whatever this thread waits for.
         self._save.thread = Thread(target=self._carry_out, args=(self._save,), name=f"save-{step}", daemon=True)
         self._save.thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no save whose outcome `poll` has yet to take."""
+        return self._save is None
 
     def poll(self) -> list[Checkpoint]:
         """The checkpoints committed since this was last asked; none on other ranks than 0. Does not wait.
@@ -218,8 +226,8 @@ class Saver:
 
 
 def _copy(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """A contiguous copy in host memory."""
-    return torch.empty(values.shape, dtype=dtype).copy_(values.detach())
+    """A contiguous copy in host memory. From a GPU it goes on beside others, into memory that PyTorch keeps pinned."""
+    return torch.empty(values.shape, dtype=dtype, pin_memory=values.is_cuda).copy_(values.detach(), non_blocking=True)
 
 
 def _require_whole(step: int, files: Iterable[StoredFile]) -> None:

@@ -70,20 +70,23 @@ class SpikeJudge:
         self._losses: list[float] = []
         self._norms: list[float] = []
         self._in_a_row = 0
+        # The steps before the first high one of those in a row.
+        self._since = 0
         self._not_finite = 0
 
     def judge(self, step: int, loss: float, norm: float, interventions: int = 0) -> Verdict:
         """The verdict on the update after `step` others: its loss in nats and its gradient's norm before clipping.
 
         `interventions` counts the recorded rollbacks and lowered rates (`Course.interventions`). A step whose fp16
-        gradient overflowed is the scaler's and is not judged.
+        gradient overflowed is the scaler's and is not judged; it neither ends nor lengthens a row of high ones.
         """
         finite = math.isfinite(loss) and math.isfinite(norm)
         cause = self._cause(loss, norm) if finite else f"loss {loss:.6g} and gradient norm {norm:.6g} are not finite"
         if not cause:
             self._remember(loss, norm)
             return Verdict("keep", "", step)
-        since = step - self._in_a_row
+        if not self._in_a_row:
+            self._since = step
         self._in_a_row += 1
         if self._in_a_row > 1:
             cause += f"; high for {self._in_a_row} steps"
@@ -95,7 +98,7 @@ class SpikeJudge:
         self._not_finite += not finite
         if action == "lower":
             self._in_a_row = 0
-        return Verdict(action, cause, since)
+        return Verdict(action, cause, self._since)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on, as plain JSON."""
@@ -103,6 +106,7 @@ class SpikeJudge:
             "losses": list(self._losses),
             "norms": list(self._norms),
             "in_a_row": self._in_a_row,
+            "since": self._since,
             "not_finite": self._not_finite,
         }
 
@@ -114,7 +118,8 @@ class SpikeJudge:
             "the checkpoint was not written by a run that judges its steps",
         )
         self._losses, self._norms = list(map(float, state["losses"])), list(map(float, state["norms"]))
-        self._in_a_row, self._not_finite = int(state["in_a_row"]), int(state["not_finite"])
+        self._in_a_row, self._since = int(state["in_a_row"]), int(state["since"])
+        self._not_finite = int(state["not_finite"])
 
     def _cause(self, loss: float, norm: float) -> str:
         if self.policy is None or len(self._losses) < self.policy.window // 2:

@@ -19,7 +19,12 @@ from model.launch_records import Launch
 from model.losses import StepRecord
 from model.order import Order, sequences_digest
 from model.position import Position
+from model.resume import random_streams, set_streams
 from model.spikes import Verdict
+
+
+class Interrupted(Exception):
+    """A signal came while a step was being computed; of the step, nothing is done."""
 
 
 class Diverged(RuntimeError):
@@ -39,7 +44,7 @@ class Judged:
 
 
 class Stepper:
-    """Takes the steps of one rank; all ranks take them alike."""
+    """Takes the steps of one rank; all ranks take them alike. `leaving` says whether a signal asked this rank to go."""
 
     def __init__(
         self,
@@ -49,13 +54,18 @@ class Stepper:
         orders: tuple[Order, Order | None],
         clock: StepClock,
         heartbeat: Heartbeat,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self.launch, self.engine, self.position = launch, engine, position
         self.order, self.validation = orders
-        self.clock, self.heartbeat = clock, heartbeat
+        self.clock, self.heartbeat, self.leaving = clock, heartbeat, leaving
 
     def judge(self) -> Judged:
-        """Compute the gradient of the next step and decide what to do with it. Raises Diverged when nothing helps."""
+        """Compute the gradient of the next step and decide what to do with it.
+
+        Raises Diverged when nothing helps, and Interrupted, with the random streams as they were, when any rank is
+        leaving: a step may take longer than there is time to save.
+        """
         began, position, step = time.monotonic(), self.position, self.position.step
         plan = position.course.at(step)
         faults.reach(f"train.step.{step}")
@@ -64,9 +74,15 @@ class Stepper:
         self.heartbeat.beat(step, "data")
         with self.clock.measure("data"):
             micro_batches = self._micro_batches(self.order, plan.sequences)
-        self.engine.on_micro_batch = lambda: self.heartbeat.beat(step, "compute")
+        streams = random_streams(self.launch)
+        self.engine.on_micro_batch = self._watch(len(micro_batches))
+        try:
+            with self.clock.measure("compute"):
+                loss = self.engine.accumulate(micro_batches)
+        except Interrupted:
+            set_streams(streams)
+            raise
         with self.clock.measure("compute"):
-            loss = self.engine.accumulate(micro_batches)
             self.heartbeat.beat(step, "communication")
             norm = self.engine.gradient_norm()
         faults.reach(f"train.update.{step}")
@@ -105,6 +121,21 @@ class Stepper:
             validation_loss=validation,
         )
 
+    def _watch(self, micro_batches: int) -> Callable[[], None]:
+        """What is done before each micro-batch: a mark, and between two of them a look at who is leaving."""
+        step, begun = self.position.step, 0
+        # The stages of a pipeline are never between two micro-batches at one time.
+        asks = micro_batches > 1 and self.launch.layout.pipeline == 1
+
+        def watch() -> None:
+            nonlocal begun
+            self.heartbeat.beat(step, "compute")
+            if asks and begun and self.engine.anyone(self.leaving()):
+                raise Interrupted
+            begun += 1
+
+        return watch
+
     def _verdict(self, loss: float, norm: float, scale: float | None) -> Verdict:
         step, course = self.position.step, self.position.course
         if scale is not None and not math.isfinite(norm):
@@ -123,7 +154,7 @@ class Stepper:
         wanted = training.validation
         if wanted is None or self.validation is None or not wanted.due(step, training.steps):
             return None
-        self.heartbeat.beat(step, "compute")
+        self.engine.on_micro_batch = lambda: self.heartbeat.beat(step, "compute")
         with self.clock.measure("compute"):
             return self.engine.evaluate(self._micro_batches(self.validation, range(wanted.sequences)))
 

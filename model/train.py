@@ -72,7 +72,9 @@ def whole_checkpoints(training: TrainingConfig) -> int:
     # Those kept from the first high step to the one before the last are newer than what it goes back to, and so may be
     # one that is kept out of turn.
     meanwhile = max(bisect_right(steps, step + policy.patience - 2) - at for at, step in enumerate(steps) if at)
-    return policy.rollback + meanwhile + 1
+    # Each further rollback may begin at the checkpoint that the one before it went to, which counts as the first back.
+    further = (policy.limit - 1) * (policy.rollback - 1)
+    return policy.rollback + further + meanwhile + 1
 
 
 def make_engine(config: RunConfig, layout: Layout) -> Engine:

@@ -14,18 +14,19 @@ from model.accounting.launch import Accounting, seat_of_process
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.control import Control, Request
 from model.engine import Engine
-from model.events import Event, plain_event, read_course, record
+from model.events import Course, Event, plain_event, read_course, record
 from model.heartbeat import Heartbeat
+from model.keeping import Keeper
 from model.launch_records import Launch, Records
 from model.position import Position
-from model.resume import find_checkpoint, fresh_streams, give_up, random_streams, ranks_of, restore
+from model.resume import find_checkpoint, fresh_streams, give_up, restore
 from model.run import open_order, open_validation
-from model.saving import Saver
 from model.scaler import ScaleExhausted
 from model.space import require_space
 from model.spikes import rollback_step
-from model.stepping import Diverged, Judged, Stepper, finite
+from model.stepping import Diverged, Interrupted, Judged, Stepper, finite
 from model.termination import Termination
+from model.verification import Verification
 
 Outcome = Literal["finished", "stopped", "terminated"]
 
@@ -42,17 +43,13 @@ class Trainer:
 
     def train(self) -> Outcome:
         """Take the run to its end, or to where it is asked to stop. An error is written into the logbook and raised."""
-        launch, engine, records = self.launch, self.engine, self.records
+        engine, records = self.engine, self.records
         try:
             with ExitStack() as stack:
                 self.termination = stack.enter_context(Termination())
                 self.heartbeat = stack.enter_context(Heartbeat(self.lake, self.run, engine.rank, records.launch))
                 stack.enter_context(self.accounting.watching())
-                places = (self.lake, self.run, engine.rank, engine.ranks, records.launch, launch.cache)
-                self.saver = Saver(*places, launch.retention)
-                self.saver.on_wait = lambda: self.heartbeat.beat(self.position.step, "saving")
-                stack.callback(self.saver.close)
-                outcome = self._train()
+                outcome = self._train(stack)
         except Exception as error:
             records.failed(self.position, error)
             self.accounting.close("failed")
@@ -62,28 +59,37 @@ class Trainer:
         records.show(ended, self.position)
         return outcome
 
-    def _train(self) -> Outcome:
+    def _train(self, stack: ExitStack) -> Outcome:
         self.heartbeat.beat(0, "starting")
+        # Before anyone can see that the run is starting: what is asked of it from then on is meant for this launch.
+        self.control = Control(self.lake, self.run, self.records.launch) if self.leads else None
+        self._awaited: list[tuple[Request, int]] = []
         self.records.show("starting", self.position)
         tokens = self.launch.cache / "tokens"
         order = open_order(self.lake, self.launch.config, tokens)
         validation = open_validation(self.lake, self.launch.config, tokens) if self.training.validation else None
-        self.stepper = Stepper(
-            self.launch, self.engine, self.position, (order, validation), self.accounting.clock, self.heartbeat
-        )
-        self.control = Control(self.lake, self.run, self.records.launch) if self.leads else None
+        parts = (self.launch, self.engine, self.position)
+        self.stepper = Stepper(*parts, (order, validation), self.accounting.clock, self.heartbeat, self._leaving)
+        keeper = Keeper(*parts, self.records, self.accounting, self.heartbeat, order.fingerprint)
+        self.keeper = stack.enter_context(keeper)
         self._begin()
         while not self.position.finished:
             if (stop := self._listen()) is not None:
                 return self._leave(stop)
             try:
                 self._take_step()
+            except Interrupted:
+                signals = self.engine.gather(self.termination.signal)
+                return self._leave(next(name for name in signals if name))
             except (Diverged, ScaleExhausted):
                 # All ranks see it alike, and what is being saved is from before it.
                 self._settle()
                 raise
         self._settle()
         return "finished"
+
+    def _leaving(self) -> bool:
+        return self.termination.requested
 
     def _take_step(self) -> None:
         judged = self.stepper.judge()
@@ -95,28 +101,30 @@ class Trainer:
     def _begin(self) -> None:
         """Go on from the newest good checkpoint, or keep the first one."""
         # The first rank has written the logbook before any rank goes on.
-        found: Checkpoint | None = self.engine.gather(self._find() if self.leads else None)[0]
-        self._saved = -1
+        verification = Verification(self.lake, self.engine, self.launch.cache)
+        found = verification.tell(self._find(verification)) if self.leads else verification.take_part()
         if found is None:
             fresh_streams(self.launch, self.engine, 0)
             faults.reach("train.before_first_checkpoint")
             self.accounting.begin(0)
             if self.leads:
                 self.records.losses.begin(0)
-            self._save(parent="")
+            self.keeper.keep()
             return
+        assert isinstance(found, Checkpoint)
         if found.run == self.run and found.step == self.training.steps:
             self.position.load(found.step, found.trainer)
-            self._saved = found.step
+            self.keeper.go_on_from(found)
             return
         self._restore(found)
         if found.run != self.run:
-            self._save()
+            self.keeper.keep()
 
-    def _find(self) -> Checkpoint | None:
-        steps = self.training.checkpoints.steps(self.training.steps)
+    def _find(self, verification: Verification) -> Checkpoint | None:
+        first = self.launch.config.first_step
+        steps = [step for step in self.training.checkpoints.steps(self.training.steps) if step >= first]
         parameters, ranks = self.launch.config.model.parameters, seat_of_process().local_ranks
-        found = find_checkpoint(self.launch, self.position, self._refused)
+        found = find_checkpoint(self.launch, self.position, self._refused, verification.verify)
         give_up(self.lake, self.run, self.position)
         if found is None or found.step < self.training.steps:
             require_space(self.lake, self.run, self.launch.cache, parameters, steps, self.launch.retention, ranks)
@@ -137,21 +145,20 @@ class Trainer:
         self.accounting.begin(self.position.step)
         if self.leads:
             self.records.losses.begin(self.position.step)
-        self._saved = checkpoint.step
-        keeps = self.training.checkpoints.keeps(checkpoint.step, self.training.steps)
-        # One that was kept out of turn is nobody's parent.
-        self._parent: str | None = checkpoint.digest if keeps or checkpoint.run != self.run else checkpoint.parent
+        self.keeper.go_on_from(checkpoint)
 
     def _listen(self) -> Request | str | None:
         """What ends the launch before the next step, on all ranks alike: a request to stop or the name of a signal."""
-        for checkpoint in self.saver.poll():
-            self._committed(checkpoint)
+        self.keeper.poll()
+        if self.keeper.idle:
+            self._answer_awaited()
         asked: list[Request] = []
         course = self.position.course
         if self.control is not None:
             for request in self.control.poll(self.position.step):
                 if request.kind in ("change", "skip_data"):
-                    course = self.control.accept(request, course, max(self.position.step, self.records.furthest))
+                    step = max(self.position.step, self.records.furthest)
+                    course = self.control.accept(request, course, step, self._lack_of_data)
                 else:
                     asked.append(request)
         signal, new = self.termination.signal, course.events[len(self.position.course.events) :]
@@ -162,8 +169,8 @@ class Trainer:
         self._follow(new)
         for request in asked:
             if request.kind == "save_now":
-                self._save_aside()
-                self._answer(request)
+                self.keeper.keep_aside()
+                self._awaited.append((request, self.position.step))
         stops = [request for request in asked if request.kind == "stop"]
         signals = [name for name, _, _ in heard if name]
         return stops[0] if stops else signals[0] if signals else None
@@ -171,13 +178,14 @@ class Trainer:
     def _leave(self, stop: Request | str) -> Outcome:
         """Save, unless told not to, and end the launch; the run goes on when it is started again."""
         if isinstance(stop, str) or stop.save:
-            self._save_aside()
+            self.keeper.keep_aside()
         self._settle()
         if isinstance(stop, str):
             self.records.note("terminated", self.position.step, signal=stop)
             return "terminated"
         self.records.note("stop", self.position.step, cause=stop.cause, who=stop.who, request=stop.id)
-        self._answer(stop)
+        self._awaited.append((stop, self.position.step))
+        self._answer_awaited()
         return "stopped"
 
     def _carry_out(self, judged: Judged) -> None:
@@ -201,7 +209,7 @@ class Trainer:
             self.records.losses.add(made)
         self.records.took(self.position, made.loss, made.seconds)
         if self.training.checkpoints.keeps(self.position.step, self.training.steps):
-            self._save()
+            self.keeper.keep()
 
     def _roll_back(self, judged: Judged) -> None:
         """Go back some checkpoints, leave out the data since, and note it."""
@@ -219,10 +227,16 @@ class Trainer:
                 f"step {step + 1}: {verdict.cause}; the policy goes back to step {to}, whose checkpoint keeps only its "
                 "weights: resume with a retention that keeps more of them whole"
             )
+        event = self.position.course.roll_back(step, to, policy.lower, verdict.cause)
+        if lack := self._lack_of_data(self.position.course.following(event)):
+            raise Diverged(
+                f"step {step + 1}: {verdict.cause}; the policy goes back to step {to} and leaves out the data since, "
+                f"but then {lack}: go on in more tokens with `millrace train --from`"
+            )
         found = {"loss": finite(judged.loss), "gradient_norm": finite(judged.norm)}
         self.records.note("rollback", step, cause=verdict.cause, to=to, **found)
         faults.reach("train.rollback")
-        self._decide(self.position.course.roll_back(step, to, policy.lower, verdict.cause))
+        self._decide(event)
         faults.reach("train.rollback.decided")
         if self.leads:
             give_up(self.lake, self.run, self.position)
@@ -245,44 +259,24 @@ class Trainer:
             self.records.note("course", event.step, **facts)
         self.position.course = self.position.course.following(*new)
 
-    def _save(self, parent: str | None = None, aside: bool = False) -> None:
-        """Copy the state; the rest happens while training goes on."""
-        step = self.position.step
-        self.heartbeat.beat(step, "saving")
-        with self.accounting.clock.measure("saving"):
-            self.records.require_ours()
-            self.accounting.commit(step)
-            if self.leads:
-                self.records.losses.commit(step)
-            trainer = {
-                "fingerprint": self.stepper.order.fingerprint,
-                "seed": self.launch.config.seed,
-                "ranks": ranks_of(self.launch),
-                **self.position.plain(),
-            }
-            parent, self._parent = self._parent if parent is None else parent, None
-            self.saver.begin(step, self.engine.state(), random_streams(self.launch), trainer, parent, aside)
-        self._saved = step
-
-    def _save_aside(self) -> None:
-        """A checkpoint out of turn, unless the newest one is of this step."""
-        if self._saved != self.position.step:
-            self._save(aside=True)
+    def _lack_of_data(self, course: Course) -> str:
+        """Why a course cannot be taken to the end of the run: the sequences that it leaves are too few; "" if not."""
+        needed, there = course.next_sequence(self.training.steps), self.stepper.order.sequences
+        if needed <= there:
+            return ""
+        return f"the {self.training.steps} steps of the run would end at sequence {needed} of {there}"
 
     def _settle(self) -> None:
         """Wait until what is being saved is committed, for all ranks."""
-        self.heartbeat.beat(self.position.step, "saving")
-        for checkpoint in self.saver.finish():
-            self._committed(checkpoint)
-        self.engine.gather(None)
+        self.keeper.settle()
+        self._answer_awaited()
 
-    def _committed(self, checkpoint: Checkpoint) -> None:
-        size = sum(file.bytes for file in checkpoint.files)
-        self.records.note("checkpoint", checkpoint.step, checkpoint=checkpoint.digest, bytes=size)
-
-    def _answer(self, request: Request) -> None:
-        if self.control is not None:
-            self.control.answer(request.id, self.position.step, "done")
+    def _answer_awaited(self) -> None:
+        """Say to those who wait for a checkpoint that it is there."""
+        awaited, self._awaited = self._awaited, []
+        for request, step in awaited:
+            if self.control is not None:
+                self.control.answer(request.id, step, "done")
 
     def _refused(self, step: int, reason: str) -> None:
         self.records.note("checkpoint_refused", step, reason=reason)

@@ -179,6 +179,29 @@ def train(
     raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); it goes on when it is started again")
 
 
+def train_on(
+    lake: Lake,
+    run: str,
+    layout: LayoutRequest,
+    on_line: Callable[[str], None],
+    on_step: Callable[[int, int], None],
+) -> None:
+    """`train`, started again at once for as long as every launch comes to a checkpoint that was not there before it.
+
+    A run of weeks meets more interruptions than a task has retries; those are for a run that does not get on.
+    """
+    from model.checkpoint import committed_steps
+
+    while True:
+        before = set(committed_steps(lake, run))
+        try:
+            return train(lake, run, layout, on_line, on_step)
+        except TrainingInterrupted as interruption:
+            if set(committed_steps(lake, run)) <= before:
+                raise
+            on_line(f"{interruption}; it has come to another checkpoint, so it is started again")
+
+
 def _check_layout(config: RunConfig, layout: Layout) -> None:
     # torch takes over a second to import, and nothing else in the flow process needs it.
     from model.parallel_shapes import local_shapes

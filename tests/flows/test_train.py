@@ -70,10 +70,10 @@ def test_a_finished_run_is_not_trained_again(millrace: Millrace, corpus: Path, u
 @pytest.mark.parametrize(
     "moment", ["train.update.13:1", pytest.param("checkpoint.before_manifest:3", marks=pytest.mark.heavy)]
 )
-def test_a_dead_rank_costs_a_retry_and_changes_nothing(
+def test_a_dead_rank_changes_nothing(
     millrace: Millrace, corpus: Path, unbroken: dict[str, Any], tmp_path: Path, moment: str
 ) -> None:
-    """The task is tried again by Prefect, and the run goes on from its newest good checkpoint."""
+    """The run is started again, and goes on from its newest good checkpoint."""
     fault = {"MILLRACE_FAULT": moment, "MILLRACE_FAULT_FOLDER": str(tmp_path)}
     label = moment.rpartition(":")[0].replace(".", "-")
     arguments = ["train", "tiny-pythia", "--lake", str(corpus), *SETTINGS, "--set", f"label={label}"]

@@ -32,7 +32,7 @@ def _moments() -> None:
 
 
 def _random_streams() -> None:
-    resume._set_streams = lambda streams: None
+    resume.set_streams = lambda streams: None
 
 
 def _scaler() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,16 +18,17 @@ import torch
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from model.boxes import whole
-from model.checkpoint import commit, committed_steps, read_checkpoint
+from model.checkpoint import commit, committed_steps, newest_good, read_checkpoint
 from model.launch_records import Superseded
 from model.layout import Layout
 from model.logbook import read_logbook
 from model.losses import read_losses
-from model.progress import ProgressWriter, read_progress
+from model.progress import read_progress
 from model.run import RunConfig, create_run, read_run, run_config
 from model.slices import open_state
 from model.stepping import Diverged, Stepper
 from model.train import make_engine
+from model.verification import Verification
 from tests.model.small import small_run, training_values
 from tests.model.trained import train_here
 
@@ -214,18 +218,53 @@ def test_when_no_checkpoint_will_do_the_run_does_not_begin_again(lake: Lake, tmp
 
 
 def test_a_launch_ends_when_another_has_taken_over(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The later one trains to the end in the middle of a step of the other, which must then touch nothing more."""
     config = small_run(lake, tmp_path / "text")
-    carry_out = Stepper.carry_out
+    carry_out, left = Stepper.carry_out, []
 
     def interrupted(self: Stepper, judged: Any) -> Any:
-        if self.position.step == 2:
-            progress = read_progress(lake, config.key)
-            assert progress is not None
-            lake.write_json(f"runs/{config.key}/progress.json", {**asdict(progress), "launch": "another"})
+        if self.position.step == 2 and not left:
+            left.append(self)
+            train_here(lake, config, tmp_path / "another cache")
+            left.append(sorted((entry.path, entry.size) for entry in lake.list(f"runs/{config.key}/checkpoints")))
         return carry_out(self, judged)
 
     monkeypatch.setattr(Stepper, "carry_out", interrupted)
-    monkeypatch.setattr(ProgressWriter, "due", lambda self: False)
-    with pytest.raises(Superseded, match="launch another has taken this run over"):
+    with pytest.raises(Superseded, match="has taken this run over"):
         train_here(lake, config, tmp_path / "cache")
-    assert committed_steps(lake, config.key) == [0]
+    assert sorted((entry.path, entry.size) for entry in lake.list(f"runs/{config.key}/checkpoints")) == left[1]
+    assert len(read_losses(lake, config.key)) == 24
+
+
+def test_files_are_verified_by_all_ranks_together(lake: Lake, tmp_path: Path) -> None:
+    """Two ranks in threads, a corrupt checkpoint and a good one: each file is read once, and both ranks go on alike."""
+    config = small_run(lake, tmp_path / "text", steps=8)
+    train_here(lake, config, tmp_path / "cache")
+    newest = read_checkpoint(lake, config.key, 8)
+    path = f"{newest.folder}/{newest.kept[0].object}"
+    lake.write(path, lake.read(path)[:-1])
+    meeting, slots = threading.Barrier(2, timeout=60), [None, None]
+
+    def rank(number: int) -> Any:
+        def gather(value: Any) -> list[Any]:
+            slots[number] = value
+            meeting.wait()
+            values = list(slots)
+            meeting.wait()
+            return values
+
+        engine: Any = SimpleNamespace(rank=number, ranks=2, gather=gather)
+        verification = Verification(lake, engine, tmp_path / f"cache-{number}")
+        if number:
+            return verification.take_part()
+        reports: list[int] = []
+        found = newest_good(
+            *(lake, config.key, tmp_path / "cache", lambda step, reason: reports.append(step)),
+            check=verification.verify,
+        )
+        assert reports == [8]
+        return verification.tell(found)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(rank, range(2)))
+    assert [one.step for one in found] == [4, 4]

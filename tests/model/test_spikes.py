@@ -97,6 +97,15 @@ def test_a_loss_that_stays_high_turns_the_run_back() -> None:
     assert verdict.cause.endswith("; high for 3 steps")
 
 
+def test_an_overflow_between_high_steps_does_not_move_where_the_spike_began() -> None:
+    """fp16's overflows are the scaler's and are not judged: step 5 here."""
+    judge = calm_judge(SpikePolicy(window=8, patience=3, rollback=1))
+    assert [judge.judge(step, 9.0, 0.3).since for step in (4, 6, 7)] == [4, 4, 4]
+    again = SpikeJudge(judge.policy)
+    again.load(judge.state())
+    assert again.judge(8, 9.0, 0.3).since == 4
+
+
 def test_a_loss_that_stays_high_lowers_the_rate_each_time() -> None:
     judge = calm_judge(SpikePolicy(window=8, patience=2, lower=0.5))
     assert actions(judge, [9.0] * 5) == ["skip", "lower", "skip", "lower", "skip"]

@@ -20,7 +20,8 @@ from infra.store.tokens import TokenWriter
 from model import control
 from model.accounting.launch import open_accounting
 from model.checkpoint import checkpoint_folder, committed_steps, read_checkpoint
-from model.control import ask, read_answer
+from model.control import Request, ask, read_answer
+from model.engine.native import NativeEngine
 from model.events import Change, Rollback, read_course
 from model.launch_records import Launch, Records
 from model.layout import Layout
@@ -57,9 +58,15 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outc
     """Launch a run in this process; `at` is what happens when it reaches a point. The store is asked at every step."""
     monkeypatch.setattr(control, "INTERVAL", 0.0)
 
-    def train(lake: Lake, config: RunConfig, at: dict[str, Callable[[], object]] | None = None) -> Outcome:
+    def train(
+        lake: Lake,
+        config: RunConfig,
+        at: dict[str, Callable[[], object]] | None = None,
+        change: Callable[[Any], object] = lambda engine: None,
+    ) -> Outcome:
         monkeypatch.setattr(faults, "reach", lambda point: (at or {}).get(point, int)())
         engine = make_engine(config, LAYOUT)
+        change(engine)
         retention = Retention(max(2, whole_checkpoints(config.training)))
         one = Launch(lake, config, LAYOUT, tmp_path / "cache", retention)
         records = Records(one, engine)
@@ -80,15 +87,17 @@ def losses(lake: Lake, config: RunConfig) -> list[StepRecord]:
     return read_losses(lake, config.key)
 
 
-def noisy_run(lake: Lake, folder: Path, spikes: dict[str, Any] | None, every: int = 4) -> RunConfig:
-    """A run that reads rows of text in stored order, with noise for two steps."""
+def noisy_run(
+    lake: Lake, folder: Path, spikes: dict[str, Any] | None, every: int = 4, noise: range = NOISE, rows: int = ROWS
+) -> RunConfig:
+    """A run that reads rows of text in stored order, with noise for two steps or more."""
     folder.mkdir(parents=True)
     text = [token for name in sorted(topics) for token in [*topics[name].encode(), END_OF_DOCUMENT]]
     chance = random.Random(5)
     with TokenWriter(folder / "rows.bin", folder / "rows.idx", VOCABULARY) as writer:
-        for row in range(ROWS):
-            noise = [chance.randrange(VOCABULARY) for _ in range(ROW)]
-            writer.append(noise if row in NOISE else text[row * ROW : (row + 1) * ROW])
+        for row in range(rows):
+            random_row = [chance.randrange(VOCABULARY) for _ in range(ROW)]
+            writer.append(random_row if row in noise else text[row * ROW : (row + 1) * ROW])
     config = small_run(
         lake, folder / "text", order="rows", spikes=spikes, checkpoints={"kind": "every", "every": every}
     )
@@ -177,6 +186,72 @@ def test_a_signal_is_as_good_as_a_stop_with_save(tmp_path: Path, train: Callable
     assert committed_steps(told, config.key)[-1] == 6
     assert train(told, config) == "finished"
     assert same_end(unbroken, told, config)
+
+
+def test_a_signal_is_heard_between_micro_batches(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    """A step may take longer than there is time to save. What it had computed is dropped, dropout's draws with it."""
+    unbroken, told = lakes(tmp_path, "unbroken", "told")
+    config = small_run(unbroken, tmp_path / "text", "opt", shape={"dropout": 0.1})
+    small_run(told, tmp_path / "text again", "opt", shape={"dropout": 0.1})
+    train(unbroken, config)
+    before, begun = len(losses(told, config)), []
+
+    def signal_in_the_middle(engine: NativeEngine) -> Callable[[Any], float]:
+        accumulate = engine.accumulate
+
+        def heard(micro_batches: Any) -> float:
+            if len(begun) == 5:
+                watch = engine.on_micro_batch
+                engine.on_micro_batch = lambda: (watch(), signal.raise_signal(signal.SIGTERM))  # type: ignore[assignment, return-value]
+            begun.append(len(micro_batches))
+            return accumulate(micro_batches)
+
+        return heard
+
+    assert train(told, config, change=lambda engine: setattr(engine, "accumulate", signal_in_the_middle(engine)))
+    assert begun[-1] > 1 and committed_steps(told, config.key)[-1] == 5 and not before
+    assert events(told, config, "terminated")[-1]["step"] == 5
+    assert train(told, config) == "finished"
+    assert same_end(unbroken, told, config)
+
+
+def test_save_now_is_answered_when_the_checkpoint_is_there(
+    tmp_path: Path, lake: Lake, train: Callable[..., Outcome]
+) -> None:
+    config = small_run(lake, tmp_path / "text", steps=6, checkpoints={"kind": "every", "every": 100})
+    requests: list[Request] = []
+    answered_before: list[bool] = []
+
+    def look() -> None:
+        if requests:
+            answered_before.append(read_answer(lake, config.key, requests[0].id) is not None)
+
+    wish = lambda: requests.append(ask(lake, config.key, "save_now", "ann"))  # noqa: E731
+    assert train(lake, config, {"train.step.2": wish, "checkpoint.before_manifest": look}) == "finished"
+    assert answered_before[0] is False
+    answer = read_answer(lake, config.key, requests[0].id)
+    assert answer is not None and (answer.outcome, answer.step) == ("done", 3)
+    assert 3 in committed_steps(lake, config.key)
+
+
+def test_a_stop_while_the_run_is_starting_is_heard(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
+    config = small_run(lake, tmp_path / "text")
+    wish = lambda: ask(lake, config.key, "stop", "ann", save=True)  # noqa: E731
+    assert train(lake, config, {"train.before_first_checkpoint": wish}) == "stopped"
+    assert committed_steps(lake, config.key) == [0]
+
+
+def test_a_skip_that_leaves_too_little_is_refused(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
+    """An event stands for good, so that it would end every later launch too."""
+    config = small_run(lake, tmp_path / "text")
+    values = {"cause": "a slip of the keys", "first": 50, "stop": 100_000}
+    requests: list[Request] = []
+    wish = lambda: requests.append(ask(lake, config.key, "skip_data", "ann", **values))  # noqa: E731
+    assert train(lake, config, {"train.step.6": wish}) == "finished"
+    answer = read_answer(lake, config.key, requests[0].id)
+    assert answer is not None and answer.outcome == "refused"
+    assert "the 24 steps of the run would end at sequence" in answer.reason
+    assert read_course(lake, config.key, BATCH).events == ()
 
 
 def test_a_change_is_an_event_and_is_replayed(tmp_path: Path, train: Callable[..., Outcome]) -> None:
@@ -289,10 +364,31 @@ def test_what_is_kept_out_of_turn_is_nothing_to_go_back_to(tmp_path: Path, train
     config = noisy_run(unbroken, tmp_path / "rows", ROLLBACK)
     noisy_run(told, tmp_path / "rows again", ROLLBACK)
     train(unbroken, config)
-    assert train(told, config, {"train.step.13": lambda: signal.raise_signal(signal.SIGTERM)}) == "terminated"
+    assert train(told, config, {"train.update.13": lambda: signal.raise_signal(signal.SIGTERM)}) == "terminated"
     assert committed_steps(told, config.key)[-1] == 14
     train(told, config)
     assert same_end(unbroken, told, config)
+
+
+def test_a_spike_that_is_met_again_turns_the_run_further_back(
+    tmp_path: Path, lake: Lake, train: Callable[..., Outcome]
+) -> None:
+    """Two checkpoints back each time: what it may need is kept whole."""
+    policy = {**ROLLBACK, "rollback": 2, "lower": 1.0, "limit": 3}
+    config = noisy_run(lake, tmp_path / "rows", policy, every=2, noise=range(16 * BATCH, 24 * BATCH))
+    train(lake, config)
+    turns = [event for event in read_course(lake, config.key, BATCH).events if isinstance(event, Rollback)]
+    assert len(turns) >= 2 and [turn.step for turn in turns] == sorted((turn.step for turn in turns), reverse=True)
+    assert committed_steps(lake, config.key)[-1] == 24
+
+
+def test_a_rollback_that_leaves_too_little_data_says_so(
+    tmp_path: Path, lake: Lake, train: Callable[..., Outcome]
+) -> None:
+    config = noisy_run(lake, tmp_path / "rows", ROLLBACK, rows=24 * BATCH)
+    with pytest.raises(Diverged, match=r"but then the 24 steps of the run would end at sequence 224 of 192"):
+        train(lake, config)
+    assert read_course(lake, config.key, BATCH).events == ()
 
 
 def test_a_policy_that_is_at_its_end_fails_the_run(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
@@ -334,7 +430,7 @@ def test_a_run_without_a_good_checkpoint_does_not_begin_anew_by_itself(
     [
         ({"kind": "every", "every": 4}, 24, None, 1),
         ({"kind": "every", "every": 4}, 24, {**ROLLBACK, "rollback": 0}, 1),
-        ({"kind": "every", "every": 4}, 24, {**ROLLBACK, "rollback": 2}, 2 + 1 + 1),
+        ({"kind": "every", "every": 4}, 24, {**ROLLBACK, "rollback": 2, "limit": 4}, 2 + 3 + 1 + 1),
         ({"kind": "every", "every": 4}, 24, {**ROLLBACK, "patience": 16}, 1 + 4 + 1),
         ({"kind": "pythia", "every": 1000}, 143000, {**ROLLBACK, "patience": 16}, 1 + 4 + 1),
     ],
@@ -342,6 +438,8 @@ def test_a_run_without_a_good_checkpoint_does_not_begin_anew_by_itself(
 def test_as_many_checkpoints_stay_whole_as_a_rollback_may_need(
     lake: Lake, tmp_path: Path, checkpoints: dict[str, Any], steps: int, spikes: dict[str, Any] | None, full: int
 ) -> None:
-    """What is kept while the spike lasts, one out of turn, and as many as it goes back."""
+    """What is kept while the spike lasts, one out of turn, as many as it goes back, and as many as it goes further back
+    each time that the spike is met again at once.
+    """
     config = small_run(lake, tmp_path / "text", steps=steps, checkpoints=checkpoints, spikes=spikes)
     assert whole_checkpoints(config.training) == full

@@ -29,6 +29,7 @@ from tasks.training import (
     TrainingStopped,
     create_training_run,
     train,
+    train_on,
 )
 from tests.model.small import small_run
 
@@ -243,6 +244,21 @@ def test_a_run_that_a_layout_fits(lake: Lake, tmp_path: Path, values: dict[str, 
 def test_layouts_that_cannot_be_run_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=message):
         LayoutRequest.model_validate(values)
+
+
+def test_a_run_that_gets_on_is_started_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is interrupted; a launch that comes to no new checkpoint is for the task's retries."""
+    steps, lines = iter([1, 2, 3, 4, 5, 6, 6]), []
+
+    def launch(command: list[str], **_: Any) -> int:
+        lake.write(f"runs/{RUN}/checkpoints/step-{next(steps):06d}/manifest.json", b"{}")
+        return LEFT_AFTER_SAVING
+
+    monkeypatch.setattr(training, "launch", launch)
+    with pytest.raises(TrainingInterrupted, match="told to leave"):
+        train_on(lake, RUN, LAYOUT, lines.append, lambda step, steps: None)
+    assert next(steps, None) is None and len(lines) == 6
+    assert "it has come to another checkpoint, so it is started again" in lines[0]
 
 
 def test_machines_of_a_ray_cluster_have_their_parts(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
