@@ -58,9 +58,10 @@ class Records:
             self._logbook.write(event, step, **facts)
 
     def failed(self, position: Position, error: BaseException) -> None:
-        """Write this rank's error into the logbook; the first rank's progress says so too."""
+        """Write this rank's error into the logbook; the first rank's progress says so too, while the run is its own."""
         self._logbook.write("error", position.step, error=type(error).__name__, message=str(error))
-        self.show("failed", position)
+        if not isinstance(error, Superseded):
+            self.show("failed", position)
 
     def require_ours(self) -> None:
         """Raise Superseded when a later launch has taken the run over: two must not write its checkpoints."""

@@ -234,6 +234,8 @@ def test_a_launch_ends_when_another_has_taken_over(lake: Lake, tmp_path: Path, m
         train_here(lake, config, tmp_path / "cache")
     assert sorted((entry.path, entry.size) for entry in lake.list(f"runs/{config.key}/checkpoints")) == left[1]
     assert len(read_losses(lake, config.key)) == 24
+    progress = read_progress(lake, config.key)
+    assert progress is not None and progress.state == "finished"
 
 
 def test_files_are_verified_by_all_ranks_together(lake: Lake, tmp_path: Path) -> None:
