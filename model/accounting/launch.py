@@ -28,7 +28,8 @@ import torch
 from infra.store.lake import Lake
 from model.accounting.account import Account, State, write_account
 from model.accounting.clock import StepClock, watch_collectives
-from model.accounting.energy import Meter, meters_of_machine, total
+from model.accounting.energy import Meter, total
+from model.accounting.hardware import meters_of_machine
 from model.accounting.memory import memory_held
 from model.accounting.metrics import Metrics, MetricsRecord, ModelFlops
 from model.accounting.tensorboard import EventFiles
@@ -231,6 +232,7 @@ class Accounting:
     def _write(self, state: State) -> None:
         if not self._keeps:
             return
+        energy = tuple(meter.read() for meter in self._meters)
         account = Account(
             launch=self._launch,
             machine=self._seat.machine,
@@ -245,8 +247,8 @@ class Accounting:
             first_step=self._first,
             step=self._step,
             taken=self._taken,
-            energy=tuple(meter.read() for meter in self._meters),
-            notes=self._notes,
+            energy=energy,
+            notes=(*self._notes, *(one.note for one in energy if one.note)),
         )
         write_account(self._lake, self._run, account)
 

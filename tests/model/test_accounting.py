@@ -13,7 +13,7 @@ from infra.store.lake import Lake
 from model.accounting import launch as launching
 from model.accounting.account import Account, attempts, read_accounts, write_account
 from model.accounting.clock import Split
-from model.accounting.energy import Energy
+from model.accounting.energy import Energy, LastingMeter
 from model.accounting.launch import Accounting, Seat, flops_of, open_accounting, seat_of_process
 from model.accounting.memory import Memory, memory_held
 from model.accounting.metrics import Metrics, MetricsRecord, ModelFlops, read_metrics
@@ -221,6 +221,33 @@ def test_a_launch_from_begin_to_end(lake: Lake, monkeypatch: pytest.MonkeyPatch)
     [account] = read_accounts(lake, "run")
     assert (account.state, account.first_step, account.step, account.taken) == ("finished", 0, 4, 4)
     assert account.devices == 1 and account.energy[0].basis == "measured"
+
+
+@pytest.mark.parametrize("readings", range(7))
+def test_a_meter_that_fails_ends_no_training(lake: Lake, monkeypatch: pytest.MonkeyPatch, readings: int) -> None:
+    """At any of its readings: when the launch begins, at a window's end, in an account, when the launch has failed."""
+    monkeypatch.setattr(launching, "WINDOW", 0.0)
+
+    class Failing(Meter):
+        def read(self) -> Energy:
+            if self.joules == 10 * (readings + 1):
+                raise OSError("GPU is lost")
+            return super().read()
+
+    one = Accounting(
+        lake, "run", "aaaa", Seat(), "cpu", 512, FLOPS, meters=[LastingMeter(Failing(), 100.0, (OSError,))]
+    )
+    one.begin(0)
+    for step in (1, 2, 3):
+        one.took(step, {})
+    one.close("failed")
+    [account] = read_accounts(lake, "run")
+    fails = readings < 6
+    assert (account.state, account.taken) == ("failed", 3)
+    assert account.energy[0].basis == ("estimated" if fails else "measured")
+    assert [note.partition(";")[0] for note in account.notes] == ["a counter failed (GPU is lost)"] * fails
+    joules = [record.joules for record in read_metrics(lake, "run")]
+    assert len(joules) == 3 and all(one is not None and one >= 0 for one in joules)
 
 
 def test_steps_of_a_window_share_its_record(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
