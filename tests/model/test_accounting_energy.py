@@ -244,6 +244,14 @@ def test_without_the_package_one_is_told_how_to_have_it_measured(
     assert "have it measured with `pip install nvidia-ml-py`" in notes[0]
 
 
+def test_the_real_package_does_no_harm_where_there_is_no_such_gpu() -> None:
+    """Without a driver as well; and it has what the made-up one has."""
+    nvml = pytest.importorskip("pynvml", reason="the package nvidia-ml-py is not installed yet: run `make setup`")
+    assert all(hasattr(nvml, name) for name in dir(Nvml) if not name.startswith("_"))
+    meters, note = nvml_meters(["GPU-00000000-0000-0000-0000-000000000000"], 700.0)
+    assert meters == [] and note.startswith("GPU energy is not measured: NVML says ")
+
+
 def test_gpus_are_measured_and_the_processor_beside_them(powercap: Path) -> None:
     meters, notes = meters_of_machine(["GPU-1"], 700.0, "1 × NVIDIA H200", powercap, Nvml())
     assert [meter.read().by for meter in meters] == [
