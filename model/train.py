@@ -53,9 +53,11 @@ def main() -> None:
     # A policy that goes back must find something to go back to.
     retention = replace(retention, full=max(retention.full, whole_checkpoints(config.training)))
     launch = Launch(lake, config, layout, arguments.cache, retention)
-    engine = make_engine(config, layout)
-    records = Records(launch, engine)
-    outcome = Trainer(launch, engine, records, open_accounting(lake, config, layout, records.launch)).train()
+    with open_accounting(lake, config, layout) as accounting:
+        engine = make_engine(config, layout)
+        records = Records(launch, engine)
+        accounting.join(records.launch)
+        outcome = Trainer(launch, engine, records, accounting).train()
     if engine.rank == 0:
         print(f"run {arguments.run_key} is {outcome}")
     engine.close()

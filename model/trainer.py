@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 
 from infra.store import faults
-from model.accounting.launch import Accounting, seat_of_process
+from model.accounting.launch import Accounting
+from model.accounting.seat import seat_of_process
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.control import Control, Request
 from model.engine import Engine

@@ -1,10 +1,13 @@
 """What every launch of a run used, failed and killed ones included.
 
-    runs/<key>/account/<launch>.json            by the first machine of a launch
-    runs/<key>/account/<launch>-machine-1.json  by each further one
+    runs/<key>/account/<id>.json  by each machine of a launch
 
-Each is rewritten every few seconds, so what a killed launch used stands to within seconds. Steps that a later launch
-computed again are lost, and the time that went into them is waste.
+An account is opened once the run's configuration has been read, before anything is loaded or compiled. A thread
+rewrites it every few seconds (`model.accounting.keeper`), in a launch that hangs as well, so of one that is killed at
+most some seconds are missing; more only where the store was away, or a call kept all threads of the process waiting.
+Until its ranks have found one another each machine's account is a launch of its own.
+
+Steps that a later launch computed again are lost, and the time that went into them is waste.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from model.accounting.energy import Energy, total
 
-# "running" is also what a killed launch leaves behind.
-State = Literal["running", "finished", "stopped", "failed"]
+# "starting", until it has found where to go on, and "running" are also what a killed launch leaves behind.
+State = Literal["starting", "running", "finished", "stopped", "failed"]
+# Seconds. An account that has not been rewritten for so long is a killed launch's: `Lake` gives up a writing sooner.
+SILENT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,12 @@ class Account:
     """One machine's part of a launch, which stands at `step`; `first_step` is the earliest that it went on after,
     None for one that ended before it had found where to go on.
 
-    `taken` counts the steps it computed, those it then rolled back included. `started` and `updated` are POSIX
-    seconds. `rated_watts` is the power of one device, None when unknown.
+    `launch` is the same on all machines, and `id` until they know it. `taken` counts the steps it computed, those it
+    then rolled back included. `started` and `updated` are POSIX seconds. `rated_watts` is the power of one device, None
+    when unknown.
     """
 
+    id: str
     launch: str
     machine: int
     state: State
@@ -52,11 +59,11 @@ class Attempt:
     """A launch on all its machines. `kept` of the `taken` steps are part of the run; `lost` ones came to nothing.
 
     `device_seconds` are seconds times devices, of which `wasted` came to nothing: the share of its lost steps, or all
-    of it when it failed before its first step.
+    of it when it failed or was killed before its first step.
     """
 
     launch: str
-    state: Literal["running", "finished", "stopped", "failed", "killed"]
+    state: State | Literal["killed"]
     device: str
     device_name: str
     devices: int
@@ -76,9 +83,8 @@ class Attempt:
 
 
 def write_account(lake: Lake, run: str, account: Account) -> None:
-    """Replace what this launch wrote before."""
-    suffix = f"-machine-{account.machine}" if account.machine else ""
-    lake.write_json(f"{_folder(run)}/{account.launch}{suffix}.json", asdict(account))
+    """Replace what this machine wrote of this launch before."""
+    lake.write_json(f"{_folder(run)}/{account.id}.json", asdict(account))
 
 
 def read_accounts(lake: Lake, run: str) -> list[Account]:
@@ -94,30 +100,33 @@ def read_accounts(lake: Lake, run: str) -> list[Account]:
     return sorted(accounts, key=lambda account: (account.started, account.machine))
 
 
-def attempts(accounts: Sequence[Account], newest_checkpoint: int) -> list[Attempt]:
-    """The launches in the order they began, with what became of their steps.
+def attempts(accounts: Sequence[Account], newest_checkpoint: int, now: float) -> list[Attempt]:
+    """The launches in the order they began, with what became of their steps until `now` (POSIX seconds).
 
-    A step is kept when no later launch began before it, and, of the newest launch once it has ended, when a
-    checkpoint stands on it.
+    One that did not end in order was killed when another has begun since, or when it has been silent. A step is kept
+    when no later launch began before it, and, of the newest launch once it has ended, when a checkpoint stands on it.
     """
     launches: dict[str, list[Account]] = {}
-    for account in sorted(accounts, key=lambda account: (account.started, account.machine)):
+    for account in sorted(accounts, key=lambda account: account.started):
         launches.setdefault(account.launch, []).append(account)
     found: list[Attempt] = []
     end: int | None = None
     for machines in reversed(list(launches.values())):
-        found.append(_attempt(machines, end, bool(found), newest_checkpoint))
+        machines.sort(key=lambda account: account.machine)
+        over = bool(found) or now - max(machine.updated for machine in machines) > SILENT
+        found.append(_attempt(machines, end, over, newest_checkpoint))
         first = machines[0].first_step
         end = min((step for step in (end, first) if step is not None), default=None)
     return found[::-1]
 
 
-def _attempt(machines: list[Account], end: int | None, followed: bool, newest_checkpoint: int) -> Attempt:
-    """`end` is the earliest step that a later launch went on after, None when none did; `followed` if one began."""
+def _attempt(machines: list[Account], end: int | None, over: bool, newest_checkpoint: int) -> Attempt:
+    """`end` is the earliest step that a later launch went on after, None when none did; `over`: it cannot be alive."""
     lead = machines[0]
-    killed = lead.state == "running" and followed
+    unended = lead.state in ("starting", "running")
+    killed = unended and over
     if end is None:
-        end = lead.step if lead.state == "running" and not followed else newest_checkpoint
+        end = lead.step if unended and not over else newest_checkpoint
     kept = max(0, min(lead.step, end) - (lead.first_step or 0))
     # The steps that it rolled back itself are in `taken` alone.
     kept = min(kept, lead.taken)
@@ -134,7 +143,7 @@ def _attempt(machines: list[Account], end: int | None, followed: bool, newest_ch
         device=lead.device,
         device_name=lead.device_name,
         devices=sum(machine.devices for machine in machines),
-        started=lead.started,
+        started=min(machine.started for machine in machines),
         updated=max(machine.updated for machine in machines),
         seconds=max(machine.seconds for machine in machines),
         device_seconds=device_seconds,

@@ -5,9 +5,11 @@ takes its time away from the outer one. It is the time of this process's main th
 
 - *communication* on the CPU is the time in which that thread starts or awaits a collective or a message, ours or
   DeepSpeed's. What runs beside the computation meanwhile is not in it, and waiting for a slower rank is.
-- On CUDA the host only queues work, so its own time says nothing. There it is the time in which the stream that
-  computes is taken up by collectives or stands still for them, from pairs of CUDA events that are read afterwards;
-  nothing is synchronised for it. That time is taken out of *compute*, where the host waits for the device.
+- On CUDA the host only queues work, so its own time says nothing. There it is the time in which the default stream,
+  which computes, is taken up by collectives or stands still for them or for another stream, from pairs of CUDA events
+  that are read afterwards; nothing is synchronised for it. Other streams are DeepSpeed's, for exchanges that run
+  beside the computation: what they do there is not counted, for nobody waits for it. That time is taken out of
+  *compute*, where the host waits for the device.
 """
 
 from __future__ import annotations
@@ -118,7 +120,7 @@ class _Block:
 def watch_collectives(clock: StepClock, device: Literal["cpu", "cuda"]) -> Iterator[None]:
     """Inside, all exchanges of this process count as communication, whoever calls them.
 
-    Wraps the methods of PyTorch's process groups, and the wait for what was started, and puts them back at the end.
+    Wraps the methods of PyTorch's process groups, and the waits for what was started, and puts them back at the end.
     Uses nothing where PyTorch has no `torch.distributed`.
     """
     if not torch.distributed.is_available():
@@ -128,7 +130,12 @@ def watch_collectives(clock: StepClock, device: Literal["cpu", "cuda"]) -> Itera
 
     wrap = _timed_by_host if device == "cpu" else _timed_by_device
     group, work = _distributed_c10d.ProcessGroup, _distributed_c10d.Work
-    methods = [(group, name) for name in vars(group) if EXCHANGE.fullmatch(name)] + [(work, "wait")]
+    methods: list[tuple[Any, str]] = [(group, name) for name in vars(group) if EXCHANGE.fullmatch(name)]
+    methods.append((work, "wait"))
+    if device == "cuda":
+        # A stream's wait for another stream or for an event is the event's.
+        event, stream = torch.cuda.Event, torch.cuda.Stream
+        methods += [(event, "wait"), (event, "synchronize"), (stream, "synchronize"), (torch.cuda, "synchronize")]
     # As the class holds them: what `getattr` gives would no longer take its object.
     originals = [(owner, name, vars(owner)[name]) for owner, name in methods]
     for owner, name, _ in originals:
@@ -152,6 +159,8 @@ def _timed_by_host(clock: StepClock, original: Callable[..., Any]) -> Callable[.
 
 def _timed_by_device(clock: StepClock, original: Callable[..., Any]) -> Callable[..., Any]:
     def timed(*arguments: Any, **named: Any) -> Any:
+        if torch.cuda.current_stream() != torch.cuda.default_stream():
+            return original(*arguments, **named)
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         began.record()
         try:

@@ -1,35 +1,27 @@
-"""The energy that a machine's devices use: measured where the hardware tells it, estimated from their power otherwise.
+"""Meters of energy: counters, power added up, rated power times the time, and what goes on when the hardware fails.
 
-Three sources, the first that there is:
-- NVML's energy counter of each GPU (Volta and later), or else its power, added up between readings;
-- RAPL, the processor's own counters, through Linux's powercap files. They are the whole package's, other programs'
-  work included, and since 2020 readable by root alone on most systems;
-- the rated power of the devices times the time. There is no such figure for a processor that nobody rated here: its
-  energy is then unknown, and not made up.
+`model.accounting.hardware` finds those of a machine.
 """
 
 from __future__ import annotations
 
-import importlib
-import re
 import time
 from collections import Counter as Counted
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-POWERCAP = Path("/sys/class/powercap")
 Basis = Literal["measured", "estimated", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """Joules since a meter was made, None when unknown; `by` says what told them."""
+    """Joules since a meter was made, None when unknown; `by` says what told them, `note` what people should know."""
 
     joules: float | None
     basis: Basis
     by: str
+    note: str = ""
 
 
 def total(energies: Sequence[Energy]) -> Energy:
@@ -52,7 +44,10 @@ class Meter(Protocol):
 
 
 class CounterMeter:
-    """Hardware counters of microjoules, each of which begins again at 0 after its `range` microjoules."""
+    """Hardware counters of microjoules, each of which begins again at 0 after its `range` microjoules.
+
+    One that goes back further than half its range has not gone around: its device was reset, and it counts from 0.
+    """
 
     def __init__(self, counters: Sequence[Counter], by: str) -> None:
         self._counters, self._by = counters, by
@@ -63,7 +58,10 @@ class CounterMeter:
         for number, counter in enumerate(self._counters):
             now = counter.read()
             gone = now - self._last[number]
-            self._microjoules += gone if gone >= 0 else gone + counter.range
+            if gone < 0:
+                around = gone + counter.range
+                gone = around if around < counter.range / 2 else now
+            self._microjoules += gone
             self._last[number] = now
         return Energy(self._microjoules / 1e6, "measured", self._by)
 
@@ -103,86 +101,41 @@ class RatedMeter:
         return Energy(joules, "estimated", f"rated {self._watts:g} W of {self._of} times the time")
 
 
-def meters_of_machine(
-    gpus: Sequence[str], rated_watts: float | None, devices: str, powercap: Path = POWERCAP, nvml: Any = None
-) -> tuple[list[Meter], list[str]]:
-    """The meters of this machine's devices, and what somebody should be told once about those that are missing.
+class LastingMeter:
+    """A meter whose hardware may fail: an estimate goes on from its last reading, and a note says so and why.
 
-    `gpus` are the UUIDs ("GPU-…") of the GPUs that the run uses here, none on a CPU run; `devices` is the name of all
-    devices together and `rated_watts` the sum of their ratings. `nvml` stands in for the module `pynvml` in tests.
+    It fails by raising one of `errors`; making this one asks it once, and raises what it raises then. The estimate is
+    of `rated` watts, or of the mean power before where none are known; without either the energy is unknown from then
+    on. What has failed is not asked again: energy never becomes less than it was.
     """
-    meters: list[Meter] = []
-    notes: list[str] = []
-    if gpus:
-        found, note = nvml_meters(gpus, nvml)
-        meters += found or [RatedMeter(rated_watts, devices)]
-        notes += [note] if note else []
-    package, note = rapl_meter(powercap)
-    if package is not None:
-        meters.append(package)
-    elif not gpus:
-        meters.append(RatedMeter(rated_watts, devices))
-    if note:
-        notes.append(note)
-    return meters, notes
 
+    def __init__(
+        self,
+        meter: Meter,
+        rated: float | None,
+        errors: tuple[type[Exception], ...],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._meter, self._rated, self._errors, self._now = meter, rated, errors, now
+        self._last = meter.read()
+        self._began = self._at = now()
+        self._error = ""
 
-def nvml_meters(gpus: Sequence[str], nvml: Any = None) -> tuple[list[Meter], str]:
-    """A meter for each GPU through NVML, or none and why.
-
-    `nvmlDeviceGetTotalEnergyConsumption` gives millijoules since the driver was loaded, in 64 bits;
-    `nvmlDeviceGetPowerUsage` gives milliwatts.
-    """
-    if nvml is None:
-        try:
-            nvml = importlib.import_module("pynvml")
-        except ImportError:
-            return [], "GPU energy is estimated: the package nvidia-ml-py is not installed"
-    try:
-        nvml.nvmlInit()
-        return [_gpu_meter(nvml, nvml.nvmlDeviceGetHandleByUUID(uuid)) for uuid in gpus], ""
-    except nvml.NVMLError as error:
-        return [], f"GPU energy is estimated: NVML says {error}"
-
-
-def rapl_meter(powercap: Path = POWERCAP) -> tuple[Meter | None, str]:
-    """The meter of all processor packages and their memory, or none and why.
-
-    Zones are named in Linux's `power/powercap/powercap.rst`: a `package` holds its `core` and `uncore`, which are not
-    counted again; `dram` lies beside it; `psys` is the whole board, packages included, and left out.
-    """
-    zones = sorted(zone for zone in powercap.glob("intel-rapl:*") if _counts(zone))
-    if not zones:
-        return None, f"processor energy is not measured: {powercap} lists no package (RAPL)"
-    try:
-        counters = [_zone_counter(zone) for zone in zones]
-        names = ", ".join((zone / "name").read_text().strip() for zone in zones)
-        return CounterMeter(counters, f"RAPL {names}, all programs of the machine"), ""
-    except PermissionError as error:
-        return None, (
-            f"processor energy is not measured: {error.filename} may be read by root alone; allow it with "
-            f"`chmod a+r {powercap}/intel-rapl:*/energy_uj`"
-        )
-
-
-def _gpu_meter(nvml: Any, handle: Any) -> Meter:
-    name = nvml.nvmlDeviceGetName(handle)
-    try:
-        nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except nvml.NVMLError_NotSupported:
-        return PowerMeter(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3, f"NVML power of {name}, added up")
-    counter = Counter(lambda: 1000 * nvml.nvmlDeviceGetTotalEnergyConsumption(handle), 1000 * 2**64)
-    return CounterMeter([counter], f"NVML energy counter of {name}")
-
-
-def _counts(zone: Path) -> bool:
-    name = (zone / "name").read_text().strip()
-    top = re.fullmatch(r"intel-rapl:\d+", zone.name) is not None
-    return name.startswith("package") if top else name == "dram"
-
-
-def _zone_counter(zone: Path) -> Counter:
-    return Counter(
-        lambda: int((zone / "energy_uj").read_text()),
-        int((zone / "max_energy_range_uj").read_text()),
-    )
+    def read(self) -> Energy:
+        now = self._now()
+        if not self._error:
+            try:
+                self._last, self._at = self._meter.read(), now
+                return self._last
+            except self._errors as error:
+                self._error = str(error) or type(error).__name__
+        before, by = self._last.joules or 0.0, self._last.by
+        failed = f"{by} failed ({self._error})"
+        watts = self._rated
+        if watts is None and before and self._at > self._began:
+            watts = before / (self._at - self._began)
+        if watts is None:
+            return Energy(None, "unknown", by, f"{failed}; nothing tells its energy since")
+        kind = "the mean before" if self._rated is None else "rated"
+        note = f"{failed}; its energy since is estimated by {watts:.4g} W, {kind}, times the time"
+        return Energy(before + watts * (now - self._at), "estimated", by, note)

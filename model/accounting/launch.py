@@ -1,38 +1,38 @@
 """All that one launch keeps account of: the trainer tells it of steps and checkpoints, and it writes the rest.
 
-    accounting = open_accounting(lake, config, layout, launch)
-    with accounting.watching():
-        accounting.begin(step)                      # after the resume
-        with accounting.clock.measure("data"): ...  # and "compute", "saving"
-        accounting.took(step, {"loss": loss})       # after every step
-        accounting.commit(step)                     # before a checkpoint is committed
-        accounting.close("finished")
+    with open_accounting(lake, config, layout) as accounting:
+        accounting.join(launch)                         # once the engine is made
+        with accounting.watching():
+            accounting.begin(step)                      # after the resume
+            with accounting.clock.measure("data"): ...  # and "compute", "saving"
+            accounting.took(step, {"loss": loss})       # after every step
+            accounting.commit(step)                     # before a checkpoint is committed
+            accounting.close("finished")
 
-Every rank has one and calls it alike; rank 0 writes the metrics and the event files, and the first rank of each
-machine that machine's account. No rank waits for another.
+It is opened before the engine is made, which is where a launch is most likely to fail. Every rank has one and calls it
+alike; rank 0 writes the metrics and the event files, and the first rank of each machine that machine's account. No rank
+waits for another.
 """
 
 from __future__ import annotations
 
-import os
-import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
+from infra.store.errors import StoreError
 from infra.store.lake import Lake
-from model.accounting.account import Account, State, write_account
+from model.accounting.account import State
 from model.accounting.clock import StepClock, watch_collectives
-from model.accounting.energy import Meter, meters_of_machine, total
+from model.accounting.energy import Energy, Meter, total
+from model.accounting.keeper import open_keeper
 from model.accounting.memory import memory_held
 from model.accounting.metrics import Metrics, MetricsRecord, ModelFlops
+from model.accounting.seat import Seat, device_name, seat_of_process
 from model.accounting.tensorboard import EventFiles
-from model.configuration import require
 from model.cost.devices import reported_device
 from model.cost.flops import model_flops
 
@@ -41,42 +41,22 @@ if TYPE_CHECKING:
     from model.layout import Layout
     from model.run import RunConfig
 
-# Seconds. The meters are asked and the store is told at most so often.
+# Seconds. Steps are put on record together for so long, and the store is told at most so often.
 WINDOW = 1.0
 SHOW = 5.0
-CPU_INFORMATION = Path("/proc/cpuinfo")
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a rank sits: on which machine, and which of that machine's `local_ranks` it is."""
+def open_accounting(lake: Lake, config: RunConfig, layout: Layout) -> Accounting:
+    """This rank's account of a launch of a run, whose time counts from here.
 
-    rank: int = 0
-    machine: int = 0
-    local_rank: int = 0
-    local_ranks: int = 1
-
-    def __post_init__(self) -> None:
-        require(0 <= self.local_rank < self.local_ranks, f"seat: rank {self.local_rank} of {self.local_ranks} here")
-
-
-def seat_of_process(environment: Mapping[str, str] = os.environ) -> Seat:
-    """The seat that torchrun's variables give (`torch/distributed/run.py`); a process alone without them."""
-    names = ("RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    if names[0] not in environment:
-        return Seat()
-    return Seat(*(int(environment[name]) for name in names))
-
-
-def open_accounting(lake: Lake, config: RunConfig, layout: Layout, launch: str) -> Accounting:
-    """The account of this rank in a launch of a run. A GPU that is not in `model.cost.devices` gives MFU "unknown"."""
+    A GPU that is not in `model.cost.devices` gives MFU "unknown".
+    """
     device = reported_device(device_name(layout.device))
     training = config.training
     flops = flops_of(config.model, training.sequence_length, training.precision, layout)
     return Accounting(
         lake,
         config.key,
-        launch,
         seat_of_process(),
         layout.device,
         tokens=training.batch * training.sequence_length,
@@ -93,25 +73,10 @@ def flops_of(config: ModelConfig, sequence_length: int, precision: str, layout: 
     return ModelFlops(counted.total, counted.convention, None if peak is None else peak * layout.ranks)
 
 
-def device_name(device: Literal["cpu", "cuda"]) -> str:
-    """The name of this rank's GPU as CUDA gives it, or of the processor as Linux does."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    if CPU_INFORMATION.exists():
-        for line in CPU_INFORMATION.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def gpus_of_machine(seat: Seat) -> list[str]:
-    """The UUIDs of the GPUs of this machine's ranks: local rank i computes on device i."""
-    return [f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in range(seat.local_ranks)]
-
-
 class Accounting:
     """One rank's account of a launch. `tokens` are those of a step over all ranks, `flops` the model's arithmetic.
 
+    As a context it is on record from its beginning on, and an error that leaves it closes it as "failed".
     `rated_watts` is the rated power of one device, None when unknown: energy that cannot be measured is then unknown.
     `meters` are this machine's, found by `meters_of_machine` unless given.
     """
@@ -120,7 +85,6 @@ class Accounting:
         self,
         lake: Lake,
         run: str,
-        launch: str,
         seat: Seat,
         device: Literal["cpu", "cuda"],
         tokens: int,
@@ -130,23 +94,28 @@ class Accounting:
     ) -> None:
         self.clock = StepClock()
         self.latest: MetricsRecord | None = None
-        self._lake, self._run, self._launch, self._seat, self._device = lake, run, launch, seat, device
-        self._tokens, self._flops, self._rated_watts = tokens, flops, rated_watts
+        self._seat, self._device, self._tokens, self._flops = seat, device, tokens, flops
         self._metrics, self._events = Metrics(lake, run), EventFiles(lake, run)
-        self._name = device_name(device)
-        self._keeps = seat.local_rank == 0
-        notes: list[str] = []
-        if meters is None and self._keeps:
-            rated = None if rated_watts is None else rated_watts * seat.local_ranks
-            gpus = gpus_of_machine(seat) if device == "cuda" else []
-            meters, notes = meters_of_machine(gpus, rated, f"{seat.local_ranks} × {self._name}")
-        self._meters, self._notes = tuple(meters or ()), tuple(notes)
-        self._started, self._began = time.time(), time.monotonic()
+        self._keeper = None if seat.local_rank else open_keeper(lake, run, seat, device, rated_watts, meters)
         self._first: int | None = None
         self._step = self._taken = 0
-        self._opened, self._shown = self._began, self._began
+        self._opened = self._shown = time.monotonic()
         self._open: list[int] = []
         self._joules: float | None = None
+        self._closed = False
+
+    def __enter__(self) -> Accounting:
+        if self._keeper is not None:
+            self._keeper.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.close("failed")
+
+    def join(self, launch: str) -> None:
+        """The ranks have found one another: this machine's account is of the launch that all of them call so."""
+        self._say(launch=launch)
 
     def watching(self) -> AbstractContextManager[None]:
         """Inside, exchanges with other ranks count as communication."""
@@ -158,17 +127,18 @@ class Accounting:
         # What went before, loading and compiling, is in the account and in no step's time.
         self.clock.take()
         self._opened = time.monotonic()
-        self._joules = total([meter.read() for meter in self._meters]).joules
+        self._joules = self._energy().joules
         self._first = step if self._first is None else min(self._first, step)
         self._step = step
         if self._seat.rank == 0:
             self._metrics.begin(step)
             self._events.begin(step)
-        self._write("running")
+        self._say(state="running", first_step=self._first, step=step)
 
     def took(self, step: int, values: Mapping[str, float]) -> None:
         """A step is done; `values` by tag are shown in TensorBoard beside its speed."""
         self._step, self._taken = step, self._taken + 1
+        self._say(step=self._step, taken=self._taken)
         self._open.append(step)
         if self._seat.rank == 0:
             self._events.add(step, time.time(), values)
@@ -177,10 +147,7 @@ class Accounting:
             self._close_window()
         if now - self._shown >= SHOW:
             self._shown = now
-            if self._seat.rank == 0:
-                self._metrics.show()
-                self._events.show()
-            self._write("running")
+            self._show()
 
     def commit(self, step: int) -> None:
         """Keep what is known up to the checkpoint after `step`; call it before that checkpoint is committed."""
@@ -190,12 +157,15 @@ class Accounting:
             self._events.commit(step)
 
     def close(self, state: State) -> None:
-        """The launch ends: "finished", "stopped" when it was asked to, or "failed"."""
+        """The launch ends: "finished", "stopped" when it was asked to, or "failed"; what is said later is ignored."""
+        if self._closed:
+            return
+        self._closed = True
+        self._say(state=state)
         self._close_window()
-        if self._seat.rank == 0:
-            self._metrics.show()
-            self._events.show()
-        self._write(state)
+        self._show()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _close_window(self) -> None:
         """Make a record of the steps since the last one; without any, their time goes to the next."""
@@ -207,7 +177,7 @@ class Accounting:
         split = self.clock.take()
         if self._seat.rank != 0:
             return
-        energy, before = total([meter.read() for meter in self._meters]), self._joules
+        energy, before = self._energy(), self._joules
         self._joules = energy.joules
         rate = len(steps) * self._tokens / seconds
         flops = rate * self._flops.per_token
@@ -228,27 +198,23 @@ class Accounting:
         self._metrics.add(record)
         self._events.add(record.step, record.time, _tags(record))
 
-    def _write(self, state: State) -> None:
-        if not self._keeps:
+    def _show(self) -> None:
+        """Write what there is since the newest checkpoint, for people who look on; what fails comes with the next."""
+        if self._seat.rank != 0:
             return
-        account = Account(
-            launch=self._launch,
-            machine=self._seat.machine,
-            state=state,
-            started=self._started,
-            updated=time.time(),
-            seconds=time.monotonic() - self._began,
-            device=self._device,
-            device_name=self._name,
-            devices=self._seat.local_ranks,
-            rated_watts=self._rated_watts,
-            first_step=self._first,
-            step=self._step,
-            taken=self._taken,
-            energy=tuple(meter.read() for meter in self._meters),
-            notes=self._notes,
-        )
-        write_account(self._lake, self._run, account)
+        try:
+            self._metrics.show()
+            self._events.show()
+        except StoreError as error:
+            print(f"the metrics of this launch stand as they were last written: {error}", file=sys.stderr)
+
+    def _energy(self) -> Energy:
+        """That of this machine so far."""
+        return total([] if self._keeper is None else self._keeper.energy())
+
+    def _say(self, **changes: Any) -> None:
+        if self._keeper is not None:
+            self._keeper.say(**changes)
 
 
 def _tags(record: MetricsRecord) -> dict[str, float]:

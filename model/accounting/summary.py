@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from infra.store.lake import Lake
@@ -45,7 +46,7 @@ class RunCost:
 
 def run_cost(lake: Lake, run: str) -> RunCost:
     """The cost of a run so far; everything is zero or unknown before its first launch."""
-    made = attempts(read_accounts(lake, run), max(committed_steps(lake, run), default=0))
+    made = attempts(read_accounts(lake, run), max(committed_steps(lake, run), default=0), time.time())
     hours = {
         device: sum(one.device_seconds for one in made if one.device == device) / 3600 for device in ("cuda", "cpu")
     }

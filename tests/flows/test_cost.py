@@ -17,6 +17,7 @@ from model.accounting.energy import Energy
 
 RUN = "ab12" + "0" * 60
 KILLED = Account(
+    id="aaaa",
     launch="aaaa",
     machine=0,
     state="running",
@@ -34,6 +35,7 @@ KILLED = Account(
     notes=("processor energy is not measured: /sys/class/powercap/intel-rapl:0/energy_uj may be read by root alone",),
 )
 RESUMED = Account(
+    id="bbbb",
     launch="bbbb",
     machine=0,
     state="finished",

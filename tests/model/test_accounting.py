@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from infra.store.errors import StoreUnavailable
 from infra.store.lake import Lake
+from model import train
+from model.accounting import keeper
 from model.accounting import launch as launching
-from model.accounting.account import Account, attempts, read_accounts, write_account
+from model.accounting.account import SILENT, Account, attempts, read_accounts, write_account
 from model.accounting.clock import Split
-from model.accounting.energy import Energy
-from model.accounting.launch import Accounting, Seat, flops_of, open_accounting, seat_of_process
+from model.accounting.energy import Energy, LastingMeter
+from model.accounting.launch import Accounting, flops_of, open_accounting
 from model.accounting.memory import Memory, memory_held
 from model.accounting.metrics import Metrics, MetricsRecord, ModelFlops, read_metrics
+from model.accounting.seat import Seat, seat_of_process
 from model.accounting.summary import consumption, run_cost
 from model.accounting.tensorboard import EventFiles, masked_crc
 from model.architecture import model_config
@@ -28,7 +33,10 @@ FLOPS = ModelFlops(1000.0, "full attention, 6 N + 12 L d S", 1e9)
 RECORD = MetricsRecord(
     1, 1, 100.0, 0.5, 512.0, 5.12e5, 0.5, "convention", Memory(1, 2, "resident"), Split(1, 2, 3, 4, 5), 7.5, "measured"
 )
+NOW = 1100.0  # when ACCOUNT was written
+SECONDS = 60  # far above what a thread takes to be heard of
 ACCOUNT = Account(
+    id="aaaa",
     launch="aaaa",
     machine=0,
     state="running",
@@ -190,13 +198,16 @@ def test_seats_are_torchruns() -> None:
 
 
 def accounting(lake: Lake, launch: str, seat: Seat | None = None) -> Accounting:
-    return Accounting(lake, "run", launch, seat or Seat(), "cpu", 512, FLOPS, meters=[Meter()])
+    """One whose engine is made."""
+    one = Accounting(lake, "run", seat or Seat(), "cpu", 512, FLOPS, meters=[Meter()])
+    one.join(launch)
+    return one
 
 
 def test_a_launch_from_begin_to_end(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launching, "WINDOW", 0.0)
     one = accounting(lake, "aaaa")
-    with one.watching():
+    with one, one.watching():
         one.begin(0)
         for step in range(1, 5):
             with one.clock.measure("compute"):
@@ -223,6 +234,31 @@ def test_a_launch_from_begin_to_end(lake: Lake, monkeypatch: pytest.MonkeyPatch)
     assert account.devices == 1 and account.energy[0].basis == "measured"
 
 
+@pytest.mark.parametrize("readings", range(6))
+def test_a_meter_that_fails_ends_no_training(lake: Lake, monkeypatch: pytest.MonkeyPatch, readings: int) -> None:
+    """At any of its readings: when the launch begins, at a window's end, in an account, when the launch has failed."""
+    monkeypatch.setattr(launching, "WINDOW", 0.0)
+
+    class Failing(Meter):
+        def read(self) -> Energy:
+            if self.joules == 10 * (readings + 1):
+                raise OSError("GPU is lost")
+            return super().read()
+
+    one = Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[LastingMeter(Failing(), 100.0, (OSError,))])
+    one.begin(0)
+    for step in (1, 2, 3):
+        one.took(step, {})
+    one.close("failed")
+    [account] = read_accounts(lake, "run")
+    fails = readings < 5
+    assert (account.state, account.taken) == ("failed", 3)
+    assert account.energy[0].basis == ("estimated" if fails else "measured")
+    assert [note.partition(";")[0] for note in account.notes] == ["a counter failed (GPU is lost)"] * fails
+    joules = [record.joules for record in read_metrics(lake, "run")]
+    assert len(joules) == 3 and all(one is not None and one >= 0 for one in joules)
+
+
 def test_steps_of_a_window_share_its_record(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launching, "WINDOW", 3600.0)
     one = accounting(lake, "aaaa")
@@ -243,33 +279,141 @@ def test_only_the_first_rank_of_a_machine_keeps_an_account(lake: Lake) -> None:
         one.begin(0)
         one.took(1, {"loss": 1.0})
         one.close("finished")
-    paths = [entry.path.rpartition("/")[2] for entry in lake.list("runs/run/account")]
-    assert paths == ["aaaa-machine-1.json", "aaaa.json"]
+    assert [(one.launch, one.machine) for one in read_accounts(lake, "run")] == [("aaaa", 0), ("aaaa", 1)]
     assert len(read_metrics(lake, "run")) == 1 and len(scalars(lake)["loss"]) == 1
     accounts = read_accounts(lake, "run")
-    [made] = attempts(accounts, 1)
+    [made] = attempts(accounts, 1, NOW)
     joules = [account.energy[0].joules or 0.0 for account in accounts]
     assert len(joules) == 2 and made.energy == Energy(sum(joules), "measured", "2 × a counter")
     assert made.devices == 4 and made.device_seconds == sum(2 * account.seconds for account in accounts)
 
 
-def test_a_killed_launch_leaves_its_account(lake: Lake) -> None:
-    killed = accounting(lake, "aaaa")
-    killed.begin(0)
-    killed.took(1, {})
-    [account] = read_accounts(lake, "run")
-    assert (account.state, account.step) == ("running", 0), "written when it began, then every few seconds"
-    resumed = accounting(lake, "bbbb")
-    resumed.begin(0)
-    assert [one.state for one in attempts(read_accounts(lake, "run"), 0)] == ["killed", "running"]
+class Watched(Meter):
+    """Tells when it has been read some more times, which the thread that keeps the account does before each writing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Condition()
+
+    def read(self) -> Energy:
+        with self.asked:
+            self.asked.notify_all()
+            return super().read()
+
+    def wait(self, more: int) -> None:
+        with self.asked:
+            enough = self.joules + 10 * more
+            assert self.asked.wait_for(lambda: self.joules >= enough, SECONDS)
+
+
+def test_a_launch_that_hangs_is_on_record_to_within_seconds(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "INTERVAL", 0.0)
+    meter = Watched()
+    with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[meter]) as one:
+        [opened] = read_accounts(lake, "run")
+        assert (opened.state, opened.first_step, opened.launch) == ("starting", None, opened.id)
+        meter.wait(2)  # the second reading comes after the first writing
+        [starting] = read_accounts(lake, "run")
+        assert starting.seconds > opened.seconds and starting.energy[0].joules > opened.energy[0].joules  # type: ignore[operator]
+        one.join("aaaa")
+        one.begin(0)
+        one.took(1, {})
+        # Here the main thread hangs in the second step, and is killed.
+        meter.wait(2)
+        [hanging] = read_accounts(lake, "run")
+        assert (hanging.state, hanging.launch, hanging.step, hanging.taken) == ("running", "aaaa", 1, 1)
+        meter.wait(2)
+        [later] = read_accounts(lake, "run")
+        assert later.seconds > hanging.seconds
+        [attempt] = attempts([later], 0, later.updated + SILENT + 1)
+        assert (attempt.state, attempt.lost, attempt.seconds) == ("killed", 1, later.seconds)
+        one.close("stopped")
+
+
+def test_a_launch_that_dies_before_its_engine_is_made_is_counted(lake: Lake) -> None:
+    with pytest.raises(MemoryError):
+        with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[Meter()]):
+            raise MemoryError
+    [made] = run_cost(lake, "run").attempts
+    assert (made.state, made.first_step, made.taken) == ("failed", None, 0)
+    assert made.wasted == made.device_seconds == made.seconds > 0 and made.energy.joules == 20
+
+
+def test_the_command_opens_the_account_first(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_run(lake, tmp_path / "text")
+
+    def make_engine(*_: object) -> None:
+        [account] = read_accounts(lake, config.key)
+        assert account.state == "starting"
+        raise RuntimeError("NCCL error")
+
+    monkeypatch.setattr(train, "make_engine", make_engine)
+    layout = json.dumps(Layout().to_plain())
+    arguments = ["--lake", lake.uri, "--run-key", config.key, "--layout", layout, "--cache", str(tmp_path / "cache")]
+    monkeypatch.setattr("sys.argv", ["model.train", *arguments])
+    with pytest.raises(RuntimeError, match="NCCL"):
+        train.main()
+    [account] = read_accounts(lake, config.key)
+    assert account.state == "failed" and account.seconds > 0
+
+
+def test_a_store_that_is_away_ends_no_training(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keeper, "INTERVAL", 0.0)
+    monkeypatch.setattr(launching, "SHOW", 0.0)
+    monkeypatch.setattr(launching, "WINDOW", 0.0)
+    meter, write = Watched(), Lake.write
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("no answer")
+
+    monkeypatch.setattr(Lake, "write", away)
+    with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[meter]) as one:
+        one.begin(0)
+        one.took(1, {"loss": 1.0})
+        meter.wait(2)
+        assert read_accounts(lake, "run") == [] == read_metrics(lake, "run")
+        assert "the account of this launch stands as it was last written: no answer" in capsys.readouterr().err
+        monkeypatch.setattr(Lake, "write", write)
+        meter.wait(2)
+        [account] = read_accounts(lake, "run")
+        assert (account.state, account.taken) == ("running", 1)
+        one.took(2, {"loss": 1.0})
+        assert [record.step for record in read_metrics(lake, "run")] == [1, 2], "nothing is missing"
+        monkeypatch.setattr(Lake, "write", away)
+        one.close("finished")
+    assert one.latest is not None and one.latest.step == 2
+
+
+def test_a_killed_launch_is_known_by_the_next_or_by_its_silence() -> None:
+    killed = replace(ACCOUNT, id="a", launch="a", state="starting", first_step=None, step=0, taken=0)
+    after = replace(ACCOUNT, id="b", launch="b", started=2000.0, updated=2100.0)
+    made = attempts([killed, after], 8, 2100.0 + SILENT)
+    assert [(one.state, one.kept, one.wasted) for one in made] == [("killed", 0, 200.0), ("running", 10, 0.0)]
+    made = attempts([killed, after], 8, 2101.0 + SILENT)
+    assert [(one.state, one.kept, one.wasted) for one in made] == [("killed", 0, 200.0), ("killed", 8, 40.0)]
+    [alone] = attempts([killed], 0, NOW)
+    assert (alone.state, alone.wasted) == ("starting", 0.0)
+
+
+def test_machines_that_never_met_are_launches_of_their_own(lake: Lake) -> None:
+    machines = [
+        Accounting(lake, "run", Seat(8 * machine, machine, 0, 8), "cpu", 512, FLOPS, meters=[Meter()])
+        for machine in (0, 1)
+    ]
+    for one in machines:
+        one.close("failed")
+    made = run_cost(lake, "run").attempts
+    assert [(one.state, one.devices) for one in made] == [("failed", 8), ("failed", 8)]
 
 
 def test_steps_that_were_computed_again_are_lost() -> None:
-    killed = replace(ACCOUNT, launch="a", started=1.0, step=10, taken=10)
-    failed = replace(ACCOUNT, launch="b", started=2.0, state="failed", first_step=8, step=13, taken=5)
-    nothing = replace(ACCOUNT, launch="c", started=3.0, state="failed", first_step=None, step=0, taken=0)
-    earlier = replace(ACCOUNT, launch="d", started=4.0, state="finished", first_step=6, step=20, taken=17)
-    made = attempts([earlier, killed, nothing, failed], newest_checkpoint=20)
+    killed = replace(ACCOUNT, id="a", launch="a", started=1.0, step=10, taken=10)
+    failed = replace(ACCOUNT, id="b", launch="b", started=2.0, state="failed", first_step=8, step=13, taken=5)
+    nothing = replace(ACCOUNT, id="c", launch="c", started=3.0, state="failed", first_step=None, step=0, taken=0)
+    earlier = replace(ACCOUNT, id="d", launch="d", started=4.0, state="finished", first_step=6, step=20, taken=17)
+    made = attempts([earlier, killed, nothing, failed], newest_checkpoint=20, now=NOW)
     assert [(one.launch, one.state, one.kept, one.lost) for one in made] == [
         ("a", "killed", 6, 4),
         ("b", "failed", 0, 5),  # its steps 9 to 13 stand on a checkpoint that was passed over
@@ -284,7 +428,7 @@ def test_steps_that_were_computed_again_are_lost() -> None:
     ("state", "newest", "kept"), [("running", 8, 10), ("failed", 8, 8), ("finished", 10, 10), ("stopped", 10, 10)]
 )
 def test_of_the_newest_launch_counts_what_a_checkpoint_holds(state: str, newest: int, kept: int) -> None:
-    [made] = attempts([replace(ACCOUNT, state=state)], newest)  # type: ignore[arg-type]
+    [made] = attempts([replace(ACCOUNT, state=state)], newest, NOW)  # type: ignore[arg-type]
     assert (made.kept, made.lost) == (kept, 10 - kept)
 
 
@@ -320,7 +464,7 @@ def test_the_cost_of_a_run_says_what_it_does_not_know(lake: Lake) -> None:
     unknown = Energy(None, "unknown", "no meter and no rated power for 2 × ARM")
     write_account(lake, "run", ACCOUNT)
     processor = {"device": "cpu", "rated_watts": None, "energy": (unknown,), "notes": ("ask root",), "state": "failed"}
-    write_account(lake, "run", replace(ACCOUNT, launch="bbbb", started=2000.0, **processor))  # type: ignore[arg-type]
+    write_account(lake, "run", replace(ACCOUNT, id="bbbb", launch="bbbb", started=2000.0, **processor))  # type: ignore[arg-type]
     found = run_cost(lake, "run")
     assert (found.gpu_hours, found.cpu_hours) == (200 / 3600, 200 / 3600)
     assert (found.metered.kilowatt_hours, found.metered.basis, found.unmetered) == (1.0, "measured", 1)
@@ -354,7 +498,7 @@ def test_the_arithmetic_of_a_run_and_what_its_device_could_do(monkeypatch: pytes
 
 def test_a_run_on_this_processor_claims_no_utilisation(lake: Lake, tmp_path: Path) -> None:
     config = small_run(lake, tmp_path / "text")
-    one = open_accounting(lake, config, Layout(), "aaaa")
+    one = open_accounting(lake, config, Layout())
     one.begin(0)
     one.took(1, {"loss": 5.0})
     one.close("finished")

@@ -165,22 +165,100 @@ def test_what_exchanges_is_known_by_its_name() -> None:
     assert not watched & {"size", "rank", "name", "group_desc", "_get_backend", "_set_sequence_number_for_group"}
 
 
+class Device:
+    """A made-up GPU: `time` is when its default stream will have done all that was queued so far."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.time, self.stream = 0.0, "default"
+        self.recorded = 0
+        device = self
+
+        class Recorded(Event):
+            def __init__(self, enable_timing: bool = False) -> None:
+                super().__init__(-1)
+
+            def record(self) -> None:
+                device.recorded += 1
+                self.at = device.time
+
+            def wait(self, stream: object = None) -> None:
+                device.time = max(device.time, self.at)
+
+            def synchronize(self) -> None:
+                device.time = max(device.time, self.at)
+
+        self.event = Recorded
+        monkeypatch.setattr(torch.cuda, "Event", Recorded)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: self.stream)
+        monkeypatch.setattr(torch.cuda, "default_stream", lambda: "default")
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+
+    def reached_at(self, time: float) -> Any:
+        """An event that another stream reaches then."""
+        event = self.event()
+        event.at = time
+        return event
+
+
 def test_on_a_device_the_host_is_not_timed(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter(range(100))
-    recorded: list[float] = []
+    device = Device(monkeypatch)
+    all_reduce = distributed.ProcessGroup.allreduce
 
-    class Recorded(Event):
-        def __init__(self, enable_timing: bool) -> None:
-            super().__init__(-1)
+    def lasting(*arguments: Any, **named: Any) -> Any:
+        device.time += 2
+        return all_reduce(*arguments, **named)
 
-        def record(self) -> None:
-            self.at = next(times)
-            recorded.append(self.at)
-
-    monkeypatch.setattr(torch.cuda, "Event", Recorded)
+    monkeypatch.setattr(distributed.ProcessGroup, "allreduce", lasting)
     clock = StepClock(readings(0, 0, 50, 50))
     with watch_collectives(clock, "cuda"), clock.measure("compute"):
+        device.time += 10
         distributed.all_reduce(torch.ones(2))
+        device.time += 10
     # A pair around the start, and one around the wait.
-    assert recorded == [0, 1, 2, 3]
+    assert device.recorded == 4
     assert clock.take() == Split(0, compute=48, communication=2, saving=0, other=0)
+
+
+def test_what_a_side_stream_exchanges_is_hidden_until_the_default_stream_waits_for_it(
+    alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As DeepSpeed overlaps: its exchanges, and the waits for them, are on a stream of their own."""
+    device = Device(monkeypatch)
+    clock = StepClock(readings(0, 0, 50, 50, 50, 90, 90))
+    with watch_collectives(clock, "cuda"):
+        with clock.measure("compute"):
+            device.stream = "side"
+            distributed.all_reduce(torch.ones(2), async_op=True).wait()
+            device.reached_at(30).wait("side")
+            assert device.recorded == 0
+            device.stream, device.time = "default", 20
+            device.reached_at(15).wait()
+        assert clock.take() == Split(0, compute=50, communication=0, saving=0, other=0)
+        device.time = 30
+        with clock.measure("compute"):
+            device.reached_at(37).wait()
+            device.reached_at(38).synchronize()
+        assert clock.take() == Split(0, compute=32, communication=8, saving=0, other=0)
+    recorded = device.recorded
+    device.reached_at(99).wait()
+    torch.cuda.synchronize()
+    assert device.recorded == recorded, "the watch leaves nothing behind"
+
+
+def test_a_streams_waits_are_its_events() -> None:
+    """Why no method of streams but `synchronize` is wrapped."""
+    awaited: list[object] = []
+
+    class Awaited:
+        def wait(self, stream: object) -> None:
+            awaited.append(stream)
+
+    class Stream:
+        wait_event = torch.cuda.Stream.wait_event
+
+        def record_event(self) -> Awaited:
+            return Awaited()
+
+    default, side = Stream(), Stream()
+    torch.cuda.Stream.wait_stream(default, side)  # type: ignore[arg-type]
+    assert awaited == [default]

@@ -85,7 +85,7 @@ def trainer(lake: Lake, config: RunConfig, cache: Path) -> Trainer:
     launch = Launch(lake, config, LAYOUT, cache, NEWEST_TWO)
     engine = make_engine(config, LAYOUT)
     records = Records(launch, engine)
-    return Trainer(launch, engine, records, open_accounting(lake, config, LAYOUT, records.launch))
+    return Trainer(launch, engine, records, open_accounting(lake, config, LAYOUT))
 
 
 def _fail_at(interrupted: Trainer, step: int) -> Any:

@@ -250,5 +250,6 @@ def test_a_rank_that_hangs_is_found_and_the_run_goes_on(tmp_path: Path, monkeypa
     with pytest.raises(TrainingInterrupted, match=r"stood still and was ended \(rank 1 .* step 8"):
         training.train(story.killed, story.config.key, request, print, lambda step, steps: None)
     assert read_logbook(story.killed, story.config.key)[-1]["event"] == "stuck"
+    monkeypatch.delenv("HANGS_AT")
     story.finish()
     assert story.same_end()

@@ -70,7 +70,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outc
         retention = Retention(max(2, whole_checkpoints(config.training)))
         one = Launch(lake, config, LAYOUT, tmp_path / "cache", retention)
         records = Records(one, engine)
-        return Trainer(one, engine, records, open_accounting(lake, config, LAYOUT, records.launch)).train()
+        return Trainer(one, engine, records, open_accounting(lake, config, LAYOUT)).train()
 
     return train
 

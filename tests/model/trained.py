@@ -21,7 +21,7 @@ def train_here(lake: Lake, config: RunConfig, cache: Path, micro_batch: int = 4)
     launch = Launch(lake, config, Layout(micro_batch=micro_batch), cache, Retention())
     engine = make_engine(config, launch.layout)
     records = Records(launch, engine)
-    trainer = Trainer(launch, engine, records, open_accounting(lake, config, launch.layout, records.launch))
+    trainer = Trainer(launch, engine, records, open_accounting(lake, config, launch.layout))
     try:
         trainer.train()
     finally:

@@ -129,6 +129,7 @@ def _write_run(lake: Lake, build: BuildRecord) -> str:
     for launch, energy in (("first", 7.2e5), ("second", None)):
         meter = Energy(energy, "unknown" if energy is None else "measured", "RAPL")
         account = Account(
+            id=launch,
             launch=launch,
             machine=0,
             state="running",

@@ -1,0 +1,114 @@
+"""The account of a machine's part of a launch, rewritten every few seconds whatever the main thread does meanwhile.
+
+What kills a process, or has it hang, comes without warning: in making the engine, in a first step that compiles for
+minutes, in an exchange with a rank that is gone. A thread of its own so writes the account while it lasts.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from infra.store.errors import StoreError
+from infra.store.lake import Lake
+from model.accounting.account import Account, write_account
+from model.accounting.energy import Energy, Meter
+from model.accounting.hardware import meters_of_machine
+from model.accounting.seat import Seat, device_name, gpus_of_machine
+
+INTERVAL = 5.0  # seconds between two writings
+
+
+def open_keeper(
+    lake: Lake,
+    run: str,
+    seat: Seat,
+    device: Literal["cpu", "cuda"],
+    rated_watts: float | None,
+    meters: Sequence[Meter] | None,
+) -> Keeper:
+    """The keeper of this machine's account of a launch, with the meters that `meters_of_machine` finds unless given."""
+    name, notes = device_name(device), list[str]()
+    if meters is None:
+        rated = None if rated_watts is None else rated_watts * seat.local_ranks
+        gpus = gpus_of_machine(seat) if device == "cuda" else []
+        meters, notes = meters_of_machine(gpus, rated, f"{seat.local_ranks} × {name}")
+    own, now = uuid.uuid4().hex[:12], time.time()
+    account = Account(
+        id=own,
+        launch=own,
+        machine=seat.machine,
+        state="starting",
+        started=now,
+        updated=now,
+        seconds=0.0,
+        device=device,
+        device_name=name,
+        devices=seat.local_ranks,
+        rated_watts=rated_watts,
+        first_step=None,
+        step=0,
+        taken=0,
+        energy=(),
+        notes=tuple(notes),
+    )
+    return Keeper(lake, run, account, meters)
+
+
+class Keeper:
+    """Counts time and energy from when it is made; on record from `start` to `close`.
+
+    A store that is away ends nothing: every writing says all that the one before it would have said.
+    """
+
+    def __init__(self, lake: Lake, run: str, account: Account, meters: Sequence[Meter]) -> None:
+        self._lake, self._run, self._account, self._meters = lake, run, account, tuple(meters)
+        self._began = time.monotonic()
+        # Two threads ask the meters, which remember what they were told last.
+        self._asking = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._carry, name="account", daemon=True)
+
+    def start(self) -> None:
+        """Write the account, and go on doing so."""
+        self._write()
+        self._thread.start()
+
+    def say(self, **changes: Any) -> None:
+        """Change fields of the account; the next writing has them."""
+        self._account = replace(self._account, **changes)
+
+    def energy(self) -> list[Energy]:
+        """What each meter tells now."""
+        with self._asking:
+            return [meter.read() for meter in self._meters]
+
+    def close(self) -> None:
+        """Write the account for the last time."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._write()
+
+    def _carry(self) -> None:
+        while not self._over.wait(INTERVAL):
+            self._write()
+
+    def _write(self) -> None:
+        energy = tuple(self.energy())
+        account = replace(
+            self._account,
+            updated=time.time(),
+            seconds=time.monotonic() - self._began,
+            energy=energy,
+            notes=(*self._account.notes, *(one.note for one in energy if one.note)),
+        )
+        try:
+            write_account(self._lake, self._run, account)
+        except StoreError as error:
+            print(f"the account of this launch stands as it was last written: {error}", file=sys.stderr)
