@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from model.slices import StateReader, open_state
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """A tensor whose bits differ: the largest |a - b|, and that over the largest |a|."""
+    """A tensor whose bits differ: the largest |a - b|, and that over the largest |a|; None for what is not finite."""
 
     name: str
-    largest: float
-    relative: float
+    largest: float | None
+    relative: float | None
 
 
 @dataclass(frozen=True)
@@ -72,4 +73,6 @@ def _weight(state: StateReader, name: str, shapes: dict[str, tuple[int, ...]]) -
 
 def _difference(name: str, a: Tensor, b: Tensor) -> TensorDifference:
     largest, scale = float((a.double() - b.double()).abs().max()), float(a.double().abs().max())
-    return TensorDifference(name, largest, largest / scale if scale else float(largest > 0))
+    relative = largest / scale if scale else float(largest > 0)
+    # JSON has no number for what a run that diverged leaves.
+    return TensorDifference(name, *(value if math.isfinite(value) else None for value in (largest, relative)))

@@ -71,7 +71,7 @@ def _show(comparison: Comparison) -> None:
         output.print("No step has a checkpoint of both.")
         return
     weights = comparison.weights
-    rows = [[one.name, f"{one.largest:.3g}", f"{one.relative:.3g}"] for one in weights.tensors]
+    rows = [[one.name, _number(one.largest), _number(one.relative)] for one in weights.tensors]
     rows += [[name, "in one run alone", ""] for name in weights.alone]
     if rows:
         print_table(f"Weights that differ at step {weights.step:,}", ["tensor", "largest", "relative"], rows)
@@ -107,6 +107,10 @@ def _row(trace: Trace) -> list[Any]:
         return [trace.field, "none", "", ""]
     largest = "" if trace.largest is None else f"{trace.largest:.3g}"
     return [trace.field, f"step {trace.first:,}", largest, "" if trace.at is None else f"step {trace.at:,}"]
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def _named(sides: tuple[tuple[Lake, str], tuple[Lake, str]]) -> list[tuple[str, str, tuple[Lake, str]]]:

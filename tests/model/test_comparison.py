@@ -167,10 +167,13 @@ def test_a_run_that_goes_on_from_another_is_not_the_same(tmp_path: Path) -> None
     [
         (lambda tensor: tensor.index_put((torch.tensor([3]), torch.tensor([1])), torch.tensor(5.5)), 0.5, 0.5 / 6),
         (lambda tensor: tensor.index_put((torch.tensor([1]), torch.tensor([2])), torch.tensor(-0.0)), 0.0, 0.0),
+        (lambda tensor: tensor.index_put((torch.tensor([0]), torch.tensor([0])), torch.tensor(torch.nan)), None, None),
     ],
-    ids=["value", "sign of zero"],
+    ids=["value", "sign of zero", "not a number"],
 )
-def test_weights_that_differ_are_named(tmp_path: Path, change: Any, largest: float, relative: float) -> None:
+def test_weights_that_differ_are_named(
+    tmp_path: Path, change: Any, largest: float | None, relative: float | None
+) -> None:
     tensors = weights()
     name = "embedding.tokens.weight"
     tensors[name] = change(tensors[name])
