@@ -60,8 +60,11 @@ class TracedRun:
 
     @cached_property
     def order(self) -> Order:
-        """The data order."""
-        return open_order(self.lake, self.config, self.cache)
+        """The data order. Raises CannotTrace for one that cannot be: such a run has never read anything."""
+        try:
+            return open_order(self.lake, self.config, self.cache)
+        except ValueError as error:
+            raise CannotTrace(f"the run {self.config.key[:12]} cannot read its data: {error}") from error
 
     @cached_property
     def steps(self) -> Steps:

@@ -48,7 +48,8 @@ def trace(
 
 
 def _tell_step(told: dict[str, Any], asked: str) -> None:
-    output.print(f"{_step(told, asked)} reads batch {told['batch']:,}{_state(told)}", markup=False, style="bold")
+    other = "" if told["run"] == asked else ", which this one goes on from,"
+    output.print(f"{_step(told, asked)}{other} reads batch {told['batch']:,}{_state(told)}", markup=False, style="bold")
     for sequence in told["sequences"]:
         epoch = "" if sequence["epoch"] is None else f", pass {sequence['epoch'] + 1}"
         output.print(f"[bold]sequence {sequence['sequence']:,}[/] of {sequence['source']}{epoch}")
@@ -90,7 +91,7 @@ def _tell_batch(told: dict[str, Any], asked: str) -> None:
 
 def _step(told: dict[str, Any], asked: str) -> str:
     """A step, with its run when that is one that the run asked about goes on from."""
-    run = "" if told["run"] == asked else f" of run {told['run'][:12]}, which this one goes on from,"
+    run = "" if told["run"] == asked else f" of run {told['run'][:12]}"
     return f"step {told['step']:,}{run}"
 
 

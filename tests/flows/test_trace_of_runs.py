@@ -204,7 +204,7 @@ def test_a_document_is_looked_for_in_all_runs(tmp_path: Path, read: list[list[li
             assert len(answer["documents"]) == (2 if child is elsewhere and name in names[4:6] else 1)
     assert any(run == one.key for run, _, _ in expected[names[0]])
     shown = " ".join(ask(lake, elsewhere, "--document", names[0]).stdout.split())
-    assert f"in the tokens of run {one.key[:12]}" in shown and "step 1 of run" in shown
+    assert f"in the tokens of run {one.key[:12]}" in shown and f"step 1 of run {one.key[:12]}, sequence" in shown
 
 
 def test_what_became_of_the_other_run_is_told(tmp_path: Path) -> None:
@@ -227,6 +227,14 @@ def test_what_became_of_the_other_run_is_told(tmp_path: Path) -> None:
     lake.delete(f"runs/{one.key}/run.json")
     assert told(lake, child, "--document", names[0])["unknown"]["last"] == 4
     assert told(lake, child, "--step", "5")["taken"]
+
+
+def test_a_run_that_cannot_read_its_data_is_told(tmp_path: Path) -> None:
+    lake = Lake.open(str(tmp_path / "lake"))
+    for changes, words in (({"order": "rows"}, "rows are read in stored order"), ({"steps": 400}, "its sources give")):
+        done = ask(lake, small_run(lake, tmp_path / "text", **changes), "--step", "1")
+        shown = " ".join(done.stderr.split())
+        assert done.exit_code == 1 and "cannot read its data" in shown and words in shown
 
 
 def test_tokens_of_no_artifact_have_no_names(tmp_path: Path) -> None:
