@@ -1,177 +1,99 @@
-"""What a run read: its order, its steps, and the identities of documents from the lineage of its tokens."""
+"""What a run read, by step and by document: its own steps, and those of the runs that it goes on from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from infra.engine.shards import PartReader
+from flows.traced_run import CannotTrace, TracedRun
 from infra.runs import find_run
-from infra.store.errors import NotThere
+from infra.store.errors import NotThere, StoreError
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, Part
-from model.order import Order, tokens_digest, write_rows
-from model.run import RunConfig, open_order, read_run
-from model.trace import DocumentSpan, Steps, documents_in, steps_of_run, steps_that_read
-from tasks.byte_spans import ByteSpans
-from tasks.lineage import LINEAGE_SUFFIX, Origin, document_of, origins, tokens_with
-from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
-from tasks.tokens import HELD_OUT, VALIDATION
-
-
-class CannotTrace(ValueError):
-    """A question that the run has no answer to."""
+from model.order import write_rows
 
 
 class Tracer:
-    """Answers about one run. Token files that are of no artifact have no lineage: their documents are then numbers."""
+    """Answers about the run whose key starts with `run`. Raises StoreError when there is none, or several."""
 
-    def __init__(
-        self, config: RunConfig, order: Order, steps: Steps, tokens: Manifest | None, reader: PartReader
-    ) -> None:
-        self.config, self.order, self.steps = config, order, steps
-        self._parts = {part.name: part for part in tokens.parts} if tokens is not None else {}
-        self._reader = reader
-        tokenizer = self._parts.get(TOKENIZER_FILE)
-        self._bytes = None if tokenizer is None else ByteSpans(load_tokenizer(reader.path(tokenizer)))
-
-    @classmethod
-    def open(cls, lake: Lake, run: str, cache: Path) -> Tracer:
-        """The run whose key starts with `run`. Raises StoreError when there is none, or several."""
-        key = find_run(lake, run)
-        config = read_run(lake, key)
-        order = open_order(lake, config, cache)
-        origin = 0 if config.origin is None else config.origin.step
-        steps = steps_of_run(lake, key, order, config.training.batch, origin)
-        tokens = tokens_with(lake, [source.bin.sha256 for source in config.sources])
-        return cls(config, order, steps, tokens, PartReader(lake, cache))
+    def __init__(self, lake: Lake, run: str, cache: Path) -> None:
+        self.run = TracedRun(lake, find_run(lake, run), cache)
 
     def step(self, step: int) -> dict[str, Any]:
         """The sequences of a step, their documents and spans, and the digest of all its tokens.
 
-        Raises CannotTrace when the run has no such step.
+        Raises CannotTrace when there is no such step, and StoreError when the run that took it cannot tell.
         """
-        sequences = self._sequences(step)
-        spans = {sequence: documents_in(self.order, sequence) for sequence in sequences}
-        known = self._origins(span for found in spans.values() for span in found)
-        return {
-            "run": self.config.key,
-            "step": step,
-            "batch": step - 1,
-            "taken": step <= self.steps.last,
-            "tokens_sha256": tokens_digest(self.order, sequences),
-            "sequences": [self._sequence(sequence, spans[sequence], known) for sequence in sequences],
-        }
+        return self._run_of(step).step(step)
 
     def document(self, name: str) -> dict[str, Any]:
-        """The steps that have read the document with this id or URL, with the spans that they read.
+        """The documents with this id or URL, and the steps that have read each, with the spans that they read.
 
-        Raises NotThere when the tokens of the run hold no such document.
+        `unknown` says of which first steps that cannot be told, and why. Raises NotThere when no tokens of the run, or
+        of those that it goes on from, hold such a document, and CannotTrace when the run's own are of no artifact.
         """
-        source, split, number, lineage = self._find(name)
-        origin = origins(self._reader.path(lineage), [number])[number]
-        training = split == "training"
-        sightings = steps_that_read(self.order, self.steps, source, number) if training else []
-        steps = [
-            {
-                "step": sighting.step,
-                "batch": sighting.step - 1,
-                "sequence": sighting.sequence,
-                "spans": [{**asdict(span), "bytes": self._bytes_of(span)} for span in sighting.spans],
-            }
-            for sighting in sightings
-        ]
+        run, found = self.run, self.run.documents(name)
+        unknown = None
+        while run.config.origin is not None:
+            last = run.config.origin.step
+            try:
+                run = run.parent()
+                found += run.documents(name)
+            except (StoreError, CannotTrace) as error:
+                unknown = {"last": last, "reason": str(error)}
+                break
+        if not found:
+            known = "" if unknown is None else f" (of the steps up to {unknown['last']}: {unknown['reason']})"
+            raise NotThere(
+                f"the tokens of the run {self.run.config.key[:12]} hold no document with the id or URL {name}; "
+                f"`millrace explain` tells what became of it{known}"
+            )
         return {
-            "run": self.config.key,
-            "source": source,
-            "split": split,
-            "document": number,
-            **asdict(origin),
-            "taken": self.steps.last,
-            "steps": steps,
+            "run": self.run.config.key,
+            "name": name,
+            "taken": self.run.steps.last,
+            "documents": _merged(found),
+            "unknown": unknown,
         }
 
     def write_batch(self, batch: int, path: Path) -> dict[str, Any]:
         """Write batch `batch`, counted from 0, token for token as step `batch` + 1 read it.
 
-        Raises CannotTrace when the run has no such batch, or the file's name does not end in .npy, .bin or .idx.
+        Raises CannotTrace when there is no such batch, the file's name does not end in .npy, .bin or .idx, or the file
+        is there already or cannot be written.
         """
-        sequences = self._sequences(batch + 1)
+        run = self._run_of(batch + 1)
+        sequences = run.sequences(batch + 1)
         if path.suffix not in (".npy", ".bin", ".idx"):
             raise CannotTrace(f"{path}: give a name that ends in .npy, or in .bin for a pair of .bin and .idx")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(self.order, sequences, path, self.config.model.vocabulary)
         files = [path] if path.suffix == ".npy" else [path.with_suffix(".bin"), path.with_suffix(".idx")]
+        for file in files:
+            if file.exists():
+                raise CannotTrace(f"{file} is there already; remove it or give another name")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_rows(run.order, sequences, path, run.config.model.vocabulary)
+        except OSError as error:
+            raise CannotTrace(f"{path} cannot be written ({error}); give another place") from error
         return {
-            "run": self.config.key,
-            "batch": batch,
-            "step": batch + 1,
-            "taken": batch < self.steps.last,
+            **run.facts(batch + 1, sequences),
             "sequences": list(sequences),
-            "tokens_sha256": tokens_digest(self.order, sequences),
             "files": [str(file) for file in files],
         }
 
-    def _sequences(self, step: int) -> range:
-        steps = self.config.training.steps
-        try:
-            sequences = self.steps.sequences(step)
-        except IndexError as error:
-            raise CannotTrace(str(error)) from error
-        if step > steps or sequences.stop > self.order.sequences:
-            raise CannotTrace(
-                f"there is no step {step}: the run {self.config.key[:12]} has {steps} steps, whose batches are 0 to "
-                f"{steps - 1}, and its order {self.order.sequences} sequences"
-            )
-        return sequences
+    def _run_of(self, step: int) -> TracedRun:
+        """The run whose step it is: this one, or one that it goes on from."""
+        run = self.run
+        while 1 <= step <= run.config.first_step:
+            run = run.parent()
+        return run
 
-    def _sequence(
-        self, sequence: int, spans: list[DocumentSpan], known: dict[tuple[str, int], Origin]
-    ) -> dict[str, Any]:
-        location = self.order.locate(sequence)
-        documents = []
-        for span in spans:
-            origin = known.get((span.source, span.document))
-            id, url = (None, None) if origin is None else (origin.id, origin.url)
-            documents.append({"id": id, "url": url, **asdict(span), "bytes": self._bytes_of(span)})
-        return {
-            "sequence": sequence,
-            "source": location.source,
-            "epoch": location.epoch,
-            "window": location.window,
-            "documents": documents,
-        }
 
-    def _bytes_of(self, span: DocumentSpan) -> list[int] | None:
-        if self._bytes is None:
-            return None
-        document = self.order.file(span.source).document(span.document)
-        found = self._bytes.span(document, span.offset, span.offset + span.tokens)
-        return None if found is None else list(found)
-
-    def _origins(self, spans: Iterable[DocumentSpan]) -> dict[tuple[str, int], Origin]:
-        wanted: dict[str, set[int]] = {}
-        for span in spans:
-            wanted.setdefault(span.source, set()).add(span.document)
-        return {
-            (source, number): origin
-            for source, numbers in wanted.items()
-            if (lineage := self._parts.get(f"{source}{LINEAGE_SUFFIX}")) is not None
-            for number, origin in origins(self._reader.path(lineage), numbers).items()
-        }
-
-    def _find(self, name: str) -> tuple[str, str, int, Part]:
-        """The source, split, number and lineage of the document called `name`."""
-        splits = {"training": "", "validation": VALIDATION, "evaluation": HELD_OUT}
-        for source in self.config.sources:
-            for split, suffix in splits.items():
-                lineage = self._parts.get(f"{source.name}{suffix}{LINEAGE_SUFFIX}")
-                number = None if lineage is None else document_of(self._reader.path(lineage), name)
-                if lineage is not None and number is not None:
-                    return source.name, split, number, lineage
-        raise NotThere(
-            f"the tokens of the run {self.config.key[:12]} hold no document with the id or URL {name}; "
-            "`millrace explain` tells what became of it"
-        )
+def _merged(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each document once, with the steps of all runs, in order; the same document in other tokens stands by itself."""
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for one in documents:
+        identity = tuple(one[name] for name in ("id", "url", "source", "split", "document", "tokens"))
+        merged.setdefault(identity, {**one, "steps": []})["steps"].extend(one["steps"])
+    for one in merged.values():
+        one["steps"].sort(key=lambda sighting: (sighting["step"], sighting["sequence"]))
+    return list(merged.values())

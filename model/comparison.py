@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from infra.store.errors import NotThere
 from infra.store.lake import Lake
-from model.boxes import whole
-from model.checkpoint import committed_steps, read_checkpoint
 from model.configuration import to_plain
 from model.events import plain_event, read_course
 from model.logbook import read_logbook
 from model.losses import StepRecord, read_losses
-from model.run import read_run
-from model.slices import StateReader, open_state
+from model.run import RunConfig, read_run
+from model.weight_differences import Weights, compare_weights
 
 # Fields of a step's record that are not compared: which step it is, and how long it took.
 _APART = ("step", "seconds")
@@ -35,8 +30,18 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """The steps of a run on record: how many, the first and the last, and how many of them the other run has not."""
+
+    count: int
+    first: int | None
+    last: int | None
+    alone: int
+
+
+@dataclass(frozen=True)
 class Trace:
-    """One field of the steps that both runs have taken.
+    """One field of the steps that both runs have on record.
 
     `first` is the first step at which it differs, None when there is none. Of numbers, `largest` is the largest
     |a - b| / max(|a|, |b|), which is met at step `at`.
@@ -49,57 +54,47 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class TensorDifference:
-    """A tensor whose bits differ: the largest |a - b|, and that over the largest |a|."""
-
-    name: str
-    largest: float
-    relative: float
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights at the newest step of which both runs have a checkpoint.
-
-    `digests` are of names, shapes and values, whatever the layout; `alone` are the tensors that only one run has, or
-    has in that shape.
-    """
-
-    step: int
-    digests: tuple[str, str]
-    tensors: tuple[TensorDifference, ...]
-    alone: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Pairs are of the first and the second run; `weights` is None when no step has a checkpoint of both.
 
-    `fingerprints` are of the data order, "" for a run that was never launched; `steps` are the steps on record.
+    `origins` are RUN@STEP of the checkpoint that a run goes on from, of that which its run goes on from, and so on.
+    `fingerprints` are of the data order, "" for a run that was never launched. `traces` are empty when no step is on
+    record of both.
     """
 
     runs: tuple[str, str]
+    origins: tuple[tuple[str, ...], tuple[str, ...]]
     configuration: tuple[Difference, ...]
     fingerprints: tuple[str, str]
     seeds: tuple[int, int]
-    steps: tuple[int, int]
+    steps: tuple[Recorded, Recorded]
     traces: tuple[Trace, ...]
     events: tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]
     weights: Weights | None
 
     @property
+    def differs(self) -> tuple[str, ...]:
+        """What of the results is known to differ, in a few words each."""
+        found = []
+        if any(one.alone for one in self.steps):
+            found.append("the steps on record")
+        found += [f"{trace.field} (first at step {trace.first:,})" for trace in self.traces if trace.first is not None]
+        if self.weights is not None and self.weights.digests[0] != self.weights.digests[1]:
+            found.append(f"the weights at step {self.weights.step:,}")
+        return tuple(found)
+
+    @property
     def same(self) -> bool:
-        """Whether the results are bitwise the same: all steps' figures, their data, and the final weights."""
-        return (
-            self.steps[0] == self.steps[1]
-            and all(trace.first is None for trace in self.traces)
-            and self.weights is not None
-            and self.weights.digests[0] == self.weights.digests[1]
-        )
+        """Whether the results are bitwise the same: the same steps, their figures and data, and the last one's weights.
+
+        Without a checkpoint of both at the last step that is not known, and so not said.
+        """
+        last = self.steps[0].last
+        return not self.differs and self.weights is not None and last == self.weights.step
 
     def to_plain(self) -> dict[str, Any]:
         """All of it as plain JSON."""
-        return {"same": self.same, **to_plain(self)}
+        return {"same": self.same, "differs": list(self.differs), **to_plain(self)}
 
 
 def compare_runs(first: tuple[Lake, str], second: tuple[Lake, str], cache: Path) -> Comparison:
@@ -117,21 +112,41 @@ def compare_runs(first: tuple[Lake, str], second: tuple[Lake, str], cache: Path)
     events = [tuple(map(plain_event, course.events)) for course in courses]
     return Comparison(
         runs=(first[1], second[1]),
+        origins=(_origins(first[0], configurations[0]), _origins(second[0], configurations[1])),
         configuration=_differences(configurations[0].to_plain(), configurations[1].to_plain()),
         fingerprints=(_fingerprint(*first), _fingerprint(*second)),
         seeds=(configurations[0].seed, configurations[1].seed),
-        steps=(len(records[0]), len(records[1])),
+        steps=(_recorded(records[0], records[1]), _recorded(records[1], records[0])),
         traces=compare_steps(records[0], records[1]),
         events=(events[0], events[1]),
-        weights=_compare_weights(first, second, cache),
+        weights=compare_weights(first, second, cache),
     )
 
 
 def compare_steps(first: Sequence[StepRecord], second: Sequence[StepRecord]) -> tuple[Trace, ...]:
-    """A trace of each field of the records, over the steps that are in both."""
+    """A trace of each field of the records, over the steps that are in both; none when there is no such step."""
     others = {record.step: record for record in second}
     pairs = [(record, others[record.step]) for record in first if record.step in others]
+    if not pairs:
+        return ()
     return tuple(_trace(field.name, pairs) for field in fields(StepRecord) if field.name not in _APART)
+
+
+def _origins(lake: Lake, config: RunConfig) -> tuple[str, ...]:
+    found = []
+    while config.origin is not None:
+        found.append(f"{config.origin.run}@{config.origin.step}")
+        try:
+            config = read_run(lake, config.origin.run)
+        except NotThere:  # deleted since; what it began with is not known any more
+            break
+    return tuple(found)
+
+
+def _recorded(ours: Sequence[StepRecord], others: Sequence[StepRecord]) -> Recorded:
+    steps, theirs = [record.step for record in ours], {record.step for record in others}
+    first, last = (steps[0], steps[-1]) if steps else (None, None)
+    return Recorded(len(steps), first, last, sum(step not in theirs for step in steps))
 
 
 def _trace(field: str, pairs: Sequence[tuple[StepRecord, StepRecord]]) -> Trace:
@@ -175,36 +190,3 @@ def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
 def _fingerprint(lake: Lake, run: str) -> str:
     found = (event["fingerprint"] for event in read_logbook(lake, run) if "fingerprint" in event)
     return next(found, "")
-
-
-def _compare_weights(first: tuple[Lake, str], second: tuple[Lake, str], cache: Path) -> Weights | None:
-    steps = set(committed_steps(*first)) & set(committed_steps(*second))
-    if not steps:
-        return None
-    step = max(steps)
-    checkpoints = [read_checkpoint(lake, run, step) for lake, run in (first, second)]
-    with open_state(first[0], checkpoints[0], cache) as ours, open_state(second[0], checkpoints[1], cache) as theirs:
-        shapes = (ours.shapes(), theirs.shapes())
-        digests = (hashlib.sha256(), hashlib.sha256())
-        tensors, alone = [], []
-        for name in sorted({**shapes[0], **shapes[1]}):
-            # One tensor at a time: a run's weights may be larger than memory.
-            pair = [_weight(state, name, shape) for state, shape in zip((ours, theirs), shapes, strict=True)]
-            for digest, weight in zip(digests, pair, strict=True):
-                if weight is not None:
-                    digest.update(f"{name} {tuple(weight.shape)} ".encode())
-                    digest.update(weight.contiguous().numpy().tobytes())
-            if pair[0] is None or pair[1] is None or pair[0].shape != pair[1].shape:
-                alone.append(name)
-            elif not torch.equal(pair[0].view(torch.int32), pair[1].view(torch.int32)):
-                tensors.append(_difference(name, pair[0], pair[1]))
-    return Weights(step, (digests[0].hexdigest(), digests[1].hexdigest()), tuple(tensors), tuple(alone))
-
-
-def _weight(state: StateReader, name: str, shapes: dict[str, tuple[int, ...]]) -> Tensor | None:
-    return state.read(name, "weight", whole(shapes[name])) if name in shapes else None
-
-
-def _difference(name: str, a: Tensor, b: Tensor) -> TensorDifference:
-    largest, scale = float((a.double() - b.double()).abs().max()), float(a.double().abs().max())
-    return TensorDifference(name, largest, largest / scale if scale else float(largest > 0))

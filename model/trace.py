@@ -6,16 +6,15 @@ N - 1, and that of step 0 none: Pythia's `utils/batch_viewer.py` counts its batc
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from model.losses import read_losses
+from model.events import Course, Rollback, read_course
+from model.losses import StepRecord, read_losses
 from model.order import Order, sequences_digest
 
 
@@ -45,76 +44,79 @@ class Sighting:
 
 
 class Steps:
-    """Which sequences each step took: those on record, and from there on the ones that are to follow.
+    """Which sequences each step took, or will take, by the run's course; for those on record their digests vouch.
 
-    `taken` holds the range of every step after `origin`, which is 0, or the step of another run that this one goes on
-    from. The ranges rise, and where data was skipped they leave gaps. Raises ValueError when they do not rise.
+    `until` is the last step of interest, which was taken whatever is on record; None for all that are on record.
     """
 
-    def __init__(self, taken: Sequence[range], batch: int, origin: int = 0) -> None:
-        self._taken, self._batch, self.origin = list(taken), batch, origin
-        self._starts = [sequences.start for sequences in self._taken]
-        for number, (one, following) in enumerate(pairwise(self._taken), start=origin + 1):
-            if one.stop > following.start:
-                raise ValueError(f"step {number} took {one} and step {number + 1} {following}: they overlap")
-
-    @property
-    def last(self) -> int:
-        """The last step on record; `origin` when there is none."""
-        return self.origin + len(self._taken)
+    def __init__(
+        self, order: Order, course: Course, records: Sequence[StepRecord] = (), until: int | None = None
+    ) -> None:
+        self.order, self.course = order, course
+        self._records = {record.step: record for record in records}
+        self.last: int = max(self._records, default=course.begins[0]) if until is None else until
 
     @property
     def past(self) -> int:
-        """One past the last sequence that was read."""
-        return self._taken[-1].stop if self._taken else 0
+        """One past the last sequence that was read or left out."""
+        return self.course.next_sequence(self.last)
 
-    def sequences(self, step: int) -> range:
-        """The sequences of step `step`; of one that is yet to come, those it reads unless data is skipped before it.
+    def sequences(self, step: int) -> tuple[int, ...]:
+        """The sequences of step `step`, rising; of one that is yet to come, as the events so far have it.
 
-        Raises IndexError for a step below 1, one of the run that this one goes on from, and in a run that goes on from
-        another and has no step on record.
+        Raises IndexError for a step below 1 or of a run that this one goes on from, and Corrupt when the record has
+        the digest of other data: the token files, the order or the events are then not those that the run read.
         """
+        begin, _ = self.course.begins
         if step < 1:
             raise IndexError(f"step {step}: steps are counted from 1, and step N read batch N - 1")
-        if step <= self.origin:
-            raise IndexError(
-                f"step {step}: this run goes on from step {self.origin} of another, which took it; trace that run"
+        if step <= begin:
+            raise IndexError(f"step {step}: this run goes on from step {begin} of another, which took it")
+        sequences = self.course.at(step - 1).sequences
+        record = self._records.get(step)
+        if record is not None and not _took(self.order, record, sequences):
+            raise Corrupt(
+                f"step {step} read other data than the {len(sequences)} sequences from {sequences[0]} to "
+                f"{sequences[-1]} that this order and the recorded events give it; the token files or the events are "
+                "not those of the run"
             )
-        if step <= self.last:
-            return self._taken[step - self.origin - 1]
-        if self.origin and not self._taken:
-            raise IndexError(f"step {step}: this run goes on from another and has taken no step yet")
-        first = self.past + (step - 1 - self.last) * self._batch
-        return range(first, first + self._batch)
+        return sequences
 
     def step_of(self, sequence: int) -> int | None:
-        """The step that read a sequence; None when none has, as when it was skipped."""
-        number = bisect_right(self._starts, sequence)
-        return self.origin + number if number and sequence < self._taken[number - 1].stop else None
+        """The step that read a sequence; None when none has, as when it was left out. Raises as `sequences` does."""
+        before = self.course.step_of(sequence)
+        if before is None or before >= self.last:
+            return None
+        self.sequences(before + 1)
+        return before + 1
+
+    def skipped(self, step: int) -> str | None:
+        """Why the update of a step was dropped, so that its data taught the model nothing; None when it was not."""
+        record = self._records.get(step)
+        return record.cause if record is not None and record.skipped else None
 
 
-def steps_of_run(lake: Lake, run: str, order: Order, batch: int, origin: int = 0) -> Steps:
-    """The steps of a run by its records; `origin` as in `Steps`.
+def steps_of_run(
+    lake: Lake, run: str, order: Order, batch: int, begins: tuple[int, int] = (0, 0), until: int | None = None
+) -> Steps:
+    """The steps of a run by its records and events; `begins` as in `Course`, `until` as in `Steps`.
 
-    The digest of each step's sequences is computed again. Raises Corrupt when a record is missing or when its digest is
-    of other data: the token files, or the order, are then not those that the run read.
+    Raises Corrupt when a record is missing, and, as `Steps.sequences` does, when the last one is of other data.
     """
-    taken: list[range] = []
-    for record in read_losses(lake, run):
-        sequences = range(record.first_sequence, record.first_sequence + batch)
-        before = origin + len(taken)
+    course, records = read_course(lake, run, batch, begins), read_losses(lake, run)
+    if records and until is None:
+        reached = _reached(order, course, records[-1])
+        records = [record for record in records if record.step <= reached]
+    for before, record in enumerate(records, start=begins[0]):
         if record.step != before + 1:
             raise Corrupt(
                 f"{lake.uri}/runs/{run}/losses: step {record.step} follows step {before}; the steps between have "
                 "no record, so resume the run from a checkpoint before them"
             )
-        if record.sequences != sequences_digest(order.fingerprint, order.seed, sequences):
-            raise Corrupt(
-                f"{lake.uri}/runs/{run}/losses: step {record.step} read other data than the sequences "
-                f"{sequences.start} to {sequences.stop - 1} of this order; the token files are not those of the run"
-            )
-        taken.append(sequences)
-    return Steps(taken, batch, origin)
+    steps = Steps(order, course, records, until)
+    if records:
+        steps.sequences(steps.last)
+    return steps
 
 
 def documents_in(order: Order, sequence: int) -> list[DocumentSpan]:
@@ -139,11 +141,13 @@ def documents_in(order: Order, sequence: int) -> list[DocumentSpan]:
     return found
 
 
-def steps_that_read(order: Order, steps: Steps, source: str, document: int) -> list[Sighting]:
+def steps_that_read(steps: Steps, source: str, document: int) -> list[Sighting]:
     """Every sequence read so far that holds some of a document, by step. Raises IndexError when there is none such.
 
-    The order is asked backwards, from the document's tokens to their sequences: the run is not searched.
+    The order is asked backwards, from the document's tokens to their sequences: the run is not searched. Raises Corrupt
+    as `Steps.sequences` does.
     """
+    order = steps.order
     file = order.file(source)
     if not 0 <= document < file.documents:
         raise IndexError(f"source {source} has {file.documents} documents, numbered from 0; there is no {document}")
@@ -154,3 +158,20 @@ def steps_that_read(order: Order, steps: Steps, source: str, document: int) -> l
             spans = tuple(span for span in documents_in(order, sequence) if span.document == document)
             sightings.append(Sighting(step, sequence, spans))
     return sightings
+
+
+def _took(order: Order, record: StepRecord, sequences: Sequence[int]) -> bool:
+    return record.sequences == sequences_digest(order.fingerprint, order.seed, sequences)
+
+
+def _reached(order: Order, course: Course, record: StepRecord) -> int:
+    """How far a run is whose last record is this one: where it is to go back to, if a rollback has undone the record.
+
+    So it stands in the lake from a rollback's event until the launch, or one after it, has gone back.
+    """
+    for number, event in enumerate(course.events):
+        if isinstance(event, Rollback) and event.step < record.step:
+            given_up = Course(course.batch, course.events[:number], course.begins)
+            if _took(order, record, given_up.at(record.step - 1).sequences):
+                return event.step
+    return record.step

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +59,8 @@ def origins(lineage: Path, documents: Iterable[int]) -> dict[int, Origin]:
     return found
 
 
-def document_of(lineage: Path, name: str) -> int | None:
-    """The number of the document with the id or URL `name`; None when it is not among these."""
+def documents_of(lineage: Path, name: str) -> list[int]:
+    """The numbers of the documents with the id or URL `name`, ascending: one page may have been read several times."""
     names = [column for column in ("id", "url") if column in pq.read_schema(lineage).names]
-    for column in names:
-        found = pq.read_table(lineage, columns=["document"], filters=pc.field(column) == name)["document"].to_pylist()
-        if found:
-            return int(found[0])
-    return None
+    wanted = functools.reduce(operator.or_, (pc.field(column) == name for column in names))
+    return sorted(pq.read_table(lineage, columns=["document"], filters=wanted)["document"].to_pylist())

@@ -15,7 +15,7 @@ from flows.cli.terminal import friendly_errors, output, print_json, print_table
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
-    from model.comparison import Comparison, Trace
+    from model.comparison import Comparison, Recorded, Trace
     from model.losses import StepRecord
 
 
@@ -46,13 +46,20 @@ def compare(
 
 
 def _show(comparison: Comparison) -> None:
-    output.print(f"The results are {'bitwise the same' if comparison.same else '[bold]not[/] the same'}.")
+    output.print(_verdict(comparison))
+    for run, origins in zip(comparison.runs, comparison.origins, strict=True):
+        if origins:
+            output.print(f"{run[:12]} goes on from {', which goes on from '.join(map(_short, origins))}.")
     rows = [[one.field, one.first, one.second] for one in comparison.configuration]
     rows += [["data order", *comparison.fingerprints]] if len(set(comparison.fingerprints)) > 1 else []
-    rows += [["steps on record", *map(str, comparison.steps)]] if len(set(comparison.steps)) > 1 else []
+    rows += [["steps on record", *map(_steps, comparison.steps)]] if any(one.alone for one in comparison.steps) else []
     if rows:
         print_table("Settings that differ", ["field", *(run[:12] for run in comparison.runs)], rows)
-    print_table("Steps", ["figure", "first difference", "largest, relative", "at"], list(map(_row, comparison.traces)))
+    if comparison.traces:
+        columns = ["figure", "first difference", "largest, relative", "at"]
+        print_table("Steps that both have on record", columns, list(map(_row, comparison.traces)))
+    else:
+        output.print("No step is on record of both.")
     if any(comparison.events):
         rows = [
             [comparison.runs[number][:12], event["step"], event["kind"], event["who"], event["cause"]]
@@ -64,7 +71,7 @@ def _show(comparison: Comparison) -> None:
         output.print("No step has a checkpoint of both.")
         return
     weights = comparison.weights
-    rows = [[one.name, f"{one.largest:.3g}", f"{one.relative:.3g}"] for one in weights.tensors]
+    rows = [[one.name, _number(one.largest), _number(one.relative)] for one in weights.tensors]
     rows += [[name, "in one run alone", ""] for name in weights.alone]
     if rows:
         print_table(f"Weights that differ at step {weights.step:,}", ["tensor", "largest", "relative"], rows)
@@ -72,11 +79,38 @@ def _show(comparison: Comparison) -> None:
         output.print(f"The weights at step {weights.step:,} are bitwise the same.")
 
 
+def _verdict(comparison: Comparison) -> str:
+    if comparison.same:
+        return "The results are bitwise the same."
+    if comparison.differs:
+        return f"The results are [bold]not[/] the same; what differs: {', '.join(comparison.differs)}."
+    last = comparison.steps[0].last
+    if last is None:
+        return "Neither run has a step on record, so there are no results to compare."
+    return f"No figure differs, but step {last:,}, the last, has no checkpoint of both: the weights were not compared."
+
+
+def _steps(recorded: Recorded) -> str:
+    if recorded.first is None or recorded.last is None:
+        return "none"
+    alone = f", {recorded.alone:,} of them in this run alone" if recorded.alone else ""
+    return f"{recorded.first:,} to {recorded.last:,}{alone}"
+
+
+def _short(origin: str) -> str:
+    run, _, step = origin.partition("@")
+    return f"{run[:12]}@{step}"
+
+
 def _row(trace: Trace) -> list[Any]:
     if trace.first is None:
         return [trace.field, "none", "", ""]
     largest = "" if trace.largest is None else f"{trace.largest:.3g}"
     return [trace.field, f"step {trace.first:,}", largest, "" if trace.at is None else f"step {trace.at:,}"]
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def _named(sides: tuple[tuple[Lake, str], tuple[Lake, str]]) -> list[tuple[str, str, tuple[Lake, str]]]:

@@ -16,7 +16,7 @@ from flows.cli.terminal import fail, friendly_errors, output, print_json
 def trace(
     run: Annotated[str, typer.Argument(help="The key of a run, or its beginning.")],
     step: Annotated[int | None, typer.Option(help="List what step N read: the N-th update, from 1.", min=1)] = None,
-    document: Annotated[str | None, typer.Option(help="List the steps that read the document of this id.")] = None,
+    document: Annotated[str | None, typer.Option(help="List the steps that read what has this id or URL.")] = None,
     batch: Annotated[int | None, typer.Option(help="Write batch N, from 0: step N + 1 read it.", min=0)] = None,
     out: Annotated[Path | None, typer.Option(help="Where to: a .npy array, or a .bin with its .idx.")] = None,
     lake: LakeOption = DEFAULT_LAKE,
@@ -33,7 +33,8 @@ def trace(
             fail("--batch N and --out FILE go together: which batch, and where to write it", as_json, code=2)
         from flows.tracing import Tracer
 
-        tracer = Tracer.open(open_lake(lake), run, Path(cache))
+        tracer = Tracer(open_lake(lake), run, Path(cache))
+        asked = tracer.run.config.key
         if step is not None:
             told, tell = tracer.step(step), _tell_step
         elif document is not None:
@@ -43,12 +44,12 @@ def trace(
         if as_json:
             print_json(told)
             return
-        tell(told)
+        tell(told, asked)
 
 
-def _tell_step(told: dict[str, Any]) -> None:
-    state = "" if told["taken"] else "; it has not been taken yet"
-    output.print(f"[bold]step {told['step']:,}[/] reads batch {told['batch']:,}{state}")
+def _tell_step(told: dict[str, Any], asked: str) -> None:
+    other = "" if told["run"] == asked else ", which this one goes on from,"
+    output.print(f"{_step(told, asked)}{other} reads batch {told['batch']:,}{_state(told)}", markup=False, style="bold")
     for sequence in told["sequences"]:
         epoch = "" if sequence["epoch"] is None else f", pass {sequence['epoch'] + 1}"
         output.print(f"[bold]sequence {sequence['sequence']:,}[/] of {sequence['source']}{epoch}")
@@ -56,25 +57,55 @@ def _tell_step(told: dict[str, Any]) -> None:
             output.print(f"  {_place(span)}", markup=False)
 
 
-def _tell_document(told: dict[str, Any]) -> None:
-    output.print(f"[bold]{told['id']}[/]: document {told['document']:,} of {told['source']}, {told['tokens']:,} tokens")
-    if told["split"] != "training":
-        output.print(f"  It was kept apart for {told['split']}: no step reads it.")
-    elif not told["steps"]:
-        output.print(f"  None of the {told['taken']:,} steps so far has read it.")
-    for sighting in told["steps"]:
+def _tell_document(told: dict[str, Any], asked: str) -> None:
+    if len(told["documents"]) > 1:
+        output.print(f"{len(told['documents'])} documents have the id or URL {told['name']}", markup=False)
+    for document in told["documents"]:
+        _tell_sightings(document, told, asked)
+    if (unknown := told["unknown"]) is not None:
+        output.print(f"Of the steps up to {unknown['last']:,} that is not known: {unknown['reason']}.", markup=False)
+
+
+def _tell_sightings(document: dict[str, Any], told: dict[str, Any], asked: str) -> None:
+    tokens = "" if document["run"] == asked else f" in the tokens of run {document['run'][:12]}"
+    place = f"document {document['document']:,} of {document['source']}{tokens}, {document['tokens']:,} tokens"
+    output.print(f"{document['id']}: {place}", markup=False, style="bold")
+    first = 0 if told["unknown"] is None else told["unknown"]["last"]
+    if document["split"] != "training":
+        output.print(f"  It was kept apart for {document['split']}: no step trains on it.")
+    elif not document["steps"]:
+        output.print(f"  None of the {told['taken'] - first:,} steps so far has read it.")
+    for sighting in document["steps"]:
         for span in sighting["spans"]:
-            output.print(
-                f"  step {sighting['step']:,}, sequence {sighting['sequence']:,}: {_tokens(span)}", markup=False
-            )
+            where = f"{_step(sighting, asked)}, sequence {sighting['sequence']:,}: {_tokens(span)}"
+            output.print(f"  {where}{_state(sighting)}", markup=False)
 
 
-def _tell_batch(told: dict[str, Any]) -> None:
-    first, last = told["sequences"][0], told["sequences"][-1]
+def _tell_batch(told: dict[str, Any], asked: str) -> None:
     output.print(
-        f"batch {told['batch']:,}, read by step {told['step']:,}: sequences {first:,} to {last:,} in "
-        f"{', '.join(told['files'])}"
+        f"batch {told['batch']:,}, read by {_step(told, asked)}{_state(told)}: sequences "
+        f"{_stretches(told['sequences'])} in {', '.join(told['files'])}",
+        markup=False,
     )
+
+
+def _step(told: dict[str, Any], asked: str) -> str:
+    """A step, with its run when that is one that the run asked about goes on from."""
+    run = "" if told["run"] == asked else f" of run {told['run'][:12]}"
+    return f"step {told['step']:,}{run}"
+
+
+def _state(told: dict[str, Any]) -> str:
+    if not told.get("taken", True):
+        return "; it has not been taken yet"
+    return "" if told["skipped"] is None else f"; its update was dropped: {told['skipped']}"
+
+
+def _stretches(sequences: list[int]) -> str:
+    """`40 to 43, 50 to 53`."""
+    starts = [number for number, one in enumerate(sequences) if number == 0 or sequences[number - 1] != one - 1]
+    pieces = [sequences[start:stop] for start, stop in zip(starts, [*starts[1:], None], strict=True)]
+    return ", ".join(f"{piece[0]:,} to {piece[-1]:,}" for piece in pieces)
 
 
 def _place(span: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from model.control import Control, Request
 from model.events import read_course
 from model.losses import Losses, read_losses
 from model.progress import ProgressWriter
+from model.run import Origin, create_run
 from tests.model.small import small_run
 from tests.model.test_comparison import RECORDS
 
@@ -153,7 +154,34 @@ def test_compare_ends_with_1_when_results_differ(tmp_path: Path) -> None:
     assert trace["first"] == 4 and trace["largest"] == pytest.approx(1 / 3)
     assert picture.read_bytes().startswith(b"\x89PNG")
     shown = runs[0].call("compare", key, key, "--other-lake", other)
-    assert shown.exit_code == 1 and "not the same" in shown.stdout and "step 4" in shown.stdout
+    assert shown.exit_code == 1 and "not the same; what differs: loss (first at step 4)" in shown.stdout
+
+
+def test_compare_tells_what_a_run_goes_on_from(run: Run) -> None:
+    child = replace(run.config, label="child", origin=Origin(run.key, 4, "digest", 32))
+    create_run(run.lake, child)
+    for config, records in ((run.config, RECORDS), (child, [replace(one, step=one.step + 4) for one in RECORDS])):
+        losses = Losses(run.lake, config.key)
+        for record in records:
+            losses.add(record)
+        losses.commit(records[-1].step)
+        commit(run.lake, Checkpoint(config.key, 4, "", {}, ()))
+    shown = run.call("compare", run.key, child.key)
+    assert shown.exit_code == 1 and "not the same; what differs: the steps on record." in shown.stdout
+    words = " ".join(shown.stdout.split())
+    assert f"{child.key[:12]} goes on from {run.key[:12]}@4." in words and "No step is on record of both." in words
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"), [(0, "Neither run has a step on record"), (3, "step 3, the last, has no checkpoint of both")]
+)
+def test_compare_says_no_more_than_it_knows(run: Run, steps: int, words: str) -> None:
+    losses = Losses(run.lake, run.key)
+    for record in RECORDS[:steps]:
+        losses.add(record)
+    losses.write_tail()
+    shown = run.call("compare", run.key, run.key)
+    assert shown.exit_code == 1 and words in " ".join(shown.stdout.split())
 
 
 def test_a_run_that_is_not_there(run: Run) -> None:

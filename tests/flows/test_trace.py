@@ -55,6 +55,13 @@ class World:
         return value
 
 
+def url_of(number: int) -> str | None:
+    """The URL of a document: some have none, and two of different sources the same."""
+    if number in (21, 22):
+        return "https://docs.example/again"
+    return f"https://docs.example/{number}" if number % 2 else None
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("trace")
@@ -63,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     table = pa.table(
         {
             "id": list(texts),
-            "url": [f"https://docs.example/{number}" if number % 2 else None for number in range(30)],
+            "url": [url_of(number) for number in range(30)],
             "text": list(texts.values()),
             "source": ["first" if number % 3 else "second" for number in range(30)],
             "cluster": pa.nulls(30, pa.string()),
@@ -131,13 +138,14 @@ def test_a_step_s_documents_are_what_it_read(world: World) -> None:
             ids = tokens[span["start"] : span["start"] + span["tokens"]].tolist()
             assert tokenizer.decode(ids) == text[begin:end].decode(errors="replace")
             number = list(world.texts).index(span["id"])
-            assert span["url"] == (f"https://docs.example/{number}" if number % 2 else None)
+            assert span["url"] == url_of(number)
     shown = world.ask("--step", "5")
+    assert told["skipped"] is None
     assert shown.exit_code == 0 and "step 5 reads batch 4" in shown.stdout and "topic/" in shown.stdout
 
 
 def test_a_document_s_steps_are_those_that_list_it(world: World, tmp_path: Path) -> None:
-    tracer = Tracer.open(world.lake, world.config.key, tmp_path)
+    tracer = Tracer(world.lake, world.config.key, tmp_path)
     listed: dict[str, list[tuple[int, int]]] = {}
     for step in range(1, TAKEN + 1):
         for sequence in tracer.step(step)["sequences"]:
@@ -145,7 +153,7 @@ def test_a_document_s_steps_are_those_that_list_it(world: World, tmp_path: Path)
                 listed.setdefault(identity, []).append((step, sequence["sequence"]))
     apart = 0
     for identity in world.texts:
-        told = tracer.document(identity)
+        [told] = tracer.document(identity)["documents"]
         assert [(one["step"], one["sequence"]) for one in told["steps"]] == listed.get(identity, [])
         apart += told["split"] == "validation"
     assert 0 < apart < 15 and len(listed) > 10
@@ -153,6 +161,18 @@ def test_a_document_s_steps_are_those_that_list_it(world: World, tmp_path: Path)
     assert world.json("--document", identity) == json.loads(json.dumps(tracer.document(identity)))
     shown = world.ask("--document", "https://docs.example/1")
     assert shown.exit_code == 0 and "of first" in shown.stdout
+
+
+def test_all_documents_of_a_url_are_told(world: World) -> None:
+    """Two documents, of two sources: a page that two crawls have read."""
+    told = world.json("--document", "https://docs.example/again")
+    names = list(world.texts)
+    assert [(one["source"], one["id"]) for one in told["documents"]] == [("first", names[22]), ("second", names[21])]
+    assert all(one["steps"] for one in told["documents"])
+    for one in told["documents"]:
+        assert {**told, "name": one["id"], "documents": [one]} == world.json("--document", one["id"])
+    shown = world.ask("--document", "https://docs.example/again").stdout
+    assert "2 documents have the id or URL" in shown and all(f"{one['id']}: " in shown for one in told["documents"])
 
 
 @pytest.mark.parametrize("batch", [0, 11, 20])
@@ -182,6 +202,21 @@ def test_a_batch_is_written_as_it_is_read(world: World, tmp_path: Path, batch: i
 def test_wrong_questions_are_answered_in_one_line(world: World, arguments: list[str], words: str) -> None:
     done = world.ask(*arguments)
     assert done.exit_code in (1, 2) and words in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("name", ["batch.npy", "batch.bin", "batch.idx"])
+def test_a_file_that_is_there_is_left_alone(world: World, tmp_path: Path, name: str) -> None:
+    other = tmp_path / name.replace(".bin", ".idx")
+    other.write_text("mine")
+    done = world.ask("--batch", "1", "--out", str(tmp_path / name))
+    assert done.exit_code == 1 and f"{other} is there already" in "".join(done.stderr.split("\n"))
+    assert other.read_text() == "mine" and list(tmp_path.iterdir()) == [other]
+
+
+def test_a_place_that_cannot_be_written_is_told(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = world.ask("--batch", "1", "--out", str(tmp_path / "file" / "x.npy"))
+    assert done.exit_code == 1 and "cannot be written" in " ".join(done.stderr.split())
 
 
 def test_other_tokenizers_give_no_bytes(world: World) -> None:

@@ -21,6 +21,7 @@ from model.run import RunConfig, create_run
 from model.slices import write_file
 from model.state import Slice
 from tests.model.small import small_run
+from tests.model.trained import going_on_from, train_here
 
 
 def step_record(step: int) -> StepRecord:
@@ -93,7 +94,8 @@ def test_equal_runs_are_the_same_whatever_the_time_and_the_cut(tmp_path: Path) -
     comparison = first.compared(second)
     assert comparison.same and comparison.configuration == ()
     assert comparison.weights is not None and comparison.weights.step == 4 and comparison.weights.tensors == ()
-    assert comparison.fingerprints == ("data", "data") and comparison.seeds == (7, 7) and comparison.steps == (4, 4)
+    assert comparison.fingerprints == ("data", "data") and comparison.seeds == (7, 7)
+    assert [(one.count, one.first, one.last, one.alone) for one in comparison.steps] == [(4, 1, 4, 0)] * 2
     assert {trace.field for trace in comparison.traces} >= {"loss", "gradient_norm", "sequences", "learning_rate"}
     assert comparison.to_plain()["same"] is True
 
@@ -118,8 +120,46 @@ def test_a_longer_run_is_not_the_same(tmp_path: Path) -> None:
     longer = [*RECORDS, replace(RECORDS[3], step=5)]
     first = Written(tmp_path / "a").trained()
     comparison = first.compared(Written(tmp_path / "b").trained(longer))
-    assert comparison.steps == (4, 5) and comparison.weights is None and not comparison.same
+    assert [(one.last, one.alone) for one in comparison.steps] == [(4, 0), (5, 1)]
+    assert comparison.weights is None and not comparison.same and comparison.differs == ("the steps on record",)
     assert all(trace.first is None for trace in comparison.traces)
+
+
+def test_weights_before_the_last_step_prove_nothing(tmp_path: Path) -> None:
+    """Two runs that were killed after their last checkpoint: their figures agree, and nobody knows their weights."""
+    runs = [Written(tmp_path / name).trained() for name in ("a", "b")]
+    for one in runs:
+        losses = Losses(one.lake, one.key)
+        losses.add(step_record(5))
+        losses.write_tail()
+    comparison = runs[0].compared(runs[1])
+    assert comparison.weights is not None and comparison.weights.step == 4
+    assert comparison.differs == () and not comparison.same
+
+
+def test_runs_without_a_step_are_not_called_the_same(tmp_path: Path) -> None:
+    runs = [Written(tmp_path / name) for name in ("a", "b")]
+    comparison = runs[0].compared(runs[1])
+    assert comparison.differs == () and comparison.traces == () and not comparison.same
+
+
+def test_a_run_that_goes_on_from_another_is_not_the_same(tmp_path: Path) -> None:
+    """As many steps on record as the other, none of them in both, and a checkpoint of the same bits."""
+    lake = Lake.open(str(tmp_path / "lake"))
+    first = small_run(lake, tmp_path / "text", steps=8)
+    train_here(lake, first, tmp_path / "cache")
+    child = going_on_from(lake, first, 8, "child", steps=16)
+    train_here(lake, child, tmp_path / "cache")
+    grandchild = going_on_from(lake, child, 12, "grandchild")
+    comparison = compare_runs((lake, first.key), (lake, child.key), tmp_path / "cache")
+    assert comparison.weights is not None and comparison.weights.step == 8 and comparison.weights.tensors == ()
+    assert [(one.first, one.last, one.alone) for one in comparison.steps] == [(1, 8, 8), (9, 16, 8)]
+    assert not comparison.same and comparison.differs == ("the steps on record",) and comparison.traces == ()
+    assert comparison.origins == ((), (f"{first.key}@8",))
+    later = compare_runs((lake, grandchild.key), (lake, child.key), tmp_path / "cache")
+    assert later.origins[0] == (f"{child.key}@12", f"{first.key}@8") and later.steps[0].count == 0 and not later.same
+    lake.delete(f"runs/{first.key}/run.json")
+    assert compare_runs((lake, grandchild.key), (lake, child.key), tmp_path / "cache").origins == later.origins
 
 
 @pytest.mark.parametrize(
@@ -127,10 +167,13 @@ def test_a_longer_run_is_not_the_same(tmp_path: Path) -> None:
     [
         (lambda tensor: tensor.index_put((torch.tensor([3]), torch.tensor([1])), torch.tensor(5.5)), 0.5, 0.5 / 6),
         (lambda tensor: tensor.index_put((torch.tensor([1]), torch.tensor([2])), torch.tensor(-0.0)), 0.0, 0.0),
+        (lambda tensor: tensor.index_put((torch.tensor([0]), torch.tensor([0])), torch.tensor(torch.nan)), None, None),
     ],
-    ids=["value", "sign of zero"],
+    ids=["value", "sign of zero", "not a number"],
 )
-def test_weights_that_differ_are_named(tmp_path: Path, change: Any, largest: float, relative: float) -> None:
+def test_weights_that_differ_are_named(
+    tmp_path: Path, change: Any, largest: float | None, relative: float | None
+) -> None:
     tensors = weights()
     name = "embedding.tokens.weight"
     tensors[name] = change(tensors[name])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
+from model.events import Course, Event, Rollback, SkipData
+from model.events import record as record_event
 from model.losses import Losses, StepRecord
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, sequences_digest
 from model.trace import Steps, documents_in, steps_of_run, steps_that_read
@@ -18,10 +22,10 @@ BATCH = 8
 SIZES = [7, 300, 1, 1, 52, 90, 13, 600, 4]
 
 
-def record(order: Order, step: int, sequences: range) -> StepRecord:
+def record(order: Order, step: int, sequences: Sequence[int]) -> StepRecord:
     """The line of a step that took these sequences; other values are of no matter here."""
     digest = sequences_digest(order.fingerprint, order.seed, sequences)
-    return StepRecord(step, 0.0, 0.0, 0.0, 0, digest, sequences.start, 0.0)
+    return StepRecord(step, 0.0, 0.0, 0.0, 0, digest, sequences[0], 0.0)
 
 
 @pytest.fixture(params=["overlapping", "blocks", "neox", "rows"])
@@ -47,9 +51,9 @@ def test_the_spans_of_a_sequence_are_its_tokens(order: Order) -> None:
 
 
 def test_a_document_s_steps_are_all_that_read_it(order: Order) -> None:
-    """The inverse against a look at every sequence of the run, with a stretch of data skipped after step 9."""
-    taken = [range(8 * step + (16 if step > 8 else 0), 8 * step + 8 + (16 if step > 8 else 0)) for step in range(20)]
-    steps = Steps(taken, BATCH)
+    """The inverse against a look at every sequence of the run, with stretches of data left out after step 9."""
+    course = Course(BATCH, [SkipData(9, "bad", "me", 70, 86), SkipData(12, "bad", "me", 115, 118)])
+    steps = Steps(order, course, [record(order, step, course.at(step - 1).sequences) for step in range(1, 21)])
     seen: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for step in range(1, 21):
         for sequence in steps.sequences(step):
@@ -57,12 +61,12 @@ def test_a_document_s_steps_are_all_that_read_it(order: Order) -> None:
                 seen.setdefault((name, document), []).append((step, sequence))
     for name in {name for name, _ in seen}:
         for document in range(order.file(name).documents):
-            found = steps_that_read(order, steps, name, document)
+            found = steps_that_read(steps, name, document)
             assert [(one.step, one.sequence) for one in found] == seen.get((name, document), [])
             for one in found:
                 assert one.spans == tuple(s for s in documents_in(order, one.sequence) if s.document == document)
     with pytest.raises(IndexError, match="there is no 999"):
-        steps_that_read(order, steps, "a", 999)
+        steps_that_read(steps, "a", 999)
 
 
 def test_empty_documents_are_in_no_sequence(tmp_path: Path) -> None:
@@ -74,57 +78,107 @@ def test_empty_documents_are_in_no_sequence(tmp_path: Path) -> None:
     assert {span.document for span in spans} == {1, 4, 5}
 
 
-def test_steps_count_from_one_and_plan_ahead() -> None:
-    steps = Steps([range(0, 8), range(8, 16), range(40, 48)], BATCH)
-    assert [steps.sequences(step) for step in (1, 3, 4, 6)] == [range(8), range(40, 48), range(48, 56), range(64, 72)]
+@pytest.fixture
+def native(tmp_path: Path) -> DataOrder:
+    return DataOrder([source(tmp_path, SIZES)], 16, 1)
+
+
+class World:
+    """A run in a lake, with its records and events."""
+
+    def __init__(self, folder: Path, order: Order, begins: tuple[int, int] = (0, 0)) -> None:
+        self.lake, self.order, self.begins = Lake.open(str(folder / "lake")), order, begins
+        self.course = Course(BATCH, (), begins)
+
+    def event(self, event: Event) -> None:
+        self.course = record_event(self.lake, "run", "launch", self.course, event)
+
+    def took(self, *steps: int, commit: bool = True) -> None:
+        losses = Losses(self.lake, "run")
+        for step in steps:
+            losses.add(record(self.order, step, self.course.at(step - 1).sequences))
+        if commit:
+            losses.commit(steps[-1])
+        else:
+            losses.write_tail()
+
+    def steps(self, until: int | None = None) -> Steps:
+        return steps_of_run(self.lake, "run", self.order, BATCH, self.begins, until)
+
+
+def test_steps_count_from_one_and_plan_ahead(tmp_path: Path, native: DataOrder) -> None:
+    world = World(tmp_path, native)
+    assert world.steps().sequences(3) == tuple(range(16, 24)) and world.steps().step_of(0) is None
+    world.event(SkipData(2, "bad", "me", 16, 40))
+    world.event(SkipData(4, "bad", "me", 60, 61))
+    world.took(1, 2)
+    world.took(3, commit=False)
+    steps = world.steps()
+    assert [steps.sequences(step)[0] for step in (1, 3, 4, 6)] == [0, 40, 48, 65]
+    assert steps.sequences(5) == (56, 57, 58, 59, 61, 62, 63, 64)
     assert [steps.step_of(sequence) for sequence in (0, 15, 16, 39, 40, 47, 48)] == [1, 2, None, None, 3, 3, None]
     assert (steps.last, steps.past) == (3, 48)
-    assert Steps([], BATCH).sequences(3) == range(16, 24) and Steps([], BATCH).step_of(0) is None
     with pytest.raises(IndexError, match="counted from 1"):
         steps.sequences(0)
-    with pytest.raises(ValueError, match="overlap"):
-        Steps([range(8), range(4, 12)], BATCH)
 
 
-def test_steps_come_from_the_records(tmp_path: Path) -> None:
-    order = DataOrder([source(tmp_path, SIZES)], 16, 1)
-    lake = Lake.open(str(tmp_path / "lake"))
-    losses = Losses(lake, "run")
-    for step in (1, 2, 3):
-        losses.add(record(order, step, range(8 * step - 8, 8 * step)))
-    losses.commit(3)
-    losses.add(record(order, 4, range(24, 32)))
-    losses.write_tail()
-    steps = steps_of_run(lake, "run", order, BATCH)
-    assert steps.last == 4 and steps.sequences(4) == range(24, 32)
-    with pytest.raises(Corrupt, match="step 1 read other data"):
-        steps_of_run(lake, "run", DataOrder(order.sources, 16, 1, "blocks"), BATCH)
+def test_a_step_may_take_what_lies_apart(tmp_path: Path, native: DataOrder) -> None:
+    world = World(tmp_path, native)
+    world.event(SkipData(3, "bad", "me", 44, 50))
+    world.took(*range(1, 8))
+    steps = world.steps()
+    assert steps.sequences(6) == (40, 41, 42, 43, 50, 51, 52, 53) and steps.sequences(7) == tuple(range(54, 62))
+    assert [steps.step_of(sequence) for sequence in (43, 44, 49, 50, 54)] == [6, None, None, 6, 7]
 
 
-def test_a_missing_record_is_told(tmp_path: Path) -> None:
-    order = DataOrder([source(tmp_path, SIZES)], 16, 1)
-    lake = Lake.open(str(tmp_path / "lake"))
-    losses = Losses(lake, "run")
-    losses.add(record(order, 1, range(8)))
-    losses.add(record(order, 3, range(16, 24)))
-    losses.commit(3)
+def test_other_data_than_what_is_on_record_is_found(tmp_path: Path, native: DataOrder) -> None:
+    world = World(tmp_path, native)
+    world.took(1, 2, 3, 4)
+    assert world.steps().last == 4 and world.steps().sequences(4) == tuple(range(24, 32))
+    with pytest.raises(Corrupt, match="step 4 read other data"):
+        steps_of_run(world.lake, "run", DataOrder(native.sources, 16, 1, "blocks"), BATCH)
+    world.event(SkipData(2, "of another run", "me", 20, 22))
+    with pytest.raises(Corrupt, match="step 4 read other data"):
+        world.steps()
+
+
+def test_a_missing_record_is_told(tmp_path: Path, native: DataOrder) -> None:
+    world = World(tmp_path, native)
+    world.took(1, 3)
     with pytest.raises(Corrupt, match="step 3 follows step 1"):
-        steps_of_run(lake, "run", order, BATCH)
+        world.steps()
 
 
-def test_skipped_data_and_another_run_s_steps(tmp_path: Path) -> None:
-    """A run that goes on from step 5 of another, and then skips data."""
-    order = DataOrder([source(tmp_path, SIZES)], 16, 1)
-    lake = Lake.open(str(tmp_path / "lake"))
-    losses = Losses(lake, "run")
-    fresh = steps_of_run(lake, "run", order, BATCH, origin=5)
-    with pytest.raises(IndexError, match="taken no step yet"):
-        fresh.sequences(6)
-    for step, sequences in ((6, range(40, 48)), (7, range(64, 72))):
-        losses.add(record(order, step, sequences))
-    losses.commit(7)
-    steps = steps_of_run(lake, "run", order, BATCH, origin=5)
-    assert [steps.sequences(step) for step in (6, 7, 8)] == [range(40, 48), range(64, 72), range(72, 80)]
-    assert [steps.step_of(sequence) for sequence in (8, 40, 50, 64)] == [None, 6, None, 7] and steps.last == 7
+def test_a_run_that_goes_on_from_another(tmp_path: Path, native: DataOrder) -> None:
+    world = World(tmp_path, native, begins=(5, 43))
+    assert world.steps().last == 5 and world.steps().sequences(6) == tuple(range(43, 51))
+    world.event(SkipData(6, "bad", "me", 51, 72))
+    world.took(6, 7)
+    steps = world.steps()
+    assert [steps.sequences(step)[0] for step in (6, 7, 8)] == [43, 72, 80] and steps.last == 7
+    assert [steps.step_of(sequence) for sequence in (8, 42, 43, 51, 72)] == [None, None, 6, None, 7]
     with pytest.raises(IndexError, match="step 5 of another"):
         steps.sequences(3)
+    assert world.steps(until=6).last == 6 and world.steps(until=6).step_of(72) is None
+
+
+def test_steps_that_a_rollback_has_undone_are_not_told_as_taken(tmp_path: Path, native: DataOrder) -> None:
+    """Killed between the rollback's event and its going back: the records of the undone steps are still there."""
+    world = World(tmp_path, native)
+    world.event(SkipData(1, "bad", "me", 9, 12))
+    world.took(1, 2, 3, 4)
+    world.took(5, 6, commit=False)
+    world.event(world.course.roll_back(6, 4, 1.0, "high"))
+    assert isinstance(world.course.events[-1], Rollback)
+    steps = world.steps()
+    assert steps.last == 4 and steps.step_of(40) is None and steps.sequences(5)[0] == 8 * 7 + 3
+    # The launch that comes back removes them, and takes the steps anew.
+    Losses(world.lake, "run").begin(4)
+    world.took(5, 6)
+    assert world.steps().last == 6 and world.steps().step_of(8 * 7 + 3) == 5
+
+
+def test_an_update_that_was_dropped_is_told(tmp_path: Path, native: DataOrder) -> None:
+    taken = [record(native, 1, range(8)), replace(record(native, 2, range(8, 16)), skipped=True, cause="too high")]
+    steps = Steps(native, Course(BATCH), taken)
+    assert [steps.skipped(step) for step in (1, 2, 3)] == [None, "too high", None]

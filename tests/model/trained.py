@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from infra.store.lake import Lake
 from model.accounting.launch import open_accounting
+from model.checkpoint import read_checkpoint
 from model.launch_records import Launch, Records
 from model.layout import Layout
 from model.retention import Retention
-from model.run import RunConfig
+from model.run import Origin, RunConfig, create_run
 from model.train import make_engine
 from model.trainer import Trainer
 
@@ -27,3 +30,12 @@ def train_here(lake: Lake, config: RunConfig, cache: Path, micro_batch: int = 4)
     finally:
         torch.use_deterministic_algorithms(False)
     return trainer
+
+
+def going_on_from(lake: Lake, config: RunConfig, step: int, label: str, **training: Any) -> RunConfig:
+    """A run, created in the lake, that goes on from a checkpoint of another, in its data; `training` changes values."""
+    checkpoint = read_checkpoint(lake, config.key, step)
+    origin = Origin(config.key, step, checkpoint.digest, checkpoint.trainer["next_sequence"])
+    child = replace(config, training=replace(config.training, **training), label=label, origin=origin)
+    create_run(lake, child)
+    return child

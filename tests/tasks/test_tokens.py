@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.store.tokens import TokenFile
-from tasks.lineage import LINEAGE_SUFFIX, Origin, document_of, origins
+from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins
 from tasks.tokenizer import END_OF_TEXT, TokenizerConfig, fit_tokenizer, load_tokenizer
 from tasks.tokens import SUMMARY_FILE, EncodeConfig, TokensConfig, encode, in_validation, load_encoder, write_tokens
 
@@ -145,9 +145,22 @@ def test_lineage_answers_both_ways(tokenizer_file: Path, tmp_path: Path) -> None
         f"s{LINEAGE_SUFFIX}"
     ]
     assert origins(lineage, [2, 0, 2]) == {0: Origin("s/0", "https://a", 2), 2: Origin("s/2", "https://c", 2)}
-    assert [document_of(lineage, name) for name in ("s/1", "https://c", "nobody")] == [1, 2, None]
+    assert [documents_of(lineage, name) for name in ("s/1", "https://c", "nobody")] == [[1], [2], []]
+    older = pq.read_table(lineage, columns=["document", "id", "tokens"])
+    pq.write_table(older, tmp_path / "older.parquet")
+    assert [documents_of(tmp_path / "older.parquet", name) for name in ("s/1", "https://c")] == [[1], []]
     with pytest.raises(ValueError, match="knows no document 7"):
         origins(lineage, [1, 7])
+
+
+def test_a_url_may_be_of_several_documents(tokenizer_file: Path, tmp_path: Path) -> None:
+    """A page that two crawls have, and a document whose id is another's URL."""
+    batch = table(["x", "y", "z", "z"]).append_column("encode.ids", pa.array([[1]] * 4, pa.list_(pa.int32())))
+    batch = batch.append_column("url", pa.array(["https://a", None, "https://a", "s/1"]))
+    lineage = write_tokens(iter([batch]), TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)[
+        f"s{LINEAGE_SUFFIX}"
+    ]
+    assert [documents_of(lineage, name) for name in ("https://a", "s/1", "s/2")] == [[0, 2], [1, 3], [2]]
 
 
 def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path) -> None:

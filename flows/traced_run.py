@@ -1,0 +1,207 @@
+"""One run as it is traced: its order, its steps, and the identities of documents from the lineage of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from infra.engine.shards import PartReader
+from infra.store.errors import Corrupt
+from infra.store.lake import Lake
+from infra.store.manifest import Manifest, Part
+from model.checkpoint import committed_steps, read_checkpoint
+from model.order import Order, tokens_digest
+from model.run import open_order, read_run
+from model.trace import DocumentSpan, Steps, documents_in, steps_of_run, steps_that_read
+from tasks.byte_spans import ByteSpans
+from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins, tokens_with
+from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
+from tasks.tokens import HELD_OUT, VALIDATION
+
+# What is cut off from a source's tokens, by the end of its files' names.
+APART = {VALIDATION: "validation", HELD_OUT: "evaluation"}
+
+
+class CannotTrace(ValueError):
+    """A question that the run has no answer to."""
+
+
+class TracedRun:
+    """A run, or its steps up to `until`, from which another goes on. What is large is opened when it is needed.
+
+    Token files that are of no artifact have no lineage: their documents are then numbers. Raises NotThere when there is
+    no such run.
+    """
+
+    def __init__(self, lake: Lake, run: str, cache: Path, until: int | None = None) -> None:
+        self.lake, self.cache, self.until = lake, cache, until
+        self.config = read_run(lake, run)
+        self._reader = PartReader(lake, cache)
+
+    def parent(self) -> TracedRun:
+        """The run that this one goes on from, up to there.
+
+        Raises NotThere when that run is not in the lake any more. Raises Corrupt when it no longer has the checkpoint:
+        it was rolled back since, and what its steps had read before is on no record.
+        """
+        origin = self.config.origin
+        assert origin is not None, "asked only of a run that goes on from another"
+        found = TracedRun(self.lake, origin.run, self.cache, origin.step)
+        kept = origin.step in committed_steps(self.lake, origin.run)
+        if not kept or read_checkpoint(self.lake, origin.run, origin.step).digest != origin.digest:
+            raise Corrupt(
+                f"the run {origin.run[:12]} no longer has the checkpoint at step {origin.step:,} with which the run "
+                f"{self.config.key[:12]} began, so what is on record of it may be another course"
+            )
+        return found
+
+    @cached_property
+    def order(self) -> Order:
+        """The data order. Raises CannotTrace for one that cannot be: such a run has never read anything."""
+        try:
+            return open_order(self.lake, self.config, self.cache)
+        except ValueError as error:
+            raise CannotTrace(f"the run {self.config.key[:12]} cannot read its data: {error}") from error
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The steps. Raises Corrupt as `steps_of_run` does."""
+        config = self.config
+        begins = (config.first_step, config.first_sequence)
+        return steps_of_run(self.lake, config.key, self.order, config.training.batch, begins, self.until)
+
+    @cached_property
+    def tokens(self) -> Manifest | None:
+        """The artifact that its token files are of."""
+        return tokens_with(self.lake, [source.bin.sha256 for source in self.config.sources])
+
+    def step(self, step: int) -> dict[str, Any]:
+        """What a step read: its sequences with their documents and spans. Raises CannotTrace as `sequences` does."""
+        sequences = self.sequences(step)
+        spans = {sequence: documents_in(self.order, sequence) for sequence in sequences}
+        known = self._origins(span for found in spans.values() for span in found)
+        return {
+            **self.facts(step, sequences),
+            "sequences": [self._sequence(sequence, spans[sequence], known) for sequence in sequences],
+        }
+
+    def facts(self, step: int, sequences: tuple[int, ...]) -> dict[str, Any]:
+        """What is told of a step in any case: the digest is of all its tokens, `skipped` why its update was dropped."""
+        return {
+            "run": self.config.key,
+            "step": step,
+            "batch": step - 1,
+            "taken": step <= self.steps.last,
+            "skipped": self.steps.skipped(step),
+            "tokens_sha256": tokens_digest(self.order, sequences),
+        }
+
+    def sequences(self, step: int) -> tuple[int, ...]:
+        """The sequences of a step. Raises CannotTrace when the run has no such step."""
+        steps, name = self.config.training.steps, self.config.key[:12]
+        if not 1 <= step <= steps:
+            raise CannotTrace(
+                f"there is no step {step}: the run {name} has {steps} steps, whose batches are 0 to {steps - 1}"
+            )
+        sequences = self.steps.sequences(step)
+        if sequences[-1] >= self.order.sequences:
+            raise CannotTrace(
+                f"the run {name} cannot take step {step}: with what is left out it would read sequence "
+                f"{sequences[-1]}, and the order has {self.order.sequences}; allow more epochs or fewer steps"
+            )
+        return sequences
+
+    def documents(self, name: str) -> list[dict[str, Any]]:
+        """The documents with this id or URL, and the steps that have read each, with the spans that they read.
+
+        Raises CannotTrace when nothing tells which documents the token files hold.
+        """
+        if self.tokens is None:
+            raise CannotTrace(
+                f"the token files of the run {self.config.key[:12]} are of no artifact of this lake, so nothing tells "
+                "which documents they hold"
+            )
+        return [
+            {
+                "run": self.config.key,
+                "source": source,
+                "split": split,
+                "document": number,
+                **asdict(origin),
+                "steps": self._sightings(source, number) if split == "training" else [],
+            }
+            for source, split, lineage in self._lineages()
+            for number, origin in origins(lineage, documents_of(lineage, name)).items()
+        ]
+
+    def _sightings(self, source: str, document: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "run": self.config.key,
+                "step": sighting.step,
+                "batch": sighting.step - 1,
+                "skipped": self.steps.skipped(sighting.step),
+                "sequence": sighting.sequence,
+                "spans": [{**asdict(span), "bytes": self._bytes_of(span)} for span in sighting.spans],
+            }
+            for sighting in steps_that_read(self.steps, source, document)
+        ]
+
+    def _sequence(
+        self, sequence: int, spans: list[DocumentSpan], known: dict[tuple[str, int], Origin]
+    ) -> dict[str, Any]:
+        location = self.order.locate(sequence)
+        documents = []
+        for span in spans:
+            origin = known.get((span.source, span.document))
+            id, url = (None, None) if origin is None else (origin.id, origin.url)
+            documents.append({"id": id, "url": url, **asdict(span), "bytes": self._bytes_of(span)})
+        return {
+            "sequence": sequence,
+            "source": location.source,
+            "epoch": location.epoch,
+            "window": location.window,
+            "documents": documents,
+        }
+
+    @cached_property
+    def _bytes(self) -> ByteSpans | None:
+        tokenizer = self._parts.get(TOKENIZER_FILE)
+        return None if tokenizer is None else ByteSpans(load_tokenizer(self._reader.path(tokenizer)))
+
+    def _bytes_of(self, span: DocumentSpan) -> list[int] | None:
+        if self._bytes is None:
+            return None
+        document = self.order.file(span.source).document(span.document)
+        found = self._bytes.span(document, span.offset, span.offset + span.tokens)
+        return None if found is None else list(found)
+
+    @property
+    def _parts(self) -> dict[str, Part]:
+        return {} if self.tokens is None else {part.name: part for part in self.tokens.parts}
+
+    def _origins(self, spans: Iterable[DocumentSpan]) -> dict[tuple[str, int], Origin]:
+        wanted: dict[str, set[int]] = {}
+        for span in spans:
+            wanted.setdefault(span.source, set()).add(span.document)
+        return {
+            (source, number): origin
+            for source, numbers in wanted.items()
+            if (lineage := self._parts.get(f"{source}{LINEAGE_SUFFIX}")) is not None
+            for number, origin in origins(self._reader.path(lineage), numbers).items()
+        }
+
+    def _lineages(self) -> Iterator[tuple[str, str, Path]]:
+        """The source, split and lineage of each token file: the run's own, and what was cut off from its sources."""
+        read = {source.name for source in self.config.sources}
+        for name, part in self._parts.items():
+            if name.endswith(LINEAGE_SUFFIX):
+                source, split = name.removesuffix(LINEAGE_SUFFIX), "training"
+                for end, apart in APART.items():
+                    if source.endswith(end):
+                        source, split = source.removesuffix(end), apart
+                if split != "training" or source in read:
+                    yield source, split, self._reader.path(part)
