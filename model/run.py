@@ -27,7 +27,7 @@ from model.configuration import from_plain, require, to_plain
 from model.hyperparameters import TrainingConfig
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,14 @@ def create_run(lake: Lake, config: RunConfig) -> str:
 
 
 def read_run(lake: Lake, key: str) -> RunConfig:
-    """The configuration of a run. Raises NotThere, or Corrupt when it is not the one that the key names."""
-    config = run_config(lake.read_json(f"runs/{key}/run.json"))
+    """The configuration of a run. Raises NotThere, or Corrupt when it cannot be read or is not that of the key."""
+    path = f"runs/{key}/run.json"
+    try:
+        config = run_config(lake.read_json(path))
+    except ValueError as error:
+        raise Corrupt(f"{lake.uri}/{path}: {error}") from error
     if config.key != key:
-        raise Corrupt(f"{lake.uri}/runs/{key}/run.json describes the run {config.key}; create the run again")
+        raise Corrupt(f"{lake.uri}/{path} describes the run {config.key}; create the run again")
     return config
 
 
@@ -179,10 +183,10 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
     sources = _mixture(lake, config.sources, cache)
     needed = config.first_sequence + (training.steps - config.first_step) * training.batch
     order: Order
-    if training.order == "neox":
+    if training.compat == "neox":
         # As the original's, it depends on the length of the run.
         order = NeoxOrder(sources, training.sequence_length, config.seed, needed, cache)
-    elif training.order == "rows":
+    elif training.compat == "rows":
         order = RowOrder(sources, training.sequence_length, config.seed)
     else:
         order = DataOrder(sources, training.sequence_length, config.seed, training.packing)

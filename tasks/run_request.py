@@ -194,7 +194,7 @@ def _sources(tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], 
 def _data(values: dict[str, Any]) -> list[Any]:
     """What decides which tokens a sequence holds, but for the seed, in a run's configuration as plain values."""
     sources = [[one["name"], one["weight"], one["bin"]["sha256"]] for one in values["sources"]]
-    return [sources, *(values["training"][name] for name in ("sequence_length", "packing", "order"))]
+    return [sources, *(values["training"][name] for name in ("sequence_length", "packing", "compat"))]
 
 
 def _tokenizer(tokens: Manifest) -> str:

@@ -156,6 +156,10 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
     lake.write_json(f"runs/{config.key}/run.json", changed[0])
     with pytest.raises(Corrupt, match="create the run again"):
         read_run(lake, config.key)
+    # Before `compat` there was `order`, in format 2.
+    lake.write_json(f"runs/{config.key}/run.json", values | {"format": 2, "training": training | {"order": "neox"}})
+    with pytest.raises(Corrupt, match="format 2 is not 3; use the version that wrote it"):
+        read_run(lake, config.key)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +167,7 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
     [
         ({"model": {"architecture": "bert"}}, "must be one of"),
         ({"engine": "native"}, "no field 'engine'"),
-        ({"format": 1}, "format 1"),
+        ({"format": 2}, "format 2"),
         ({"sources": []}, "at least one token file"),
         ({"training": training_values(batch=0)}, "batch is 0"),
         ({"training": training_values(sequence_length=64)}, "the model has 32 positions"),
@@ -172,7 +176,7 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
         ({"training": training_values(precision="fp16")}, "a loss scaler goes with fp16"),
         ({"training": training_values(scaler={})}, "a loss scaler goes with fp16"),
         ({"training": training_values(scaler={"windows": 3}, precision="fp16")}, "no field 'windows'"),
-        ({"training": training_values(packing="blocks", order="neox")}, "not known in the order neox"),
+        ({"training": training_values(packing="blocks", compat="neox")}, "not known in compat neox"),
         ({"training": training_values(validation={"every": 4, "sequences": 8})}, "needs validation tokens"),
         ({"training": training_values(reset_boundaries=True)}, "needs end_of_document"),
         ({"origin": {"run": "a", "step": 24, "digest": "b", "next_sequence": 0}}, "must go on"),
@@ -225,7 +229,7 @@ def test_a_launch_ends_when_another_has_taken_over(lake: Lake, tmp_path: Path, m
         return carry_out(self, judged)
 
     monkeypatch.setattr(Stepper, "carry_out", interrupted)
-    monkeypatch.setattr(ProgressWriter, "due", lambda self: False)
+    monkeypatch.setattr(ProgressWriter, "due", lambda self, state: False)
     with pytest.raises(Superseded, match="launch another has taken this run over"):
         train_here(lake, config, tmp_path / "cache")
     assert committed_steps(lake, config.key) == [0]

@@ -90,7 +90,7 @@ def noisy_run(lake: Lake, folder: Path, spikes: dict[str, Any] | None, every: in
             noise = [chance.randrange(VOCABULARY) for _ in range(ROW)]
             writer.append(noise if row in NOISE else text[row * ROW : (row + 1) * ROW])
     config = small_run(
-        lake, folder / "text", order="rows", spikes=spikes, checkpoints={"kind": "every", "every": every}
+        lake, folder / "text", compat="rows", spikes=spikes, checkpoints={"kind": "every", "every": every}
     )
     values = config.to_plain()
     values["sources"] = [store_tokens(lake, folder / "rows.bin", folder / "rows.idx", "rows")]
