@@ -13,6 +13,7 @@ How a run is executed (`model.layout`, retention) is no part of it and stands in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from infra.store.manifest import Part, fetch_part
 from infra.store.tokens import TokenFile
 from model.architecture import ModelConfig, model_config, plain_model_config
 from model.configuration import from_plain, require, to_plain
+from model.events import Course, Event
 from model.hyperparameters import TrainingConfig
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder
+from model.origin import Origin
 
 FORMAT = 3
 
@@ -44,19 +47,6 @@ class Source:
     def digest(self) -> str:
         """What identifies the tokens."""
         return key_of([self.bin.sha256, self.idx.sha256])
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The checkpoint of another run whose whole state this run begins with, after `step` steps of it.
-
-    `next_sequence` is where it goes on in its own data: where the other stood, or 0 in other data.
-    """
-
-    run: str
-    step: int
-    digest: str
-    next_sequence: int
 
 
 @dataclass(frozen=True)
@@ -107,6 +97,22 @@ class RunConfig:
         return 0 if self.origin is None else self.origin.next_sequence
 
     @property
+    def needed(self) -> int:
+        """The sequences that it reads up to, unless more are left out than when it began."""
+        return self.course().next_sequence(self.training.steps)
+
+    @property
+    def samples(self) -> int:
+        """What GPT-NeoX's order is made for, which depends on the length of the run."""
+        inherited = None if self.origin is None else self.origin.samples
+        return self.needed if inherited is None else inherited
+
+    def course(self, events: Sequence[Event] = ()) -> Course:
+        """Its course when these are its events."""
+        inherited = None if self.origin is None else self.origin.inherited
+        return Course(self.training.batch, events, (self.first_step, self.first_sequence), inherited)
+
+    @property
     def key(self) -> str:
         """The run's identity: model, hyper-parameters, tokens by content, seed and label."""
         return key_of(
@@ -128,7 +134,7 @@ class RunConfig:
             "label": self.label,
             "validation_sources": [to_plain(source) for source in self.validation_sources],
             "end_of_document": self.end_of_document,
-            "origin": None if self.origin is None else to_plain(self.origin),
+            "origin": None if self.origin is None else self.origin.to_plain(),
         }
 
 
@@ -181,18 +187,16 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
     """
     training = config.training
     sources = _mixture(lake, config.sources, cache)
-    needed = config.first_sequence + (training.steps - config.first_step) * training.batch
     order: Order
     if training.compat == "neox":
-        # As the original's, it depends on the length of the run.
-        order = NeoxOrder(sources, training.sequence_length, config.seed, needed, cache)
+        order = NeoxOrder(sources, training.sequence_length, config.seed, config.samples, cache)
     elif training.compat == "rows":
         order = RowOrder(sources, training.sequence_length, config.seed)
     else:
         order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
-    if needed > order.sequences:
+    if config.needed > order.sequences:
         raise ValueError(
-            f"the run reads {needed} sequences and its sources give {order.sequences}: lower steps or batch, add "
+            f"the run reads {config.needed} sequences and its sources give {order.sequences}: lower steps or batch, add "
             "tokens, or allow more epochs"
         )
     return order

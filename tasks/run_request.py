@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -66,6 +67,7 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
         raise
     except ValueError as error:
         raise WrongSetting(str(error)) from error
+    config = _with_inheritance(lake, config, request.settings)
     if fork:
         _refuse_label_in_use(lake, request.label, config.key)
     return config
@@ -95,6 +97,23 @@ def find_origin(lake: Lake, name: str) -> str:
     )
 
 
+def describe_origin(origin: Mapping[str, Any]) -> str:
+    """What a run takes over from its origin, as run.json holds it: "began with …", to follow the run's name."""
+    text = f"began with {origin['run'][:12]}@{origin['step']}"
+    if origin["next_sequence"] > 0:
+        text += f", and goes on in its data at sequence {origin['next_sequence']:,}"
+    elif origin["step"] > 0:
+        text += ", and reads other data, or in another order, from the first sequence on"
+    inherited = origin.get("inherited") or {}
+    changed = {
+        "learning rate": inherited.get("learning_rate"),
+        "learning rate times": None if inherited.get("factor") == 1.0 else inherited.get("factor"),
+        "clip": inherited.get("clip"),
+    }
+    taken_over = [f"{name} {value:g}" for name, value in changed.items() if value is not None]
+    return text + (f"; as changed there: {', '.join(taken_over)}" if taken_over else "")
+
+
 def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:
     summary = read_summary(lake, tokens)
     base = _of_preset(request, summary) if request.origin is None else _of_origin(lake, tokens, request)
@@ -105,19 +124,14 @@ def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[
     _check_model(chosen["model"], base, summary)
     epochs = {name: request.epochs or base["epochs"].get(name, 1) for name in summary["mixture"]}
     validates = chosen["training"].get("validation") is not None
-    made = {**chosen, "sources": _sources(tokens, summary, epochs, "")}
-    origin = base["origin"]
-    if origin is not None:
-        before, reached = base["read"]
-        # In the very data of the origin the run goes on where that stood; other data it reads from the start.
-        origin = {**origin, "next_sequence": reached if _data(made) == before else 0}
     return {
-        **made,
+        **chosen,
+        "sources": _sources(tokens, summary, epochs, ""),
         "validation_sources": _sources(tokens, summary, {}, VALIDATION) if validates else [],
         "seed": base["seed"] if request.seed is None else request.seed,
         "label": request.label,
         "end_of_document": summary["end_of_text"],
-        "origin": origin,
+        "origin": base["origin"],
     }
 
 
@@ -155,9 +169,32 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
         "training": values["training"],
         "seed": config.seed,
         "epochs": {source.name: source.epochs for source in config.sources},
-        "origin": {"run": run, "step": int(step), "digest": checkpoint.digest},
-        "read": (_data(values), checkpoint.trainer["next_sequence"]),
+        "origin": {"run": run, "step": int(step), "digest": checkpoint.digest, "next_sequence": 0},
     }
+
+
+def _with_inheritance(lake: Lake, config: RunConfig, settings: dict[str, Any]) -> RunConfig:
+    """The run with what it takes over from its origin; a rate or clip that is set replaces what that was changed to."""
+    from model.checkpoint import read_checkpoint
+    from model.events import read_events
+    from model.origin import take_over
+    from model.run import read_run
+
+    if (origin := config.origin) is None:
+        return config
+    before = read_run(lake, origin.run)
+    inherited = before.course(read_events(lake, origin.run)).to_inherit(origin.step)
+    if _is_set("training.schedule", settings):
+        inherited = replace(inherited, learning_rate=None, factor=1.0)
+    if _is_set("training.optimizer.clip", settings):
+        inherited = replace(inherited, clip=None)
+    reached = read_checkpoint(lake, origin.run, origin.step).trainer["next_sequence"]
+    return take_over(config, before, reached, inherited)
+
+
+def _is_set(key: str, settings: dict[str, Any]) -> bool:
+    """Whether the value at a dotted key, something in it or a section around it is set."""
+    return any(f"{one}.".startswith(f"{key}.") or key.startswith(f"{one}.") for one in settings)
 
 
 def _check_model(model: dict[str, Any], base: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -189,12 +226,6 @@ def _sources(tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], 
         for name, weight in summary["mixture"].items()
         if f"{name}{suffix}.bin" in parts
     ]
-
-
-def _data(values: dict[str, Any]) -> list[Any]:
-    """What decides which tokens a sequence holds, but for the seed, in a run's configuration as plain values."""
-    sources = [[one["name"], one["weight"], one["bin"]["sha256"]] for one in values["sources"]]
-    return [sources, *(values["training"][name] for name in ("sequence_length", "packing", "compat"))]
 
 
 def _tokenizer(tokens: Manifest) -> str:

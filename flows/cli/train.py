@@ -87,7 +87,9 @@ def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
 def _tell(run: dict[str, Any]) -> None:
     name = f"run [bold]{run['run'][:12]}[/]"
     if run["origin"] is not None:
-        output.print(f"{name} began with {run['origin']['run'][:12]}@{run['origin']['step']}")
+        from tasks.run_request import describe_origin
+
+        output.print(f"{name} {describe_origin(run['origin'])}")
     if run["resumed"]:
         output.print(f"resumed at step {', '.join(f'{step:,}' for step in run['resumed'])}")
     output.print(f"{name}: {run['step']:,} of {run['steps']:,} steps, {run['tokens']:,} tokens, {run['state']}")

@@ -17,8 +17,9 @@ from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
 from model.checkpoint import Checkpoint, commit
+from model.events import Change, Inherited, Lower, SkipData, record
 from model.run import RunConfig, create_run
-from tasks.run_request import TrainingRequest, WrongSetting, find_origin, requested_run
+from tasks.run_request import TrainingRequest, WrongSetting, describe_origin, find_origin, requested_run
 from tasks.tokenizer import TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
 
@@ -165,9 +166,45 @@ def test_a_run_that_begins_with_a_checkpoint(
     assert (config.seed, [source.epochs for source in config.sources]) == (5, [2, 2])
     assert (config.training.steps, config.training.schedule.learning_rate) == (300, 0.002)
     assert {source.weight for source in config.sources} == {0.5}
-    beside = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50", seed=6)
-    assert beside.origin is not None and (beside.origin.step, beside.seed) == (50, 6)
+    beside = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50")
+    assert beside.origin is not None and (beside.origin.step, beside.seed) == (50, 5)
     assert beside.origin.next_sequence == 40 * 50, "where the other stood in the same data"
+    anew = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50", seed=6)
+    assert anew.origin is not None and anew.origin.next_sequence == 0, "another seed is another order"
+
+
+def test_what_the_other_run_was_changed_to_is_taken_over(lake: Lake, tokens: Manifest) -> None:
+    """Unless the same is set; its skips only in the very same sequences."""
+    first = made(lake, tokens, **PYTHIA, epochs=99)
+    checkpoint(lake, first, 50)
+    course = first.course()
+    for event in (
+        Change(10, "the norm rises", "ann", learning_rate_factor=0.5, clip=0.3),
+        Lower(20, "high", 0.5),
+        SkipData(30, "a bad dump", "ann", 2100, 2200),
+        Change(60, "too late", "ann", clip=0.1),
+    ):
+        course = record(lake, first.key, "launch", course, event)
+    origin = f"{first.key}@50"
+    left_out = ((2100, 2200),)
+
+    def taken_over(**values: Any) -> tuple[Inherited | None, str]:
+        config = made(lake, tokens, origin=origin, **values)
+        assert config.origin is not None
+        return config.origin.inherited, describe_origin(config.origin.to_plain())
+
+    name = f"began with {first.key[:12]}@50"
+    assert taken_over(label="a") == (
+        Inherited(None, 0.25, 0.3, left_out),
+        f"{name}, and goes on in its data at sequence 2,000; as changed there: learning rate times 0.25, clip 0.3",
+    )
+    rate, clip = {"training.schedule.learning_rate": 0.001}, {"training.optimizer.clip": 0.5}
+    assert taken_over(settings=rate)[0] == Inherited(clip=0.3, left_out=left_out)
+    assert taken_over(settings=clip)[0] == Inherited(factor=0.25, left_out=left_out)
+    assert taken_over(settings=rate | clip, seed=6) == (
+        None,
+        f"{name}, and reads other data, or in another order, from the first sequence on",
+    )
 
 
 @pytest.mark.parametrize(
