@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -66,6 +67,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return value
     if float in allowed and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}; it must be finite")
     # A bool is an int to Python, but never a number of layers.
     if type(value) not in allowed and not (value is None and type(None) in allowed):
         names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed)

@@ -29,6 +29,7 @@ from model.events import Course, Event
 from model.hyperparameters import TrainingConfig
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder
 from model.origin import Origin
+from model.supply import require_sequences, require_validation
 
 FORMAT = 3
 
@@ -79,6 +80,10 @@ class RunConfig:
         require(
             not self.training.reset_boundaries or self.end_of_document is not None,
             "training.reset_boundaries needs end_of_document, the token that ends a document",
+        )
+        require(
+            self.training.compat != "neox" or self.seed < 2**32,
+            f"seed is {self.seed}; with training.compat neox it is numpy's, which is below {2**32}",
         )
         require(
             self.first_step < self.training.steps,
@@ -194,11 +199,7 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
         order = RowOrder(sources, training.sequence_length, config.seed)
     else:
         order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
-    if config.needed > order.sequences:
-        raise ValueError(
-            f"the run reads {config.needed} sequences and its sources give {order.sequences}: lower steps or batch, add "
-            "tokens, or allow more epochs"
-        )
+    require_sequences(config.needed, order.sequences)
     return order
 
 
@@ -207,11 +208,8 @@ def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order:
     training = config.training
     sources = _mixture(lake, config.validation_sources, cache)
     order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
-    if training.validation is not None and training.validation.sequences > order.sequences:
-        raise ValueError(
-            f"training.validation.sequences is {training.validation.sequences} and the validation tokens give "
-            f"{order.sequences}; ask for fewer or split off more documents"
-        )
+    if training.validation is not None:
+        require_validation(training.validation.sequences, order.sequences)
     return order
 
 

@@ -20,6 +20,7 @@ from tasks.tokens import VALIDATION, read_summary
 
 if TYPE_CHECKING:
     from model.run import RunConfig
+    from model.supply import Counts
 
 # GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
 VOCABULARY_MULTIPLE = 128
@@ -60,14 +61,17 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     """
     # torch takes over a second to import, and nothing else in the flow process needs it.
     from model.run import run_config
+    from model.supply import require_supply
 
+    summary = read_summary(lake, tokens)
     try:
-        config = run_config(_run_values(lake, tokens, request))
+        config = run_config(_run_values(lake, tokens, summary, request))
+        config = _with_inheritance(lake, config, request.settings)
+        require_supply(config, *(_counts(config, summary, suffix) for suffix in ("", VALIDATION)))
     except WrongSetting:
         raise
     except ValueError as error:
         raise WrongSetting(str(error)) from error
-    config = _with_inheritance(lake, config, request.settings)
     if fork:
         _refuse_label_in_use(lake, request.label, config.key)
     return config
@@ -114,13 +118,15 @@ def describe_origin(origin: Mapping[str, Any]) -> str:
     return text + (f"; as changed there: {', '.join(taken_over)}" if taken_over else "")
 
 
-def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:
-    summary = read_summary(lake, tokens)
+def _run_values(lake: Lake, tokens: Manifest, summary: dict[str, Any], request: TrainingRequest) -> dict[str, Any]:
     base = _of_preset(request, summary) if request.origin is None else _of_origin(lake, tokens, request)
     chosen = deepcopy({name: base[name] for name in ("model", "training")})
     opened: set[str] = set()
     for key, value in request.settings.items():
         _replace(chosen, key, value, opened)
+    for name, section in chosen.items():
+        if not isinstance(section, dict):
+            raise WrongSetting(f"--set {name}={section!r}: {name} is a section; set the values in it by name")
     _check_model(chosen["model"], base, summary)
     epochs = {name: request.epochs or base["epochs"].get(name, 1) for name in summary["mixture"]}
     validates = chosen["training"].get("validation") is not None
@@ -199,12 +205,12 @@ def _is_set(key: str, settings: dict[str, Any]) -> bool:
 
 def _check_model(model: dict[str, Any], base: dict[str, Any], summary: dict[str, Any]) -> None:
     if base["origin"] is not None and model != base["model"]:
-        [name, *_] = [name for name in model if model[name] != base["model"][name]]
+        [name, *_] = [name for name in base["model"] if model.get(name) != base["model"][name]] or [*model]
         raise WrongSetting(
             f"--set model.{name}: a run that begins with a checkpoint has its model, where {name} is "
-            f"{base['model'][name]!r}"
+            f"{base['model'].get(name)!r}"
         )
-    held = model["vocabulary"]
+    held = model.get("vocabulary")
     if isinstance(held, int) and held < summary["vocabulary"]:
         raise WrongSetting(
             f"model.vocabulary is {held}, and the tokenizer of this corpus has {summary['vocabulary']} words; a "
@@ -228,14 +234,27 @@ def _sources(tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], 
     ]
 
 
+def _counts(config: RunConfig, summary: dict[str, Any], suffix: str) -> dict[str, Counts]:
+    """What the files of the sources with that suffix hold, by the source's name."""
+    from model.supply import Counts
+
+    sources = config.validation_sources if suffix else config.sources
+    return {source.name: Counts(**summary["sources"][f"{source.name}{suffix}"]) for source in sources}
+
+
 def _tokenizer(tokens: Manifest) -> str:
     [part] = [part for part in tokens.parts if part.name == TOKENIZER_FILE]
     return part.sha256
 
 
 def _refuse_label_in_use(lake: Lake, label: str, key: str) -> None:
+    from model.checkpoint import committed_steps
+
     for other in run_keys(lake):
-        if other != key and lake.read_json(f"runs/{other}/run.json")["label"] == label:
+        if other == key or lake.read_json(f"runs/{other}/run.json")["label"] != label:
+            continue
+        # One that failed before its first checkpoint holds nothing that anybody could want.
+        if committed_steps(lake, other):
             raise WrongSetting(
                 f"--new {label}: the run {other[:12]} has that label and another configuration; take another label, or "
                 "give the settings of that run to go on with it"

@@ -119,19 +119,24 @@ class NeoxOrder:
 
     def _open_maps(self, number: int, cache: Path) -> IndexMaps:
         source, samples = self.sources[number], self.prepared[number]
-        if source.file.tokens < 2:
-            raise too_short(source, self.length)
-        epochs = epochs_needed(source.file.tokens, self.length, samples)
-        if epochs > source.epochs:
-            raise ValueError(
-                f"source {source.name}: GPT-NeoX's order takes {epochs} passes for {samples} samples, and it may be "
-                f"read {source.epochs} times; allow more epochs, add data or shorten the run"
-            )
+        require_passes(source.name, source.file.tokens, source.epochs, self.length, samples)
         paths = map_paths(cache / source.digest, "train", samples, self.length, self.seed)
         if not all(path.exists() for path in paths):
             documents = np.arange(len(source.file.sizes), dtype=np.int32)
             write_index_maps(build_index_maps(source.file.sizes, documents, self.length, samples, self.seed), paths)
         return read_index_maps(paths)
+
+
+def require_passes(name: str, tokens: int, epochs: int, length: int, samples: int) -> None:
+    """Raise ValueError when so many samples of a source of `tokens` tokens take more than `epochs` passes over it."""
+    if tokens < 2:
+        raise too_short(name, tokens, length)
+    passes = epochs_needed(tokens, length, samples)
+    if passes > epochs:
+        raise ValueError(
+            f"source {name}: GPT-NeoX's order takes {passes} passes for {samples} samples, and it may be read {epochs} "
+            "times; allow more epochs, add data or shorten the run"
+        )
 
 
 def _samples_holding(maps: IndexMaps, place: int, tokens: range) -> range:

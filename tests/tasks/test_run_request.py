@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pydantic
 import pytest
@@ -18,12 +21,13 @@ from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
 from model.checkpoint import Checkpoint, commit
 from model.events import Change, Inherited, Lower, SkipData, record
-from model.run import RunConfig, create_run
+from model.run import RunConfig, create_run, open_order
 from tasks.run_request import TrainingRequest, WrongSetting, describe_origin, find_origin, requested_run
 from tasks.tokenizer import TokenizerConfig, fit_tokenizer
-from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+from tasks.tokens import TokensConfig, write_tokens
 
 PYTHIA = {"preset": "tiny-pythia"}
+DOCUMENT = 100_000  # tokens
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +42,21 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def write(lake: Lake, folder: Path, tokenizer: Path, key: str = "tokens", **values: Any) -> Manifest:
-    """The tokens of thirty short documents of two sources."""
+    """The tokens of thirty documents of two sources."""
     folder.mkdir(parents=True)
     config = TokensConfig.model_validate({"mixture": {"crawl": 0.75, "books": 0.25}, **values})
-    encoder = load_encoder(EncodeConfig(), {"tokenizer.json": tokenizer})
+    values = np.arange(15 * (DOCUMENT - 1), dtype=np.int32) % 256
+    ids = pa.ListArray.from_arrays(np.arange(16, dtype=np.int32) * (DOCUMENT - 1), values)
 
     def documents() -> Iterator[pa.Table]:
         for source in ("crawl", "books"):
-            table = pa.table({"text": [f"the mill of {source} number {number}" for number in range(15)]})
             yield pa.table(
                 {
                     "id": [f"{source}/{number}" for number in range(15)],
                     "url": pa.nulls(15, pa.string()),
                     "source": [source] * 15,
                     "cluster": pa.nulls(15, pa.string()),
-                    "encode.ids": encode(table, EncodeConfig(), encoder)["ids"],
+                    "encode.ids": ids,
                 }
             )
 
@@ -133,12 +137,59 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
         ({"training.steps": "many"}, "training.steps is 'many'; it must be int"),
         ({"model.vocabulary": 256}, "model.vocabulary is 256, and the tokenizer of this corpus has 278 words"),
         ({"training.precision": "fp16"}, "a loss scaler goes with fp16"),
+        ({"training.schedule.learning_rate": math.inf}, "training.schedule.learning_rate is inf; it must be finite"),
+        ({"training.optimizer.weight_decay": math.nan}, "training.optimizer.weight_decay is nan; it must be finite"),
+        ({"training": 3}, "--set training=3: training is a section; set the values in it by name"),
+        ({"training": {"steps": 3}}, "training: the field 'sequence_length' is missing"),
+        ({"model": 5}, "--set model=5: model is a section"),
+        ({"model": {"architecture": "llama"}}, "the field 'vocabulary' is missing"),
+        ({"training.steps": 10**6}, "the run reads 16,000,000 sequences and its sources give"),
+        ({"training.sequence_length": 2048, "model.positions": 2048, "training.batch": 10**4}, "lower steps or batch"),
+        ({"training.compat": "neox", "training.steps": 10**6}, "GPT-NeoX's order takes 858 passes for 4020000 samples"),
+        ({"training.compat": "rows"}, "training.compat rows reads one source, and there are books, crawl"),
+        ({"training.compat": "native"}, "training.compat is 'native'; it must be one of neox, rows, None"),
+        (
+            {"training.validation.every": 10, "training.validation.sequences": 10**6},
+            "training.validation.sequences is 1000000 and the validation tokens give",
+        ),
     ],
 )
 def test_settings_that_cannot_be(lake: Lake, tokens: Manifest, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(WrongSetting) as raised:
         made(lake, tokens, **PYTHIA, settings=settings)
     assert message in str(raised.value)
+    assert not list(lake.list("runs"))
+
+
+def test_seeds_of_gpt_neox_are_numpy_s(lake: Lake, tokens: Manifest) -> None:
+    neox = {"training.compat": "neox"}
+    assert made(lake, tokens, **PYTHIA, settings=neox, epochs=9, seed=2**32 - 1).training.compat == "neox"
+    with pytest.raises(WrongSetting, match=r"seed is 4294967296; with training.compat neox"):
+        made(lake, tokens, **PYTHIA, settings=neox, epochs=9, seed=2**32)
+
+
+@pytest.mark.parametrize("compat", [None, "neox"])
+def test_what_is_asked_before_a_run_is_what_its_order_says(
+    lake: Lake, tokens: Manifest, tmp_path: Path, compat: str | None
+) -> None:
+    """The longest run that is not refused can be opened, and the first that is refused can not."""
+
+    def ask(steps: int) -> RunConfig:
+        settings = {"training.steps": steps, "training.batch": 1, "training.compat": compat}
+        return requested_run(lake, tokens, TrainingRequest(preset="tiny-pythia", settings=settings))
+
+    good, bad = 300, 10**6
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            ask(middle)
+            good = middle
+        except WrongSetting:
+            bad = middle
+    assert open_order(lake, ask(good), tmp_path / "cache").sequences >= good
+    longest = ask(good)
+    with pytest.raises(ValueError, match="allow more epochs"):
+        open_order(lake, replace(longest, training=replace(longest.training, steps=bad)), tmp_path / "cache")
 
 
 def test_validation_needs_a_corpus_with_a_share_for_it(lake: Lake, tmp_path: Path, tokenizers: list[Path]) -> None:
@@ -255,8 +306,16 @@ def test_a_fork_has_a_label_of_its_own(lake: Lake, tokens: Manifest) -> None:
     fork = made(lake, tokens, fork=True, **PYTHIA, label="again")
     assert fork.key != first.key and fork.label == "again"
     assert made(lake, tokens, fork=True, **PYTHIA, label="again") == fork, "the same command goes on"
+    checkpoint(lake, fork, 0)
+    assert made(lake, tokens, fork=True, **PYTHIA, label="again") == fork
     with pytest.raises(WrongSetting, match=f"--new again: the run {fork.key[:12]} has that label"):
         made(lake, tokens, fork=True, **PYTHIA, label="again", seed=6)
+
+
+def test_a_run_that_came_to_nothing_keeps_no_label(lake: Lake, tokens: Manifest) -> None:
+    """One that failed before its first checkpoint is not in the way of the corrected command."""
+    failed = made(lake, tokens, fork=True, **PYTHIA, label="big")
+    assert made(lake, tokens, fork=True, **PYTHIA, label="big", seed=6).key != failed.key
 
 
 def test_a_request_begins_somewhere() -> None:
