@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -77,28 +79,37 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     return config
 
 
-def find_origin(lake: Lake, name: str) -> str:
-    """RUN@STEP, with the whole key, of what a person calls RUN@STEP, or RUN for its newest whole checkpoint.
+def find_origin(lake: Lake, name: str, report: Callable[[str], None] = lambda reason: None) -> str:
+    """RUN@STEP, with the whole key, of what a person calls RUN@STEP, or RUN for its newest checkpoint that is whole.
 
-    Raises WrongSetting and StoreError when there is no such checkpoint with all of its state.
+    `report` is told of each newer one that is not, and why. Raises WrongSetting and StoreError when there is no such
+    checkpoint with all of its state.
     """
-    from model.checkpoint import committed_steps, read_checkpoint
+    from model.checkpoint import committed_steps, newest_good, read_checkpoint
 
     start, sign, step = name.partition("@")
     if not start or (sign and not step.isdecimal()):
         raise WrongSetting(f"--from {name}: write RUN or RUN@STEP, such as 3fa9@1000")
     run = find_run(lake, start)
+    if not sign:
+        with TemporaryDirectory(prefix="millrace-origin-") as cache:
+            found = newest_good(lake, run, Path(cache), lambda at, reason: report(f"not {run[:12]}@{at}: {reason}"))
+        if found is None:
+            raise WrongSetting(
+                f"--from {name}: the run {run[:12]} has no checkpoint with all of its state; let it train to one, or "
+                "begin with another run"
+            )
+        return f"{run}@{found.step}"
     steps = committed_steps(lake, run)
-    if sign and int(step) not in steps:
+    if int(step) not in steps:
         raise WrongSetting(f"--from {name}: the run {run[:12]} has no checkpoint at {step}; it has {steps}")
-    for wanted in [int(step)] if sign else reversed(steps):
-        if not read_checkpoint(lake, run, wanted).pruned:
-            return f"{run}@{wanted}"
-    whole = [one for one in steps if not read_checkpoint(lake, run, one).pruned]
-    raise WrongSetting(
-        f"--from {name}: training cannot begin there, as only weights are kept; the run {run[:12]} has all of its "
-        f"state at {whole}"
-    )
+    if read_checkpoint(lake, run, int(step)).pruned:
+        whole = [one for one in steps if not read_checkpoint(lake, run, one).pruned]
+        raise WrongSetting(
+            f"--from {name}: training cannot begin there, as only weights are kept; the run {run[:12]} has all of its "
+            f"state at {whole}"
+        )
+    return f"{run}@{int(step)}"
 
 
 def describe_origin(origin: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import typer
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, SettingsOption
 from flows.cli.serving import prefect_server
-from flows.cli.terminal import friendly_errors, output, print_json, print_table, progress_bars
+from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
@@ -48,7 +48,7 @@ def train(
             from tasks.run_request import find_origin
 
             # The newest checkpoint of today, also when this flow run is tried again tomorrow.
-            origin = find_origin(opened, origin)
+            origin = find_origin(opened, origin, lambda reason: errors.print(reason, markup=False, soft_wrap=True))
         with progress_bars(as_json) as show, prefect_server():
             from flows.train import train_model
             from infra.progress import watched_by

@@ -19,7 +19,7 @@ from infra.store.errors import StoreError
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
-from model.checkpoint import Checkpoint, commit
+from model.checkpoint import MANIFEST, Checkpoint, StoredFile, checkpoint_folder, commit
 from model.events import Change, Inherited, Lower, SkipData, record
 from model.run import RunConfig, create_run, open_order
 from tasks.run_request import TrainingRequest, WrongSetting, describe_origin, find_origin, requested_run
@@ -285,7 +285,7 @@ def test_other_tokenizers_are_refused(lake: Lake, tokens: Manifest, tmp_path: Pa
 
 def test_checkpoints_that_training_cannot_begin_with(lake: Lake, tokens: Manifest) -> None:
     first = made(lake, tokens, **PYTHIA)
-    with pytest.raises(WrongSetting, match="only weights are kept"):
+    with pytest.raises(WrongSetting, match="has no checkpoint with all of its state"):
         find_origin(lake, first.key)
     checkpoint(lake, first, 50)
     checkpoint(lake, first, 100, pruned=True)
@@ -299,6 +299,21 @@ def test_checkpoints_that_training_cannot_begin_with(lake: Lake, tokens: Manifes
             find_origin(lake, name)
     with pytest.raises(StoreError, match="0 runs of"):
         find_origin(lake, "beef")
+
+
+def test_the_newest_checkpoint_is_one_that_is_whole(lake: Lake, tokens: Manifest) -> None:
+    """The one before it, when a file is cut short or a manifest cannot be read; and people are told."""
+    first = made(lake, tokens, **PYTHIA)
+    for step in (50, 100, 150):
+        cut_short = StoredFile(0, "state", sha256=f"{step:064}", bytes=9, slices=())
+        held = Checkpoint(first.key, step, "", {"next_sequence": 0}, (cut_short,) if step == 100 else ())
+        lake.write(f"{held.folder}/{cut_short.object}", b"short")
+        commit(lake, held)
+    lake.write(f"{checkpoint_folder(first.key, 150)}/{MANIFEST}", b"{}")
+    told: list[str] = []
+    assert find_origin(lake, first.key[:6], told.append) == f"{first.key}@50"
+    assert [line.partition(":")[0] for line in told] == [f"not {first.key[:12]}@150", f"not {first.key[:12]}@100"]
+    assert "its bytes changed or are cut short" in told[1]
 
 
 def test_a_fork_has_a_label_of_its_own(lake: Lake, tokens: Manifest) -> None:
