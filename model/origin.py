@@ -62,4 +62,4 @@ def _data(config: RunConfig) -> list[Any]:
     training = config.training
     seed = None if training.compat == "rows" else config.seed  # rows are read as they are stored
     sources = [[source.name, source.weight, source.digest] for source in config.sources]
-    return [sources, training.sequence_length, training.packing, training.compat, seed]
+    return [sources, training.sequence_length, training.packing, training.compat, training.split, seed]

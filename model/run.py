@@ -13,8 +13,9 @@ How a run is executed (`model.layout`, retention) is no part of it and stands in
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from model.architecture import ModelConfig, model_config, plain_model_config
 from model.configuration import from_plain, require, to_plain
 from model.events import Course, Event
 from model.hyperparameters import TrainingConfig
-from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder
+from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, split_documents
 from model.origin import Origin
 from model.supply import require_sequences, require_validation
 
@@ -74,8 +75,12 @@ class RunConfig:
             f"the model has {self.model.positions} positions",
         )
         require(
-            self.training.validation is None or len(self.validation_sources) > 0,
+            self.training.validation is None or self.training.split is not None or len(self.validation_sources) > 0,
             "training.validation needs validation tokens: build the corpus with `tokens.validation` above 0",
+        )
+        require(
+            self.training.split is None or len(self.sources) == 1,
+            f"training.split is of the documents of one source, and the run has {len(self.sources)}; leave it out",
         )
         require(
             not self.training.reset_boundaries or self.end_of_document is not None,
@@ -194,7 +199,8 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
     sources = _mixture(lake, config.sources, cache)
     order: Order
     if training.compat == "neox":
-        order = NeoxOrder(sources, training.sequence_length, config.seed, config.samples, cache)
+        part = _part(sources, training.split, 0)
+        order = NeoxOrder(sources, training.sequence_length, config.seed, config.samples, cache, part)
     elif training.compat == "rows":
         order = RowOrder(sources, training.sequence_length, config.seed)
     else:
@@ -203,14 +209,32 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
     return order
 
 
-def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order:
-    """The order of a run's validation sequences. Raises ValueError when there are fewer than the run asks for."""
-    training = config.training
-    sources = _mixture(lake, config.validation_sources, cache)
-    order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
-    if training.validation is not None:
-        require_validation(training.validation.sequences, order.sequences)
+def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order | None:
+    """The order of a run's validation sequences, None for a run that has none.
+
+    Raises ValueError when there are fewer than the run asks for.
+    """
+    training, wanted = config.training, config.training.validation
+    if wanted is None:
+        return None
+    order: Order
+    if training.split is None:
+        sources = _mixture(lake, config.validation_sources, cache)
+        order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
+    else:
+        # GPT-NeoX makes its maps for all evaluations of the run (`build_train_valid_test_data_iterators`), in as many
+        # passes as they take.
+        samples = (training.steps // wanted.every + 1) * wanted.sequences
+        sources = [replace(source, epochs=sys.maxsize) for source in _mixture(lake, config.sources, cache)]
+        part = _part(sources, training.split, 1)
+        order = NeoxOrder(sources, training.sequence_length, config.seed, samples, cache, part)
+    require_validation(wanted.sequences, order.sequences)
     return order
+
+
+def _part(sources: Sequence[MixtureSource], split: Sequence[float] | None, number: int) -> range | None:
+    """The documents of one share of a split of the only source; None where there is no split."""
+    return None if split is None else split_documents(split, len(sources[0].file.sizes))[number]
 
 
 def _mixture(lake: Lake, sources: tuple[Source, ...], cache: Path) -> list[MixtureSource]:

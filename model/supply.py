@@ -28,9 +28,12 @@ class Counts:
 def require_supply(config: RunConfig, counts: Mapping[str, Counts], validation: Mapping[str, Counts]) -> None:
     """Raise ValueError when a run would read more than its sources give; both mappings are by the source's name.
 
-    Opening the order asks again, of the files themselves, and knows GPT-NeoX's blend to the last sequence.
+    Opening the order asks again, of the files themselves, and knows GPT-NeoX's blend to the last sequence, and what the
+    documents of a split hold.
     """
     training, length = config.training, config.training.sequence_length
+    if training.split is not None:
+        return
     if training.compat == "neox":
         prepared = samples_of_sources([source.weight for source in config.sources], config.samples)
         for source, samples in zip(config.sources, prepared, strict=True):

@@ -66,7 +66,7 @@ class Trainer:
         self.records.show("starting", self.position)
         tokens = self.launch.cache / "tokens"
         order = open_order(self.lake, self.launch.config, tokens)
-        validation = open_validation(self.lake, self.launch.config, tokens) if self.training.validation else None
+        validation = open_validation(self.lake, self.launch.config, tokens)
         self.stepper = Stepper(
             self.launch, self.engine, self.position, (order, validation), self.accounting.clock, self.heartbeat
         )

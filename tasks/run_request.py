@@ -140,7 +140,8 @@ def _run_values(lake: Lake, tokens: Manifest, summary: dict[str, Any], request: 
             raise WrongSetting(f"--set {name}={section!r}: {name} is a section; set the values in it by name")
     _check_model(chosen["model"], base, summary)
     epochs = {name: request.epochs or base["epochs"].get(name, 1) for name in summary["mixture"]}
-    validates = chosen["training"].get("validation") is not None
+    training = chosen["training"]
+    validates = training.get("validation") is not None and training.get("split") is None
     return {
         **chosen,
         "sources": _sources(tokens, summary, epochs, ""),

@@ -146,6 +146,7 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
         ({"training.steps": 10**6}, "the run reads 16,000,000 sequences and its sources give"),
         ({"training.sequence_length": 2048, "model.positions": 2048, "training.batch": 10**4}, "lower steps or batch"),
         ({"training.compat": "neox", "training.steps": 10**6}, "GPT-NeoX's order takes 858 passes for 4020000 samples"),
+        ({"training.compat": "neox", "training.split": [995, 4, 1]}, "of one source, and the run has 2"),
         ({"training.compat": "rows"}, "training.compat rows reads one source, and there are books, crawl"),
         ({"training.compat": "native"}, "training.compat is 'native'; it must be one of neox, rows, None"),
         (
