@@ -16,7 +16,8 @@ from infra.builds import find_build
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
-from tasks.run_request import describe_origin, requested_run
+from tasks.run_origin import describe_origin
+from tasks.run_request import requested_run
 from tasks.training import TrainingInterrupted, TrainingStopped, create_training_run, is_finished, train
 
 STOPPED = "Stopped"  # the name of a flow run's state, beside Completed

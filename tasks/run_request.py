@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from infra.runs import find_run, run_keys
+from infra.runs import run_keys
 from infra.stage import StageConfig
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from model.presets import preset
 from tasks.lineage import tokens_with
+from tasks.run_origin import find_origin, with_inheritance
+from tasks.run_settings import WrongSetting, replace_setting
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import VALIDATION, read_summary
 
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 # GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
 VOCABULARY_MULTIPLE = 128
 SEED = 1234  # GPT-NeoX's default
-
-
-class WrongSetting(ValueError):
-    """A value of a training request that no run can have."""
 
 
 class TrainingRequest(StageConfig):
@@ -68,7 +63,7 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     summary = read_summary(lake, tokens)
     try:
         config = run_config(_run_values(lake, tokens, summary, request))
-        config = _with_inheritance(lake, config, request.settings)
+        config = with_inheritance(lake, config, request.settings)
         require_supply(config, *(_counts(config, summary, suffix) for suffix in ("", VALIDATION)))
     except WrongSetting:
         raise
@@ -79,62 +74,12 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     return config
 
 
-def find_origin(lake: Lake, name: str, report: Callable[[str], None] = lambda reason: None) -> str:
-    """RUN@STEP, with the whole key, of what a person calls RUN@STEP, or RUN for its newest checkpoint that is whole.
-
-    `report` is told of each newer one that is not, and why. Raises WrongSetting and StoreError when there is no such
-    checkpoint with all of its state.
-    """
-    from model.checkpoint import committed_steps, newest_good, read_checkpoint
-
-    start, sign, step = name.partition("@")
-    if not start or (sign and not step.isdecimal()):
-        raise WrongSetting(f"--from {name}: write RUN or RUN@STEP, such as 3fa9@1000")
-    run = find_run(lake, start)
-    if not sign:
-        with TemporaryDirectory(prefix="millrace-origin-") as cache:
-            found = newest_good(lake, run, Path(cache), lambda at, reason: report(f"not {run[:12]}@{at}: {reason}"))
-        if found is None:
-            raise WrongSetting(
-                f"--from {name}: the run {run[:12]} has no checkpoint with all of its state; let it train to one, or "
-                "begin with another run"
-            )
-        return f"{run}@{found.step}"
-    steps = committed_steps(lake, run)
-    if int(step) not in steps:
-        raise WrongSetting(f"--from {name}: the run {run[:12]} has no checkpoint at {step}; it has {steps}")
-    if read_checkpoint(lake, run, int(step)).pruned:
-        whole = [one for one in steps if not read_checkpoint(lake, run, one).pruned]
-        raise WrongSetting(
-            f"--from {name}: training cannot begin there, as only weights are kept; the run {run[:12]} has all of its "
-            f"state at {whole}"
-        )
-    return f"{run}@{int(step)}"
-
-
-def describe_origin(origin: Mapping[str, Any]) -> str:
-    """What a run takes over from its origin, as run.json holds it: "began with …", to follow the run's name."""
-    text = f"began with {origin['run'][:12]}@{origin['step']}"
-    if origin["next_sequence"] > 0:
-        text += f", and goes on in its data at sequence {origin['next_sequence']:,}"
-    elif origin["step"] > 0:
-        text += ", and reads other data, or in another order, from the first sequence on"
-    inherited = origin.get("inherited") or {}
-    changed = {
-        "learning rate": inherited.get("learning_rate"),
-        "learning rate times": None if inherited.get("factor") == 1.0 else inherited.get("factor"),
-        "clip": inherited.get("clip"),
-    }
-    taken_over = [f"{name} {value:g}" for name, value in changed.items() if value is not None]
-    return text + (f"; as changed there: {', '.join(taken_over)}" if taken_over else "")
-
-
 def _run_values(lake: Lake, tokens: Manifest, summary: dict[str, Any], request: TrainingRequest) -> dict[str, Any]:
     base = _of_preset(request, summary) if request.origin is None else _of_origin(lake, tokens, request)
     chosen = deepcopy({name: base[name] for name in ("model", "training")})
     opened: set[str] = set()
     for key, value in request.settings.items():
-        _replace(chosen, key, value, opened)
+        replace_setting(chosen, key, value, opened)
     for name, section in chosen.items():
         if not isinstance(section, dict):
             raise WrongSetting(f"--set {name}={section!r}: {name} is a section; set the values in it by name")
@@ -189,30 +134,6 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
         "epochs": {source.name: source.epochs for source in config.sources},
         "origin": {"run": run, "step": int(step), "digest": checkpoint.digest, "next_sequence": 0},
     }
-
-
-def _with_inheritance(lake: Lake, config: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """The run with what it takes over from its origin; a rate or clip that is set replaces what that was changed to."""
-    from model.checkpoint import read_checkpoint
-    from model.events import read_events
-    from model.origin import take_over
-    from model.run import read_run
-
-    if (origin := config.origin) is None:
-        return config
-    before = read_run(lake, origin.run)
-    inherited = before.course(read_events(lake, origin.run)).to_inherit(origin.step)
-    if _is_set("training.schedule", settings):
-        inherited = replace(inherited, learning_rate=None, factor=1.0)
-    if _is_set("training.optimizer.clip", settings):
-        inherited = replace(inherited, clip=None)
-    reached = read_checkpoint(lake, origin.run, origin.step).trainer["next_sequence"]
-    return take_over(config, before, reached, inherited)
-
-
-def _is_set(key: str, settings: dict[str, Any]) -> bool:
-    """Whether the value at a dotted key, something in it or a section around it is set."""
-    return any(f"{one}.".startswith(f"{key}.") or key.startswith(f"{one}.") for one in settings)
 
 
 def _check_model(model: dict[str, Any], base: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -271,24 +192,3 @@ def _refuse_label_in_use(lake: Lake, label: str, key: str) -> None:
                 f"--new {label}: the run {other[:12]} has that label and another configuration; take another label, or "
                 "give the settings of that run to go on with it"
             )
-
-
-def _replace(values: dict[str, Any], key: str, value: Any, opened: set[str]) -> None:
-    """Set the value at a dotted key; a section that is null becomes one that holds what is set in it.
-
-    What such a section may hold is for the configuration to say; `opened` remembers which they are.
-    """
-    target: Any = values
-    where = ""
-    for step in key.split("."):
-        if not isinstance(target, dict) or (step not in target and where not in opened):
-            known = ", ".join(sorted(target)) if isinstance(target, dict) else "nothing"
-            raise WrongSetting(f"--set {key}: there is no {step}; there are {known}")
-        where = f"{where}.{step}" if where else step
-        if where == key:
-            target[step] = value
-            return
-        if target.get(step) is None:
-            target[step] = {}
-            opened.add(where)
-        target = target[step]

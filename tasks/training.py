@@ -25,7 +25,7 @@ from model.logbook import Logbook, read_logbook
 from model.progress import read_progress
 from model.retention import Retention
 from model.termination import LEFT_AFTER_SAVING
-from tasks.run_request import WrongSetting
+from tasks.run_settings import WrongSetting
 
 if TYPE_CHECKING:
     from model.run import RunConfig

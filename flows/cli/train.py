@@ -45,7 +45,7 @@ def train(
         load_training(config, changed + ([f"origin={origin}"] if origin else []))
         opened = open_lake(lake)
         if origin is not None:
-            from tasks.run_request import find_origin
+            from tasks.run_origin import find_origin
 
             # The newest checkpoint of today, also when this flow run is tried again tomorrow.
             origin = find_origin(opened, origin, lambda reason: errors.print(reason, markup=False, soft_wrap=True))
@@ -87,7 +87,7 @@ def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
 def _tell(run: dict[str, Any]) -> None:
     name = f"run [bold]{run['run'][:12]}[/]"
     if run["origin"] is not None:
-        from tasks.run_request import describe_origin
+        from tasks.run_origin import describe_origin
 
         output.print(f"{name} {describe_origin(run['origin'])}")
     if run["resumed"]:

@@ -22,7 +22,9 @@ from infra.store.manifest import Manifest, artifact_digest, store_part, write_ma
 from model.checkpoint import MANIFEST, Checkpoint, StoredFile, checkpoint_folder, commit
 from model.events import Change, Inherited, Lower, SkipData, record
 from model.run import RunConfig, create_run, open_order
-from tasks.run_request import TrainingRequest, WrongSetting, describe_origin, find_origin, requested_run
+from tasks.run_origin import describe_origin, find_origin
+from tasks.run_request import TrainingRequest, requested_run
+from tasks.run_settings import WrongSetting
 from tasks.tokenizer import TokenizerConfig, fit_tokenizer
 from tasks.tokens import TokensConfig, write_tokens
 

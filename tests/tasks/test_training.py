@@ -21,7 +21,7 @@ from model.logbook import Logbook, read_logbook
 from model.progress import ProgressWriter
 from model.termination import LEFT_AFTER_SAVING
 from tasks import training
-from tasks.run_request import WrongSetting
+from tasks.run_settings import WrongSetting
 from tasks.training import (
     SUPERVISOR,
     LayoutRequest,
