@@ -13,6 +13,7 @@ from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Part
 from model.checkpoint import committed_steps, read_checkpoint
+from model.events import read_events
 from model.order import Order, tokens_digest
 from model.run import open_order, read_run
 from model.trace import DocumentSpan, Steps, documents_in, steps_of_run, steps_that_read
@@ -69,9 +70,8 @@ class TracedRun:
     @cached_property
     def steps(self) -> Steps:
         """The steps. Raises Corrupt as `steps_of_run` does."""
-        config = self.config
-        begins = (config.first_step, config.first_sequence)
-        return steps_of_run(self.lake, config.key, self.order, config.training.batch, begins, self.until)
+        course = self.config.course(read_events(self.lake, self.config.key))
+        return steps_of_run(self.lake, self.config.key, self.order, course, self.until)
 
     @cached_property
     def tokens(self) -> Manifest | None:

@@ -17,6 +17,7 @@ from infra.builds import find_build
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
+from tasks.run_origin import describe_origin
 from tasks.run_request import requested_run
 from tasks.training import TrainingInterrupted, TrainingStopped, create_training_run, is_finished, train_on
 
@@ -59,6 +60,8 @@ def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> di
     config = requested_run(lake, build.manifest(lake, "tokens"), section.request(), fork)
     run = create_training_run(lake, config, section.layout)
     logger = get_run_logger()
+    if config.origin is not None:
+        logger.info(f"the run {run[:12]} {describe_origin(config.origin.to_plain())}")
 
     def carry_out() -> State[Any]:
         if is_finished(lake, run):

@@ -10,7 +10,7 @@ from typing import Any
 from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from model.configuration import to_plain
-from model.events import plain_event, read_course
+from model.events import plain_event, read_events
 from model.logbook import read_logbook
 from model.losses import StepRecord, read_losses
 from model.run import RunConfig, read_run
@@ -105,11 +105,7 @@ def compare_runs(first: tuple[Lake, str], second: tuple[Lake, str], cache: Path)
     sides = (first, second)
     configurations = [read_run(lake, run) for lake, run in sides]
     records = [read_losses(lake, run) for lake, run in sides]
-    courses = [
-        read_course(lake, run, configuration.training.batch)
-        for (lake, run), configuration in zip(sides, configurations, strict=True)
-    ]
-    events = [tuple(map(plain_event, course.events)) for course in courses]
+    events = [tuple(map(plain_event, read_events(lake, run))) for lake, run in sides]
     return Comparison(
         runs=(first[1], second[1]),
         origins=(_origins(first[0], configurations[0]), _origins(second[0], configurations[1])),

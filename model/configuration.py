@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -46,6 +48,11 @@ def require(condition: bool, message: str) -> None:
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
+    if value is None and type(None) in typing.get_args(kind):
+        return None
+    if typing.get_origin(kind) is types.UnionType:
+        # A tuple that may be None as well; other kinds of a union are told apart by the value's type below.
+        kind = next((one for one in typing.get_args(kind) if typing.get_origin(one) is tuple), kind)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where} is {value!r}; it must be a list")
@@ -58,7 +65,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         )
     allowed = typing.get_args(kind) or (kind,)
     section = kind if dataclasses.is_dataclass(kind) else next(filter(dataclasses.is_dataclass, allowed), None)
-    if section is not None and not (value is None and type(None) in allowed):
+    if section is not None:
         return from_plain(typing.cast(type, section), value, where)
     if typing.get_origin(kind) is typing.Literal:
         if value not in allowed:
@@ -66,8 +73,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return value
     if float in allowed and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}; it must be finite")
     # A bool is an int to Python, but never a number of layers.
-    if type(value) not in allowed and not (value is None and type(None) in allowed):
+    if type(value) not in allowed:
         names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed)
         raise ValueError(f"{where} is {value!r}; it must be {names}")
     return value

@@ -122,24 +122,49 @@ class StepPlan:
         return (scheduled if self.learning_rate is None else self.learning_rate) * self.factor
 
 
+@dataclass(frozen=True)
+class Inherited:
+    """What the events of another run had made of its course where this run takes it up.
+
+    `learning_rate`, `factor` and `clip` are as in a StepPlan; the sequences of each (first, stop) are left out.
+    """
+
+    learning_rate: float | None = None
+    factor: float = 1.0
+    clip: float | None = None
+    left_out: tuple[tuple[int, int], ...] = ()
+
+
 class Course:
     """What the events of a run, in the order in which they were recorded, make of its steps.
 
     Of two events about one thing, the later recorded holds where both are in effect. Steps are counted by the steps
     before them, and `batch` is the sequences of one. `begins` are the steps taken before the run, and the sequence that
-    its first step begins with.
+    its first step begins with; `inherited` holds from there on, as the first of all events.
     """
 
-    def __init__(self, batch: int, events: Sequence[Event] = (), begins: tuple[int, int] = (0, 0)) -> None:
-        self.batch, self.events, self.begins = batch, tuple(events), begins
+    def __init__(
+        self,
+        batch: int,
+        events: Sequence[Event] = (),
+        begins: tuple[int, int] = (0, 0),
+        inherited: Inherited | None = None,
+    ) -> None:
+        self.batch, self.events, self.begins, self.inherited = batch, tuple(events), begins, inherited or Inherited()
 
     def following(self, *events: Event) -> Course:
         """The course with more events."""
-        return Course(self.batch, (*self.events, *events), self.begins)
+        return Course(self.batch, (*self.events, *events), self.begins, self.inherited)
+
+    def to_inherit(self, step: int) -> Inherited:
+        """What a run takes over that begins with the state after `step` steps."""
+        plan, first = self.at(step), self.next_sequence(step)
+        left_out = ((stretch.start, stretch.stop) for stretch in self._left_out(step) if stretch.stop > first)
+        return Inherited(plan.learning_rate, plan.factor, plan.clip, tuple(left_out))
 
     def at(self, step: int) -> StepPlan:
         """The plan of the step after `step` others: the next `batch` sequences that are not left out by then."""
-        rate, factor, clip = None, 1.0, None
+        rate, factor, clip = self.inherited.learning_rate, self.inherited.factor, self.inherited.clip
         for event in self._in_effect(step):
             if isinstance(event, Change):
                 if event.learning_rate is not None or event.learning_rate_factor is not None:
@@ -209,7 +234,8 @@ class Course:
 
     def _left_out(self, step: int) -> list[range]:
         skips = (event for event in self._in_effect(step) if isinstance(event, (SkipData, Rollback)))
-        return sorted((range(event.first, event.stop) for event in skips), key=lambda stretch: stretch.start)
+        stretches = [*self.inherited.left_out, *((event.first, event.stop) for event in skips)]
+        return [range(*stretch) for stretch in sorted(stretches)]
 
     def _stretches_of_steps(self, until: int | None) -> Iterator[tuple[int, int]]:
         """The steps before `until` from which on other sequences are left out, and the next sequence at each."""
@@ -242,9 +268,14 @@ def record(lake: Lake, run: str, launch: str, course: Course, event: Event) -> C
     return course.following(event)
 
 
-def read_course(lake: Lake, run: str, batch: int, begins: tuple[int, int] = (0, 0)) -> Course:
-    """The course of a run. Raises Corrupt for an object that is no event: nobody could know what it changed."""
-    return Course(batch, [_event(lake, entry.path) for entry in lake.list(_folder(run))], begins)
+def read_course(lake: Lake, run: str, batch: int) -> Course:
+    """The course of a run from its first step on. Raises what `read_events` raises."""
+    return Course(batch, read_events(lake, run))
+
+
+def read_events(lake: Lake, run: str) -> list[Event]:
+    """The events of a run. Raises Corrupt for an object that is none: nobody could know what it changed."""
+    return [_event(lake, entry.path) for entry in lake.list(_folder(run))]
 
 
 def plain_event(event: Event) -> dict[str, Any]:

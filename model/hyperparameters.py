@@ -34,8 +34,9 @@ class TrainingConfig:
     """Hyper-parameters. `batch` counts sequences per step over all ranks; `threads` per rank changes sums.
 
     `precision` is that of the products; weights and moments are kept in fp32. fp16 goes with a loss `scaler`. With
-    `reset_boundaries` attention and positions end at the borders of documents. `order` is our own, GPT-NeoX's, or
-    that in which rows are stored (see `model.order`).
+    `reset_boundaries` attention and positions end at the borders of documents. `compat` is whose data order it is: None
+    for our own, GPT-NeoX's, or that in which rows are stored, as Pythia's are (see `model.order`). With `split`, which
+    is GPT-NeoX's, the run trains on the first share of its only source's documents and validates on the second.
     """
 
     sequence_length: int
@@ -50,7 +51,8 @@ class TrainingConfig:
     reset_boundaries: bool = False
     validation: ValidationConfig | None = None
     spikes: SpikePolicy | None = None
-    order: Literal["native", "neox", "rows"] = "native"
+    compat: Literal["neox", "rows", None] = None
+    split: tuple[float, float, float] | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -61,6 +63,11 @@ class TrainingConfig:
             f"training: precision {self.precision} with scaler {self.scaler}; a loss scaler goes with fp16 only there",
         )
         require(
-            self.packing == "overlapping" or self.order == "native",
-            f"training: packing {self.packing} is not known in the order {self.order}; use 'overlapping'",
+            self.packing == "overlapping" or self.compat is None,
+            f"training: packing {self.packing} is not known in compat {self.compat}; use 'overlapping'",
+        )
+        require(self.split is None or self.compat == "neox", "training: split goes with compat neox; set that as well")
+        require(
+            self.split is None or (min(self.split) >= 0 and self.split[0] > 0),
+            f"training: split is {self.split}; no share may be below 0, and that for training must be above it",
         )

@@ -14,7 +14,9 @@ How a run is executed (`model.layout`, retention) is no part of it and stands in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,13 @@ from infra.store.manifest import Part, fetch_part
 from infra.store.tokens import TokenFile
 from model.architecture import ModelConfig, model_config, plain_model_config
 from model.configuration import from_plain, require, to_plain
+from model.events import Course, Event
 from model.hyperparameters import TrainingConfig
-from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder
+from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, split_documents
+from model.origin import Origin
+from model.supply import require_sequences, require_validation
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -45,19 +50,6 @@ class Source:
     def digest(self) -> str:
         """What identifies the tokens."""
         return key_of([self.bin.sha256, self.idx.sha256])
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The checkpoint of another run whose whole state this run begins with, after `step` steps of it.
-
-    `next_sequence` is where it goes on in its own data: where the other stood, or 0 in other data.
-    """
-
-    run: str
-    step: int
-    digest: str
-    next_sequence: int
 
 
 @dataclass(frozen=True)
@@ -84,12 +76,20 @@ class RunConfig:
             f"the model has {self.model.positions} positions",
         )
         require(
-            self.training.validation is None or len(self.validation_sources) > 0,
+            self.training.validation is None or self.training.split is not None or len(self.validation_sources) > 0,
             "training.validation needs validation tokens: build the corpus with `tokens.validation` above 0",
+        )
+        require(
+            self.training.split is None or len(self.sources) == 1,
+            f"training.split is of the documents of one source, and the run has {len(self.sources)}; leave it out",
         )
         require(
             not self.training.reset_boundaries or self.end_of_document is not None,
             "training.reset_boundaries needs end_of_document, the token that ends a document",
+        )
+        require(
+            self.training.compat != "neox" or self.seed < 2**32,
+            f"seed is {self.seed}; with training.compat neox it is numpy's, which is below {2**32}",
         )
         require(
             self.first_step < self.training.steps,
@@ -106,6 +106,22 @@ class RunConfig:
     def first_sequence(self) -> int:
         """The sequence that its first step begins with."""
         return 0 if self.origin is None else self.origin.next_sequence
+
+    @property
+    def needed(self) -> int:
+        """The sequences that it reads up to, unless more are left out than when it began."""
+        return self.course().next_sequence(self.training.steps)
+
+    @property
+    def samples(self) -> int:
+        """What GPT-NeoX's order is made for, which depends on the length of the run."""
+        inherited = None if self.origin is None else self.origin.samples
+        return self.needed if inherited is None else inherited
+
+    def course(self, events: Sequence[Event] = ()) -> Course:
+        """Its course when these are its events."""
+        inherited = None if self.origin is None else self.origin.inherited
+        return Course(self.training.batch, events, (self.first_step, self.first_sequence), inherited)
 
     @property
     def key(self) -> str:
@@ -129,7 +145,7 @@ class RunConfig:
             "label": self.label,
             "validation_sources": [to_plain(source) for source in self.validation_sources],
             "end_of_document": self.end_of_document,
-            "origin": None if self.origin is None else to_plain(self.origin),
+            "origin": None if self.origin is None else self.origin.to_plain(),
         }
 
 
@@ -164,10 +180,14 @@ def create_run(lake: Lake, config: RunConfig) -> str:
 
 
 def read_run(lake: Lake, key: str) -> RunConfig:
-    """The configuration of a run. Raises NotThere, or Corrupt when it is not the one that the key names."""
-    config = run_config(lake.read_json(f"runs/{key}/run.json"))
+    """The configuration of a run. Raises NotThere, or Corrupt when it cannot be read or is not that of the key."""
+    path = f"runs/{key}/run.json"
+    try:
+        config = run_config(lake.read_json(path))
+    except ValueError as error:
+        raise Corrupt(f"{lake.uri}/{path}: {error}") from error
     if config.key != key:
-        raise Corrupt(f"{lake.uri}/runs/{key}/run.json describes the run {config.key}; create the run again")
+        raise Corrupt(f"{lake.uri}/{path} describes the run {config.key}; create the run again")
     return config
 
 
@@ -178,34 +198,44 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
     """
     training = config.training
     sources = _mixture(lake, config.sources, cache)
-    needed = config.first_sequence + (training.steps - config.first_step) * training.batch
     order: Order
-    if training.order == "neox":
-        # As the original's, it depends on the length of the run.
-        order = NeoxOrder(sources, training.sequence_length, config.seed, needed, cache)
-    elif training.order == "rows":
+    if training.compat == "neox":
+        part = _part(sources, training.split, 0)
+        order = NeoxOrder(sources, training.sequence_length, config.seed, config.samples, cache, part)
+    elif training.compat == "rows":
         order = RowOrder(sources, training.sequence_length, config.seed)
     else:
         order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
-    if needed > order.sequences:
-        raise ValueError(
-            f"the run reads {needed} sequences and its sources give {order.sequences}: lower steps or batch, add "
-            "tokens, or allow more epochs"
-        )
+    require_sequences(config.needed, order.sequences)
     return order
 
 
-def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order:
-    """The order of a run's validation sequences. Raises ValueError when there are fewer than the run asks for."""
-    training = config.training
-    sources = _mixture(lake, config.validation_sources, cache)
-    order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
-    if training.validation is not None and training.validation.sequences > order.sequences:
-        raise ValueError(
-            f"training.validation.sequences is {training.validation.sequences} and the validation tokens give "
-            f"{order.sequences}; ask for fewer or split off more documents"
-        )
+def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order | None:
+    """The order of a run's validation sequences, None for a run that has none.
+
+    Raises ValueError when there are fewer than the run asks for.
+    """
+    training, wanted = config.training, config.training.validation
+    if wanted is None:
+        return None
+    order: Order
+    if training.split is None:
+        sources = _mixture(lake, config.validation_sources, cache)
+        order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
+    else:
+        # GPT-NeoX makes its maps for all evaluations of the run (`build_train_valid_test_data_iterators`), in as many
+        # passes as they take.
+        samples = (training.steps // wanted.every + 1) * wanted.sequences
+        sources = [replace(source, epochs=sys.maxsize) for source in _mixture(lake, config.sources, cache)]
+        part = _part(sources, training.split, 1)
+        order = NeoxOrder(sources, training.sequence_length, config.seed, samples, cache, part)
+    require_validation(wanted.sequences, order.sequences)
     return order
+
+
+def _part(sources: Sequence[MixtureSource], split: Sequence[float] | None, number: int) -> range | None:
+    """The documents of one share of a split of the only source; None where there is no split."""
+    return None if split is None else split_documents(split, len(sources[0].file.sizes))[number]
 
 
 def _mixture(lake: Lake, sources: tuple[Source, ...], cache: Path) -> list[MixtureSource]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from model.events import Course, Rollback, read_course
+from model.events import Course, Rollback
 from model.losses import StepRecord, read_losses
 from model.order import Order, sequences_digest
 
@@ -96,18 +96,16 @@ class Steps:
         return record.cause if record is not None and record.skipped else None
 
 
-def steps_of_run(
-    lake: Lake, run: str, order: Order, batch: int, begins: tuple[int, int] = (0, 0), until: int | None = None
-) -> Steps:
-    """The steps of a run by its records and events; `begins` as in `Course`, `until` as in `Steps`.
+def steps_of_run(lake: Lake, run: str, order: Order, course: Course, until: int | None = None) -> Steps:
+    """The steps of a run by its records and its `course`, all events of it included; `until` as in `Steps`.
 
     Raises Corrupt when a record is missing, and, as `Steps.sequences` does, when the last one is of other data.
     """
-    course, records = read_course(lake, run, batch, begins), read_losses(lake, run)
+    records = read_losses(lake, run)
     if records and until is None:
         reached = _reached(order, course, records[-1])
         records = [record for record in records if record.step <= reached]
-    for before, record in enumerate(records, start=begins[0]):
+    for before, record in enumerate(records, start=course.begins[0]):
         if record.step != before + 1:
             raise Corrupt(
                 f"{lake.uri}/runs/{run}/losses: step {record.step} follows step {before}; the steps between have "
@@ -171,7 +169,7 @@ def _reached(order: Order, course: Course, record: StepRecord) -> int:
     """
     for number, event in enumerate(course.events):
         if isinstance(event, Rollback) and event.step < record.step:
-            given_up = Course(course.batch, course.events[:number], course.begins)
+            given_up = Course(course.batch, course.events[:number], course.begins, course.inherited)
             if _took(order, record, given_up.at(record.step - 1).sequences):
                 return event.step
     return record.step

@@ -15,7 +15,7 @@ from model.accounting.seat import seat_of_process
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.control import Control, Request
 from model.engine import Engine
-from model.events import Course, Event, plain_event, read_course, record
+from model.events import Course, Event, plain_event, read_events, record
 from model.heartbeat import Heartbeat
 from model.keeping import Keeper
 from model.launch_records import Launch, Records
@@ -39,8 +39,7 @@ class Trainer:
         self.launch, self.engine, self.records, self.accounting = launch, engine, records, accounting
         self.lake, self.run, self.training = launch.lake, launch.config.key, launch.config.training
         self.leads = engine.rank == 0
-        begins = (launch.config.first_step, launch.config.first_sequence)
-        self.position = Position(self.training, read_course(self.lake, self.run, self.training.batch, begins))
+        self.position = Position(self.training, launch.config.course(read_events(self.lake, self.run)))
 
     def train(self) -> Outcome:
         """Take the run to its end, or to where it is asked to stop. An error is written into the logbook and raised."""
@@ -68,7 +67,7 @@ class Trainer:
         self.records.show("starting", self.position)
         tokens = self.launch.cache / "tokens"
         order = open_order(self.lake, self.launch.config, tokens)
-        validation = open_validation(self.lake, self.launch.config, tokens) if self.training.validation else None
+        validation = open_validation(self.lake, self.launch.config, tokens)
         parts = (self.launch, self.engine, self.position)
         self.stepper = Stepper(*parts, (order, validation), self.accounting.clock, self.heartbeat, self._leaving)
         keeper = Keeper(*parts, self.records, self.accounting, self.heartbeat, order.fingerprint)
@@ -138,6 +137,7 @@ class Trainer:
                 fingerprint=self.stepper.order.fingerprint,
                 torch=torch.__version__,
                 checkpoint="" if found is None else found.digest,
+                next_sequence=0 if found is None else self.position.course.next_sequence(found.step),
             )
         return found
 

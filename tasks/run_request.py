@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from infra.runs import find_run, run_keys
+from infra.runs import run_keys
 from infra.stage import StageConfig
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from model.presets import preset
 from tasks.lineage import tokens_with
+from tasks.run_origin import find_origin, with_inheritance
+from tasks.run_settings import WrongSetting, replace_setting
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import VALIDATION, read_summary
 
 if TYPE_CHECKING:
     from model.run import RunConfig
+    from model.supply import Counts
 
 # GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
 VOCABULARY_MULTIPLE = 128
 SEED = 1234  # GPT-NeoX's default
-
-
-class WrongSetting(ValueError):
-    """A value of a training request that no run can have."""
 
 
 class TrainingRequest(StageConfig):
@@ -59,9 +58,13 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     """
     # torch takes over a second to import, and nothing else in the flow process needs it.
     from model.run import run_config
+    from model.supply import require_supply
 
+    summary = read_summary(lake, tokens)
     try:
-        config = run_config(_run_values(lake, tokens, request))
+        config = run_config(_run_values(lake, tokens, summary, request))
+        config = with_inheritance(lake, config, request.settings)
+        require_supply(config, *(_counts(config, summary, suffix) for suffix in ("", VALIDATION)))
     except WrongSetting:
         raise
     except ValueError as error:
@@ -71,53 +74,27 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     return config
 
 
-def find_origin(lake: Lake, name: str) -> str:
-    """RUN@STEP, with the whole key, of what a person calls RUN@STEP, or RUN for its newest whole checkpoint.
-
-    Raises WrongSetting and StoreError when there is no such checkpoint with all of its state.
-    """
-    from model.checkpoint import committed_steps, read_checkpoint
-
-    start, sign, step = name.partition("@")
-    if not start or (sign and not step.isdecimal()):
-        raise WrongSetting(f"--from {name}: write RUN or RUN@STEP, such as 3fa9@1000")
-    run = find_run(lake, start)
-    steps = committed_steps(lake, run)
-    if sign and int(step) not in steps:
-        raise WrongSetting(f"--from {name}: the run {run[:12]} has no checkpoint at {step}; it has {steps}")
-    for wanted in [int(step)] if sign else reversed(steps):
-        if not read_checkpoint(lake, run, wanted).pruned:
-            return f"{run}@{wanted}"
-    whole = [one for one in steps if not read_checkpoint(lake, run, one).pruned]
-    raise WrongSetting(
-        f"--from {name}: training cannot begin there, as only weights are kept; the run {run[:12]} has all of its "
-        f"state at {whole}"
-    )
-
-
-def _run_values(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:
-    summary = read_summary(lake, tokens)
+def _run_values(lake: Lake, tokens: Manifest, summary: dict[str, Any], request: TrainingRequest) -> dict[str, Any]:
     base = _of_preset(request, summary) if request.origin is None else _of_origin(lake, tokens, request)
     chosen = deepcopy({name: base[name] for name in ("model", "training")})
     opened: set[str] = set()
     for key, value in request.settings.items():
-        _replace(chosen, key, value, opened)
+        replace_setting(chosen, key, value, opened)
+    for name, section in chosen.items():
+        if not isinstance(section, dict):
+            raise WrongSetting(f"--set {name}={section!r}: {name} is a section; set the values in it by name")
     _check_model(chosen["model"], base, summary)
     epochs = {name: request.epochs or base["epochs"].get(name, 1) for name in summary["mixture"]}
-    validates = chosen["training"].get("validation") is not None
-    made = {**chosen, "sources": _sources(tokens, summary, epochs, "")}
-    origin = base["origin"]
-    if origin is not None:
-        before, reached = base["read"]
-        # In the very data of the origin the run goes on where that stood; other data it reads from the start.
-        origin = {**origin, "next_sequence": reached if _data(made) == before else 0}
+    training = chosen["training"]
+    validates = training.get("validation") is not None and training.get("split") is None
     return {
-        **made,
+        **chosen,
+        "sources": _sources(tokens, summary, epochs, ""),
         "validation_sources": _sources(tokens, summary, {}, VALIDATION) if validates else [],
         "seed": base["seed"] if request.seed is None else request.seed,
         "label": request.label,
         "end_of_document": summary["end_of_text"],
-        "origin": origin,
+        "origin": base["origin"],
     }
 
 
@@ -155,19 +132,18 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
         "training": values["training"],
         "seed": config.seed,
         "epochs": {source.name: source.epochs for source in config.sources},
-        "origin": {"run": run, "step": int(step), "digest": checkpoint.digest},
-        "read": (_data(values), checkpoint.trainer["next_sequence"]),
+        "origin": {"run": run, "step": int(step), "digest": checkpoint.digest, "next_sequence": 0},
     }
 
 
 def _check_model(model: dict[str, Any], base: dict[str, Any], summary: dict[str, Any]) -> None:
     if base["origin"] is not None and model != base["model"]:
-        [name, *_] = [name for name in model if model[name] != base["model"][name]]
+        [name, *_] = [name for name in base["model"] if model.get(name) != base["model"][name]] or [*model]
         raise WrongSetting(
             f"--set model.{name}: a run that begins with a checkpoint has its model, where {name} is "
-            f"{base['model'][name]!r}"
+            f"{base['model'].get(name)!r}"
         )
-    held = model["vocabulary"]
+    held = model.get("vocabulary")
     if isinstance(held, int) and held < summary["vocabulary"]:
         raise WrongSetting(
             f"model.vocabulary is {held}, and the tokenizer of this corpus has {summary['vocabulary']} words; a "
@@ -191,10 +167,12 @@ def _sources(tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], 
     ]
 
 
-def _data(values: dict[str, Any]) -> list[Any]:
-    """What decides which tokens a sequence holds, but for the seed, in a run's configuration as plain values."""
-    sources = [[one["name"], one["weight"], one["bin"]["sha256"]] for one in values["sources"]]
-    return [sources, *(values["training"][name] for name in ("sequence_length", "packing", "order"))]
+def _counts(config: RunConfig, summary: dict[str, Any], suffix: str) -> dict[str, Counts]:
+    """What the files of the sources with that suffix hold, by the source's name."""
+    from model.supply import Counts
+
+    sources = config.validation_sources if suffix else config.sources
+    return {source.name: Counts(**summary["sources"][f"{source.name}{suffix}"]) for source in sources}
 
 
 def _tokenizer(tokens: Manifest) -> str:
@@ -203,30 +181,14 @@ def _tokenizer(tokens: Manifest) -> str:
 
 
 def _refuse_label_in_use(lake: Lake, label: str, key: str) -> None:
+    from model.checkpoint import committed_steps
+
     for other in run_keys(lake):
-        if other != key and lake.read_json(f"runs/{other}/run.json")["label"] == label:
+        if other == key or lake.read_json(f"runs/{other}/run.json")["label"] != label:
+            continue
+        # One that failed before its first checkpoint holds nothing that anybody could want.
+        if committed_steps(lake, other):
             raise WrongSetting(
                 f"--new {label}: the run {other[:12]} has that label and another configuration; take another label, or "
                 "give the settings of that run to go on with it"
             )
-
-
-def _replace(values: dict[str, Any], key: str, value: Any, opened: set[str]) -> None:
-    """Set the value at a dotted key; a section that is null becomes one that holds what is set in it.
-
-    What such a section may hold is for the configuration to say; `opened` remembers which they are.
-    """
-    target: Any = values
-    where = ""
-    for step in key.split("."):
-        if not isinstance(target, dict) or (step not in target and where not in opened):
-            known = ", ".join(sorted(target)) if isinstance(target, dict) else "nothing"
-            raise WrongSetting(f"--set {key}: there is no {step}; there are {known}")
-        where = f"{where}.{step}" if where else step
-        if where == key:
-            target[step] = value
-            return
-        if target.get(step) is None:
-            target[step] = {}
-            opened.add(where)
-        target = target[step]

@@ -16,6 +16,7 @@ import pydantic
 import infra
 from infra.launcher import GuardLost, LaunchError, Stalled, Watch, launch
 from infra.stage import StageConfig
+from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
 from model.heartbeat import INTERVAL, Mark, describe, read_mark, stuck
 from model.launch import GRACE_SECONDS, Machines, launch_command
@@ -24,7 +25,7 @@ from model.logbook import Logbook, read_logbook
 from model.progress import read_progress
 from model.retention import Retention
 from model.termination import LEFT_AFTER_SAVING
-from tasks.run_request import WrongSetting
+from tasks.run_settings import WrongSetting
 
 if TYPE_CHECKING:
     from model.run import RunConfig
@@ -130,9 +131,20 @@ def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -
 
 
 def is_finished(lake: Lake, run: str) -> bool:
-    """Whether the run's last launch reached its last step and saved it."""
+    """Whether the run's last launch reached its last step, and the checkpoint of that step is still there.
+
+    Without that checkpoint, or where its manifest cannot be read, another launch makes it again.
+    """
+    from model.checkpoint import read_checkpoint
+
     progress = read_progress(lake, run)
-    return progress is not None and progress.state == "finished"
+    if progress is None or progress.state != "finished":
+        return False
+    try:
+        read_checkpoint(lake, run, progress.steps)
+    except (Corrupt, NotThere):
+        return False
+    return True
 
 
 def train(

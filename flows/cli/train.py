@@ -9,7 +9,7 @@ import typer
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, SettingsOption
 from flows.cli.serving import prefect_server
-from flows.cli.terminal import friendly_errors, output, print_json, print_table, progress_bars
+from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
@@ -45,10 +45,10 @@ def train(
         load_training(config, changed + ([f"origin={origin}"] if origin else []))
         opened = open_lake(lake)
         if origin is not None:
-            from tasks.run_request import find_origin
+            from tasks.run_origin import find_origin
 
             # The newest checkpoint of today, also when this flow run is tried again tomorrow.
-            origin = find_origin(opened, origin)
+            origin = find_origin(opened, origin, lambda reason: errors.print(reason, markup=False, soft_wrap=True))
         with progress_bars(as_json) as show, prefect_server():
             from flows.train import train_model
             from infra.progress import watched_by
@@ -87,7 +87,9 @@ def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
 def _tell(run: dict[str, Any]) -> None:
     name = f"run [bold]{run['run'][:12]}[/]"
     if run["origin"] is not None:
-        output.print(f"{name} began with {run['origin']['run'][:12]}@{run['origin']['step']}")
+        from tasks.run_origin import describe_origin
+
+        output.print(f"{name} {describe_origin(run['origin'])}")
     if run["resumed"]:
         output.print(f"resumed at step {', '.join(f'{step:,}' for step in run['resumed'])}")
     output.print(f"{name}: {run['step']:,} of {run['steps']:,} steps, {run['tokens']:,} tokens, {run['state']}")

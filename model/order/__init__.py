@@ -7,6 +7,7 @@ from model.order.packing import Packing
 from model.order.permutation import original, permuted
 from model.order.rows import RowOrder, write_rows
 from model.order.sequences import Location, MixtureSource, Order, sequences_digest, tokens_digest
+from model.order.split import split_documents
 
 __all__ = [
     "PERIOD",
@@ -21,6 +22,7 @@ __all__ = [
     "original",
     "permuted",
     "sequences_digest",
+    "split_documents",
     "tokens_digest",
     "write_rows",
 ]

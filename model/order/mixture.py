@@ -11,6 +11,33 @@ from numpy.typing import NDArray
 PERIOD = 1 << 14
 
 
+class Mixture:
+    """Which source each sequence is from, by weight; the n-th sequence of a source is its draw n, counted from 0."""
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self._schedule = mixture_schedule(weights)
+        chosen = self._schedule[:, None] == np.arange(len(weights))
+        self._taken = np.vstack((np.zeros(len(weights), np.int64), np.cumsum(chosen, axis=0)))
+        self._places = [np.flatnonzero(chosen[:, number]) for number in range(len(weights))]
+
+    def draw(self, index: int) -> tuple[int, int]:
+        """The number of the source of sequence `index`, and which of its draws that is."""
+        block, place = divmod(index, PERIOD)
+        number = int(self._schedule[place])
+        return number, block * int(self._taken[PERIOD, number]) + int(self._taken[place, number])
+
+    def drawn(self, sequences: int) -> NDArray[np.int64]:
+        """How many of the first `sequences` sequences each source gives; shape (sources,)."""
+        blocks, place = divmod(sequences, PERIOD)
+        drawn: NDArray[np.int64] = blocks * self._taken[PERIOD] + self._taken[place]
+        return drawn
+
+    def index(self, number: int, draw: int) -> int:
+        """The sequence that is draw `draw` of a source: with that many draws to give, the source ends there."""
+        block, rest = divmod(draw, int(self._taken[PERIOD, number]))
+        return block * PERIOD + int(self._places[number][rest])
+
+
 def mixture_schedule(weights: Sequence[float]) -> NDArray[np.int64]:
     """Which source each of PERIOD sequences is from; shape (PERIOD,).
 

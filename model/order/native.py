@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from infra.store.digests import canonical, key_of
 from infra.store.tokens import TokenFile
-from model.order.mixture import PERIOD, mixture_schedule
+from model.order.mixture import Mixture
 from model.order.packing import Packing, count_windows, stride, windows_holding
 from model.order.permutation import original, permuted
 from model.order.sequences import Location, MixtureSource, check_sources, read_spans, too_short
@@ -37,7 +37,7 @@ class DataOrder:
         self.windows = [count_windows(source.file.tokens, packing, length) for source in self.sources]
         for source, windows in zip(self.sources, self.windows, strict=True):
             if windows < 1:
-                raise too_short(source, length)
+                raise too_short(source.name, source.file.tokens, length)
         self.fingerprint = key_of(
             {
                 "order": "native",
@@ -47,12 +47,12 @@ class DataOrder:
             }
         )
         self._numbers = {source.name: number for number, source in enumerate(self.sources)}
-        self._schedule = mixture_schedule([source.weight for source in self.sources])
-        chosen = self._schedule[:, None] == np.arange(len(self.sources))
-        self._taken = np.vstack((np.zeros(len(self.sources), np.int64), np.cumsum(chosen, axis=0)))
-        self._places = [np.flatnonzero(chosen[:, number]) for number in range(len(self.sources))]
+        self._mixture = Mixture([source.weight for source in self.sources])
         self._key = lru_cache(maxsize=4 * len(self.sources))(self._key_of_pass)
-        self.sequences = min(self._until(number) for number in range(len(self.sources)))
+        # The first sequence that would read a source once more than allowed.
+        limits = [windows * source.epochs for windows, source in zip(self.windows, self.sources, strict=True)]
+        self._ends = [self._mixture.index(number, limit) for number, limit in enumerate(limits)]
+        self.sequences = min(self._ends)
 
     def file(self, source: str) -> TokenFile:
         """The tokens of the source of that name. Raises KeyError when there is none."""
@@ -61,15 +61,13 @@ class DataOrder:
     def locate(self, index: int) -> Location:
         """Where sequence `index` lies. Raises IndexError outside [0, sequences)."""
         if not 0 <= index < self.sequences:
-            limiting = self._limiting()
+            limiting = self.sources[self._ends.index(self.sequences)]
             raise IndexError(
                 f"sequence {index} of {self.sequences}: source {limiting.name} may be read {limiting.epochs} times; "
                 "allow more epochs, add data or shorten the run"
             )
-        block, place = divmod(index, PERIOD)
-        number = int(self._schedule[place])
-        drawn = block * int(self._taken[PERIOD, number]) + int(self._taken[place, number])
-        epoch, rank = divmod(drawn, self.windows[number])
+        number, draw = self._mixture.draw(index)
+        epoch, rank = divmod(draw, self.windows[number])
         window = permuted(rank, self.windows[number], self._key(number, epoch))
         span = (window * stride(self.packing, self.length), self.length + 1)
         return Location(self.sources[number].name, epoch, window, (span,))
@@ -87,9 +85,9 @@ class DataOrder:
         number = self._numbers[source]
         windows, stop = self.windows[number], min(stop, self.sequences)
         wanted = windows_holding(first, past, self.packing, self.length, windows)
-        passes = -(-int(self._drawn(stop)[number]) // windows)
+        passes = -(-int(self._mixture.drawn(stop)[number]) // windows)
         found = (
-            self._index(number, epoch * windows + original(window, windows, self._key(number, epoch)))
+            self._mixture.index(number, epoch * windows + original(window, windows, self._key(number, epoch)))
             for epoch in range(passes)
             for window in wanted
         )
@@ -97,24 +95,9 @@ class DataOrder:
 
     def counts(self, sequences: int) -> dict[str, int]:
         """How many of the first `sequences` sequences each source gives."""
-        return dict(zip((source.name for source in self.sources), map(int, self._drawn(sequences)), strict=True))
-
-    def _drawn(self, sequences: int) -> NDArray[np.int64]:
-        blocks, place = divmod(sequences, PERIOD)
-        drawn: NDArray[np.int64] = blocks * self._taken[PERIOD] + self._taken[place]
-        return drawn
-
-    def _index(self, number: int, drawn: int) -> int:
-        """The sequence that is the source's `drawn`-th, counted from 0."""
-        block, rest = divmod(drawn, int(self._taken[PERIOD, number]))
-        return block * PERIOD + int(self._places[number][rest])
-
-    def _limiting(self) -> MixtureSource:
-        return self.sources[min(range(len(self.sources)), key=self._until)]
-
-    def _until(self, number: int) -> int:
-        """The first sequence that would read the source once more than allowed."""
-        return self._index(number, self.windows[number] * self.sources[number].epochs)
+        return dict(
+            zip((source.name for source in self.sources), map(int, self._mixture.drawn(sequences)), strict=True)
+        )
 
     def _key_of_pass(self, number: int, epoch: int) -> bytes:
         return hashlib.sha256(canonical([self.fingerprint, self.seed, self.sources[number].name, epoch])).digest()

@@ -1,8 +1,9 @@
 """GPT-NeoX's order, sequence for sequence: what a run of GPT-NeoX reads from the same token files.
 
 As with its `train-data-paths` and `train-data-weights`, and `pack_impl` "packed": index maps for each source
-(`model.order.index_maps`), blended by weight (`model.order.blending`). As in the original, all of it depends on the
-length of the run; unlike the original, what lies outside raises, where that wraps around with a warning.
+(`model.order.index_maps`), blended by weight (`model.order.blending`). Or as with its `data-path` and `split`: the maps
+of a part of the documents of one source. As in the original, all of it depends on the length of the run; unlike the
+original, what lies outside raises, where that wraps around with a warning.
 """
 
 from __future__ import annotations
@@ -32,14 +33,25 @@ class NeoxOrder:
 
     The index maps are kept as `.npy` files in the folder `cache`, under a name that covers the content of the token
     files, and mapped into memory from there: the ranks of a machine share them. A document is what GPT-NeoX takes for
-    one: a stored sequence of the `.idx`.
+    one: a stored sequence of the `.idx`. With `part`, only those numbered so of the only source are read
+    (`model.order.split`).
 
     Raises ValueError as `check_sources` does, when a source holds fewer than two tokens, and when one would be read
     more often than its `epochs`.
     """
 
-    def __init__(self, sources: Sequence[MixtureSource], length: int, seed: int, samples: int, cache: Path) -> None:
+    def __init__(
+        self,
+        sources: Sequence[MixtureSource],
+        length: int,
+        seed: int,
+        samples: int,
+        cache: Path,
+        part: range | None = None,
+    ) -> None:
         check_sources(sources, length)
+        if part is not None and len(sources) > 1:
+            raise ValueError(f"{len(sources)} sources; GPT-NeoX splits the documents of one, so give one")
         if samples < 1 or len(sources) > MOST_SOURCES:
             raise ValueError(
                 f"{samples} samples of {len(sources)} sources; GPT-NeoX's order takes at least one sample and at most "
@@ -53,10 +65,13 @@ class NeoxOrder:
                 "length": length,
                 "samples": samples,
                 "sources": [[source.name, float(source.weight), source.digest] for source in sources],
+                **({} if part is None else {"documents": [part.start, part.stop]}),
             }
         )
         weights = [source.weight for source in sources]
-        self.prepared = samples_of_sources(weights, samples)
+        # One data path that is split is not blended, and so needs no samples to spare.
+        self.prepared = samples_of_sources(weights, samples) if part is None else [samples]
+        self.part = part
         self.maps = [self._open_maps(number, cache) for number in range(len(sources))]
         self._chosen, self._ranks = blend(weights, sum(maps.sequences for maps in self.maps))
         self._numbers = {source.name: number for number, source in enumerate(sources)}
@@ -119,19 +134,28 @@ class NeoxOrder:
 
     def _open_maps(self, number: int, cache: Path) -> IndexMaps:
         source, samples = self.sources[number], self.prepared[number]
-        if source.file.tokens < 2:
-            raise too_short(source, self.length)
-        epochs = epochs_needed(source.file.tokens, self.length, samples)
-        if epochs > source.epochs:
-            raise ValueError(
-                f"source {source.name}: GPT-NeoX's order takes {epochs} passes for {samples} samples, and it may be "
-                f"read {source.epochs} times; allow more epochs, add data or shorten the run"
-            )
-        paths = map_paths(cache / source.digest, "train", samples, self.length, self.seed)
+        sizes = source.file.sizes
+        part = range(len(sizes)) if self.part is None else self.part
+        documents = np.arange(part.start, part.stop, dtype=np.int32)
+        tokens = int(sizes[documents].sum(dtype=np.int64))
+        require_passes(source.name, tokens, source.epochs, self.length, samples)
+        name = "train" if self.part is None else f"documents_{part.start}_{part.stop}"
+        paths = map_paths(cache / source.digest, name, samples, self.length, self.seed)
         if not all(path.exists() for path in paths):
-            documents = np.arange(len(source.file.sizes), dtype=np.int32)
-            write_index_maps(build_index_maps(source.file.sizes, documents, self.length, samples, self.seed), paths)
+            write_index_maps(build_index_maps(sizes, documents, self.length, samples, self.seed), paths)
         return read_index_maps(paths)
+
+
+def require_passes(name: str, tokens: int, epochs: int, length: int, samples: int) -> None:
+    """Raise ValueError when so many samples of a source of `tokens` tokens take more than `epochs` passes over it."""
+    if tokens < 2:
+        raise too_short(name, tokens, length)
+    passes = epochs_needed(tokens, length, samples)
+    if passes > epochs:
+        raise ValueError(
+            f"source {name}: GPT-NeoX's order takes {passes} passes for {samples} samples, and it may be read {epochs} "
+            "times; allow more epochs, add data or shorten the run"
+        )
 
 
 def _samples_holding(maps: IndexMaps, place: int, tokens: range) -> range:

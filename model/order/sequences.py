@@ -95,11 +95,11 @@ def check_sources(sources: Sequence[MixtureSource], length: int) -> None:
             )
 
 
-def too_short(source: MixtureSource, length: int) -> ValueError:
+def too_short(name: str, tokens: int, length: int) -> ValueError:
     """The error of a source that does not hold one sequence."""
     return ValueError(
-        f"source {source.name}: {source.file.bin_path} holds {source.file.tokens} tokens, fewer than one sequence of "
-        f"{length + 1}; give it more documents or shorten the sequences"
+        f"source {name} holds {tokens} tokens, fewer than one sequence of {length + 1}; give it more documents or "
+        "shorten the sequences"
     )
 
 

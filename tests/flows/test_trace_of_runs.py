@@ -26,7 +26,7 @@ from infra.store.tokens import TokenFile
 from model.checkpoint import read_checkpoint
 from model.checkpoint import write_manifest as write_manifest_of
 from model.engine.native import NativeEngine
-from model.events import SkipData, read_course, record
+from model.events import SkipData, read_events, record
 from model.order import write_rows
 from model.run import RunConfig, create_run, open_order, run_config
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
@@ -64,21 +64,20 @@ def told(lake: Lake, config: RunConfig, *arguments: str) -> dict[str, Any]:
 
 
 def leave_out(lake: Lake, config: RunConfig, step: int, first: int, stop: int) -> None:
-    begins = (config.first_step, config.first_sequence)
-    course = read_course(lake, config.key, config.training.batch, begins)
+    course = config.course(read_events(lake, config.key))
     record(lake, config.key, "launch", course, SkipData(step, "bad data", "me", first, stop))
 
 
 def made(lake: Lake, folder: Path, order: str) -> RunConfig:
     """A run of two sources; for rows, of one file of what those give."""
-    config = small_run(lake, folder / "text", steps=STEPS, order="native" if order == "rows" else order, epochs=2)
+    config = small_run(lake, folder / "text", steps=STEPS, compat="neox" if order == "neox" else None, epochs=2)
     if order != "rows":
         return config
     rows = folder / "rows.bin"
     write_rows(open_order(lake, config, folder / "cache"), range(100), rows, VOCABULARY)
     source = store_tokens(lake, rows, rows.with_suffix(".idx"), "rows")
     made = run_config(
-        {**config.to_plain(), "training": training_values(steps=STEPS, order="rows"), "sources": [source]}
+        {**config.to_plain(), "training": training_values(steps=STEPS, compat="rows"), "sources": [source]}
     )
     create_run(lake, made)
     return made
@@ -231,7 +230,7 @@ def test_what_became_of_the_other_run_is_told(tmp_path: Path) -> None:
 
 def test_a_run_that_cannot_read_its_data_is_told(tmp_path: Path) -> None:
     lake = Lake.open(str(tmp_path / "lake"))
-    for changes, words in (({"order": "rows"}, "rows are read in stored order"), ({"steps": 400}, "its sources give")):
+    for changes, words in (({"compat": "rows"}, "rows are read in stored order"), ({"steps": 400}, "its sources give")):
         done = ask(lake, small_run(lake, tmp_path / "text", **changes), "--step", "1")
         shown = " ".join(done.stderr.split())
         assert done.exit_code == 1 and "cannot read its data" in shown and words in shown

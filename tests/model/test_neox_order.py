@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.order import MixtureSource, NeoxOrder
+from model.order import MixtureSource, NeoxOrder, split_documents
 from model.order.blending import blend, samples_of_sources
 from model.order.index_maps import build_index_maps, epochs_needed, map_paths, read_index_maps, write_index_maps
 from tests.model.slow_neox import slow_maps, slow_sequences
@@ -48,6 +48,49 @@ def test_a_part_of_the_documents(tmp_path: Path) -> None:
     maps = build_index_maps(np.array(SIZES, np.int32), np.arange(2, 8), 16, 200, 9)
     slow = slow_maps(SIZES, list(range(2, 8)), 16, 200, 9)
     assert bytes_of(maps.documents) == bytes_of(slow.documents) and bytes_of(maps.samples) == bytes_of(slow.samples)
+
+
+@pytest.mark.parametrize(
+    ("shares", "documents", "ends"),
+    [
+        ((995, 4, 1), 1000, [995, 999, 1000]),
+        ((995, 4, 1), 1234, [1228, 1233, 1234]),
+        ((995, 4, 1), 1500, [1492, 1498, 1500]),  # 1492.5 and 1.5 are rounded to even
+        ((995, 4, 1), 300, [299, 300, 300]),  # 298 + 1 + 0 are one too few
+        ((969, 30, 1), 36, [35, 36, 36]),
+        ((3, 3, 4), 5, [1, 3, 5]),  # 2 + 2 + 2 are one too many
+        ((1, 0, 0), 7, [7, 7, 7]),
+    ],
+)
+def test_a_split_is_rounded_as_the_original_does(shares: tuple[float, ...], documents: int, ends: list[int]) -> None:
+    parts = split_documents(shares, documents)
+    assert [part.stop for part in parts] == ends
+    assert [index for part in parts for index in part] == list(range(documents))
+
+
+def test_the_part_of_a_split(tmp_path: Path) -> None:
+    """One data path is not blended: its samples are as many as are asked for, in the order of `shuffle_idx`."""
+    sizes = SIZES * 3
+    one = source(tmp_path, sizes)
+    parts = split_documents((20, 5, 2), len(sizes))
+    orders = [NeoxOrder([one], 16, 1234, 400, tmp_path / "cache", part) for part in parts[:2]]
+    for order, part in zip(orders, parts, strict=False):
+        slow = slow_maps(sizes, list(part), 16, 400, 1234)
+        stream = [token for document in slow.documents for token in one.file.document(document).tolist()]
+        assert order.sequences == len(slow.shuffle) - 1
+        for index in range(order.sequences):
+            begin = slow.shuffle[index] * 16
+            assert order.tokens(index).tolist() == stream[begin : begin + 17]
+        held = {token for index in range(order.sequences) for token in order.tokens(index).tolist()}
+        first, past = one.file.sequence_starts[part.start], one.file.sequence_starts[part.stop]
+        assert min(held) >= first and max(held) < past
+        assert order.holding("a", 0, first, 400) == []
+    whole = NeoxOrder([one], 16, 1234, 400, tmp_path / "cache")
+    assert len({order.fingerprint for order in (*orders, whole)}) == 3
+    with pytest.raises(ValueError, match="holds 0 tokens"):
+        NeoxOrder([one], 16, 1234, 400, tmp_path / "cache", range(3, 3))
+    with pytest.raises(ValueError, match="so give one"):
+        NeoxOrder(sources_of(tmp_path / "more"), 16, 1234, 400, tmp_path / "cache", range(3))
 
 
 def test_known_shuffles() -> None:

@@ -23,10 +23,12 @@ from model.launch_records import Superseded
 from model.layout import Layout
 from model.logbook import read_logbook
 from model.losses import read_losses
+from model.order import NeoxOrder
 from model.progress import read_progress
-from model.run import RunConfig, create_run, read_run, run_config
+from model.run import RunConfig, create_run, open_order, open_validation, read_run, run_config
 from model.slices import open_state
 from model.stepping import Diverged, Stepper
+from model.trace import documents_in
 from model.train import make_engine
 from model.verification import Verification
 from tests.model.small import small_run, training_values
@@ -160,6 +162,10 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
     lake.write_json(f"runs/{config.key}/run.json", changed[0])
     with pytest.raises(Corrupt, match="create the run again"):
         read_run(lake, config.key)
+    # Before `compat` there was `order`, in format 2.
+    lake.write_json(f"runs/{config.key}/run.json", values | {"format": 2, "training": training | {"order": "neox"}})
+    with pytest.raises(Corrupt, match="format 2 is not 3; use the version that wrote it"):
+        read_run(lake, config.key)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
     [
         ({"model": {"architecture": "bert"}}, "must be one of"),
         ({"engine": "native"}, "no field 'engine'"),
-        ({"format": 1}, "format 1"),
+        ({"format": 2}, "format 2"),
         ({"sources": []}, "at least one token file"),
         ({"training": training_values(batch=0)}, "batch is 0"),
         ({"training": training_values(sequence_length=64)}, "the model has 32 positions"),
@@ -176,7 +182,11 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
         ({"training": training_values(precision="fp16")}, "a loss scaler goes with fp16"),
         ({"training": training_values(scaler={})}, "a loss scaler goes with fp16"),
         ({"training": training_values(scaler={"windows": 3}, precision="fp16")}, "no field 'windows'"),
-        ({"training": training_values(packing="blocks", order="neox")}, "not known in the order neox"),
+        ({"training": training_values(packing="blocks", compat="neox")}, "not known in compat neox"),
+        ({"training": training_values(split=[995, 4, 1])}, "split goes with compat neox"),
+        ({"training": training_values(split=[0, 4, 1], compat="neox")}, "no share may be below 0"),
+        ({"training": training_values(split=[995, 4], compat="neox")}, "split has 2 entries; it must have 3"),
+        ({"training": training_values(split=[995, 4, 1], compat="neox")}, "of one source, and the run has 2"),
         ({"training": training_values(validation={"every": 4, "sequences": 8})}, "needs validation tokens"),
         ({"training": training_values(reset_boundaries=True)}, "needs end_of_document"),
         ({"origin": {"run": "a", "step": 24, "digest": "b", "next_sequence": 0}}, "must go on"),
@@ -186,6 +196,23 @@ def test_bad_configurations_are_refused(change: dict[str, Any], message: str, la
     values = small_run(lake, tmp_path).to_plain()
     with pytest.raises(ValueError, match=message):
         run_config(values | change)
+
+
+def test_a_run_splits_its_documents_as_gpt_neox_does(lake: Lake, tmp_path: Path) -> None:
+    """It trains on the first of them and validates on the next, of one file."""
+    values = small_run(lake, tmp_path / "text").to_plain()
+    changes = {"compat": "neox", "split": [14, 5, 1], "validation": {"every": 4, "sequences": 8}, "steps": 8}
+    config = run_config(values | {"training": training_values(**changes), "sources": values["sources"][:1]})
+    create_run(lake, config)
+    assert read_run(lake, config.key) == config
+    order, validation = (opens(lake, config, tmp_path / "cache") for opens in (open_order, open_validation))
+    assert isinstance(order, NeoxOrder) and isinstance(validation, NeoxOrder)
+    assert (order.part, order.samples) == (range(14), 64)
+    assert (validation.part, validation.samples) == (range(14, 19), 24)
+    assert {span.document for index in range(64) for span in documents_in(order, index)} <= set(range(14))
+    assert {span.document for index in range(8) for span in documents_in(validation, index)} <= set(range(14, 19))
+    train_here(lake, config, tmp_path / "cache")
+    assert [one.step for one in read_losses(lake, config.key) if one.validation_loss is not None] == [4, 8]
 
 
 def test_a_run_longer_than_its_data_is_refused(lake: Lake, tmp_path: Path) -> None:

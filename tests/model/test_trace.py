@@ -87,7 +87,7 @@ class World:
     """A run in a lake, with its records and events."""
 
     def __init__(self, folder: Path, order: Order, begins: tuple[int, int] = (0, 0)) -> None:
-        self.lake, self.order, self.begins = Lake.open(str(folder / "lake")), order, begins
+        self.lake, self.order = Lake.open(str(folder / "lake")), order
         self.course = Course(BATCH, (), begins)
 
     def event(self, event: Event) -> None:
@@ -103,7 +103,7 @@ class World:
             losses.write_tail()
 
     def steps(self, until: int | None = None) -> Steps:
-        return steps_of_run(self.lake, "run", self.order, BATCH, self.begins, until)
+        return steps_of_run(self.lake, "run", self.order, self.course, until)
 
 
 def test_steps_count_from_one_and_plan_ahead(tmp_path: Path, native: DataOrder) -> None:
@@ -136,7 +136,7 @@ def test_other_data_than_what_is_on_record_is_found(tmp_path: Path, native: Data
     world.took(1, 2, 3, 4)
     assert world.steps().last == 4 and world.steps().sequences(4) == tuple(range(24, 32))
     with pytest.raises(Corrupt, match="step 4 read other data"):
-        steps_of_run(world.lake, "run", DataOrder(native.sources, 16, 1, "blocks"), BATCH)
+        steps_of_run(world.lake, "run", DataOrder(native.sources, 16, 1, "blocks"), world.course)
     world.event(SkipData(2, "of another run", "me", 20, 22))
     with pytest.raises(Corrupt, match="step 4 read other data"):
         world.steps()

@@ -99,7 +99,7 @@ def noisy_run(
             random_row = [chance.randrange(VOCABULARY) for _ in range(ROW)]
             writer.append(random_row if row in noise else text[row * ROW : (row + 1) * ROW])
     config = small_run(
-        lake, folder / "text", order="rows", spikes=spikes, checkpoints={"kind": "every", "every": every}
+        lake, folder / "text", compat="rows", spikes=spikes, checkpoints={"kind": "every", "every": every}
     )
     values = config.to_plain()
     values["sources"] = [store_tokens(lake, folder / "rows.bin", folder / "rows.idx", "rows")]

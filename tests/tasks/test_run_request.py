@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pydantic
 import pytest
@@ -16,13 +19,17 @@ from infra.store.errors import StoreError
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
-from model.checkpoint import Checkpoint, commit
-from model.run import RunConfig, create_run
-from tasks.run_request import TrainingRequest, WrongSetting, find_origin, requested_run
+from model.checkpoint import MANIFEST, Checkpoint, StoredFile, checkpoint_folder, commit
+from model.events import Change, Inherited, Lower, SkipData, record
+from model.run import RunConfig, create_run, open_order
+from tasks.run_origin import describe_origin, find_origin
+from tasks.run_request import TrainingRequest, requested_run
+from tasks.run_settings import WrongSetting
 from tasks.tokenizer import TokenizerConfig, fit_tokenizer
-from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+from tasks.tokens import TokensConfig, write_tokens
 
 PYTHIA = {"preset": "tiny-pythia"}
+DOCUMENT = 100_000  # tokens
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +44,21 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def write(lake: Lake, folder: Path, tokenizer: Path, key: str = "tokens", **values: Any) -> Manifest:
-    """The tokens of thirty short documents of two sources."""
+    """The tokens of thirty documents of two sources."""
     folder.mkdir(parents=True)
     config = TokensConfig.model_validate({"mixture": {"crawl": 0.75, "books": 0.25}, **values})
-    encoder = load_encoder(EncodeConfig(), {"tokenizer.json": tokenizer})
+    values = np.arange(15 * (DOCUMENT - 1), dtype=np.int32) % 256
+    ids = pa.ListArray.from_arrays(np.arange(16, dtype=np.int32) * (DOCUMENT - 1), values)
 
     def documents() -> Iterator[pa.Table]:
         for source in ("crawl", "books"):
-            table = pa.table({"text": [f"the mill of {source} number {number}" for number in range(15)]})
             yield pa.table(
                 {
                     "id": [f"{source}/{number}" for number in range(15)],
                     "url": pa.nulls(15, pa.string()),
                     "source": [source] * 15,
                     "cluster": pa.nulls(15, pa.string()),
-                    "encode.ids": encode(table, EncodeConfig(), encoder)["ids"],
+                    "encode.ids": ids,
                 }
             )
 
@@ -132,12 +139,60 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
         ({"training.steps": "many"}, "training.steps is 'many'; it must be int"),
         ({"model.vocabulary": 256}, "model.vocabulary is 256, and the tokenizer of this corpus has 278 words"),
         ({"training.precision": "fp16"}, "a loss scaler goes with fp16"),
+        ({"training.schedule.learning_rate": math.inf}, "training.schedule.learning_rate is inf; it must be finite"),
+        ({"training.optimizer.weight_decay": math.nan}, "training.optimizer.weight_decay is nan; it must be finite"),
+        ({"training": 3}, "--set training=3: training is a section; set the values in it by name"),
+        ({"training": {"steps": 3}}, "training: the field 'sequence_length' is missing"),
+        ({"model": 5}, "--set model=5: model is a section"),
+        ({"model": {"architecture": "llama"}}, "the field 'vocabulary' is missing"),
+        ({"training.steps": 10**6}, "the run reads 16,000,000 sequences and its sources give"),
+        ({"training.sequence_length": 2048, "model.positions": 2048, "training.batch": 10**4}, "lower steps or batch"),
+        ({"training.compat": "neox", "training.steps": 10**6}, "GPT-NeoX's order takes 858 passes for 4020000 samples"),
+        ({"training.compat": "neox", "training.split": [995, 4, 1]}, "of one source, and the run has 2"),
+        ({"training.compat": "rows"}, "training.compat rows reads one source, and there are books, crawl"),
+        ({"training.compat": "native"}, "training.compat is 'native'; it must be one of neox, rows, None"),
+        (
+            {"training.validation.every": 10, "training.validation.sequences": 10**6},
+            "training.validation.sequences is 1000000 and the validation tokens give",
+        ),
     ],
 )
 def test_settings_that_cannot_be(lake: Lake, tokens: Manifest, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(WrongSetting) as raised:
         made(lake, tokens, **PYTHIA, settings=settings)
     assert message in str(raised.value)
+    assert not list(lake.list("runs"))
+
+
+def test_seeds_of_gpt_neox_are_numpy_s(lake: Lake, tokens: Manifest) -> None:
+    neox = {"training.compat": "neox"}
+    assert made(lake, tokens, **PYTHIA, settings=neox, epochs=9, seed=2**32 - 1).training.compat == "neox"
+    with pytest.raises(WrongSetting, match=r"seed is 4294967296; with training.compat neox"):
+        made(lake, tokens, **PYTHIA, settings=neox, epochs=9, seed=2**32)
+
+
+@pytest.mark.parametrize("compat", [None, "neox"])
+def test_what_is_asked_before_a_run_is_what_its_order_says(
+    lake: Lake, tokens: Manifest, tmp_path: Path, compat: str | None
+) -> None:
+    """The longest run that is not refused can be opened, and the first that is refused can not."""
+
+    def ask(steps: int) -> RunConfig:
+        settings = {"training.steps": steps, "training.batch": 1, "training.compat": compat}
+        return requested_run(lake, tokens, TrainingRequest(preset="tiny-pythia", settings=settings))
+
+    good, bad = 300, 10**6
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            ask(middle)
+            good = middle
+        except WrongSetting:
+            bad = middle
+    assert open_order(lake, ask(good), tmp_path / "cache").sequences >= good
+    longest = ask(good)
+    with pytest.raises(ValueError, match="allow more epochs"):
+        open_order(lake, replace(longest, training=replace(longest.training, steps=bad)), tmp_path / "cache")
 
 
 def test_validation_needs_a_corpus_with_a_share_for_it(lake: Lake, tmp_path: Path, tokenizers: list[Path]) -> None:
@@ -165,9 +220,45 @@ def test_a_run_that_begins_with_a_checkpoint(
     assert (config.seed, [source.epochs for source in config.sources]) == (5, [2, 2])
     assert (config.training.steps, config.training.schedule.learning_rate) == (300, 0.002)
     assert {source.weight for source in config.sources} == {0.5}
-    beside = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50", seed=6)
-    assert beside.origin is not None and (beside.origin.step, beside.seed) == (50, 6)
+    beside = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50")
+    assert beside.origin is not None and (beside.origin.step, beside.seed) == (50, 5)
     assert beside.origin.next_sequence == 40 * 50, "where the other stood in the same data"
+    anew = made(lake, tokens, **PYTHIA, origin=f"{first.key[:8]}@50", seed=6)
+    assert anew.origin is not None and anew.origin.next_sequence == 0, "another seed is another order"
+
+
+def test_what_the_other_run_was_changed_to_is_taken_over(lake: Lake, tokens: Manifest) -> None:
+    """Unless the same is set; its skips only in the very same sequences."""
+    first = made(lake, tokens, **PYTHIA, epochs=99)
+    checkpoint(lake, first, 50)
+    course = first.course()
+    for event in (
+        Change(10, "the norm rises", "ann", learning_rate_factor=0.5, clip=0.3),
+        Lower(20, "high", 0.5),
+        SkipData(30, "a bad dump", "ann", 2100, 2200),
+        Change(60, "too late", "ann", clip=0.1),
+    ):
+        course = record(lake, first.key, "launch", course, event)
+    origin = f"{first.key}@50"
+    left_out = ((2100, 2200),)
+
+    def taken_over(**values: Any) -> tuple[Inherited | None, str]:
+        config = made(lake, tokens, origin=origin, **values)
+        assert config.origin is not None
+        return config.origin.inherited, describe_origin(config.origin.to_plain())
+
+    name = f"began with {first.key[:12]}@50"
+    assert taken_over(label="a") == (
+        Inherited(None, 0.25, 0.3, left_out),
+        f"{name}, and goes on in its data at sequence 2,000; as changed there: learning rate times 0.25, clip 0.3",
+    )
+    rate, clip = {"training.schedule.learning_rate": 0.001}, {"training.optimizer.clip": 0.5}
+    assert taken_over(settings=rate)[0] == Inherited(clip=0.3, left_out=left_out)
+    assert taken_over(settings=clip)[0] == Inherited(factor=0.25, left_out=left_out)
+    assert taken_over(settings=rate | clip, seed=6) == (
+        None,
+        f"{name}, and reads other data, or in another order, from the first sequence on",
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +288,7 @@ def test_other_tokenizers_are_refused(lake: Lake, tokens: Manifest, tmp_path: Pa
 
 def test_checkpoints_that_training_cannot_begin_with(lake: Lake, tokens: Manifest) -> None:
     first = made(lake, tokens, **PYTHIA)
-    with pytest.raises(WrongSetting, match="only weights are kept"):
+    with pytest.raises(WrongSetting, match="has no checkpoint with all of its state"):
         find_origin(lake, first.key)
     checkpoint(lake, first, 50)
     checkpoint(lake, first, 100, pruned=True)
@@ -213,13 +304,36 @@ def test_checkpoints_that_training_cannot_begin_with(lake: Lake, tokens: Manifes
         find_origin(lake, "beef")
 
 
+def test_the_newest_checkpoint_is_one_that_is_whole(lake: Lake, tokens: Manifest) -> None:
+    """The one before it, when a file is cut short or a manifest cannot be read; and people are told."""
+    first = made(lake, tokens, **PYTHIA)
+    for step in (50, 100, 150):
+        cut_short = StoredFile(0, "state", sha256=f"{step:064}", bytes=9, slices=())
+        held = Checkpoint(first.key, step, "", {"next_sequence": 0}, (cut_short,) if step == 100 else ())
+        lake.write(f"{held.folder}/{cut_short.object}", b"short")
+        commit(lake, held)
+    lake.write(f"{checkpoint_folder(first.key, 150)}/{MANIFEST}", b"{}")
+    told: list[str] = []
+    assert find_origin(lake, first.key[:6], told.append) == f"{first.key}@50"
+    assert [line.partition(":")[0] for line in told] == [f"not {first.key[:12]}@150", f"not {first.key[:12]}@100"]
+    assert "its bytes changed or are cut short" in told[1]
+
+
 def test_a_fork_has_a_label_of_its_own(lake: Lake, tokens: Manifest) -> None:
     first = made(lake, tokens, **PYTHIA)
     fork = made(lake, tokens, fork=True, **PYTHIA, label="again")
     assert fork.key != first.key and fork.label == "again"
     assert made(lake, tokens, fork=True, **PYTHIA, label="again") == fork, "the same command goes on"
+    checkpoint(lake, fork, 0)
+    assert made(lake, tokens, fork=True, **PYTHIA, label="again") == fork
     with pytest.raises(WrongSetting, match=f"--new again: the run {fork.key[:12]} has that label"):
         made(lake, tokens, fork=True, **PYTHIA, label="again", seed=6)
+
+
+def test_a_run_that_came_to_nothing_keeps_no_label(lake: Lake, tokens: Manifest) -> None:
+    """One that failed before its first checkpoint is not in the way of the corrected command."""
+    failed = made(lake, tokens, fork=True, **PYTHIA, label="big")
+    assert made(lake, tokens, fork=True, **PYTHIA, label="big", seed=6).key != failed.key
 
 
 def test_a_request_begins_somewhere() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from infra.launcher import GuardLost, LaunchError, Stalled, Watch
 from infra.store.lake import Lake
+from model.checkpoint import MANIFEST, Checkpoint, checkpoint_folder, commit, withdraw
 from model.heartbeat import Mark
 from model.launch import Machines
 from model.layout import Layout
@@ -20,7 +21,7 @@ from model.logbook import Logbook, read_logbook
 from model.progress import ProgressWriter
 from model.termination import LEFT_AFTER_SAVING
 from tasks import training
-from tasks.run_request import WrongSetting
+from tasks.run_settings import WrongSetting
 from tasks.training import (
     SUPERVISOR,
     LayoutRequest,
@@ -28,6 +29,7 @@ from tasks.training import (
     TrainingInterrupted,
     TrainingStopped,
     create_training_run,
+    is_finished,
     train,
     train_on,
 )
@@ -54,6 +56,12 @@ def launched(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], No
 
 def progress(lake: Lake, state: Any, step: int, run: str = RUN) -> None:
     ProgressWriter(lake, run, 100, "launch").write(state, step, None, 0, None)
+
+
+def finish(lake: Lake, run: str) -> None:
+    """What a launch leaves that has reached the last step."""
+    commit(lake, Checkpoint(run, 100, "", {}, ()))
+    progress(lake, "finished", 100, run)
 
 
 def event(lake: Lake, name: str, step: int, **facts: Any) -> None:
@@ -213,8 +221,20 @@ def test_a_run_that_a_layout_does_not_fit_is_told_before_its_launch(
     with pytest.raises(WrongSetting, match=message):
         create_training_run(lake, replace(config, label="another"), request)
     assert {entry.path for entry in lake.list("runs")} == before, "no run that never can be"
-    progress(lake, "finished", 24, config.key)
+    finish(lake, config.key)
     assert create_training_run(lake, config, request) == config.key, "one that is finished needs no layout"
+
+
+def test_a_run_without_its_last_checkpoint_is_not_finished(lake: Lake) -> None:
+    """Whoever deletes a damaged one is told that it is made again."""
+    assert not is_finished(lake, RUN)
+    finish(lake, RUN)
+    assert is_finished(lake, RUN)
+    path = f"{checkpoint_folder(RUN, 100)}/{MANIFEST}"
+    lake.write(path, lake.read(path)[:-9])
+    assert not is_finished(lake, RUN)
+    withdraw(lake, RUN, 100)
+    assert not is_finished(lake, RUN)
 
 
 @pytest.mark.parametrize(
