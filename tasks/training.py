@@ -125,7 +125,7 @@ def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -
     from model.run import create_run
 
     if not is_finished(lake, config.key):
-        _check_layout(config, request.layout())
+        check_layout(config, request.layout())
     return create_run(lake, config)
 
 
@@ -179,7 +179,8 @@ def train(
     raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); it goes on when it is started again")
 
 
-def _check_layout(config: RunConfig, layout: Layout) -> None:
+def check_layout(config: RunConfig, layout: Layout) -> None:
+    """Raise WrongSetting when a run cannot be executed so: what its launch would say."""
     # torch takes over a second to import, and nothing else in the flow process needs it.
     from model.parallel_shapes import local_shapes
 
