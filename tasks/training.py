@@ -23,18 +23,11 @@ from model.layout import Layout
 from model.logbook import Logbook, read_logbook
 from model.progress import read_progress
 from model.retention import Retention
-from model.termination import LEFT_AFTER_SAVING
+from model.termination import LEFT_AFTER_SAVING, PERMANENT
 from tasks.run_request import WrongSetting
 
 if TYPE_CHECKING:
     from model.run import RunConfig
-
-# Errors of a rank, by type, that the next start would meet again. Of the rest, most are a rank's that has lost a peer.
-_PERMANENT = (
-    *("Diverged", "ScaleExhausted", "Superseded", "ValueError", "IndexError"),
-    *("Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError"),
-)
-
 
 SUPERVISOR = -1  # its place in the logbook, where a rank's number stands
 
@@ -164,7 +157,7 @@ def train(
     supervisor.progress()
     events = read_logbook(lake, run)[before:]
     errors = [event for event in events if event["event"] == "error"]
-    permanent = [event for event in errors if event["error"] in _PERMANENT]
+    permanent = [event for event in errors if event["error"] in PERMANENT]
     stops = [event for event in events if event["event"] == "stop"]
     if stops and status in (0, LEFT_AFTER_SAVING):
         step, who = stops[-1]["step"], stops[-1]["who"]
