@@ -43,9 +43,9 @@ def machine(
     """Start a run or go on with it: on this machine alone, or this machine's part of several.
 
     The same command on each, with its own --rank. It becomes the training process: SIGTERM has it save and leave with
-    status 75; the same command then goes on.
+    status 75; the same command then goes on. It would not after status 78.
     """
-    with friendly_errors(as_json=False):
+    with friendly_errors(as_json=False, status=_status):
         import infra
         from infra.runs import find_run
         from model.launch import Machines, launch_command
@@ -94,7 +94,7 @@ def kubernetes(
         from infra.clusters import kubernetes as cluster
         from infra.runs import find_run
         from model.launch import Machines, launch_command
-        from model.termination import LEFT_AFTER_SAVING
+        from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
         if not lake.startswith("s3://"):
             raise cluster.ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
@@ -133,6 +133,7 @@ def kubernetes(
             command=tuple(command),
             alive=(*probe, "--limit", str(steady_seconds)),
             left_after_saving=LEFT_AFTER_SAVING,
+            permanent_error=PERMANENT_ERROR,
             grace_seconds=grace,
             startup_seconds=startup_seconds,
             restarts=restarts,
@@ -172,6 +173,14 @@ def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) 
     layout = layout_from({"engine": engine, "data": data, "zero": zero, "device": device, **given})
     check_layout(read_run(lake, run), layout)
     return layout
+
+
+def _status(error: Exception) -> int:
+    """The exit status of a machine that was not started, for whoever would start it again."""
+    from infra.store.errors import StoreUnavailable
+    from model.termination import PERMANENT_ERROR
+
+    return 1 if isinstance(error, StoreUnavailable) else PERMANENT_ERROR
 
 
 @contextmanager

@@ -13,9 +13,11 @@ import yaml
 from typer.testing import CliRunner
 
 from flows.cli import launching
+from infra.store.errors import StoreDenied, StoreUnavailable
 from infra.store.lake import Lake
 from model.launch import Machines, launch_command
 from model.layout import Layout, layout_from
+from model.termination import PERMANENT_ERROR
 from tests.model.small import small_run
 
 
@@ -104,9 +106,23 @@ MISFITS = [
 )
 def test_wrong_machines_are_told(lake: Lake, run: str, became: list[Any], arguments: list[str], message: str) -> None:
     result = invoke("machine", run, "--lake", lake.uri, *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == PERMANENT_ERROR
     assert re.search(message, " ".join(result.stderr.split()))
     assert not became
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(StoreUnavailable("come back"), 1), (StoreDenied("who are you"), PERMANENT_ERROR)]
+)
+def test_a_machine_that_cannot_reach_its_lake_is_started_again(
+    lake: Lake, run: str, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    def open_lake(uri: str) -> Lake:
+        raise error
+
+    monkeypatch.setattr(launching, "open_lake", open_lake)
+    result = invoke("machine", run, "--lake", lake.uri)
+    assert (result.exit_code, result.stderr) == (status, f"{error}\n")
 
 
 def test_a_manifest_is_written(on_s3: Lake, run: str, tmp_path: Path) -> None:

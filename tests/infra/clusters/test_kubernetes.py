@@ -32,6 +32,7 @@ JOB = KubernetesJob(
     command=("millrace", "launch", "machine", "--rank", MACHINE_RANK),
     alive=("python", "-m", "model.heartbeat"),
     left_after_saving=75,
+    permanent_error=78,
     grace_seconds=120,
     startup_seconds=1800,
     restarts=5,
@@ -61,14 +62,24 @@ def test_machines_find_each_other() -> None:
 
 def test_leaving_in_order_is_no_failure_and_has_its_time() -> None:
     _, batch = documents()
-    ignored = batch["spec"]["podFailurePolicy"]["rules"]
-    assert {rule["action"] for rule in ignored} == {"Ignore"}
-    assert ignored[1]["onExitCodes"]["values"] == [75]
+    evicted, left, _ = batch["spec"]["podFailurePolicy"]["rules"]
+    assert evicted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert (left["action"], left["onExitCodes"]["values"]) == ("Ignore", [75])
     assert batch["spec"]["backoffLimit"] == 5 * 4
     pod = batch["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > 120
     assert pod["restartPolicy"] == "Never"  # pod failure policies need it
-    assert ignored[1]["onExitCodes"]["containerName"] == pod["containers"][0]["name"]
+    assert left["onExitCodes"]["containerName"] == pod["containers"][0]["name"]
+
+
+def test_an_error_that_would_come_back_uses_up_no_restarts() -> None:
+    _, batch = documents()
+    last = batch["spec"]["podFailurePolicy"]["rules"][-1]
+    container = batch["spec"]["template"]["spec"]["containers"][0]["name"]
+    assert last == {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": container, "operator": "In", "values": [78]},
+    }
 
 
 def test_gpus_shared_memory_and_secrets() -> None:
