@@ -78,7 +78,7 @@ def kubernetes(
     ] = None,
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is no secret; repeatable.")] = None,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs of each machine.")] = 16,
-    memory: Annotated[str, typer.Option(help="Memory of each machine.")] = "128Gi",
+    memory: Annotated[str, typer.Option(help="Memory of each machine, such as 128Gi.")] = "128Gi",
     shared_memory: Annotated[str, typer.Option(help="Of it, at most this for NCCL.")] = "32Gi",
     grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
     restarts: Annotated[int, typer.Option(min=0, help="How often a failed job is started again.")] = 5,
@@ -92,12 +92,13 @@ def kubernetes(
     """
     with friendly_errors(as_json):
         from infra.clusters import kubernetes as cluster
+        from infra.clusters.kubernetes_values import ManifestError
         from infra.runs import find_run
         from model.launch import Machines, launch_command
         from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
         if not lake.startswith("s3://"):
-            raise cluster.ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
+            raise ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
         opened = open_lake(lake)
         key = find_run(opened, run)
         called = name or f"millrace-{key[:12]}"
@@ -108,12 +109,12 @@ def kubernetes(
             # Said here already when the machines cannot share the ranks.
             launch_command(opened.uri, key, chosen, Path(cluster.CACHE_FOLDER), Machines(machines, 0, endpoint))
         if (chosen.device == "cuda") != bool(gpus_per_machine):
-            raise cluster.ManifestError(
+            raise ManifestError(
                 f"--layout device={chosen.device} contradicts --gpus-per-machine {gpus_per_machine}: leave the device "
                 "out, and it is cuda with GPUs and cpu with 0"
             )
         if gpus_per_machine and chosen.ranks != machines * gpus_per_machine:
-            raise cluster.ManifestError(
+            raise ManifestError(
                 f"--layout has {chosen.ranks} ranks, and {machines} machines have {machines * gpus_per_machine} GPUs"
             )
         command = ["millrace", "launch", "machine", key, "--lake", opened.uri, "--machines", str(machines)]

@@ -13,6 +13,17 @@ from typing import Any
 
 import yaml
 
+from infra.clusters.kubernetes_values import (
+    LABEL,
+    SERVICE,
+    SUBDOMAIN,
+    VARIABLE,
+    ManifestError,
+    bytes_of,
+    require_fixed_version,
+    require_name,
+)
+
 # The oldest Kubernetes that the manifest is made for: there, pod failure policies became stable.
 KUBERNETES = "1.31"
 RENDEZVOUS_PORT = 29400  # torchrun's own default
@@ -22,12 +33,7 @@ _CONTAINER = "ranks"
 # The container ends within the grace by itself; the rest is for Kubernetes' own way to it.
 _MARGIN_SECONDS = 15
 _PROBE_SECONDS = 60
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|ACCESS_KEY|API_KEY", re.IGNORECASE)
-
-
-class ManifestError(ValueError):
-    """A value, or a field of the manifest, that Kubernetes would not take."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,16 @@ class KubernetesJob:
     def __post_init__(self) -> None:
         # A pod is called after its job and number, and that name has 63 characters at most (RFC 1123).
         longest = 63 - len(f"-{self.machines - 1}")
-        for name, limit in ((self.name, longest), (self.namespace, 63), *((secret, 253) for secret in self.secrets)):
-            if not _NAME.fullmatch(name) or len(name) > limit:
-                raise ManifestError(
-                    f"{name!r} is no name for Kubernetes: up to {limit} small letters, digits and '-' inside"
-                )
-        version = re.search(r"[:@]([^/]+)$", self.image)
-        if version is None or version.group(1) == "latest":
+        require_name("name", self.name, SERVICE, longest)
+        require_name("namespace", self.namespace, LABEL, 63)
+        for secret in self.secrets:
+            require_name("secret", secret, SUBDOMAIN, 253)
+        for variable in self.environment:
+            require_name("env", variable, VARIABLE, 253)
+        require_fixed_version("image", self.image)
+        if bytes_of("shared-memory", self.shared_memory) > bytes_of("memory", self.memory):
             raise ManifestError(
-                f"the image is {self.image!r}; name one fixed version of it, so that every machine and every restart "
-                "runs the same program"
+                f"--shared-memory {self.shared_memory}: it is a part of --memory, which is {self.memory}; lower it"
             )
         for what, number, least in (
             ("machines", self.machines, 1),
