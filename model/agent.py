@@ -1,8 +1,9 @@
-"""`python -m model.agent GRACE OPTIONS...`: torchrun, whose ranks are told to leave and given the time for it.
+"""`python -m model.agent GRACE OPTIONS... -m MODULE ...`: ranks that are told to leave and given the time for it.
 
-torchrun itself ends with status 1 whatever its ranks ended with, gives them 30 s after SIGTERM (an option only since
-torch 2.12), and cannot say afterwards whether they left in order. This agent passes SIGTERM on and goes on watching:
-ranks that leave with `LEFT_AFTER_SAVING` make it end with the same.
+OPTIONS are torchrun's. It itself ends with status 1 whatever its ranks ended with, gives them 30 s after SIGTERM (an
+option only since torch 2.12), and cannot say afterwards whether they left in order. This agent passes SIGTERM on and
+goes on watching: ranks that leave with `LEFT_AFTER_SAVING` make it end with the same, and so does one rank that ends
+with `PERMANENT_ERROR`. Without OPTIONS there is one rank, and no torchrun: its import takes as long as the rank's own.
 """
 
 from __future__ import annotations
@@ -11,36 +12,52 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import parse_args, run
-
 from model.launch import AGENT
-from model.termination import LEFT_AFTER_SAVING
+from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
 _ASKED = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run torchrun with `arguments[1:]`; ranks have `arguments[0]` seconds after SIGTERM, then they are killed."""
-    grace = int(arguments[0])
+    """Run the ranks of `arguments[1:]`; they have `arguments[0]` seconds after SIGTERM, then they are killed."""
+    grace, rest = int(arguments[0]), arguments[1:]
     os.environ[AGENT] = str(os.getpid())
+    threading.Thread(target=_pass_on, args=(_open_signals(), grace), daemon=True).start()
+    sys.exit(_one(rest) if rest[0] == "-m" else _several(rest, grace))
+
+
+def _one(arguments: Sequence[str]) -> int:
+    """The exit status of one rank, 128 more than the signal that killed it."""
+    # In a session of its own, as torchrun's are: of Ctrl-C it hears from the agent, and once.
+    status = subprocess.Popen([sys.executable, *arguments], start_new_session=True).wait()
+    return status if status >= 0 else 128 - status
+
+
+def _several(arguments: Sequence[str], grace: int) -> int:
+    """The exit status of torchrun's ranks. Raises ChildFailedError when that says nothing."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
     # After the first rank has left, torchrun waits so long for those beside it.
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)
-    # SIGTERM and SIGINT are not among the signals that torchrun is to handle by itself.
-    parsed = parse_args(["--signals-to-handle", "SIGHUP,SIGQUIT", *arguments[1:]])
-    threading.Thread(target=_pass_on, args=(_open_signals(), grace), daemon=True).start()
     try:
-        run(parsed)
+        # SIGTERM and SIGINT are not among the signals that torchrun is to handle by itself.
+        run(parse_args(["--signals-to-handle", "SIGHUP,SIGQUIT", *arguments]))
     except ChildFailedError as error:
-        if {failure.exitcode for failure in error.failures.values()} == {LEFT_AFTER_SAVING}:
-            sys.exit(LEFT_AFTER_SAVING)
+        statuses = {failure.exitcode for failure in error.failures.values()}
+        if PERMANENT_ERROR in statuses:  # the others have lost a peer by it
+            return PERMANENT_ERROR
+        if statuses == {LEFT_AFTER_SAVING}:
+            return LEFT_AFTER_SAVING
         raise
+    return 0
 
 
 def _open_signals() -> int:

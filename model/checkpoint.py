@@ -11,14 +11,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from infra.store import faults
 from infra.store.digests import key_of, sha256_file
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
 from model.boxes import Box
-from model.state import Kind
+
+if TYPE_CHECKING:
+    from model.state import Kind
 
 FORMAT = 2
 MANIFEST = "manifest.json"

@@ -54,17 +54,17 @@ def launch_command(
     """The command that starts a run or resumes it: the whole of it, or the part of one of several `machines`.
 
     Its working directory must be the project's. SIGTERM has every rank save and leave within `grace` seconds; what is
-    left then is killed. The command then ends with `model.termination.LEFT_AFTER_SAVING`. Raises ValueError when the
-    ranks cannot be shared evenly among the machines.
+    left then is killed. The command ends with `model.termination.LEFT_AFTER_SAVING` when all have left so, and with
+    `PERMANENT_ERROR` when a rank has. Raises ValueError when the ranks cannot be shared evenly among the machines.
     """
     # The option is not called --run, which torchrun would take for an abbreviation of its own --run-path.
     what = ["model.train", "--lake", lake_uri, "--run-key", run]
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
-    if layout.engine == "native" and (machines is None or machines.count == 1):
-        return [sys.executable, "-m", *what]
-    agent = [sys.executable, "-m", "model.agent", str(grace)]
-    return [*agent, *_rendezvous(run, layout, machines), "-m", *what]
+    # One process of the native engine has nobody to meet.
+    alone = layout.engine == "native" and (machines is None or machines.count == 1)
+    meeting = [] if alone else _rendezvous(run, layout, machines)
+    return [sys.executable, "-m", "model.agent", str(grace), *meeting, "-m", *what]
 
 
 def die_with_parent() -> None:

@@ -1,11 +1,22 @@
-"""SIGTERM and SIGINT as a request that the trainer asks for between steps, so that it saves before it leaves."""
+"""How a rank ends: at a signal, which is a request to save and leave, or in an error that its status tells apart."""
 
 from __future__ import annotations
 
 import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 LEFT_AFTER_SAVING = 75  # EX_TEMPFAIL of sysexits.h: the state is saved; the same command goes on
+PERMANENT_ERROR = 78  # EX_CONFIG of sysexits.h: the same command would end in the same error
+
+# Errors of a rank, by type, that the next start would meet again. Of the rest, most are a rank's that has lost a peer.
+PERMANENT = (
+    *("Diverged", "ScaleExhausted", "Superseded", "ValueError", "IndexError"),
+    *("Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError"),
+)
 
 
 class Termination:
@@ -38,3 +49,15 @@ class Termination:
         if number == signal.SIGINT and self.requested:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number).name
+
+
+@contextmanager
+def telling_errors_apart() -> Iterator[None]:
+    """Around a rank's work: one of the `PERMANENT` errors ends the process with the status `PERMANENT_ERROR`."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ not in PERMANENT:
+            raise
+        traceback.print_exc()
+        sys.exit(PERMANENT_ERROR)

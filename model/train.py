@@ -1,7 +1,8 @@
 """`python -m model.train --lake URI --run-key KEY --layout JSON`: one rank; `model.launch` gives the whole command.
 
 Started again, it resumes the run at its newest good checkpoint, or says that it is finished. It exits with 0 when the
-run is finished or a person has stopped it, and with 75 when a signal made it save and leave.
+run is finished or a person has stopped it, with 75 when a signal made it save and leave, and with 78 after an error
+that the next start would meet again.
 """
 
 from __future__ import annotations
@@ -21,20 +22,19 @@ from infra.store.lake import Lake
 from model.accounting.launch import open_accounting
 from model.engine import Engine
 from model.hyperparameters import TrainingConfig
-from model.launch import die_with_parent
+from model.launch import AGENT, die_with_parent
 from model.launch_records import Launch, Records
 from model.layout import Layout, layout_from
 from model.parallel.stage import Stage
 from model.retention import Retention
 from model.run import RunConfig, read_run
-from model.termination import LEFT_AFTER_SAVING
-from model.trainer import Trainer
+from model.termination import LEFT_AFTER_SAVING, telling_errors_apart
+from model.trainer import Outcome, Trainer
 
 
 def main() -> None:
     """Read the command line and train."""
-    if "RANK" in os.environ or "MILLRACE_LAUNCH" in os.environ:
-        # Started by an agent or a supervisor; a person's shell may go.
+    if AGENT in os.environ:
         die_with_parent()
     # DeepSpeed 0.19.8 calls it at every launch; there is nothing that a user could do about it.
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*all_gather_into_tensor.*")
@@ -46,6 +46,13 @@ def main() -> None:
     parser.add_argument("--retention", default="{}", help="which checkpoints stay whole, as JSON: see model.retention")
     arguments = parser.parse_args()
 
+    with telling_errors_apart():
+        outcome = _train(arguments)
+    # Whoever restarts what did not end well must not restart what a person has stopped.
+    sys.exit(LEFT_AFTER_SAVING if outcome == "terminated" else 0)
+
+
+def _train(arguments: argparse.Namespace) -> Outcome:
     lake = Lake.open(arguments.lake)
     config = read_run(lake, arguments.run_key)
     layout = layout_from(json.loads(arguments.layout))
@@ -61,8 +68,7 @@ def main() -> None:
     if engine.rank == 0:
         print(f"run {arguments.run_key} is {outcome}")
     engine.close()
-    # Whoever restarts what did not end well must not restart what a person has stopped.
-    sys.exit(LEFT_AFTER_SAVING if outcome == "terminated" else 0)
+    return outcome
 
 
 def whole_checkpoints(training: TrainingConfig) -> int:

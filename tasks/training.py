@@ -24,18 +24,11 @@ from model.layout import Layout
 from model.logbook import Logbook, read_logbook
 from model.progress import read_progress
 from model.retention import Retention
-from model.termination import LEFT_AFTER_SAVING
+from model.termination import LEFT_AFTER_SAVING, PERMANENT
 from tasks.run_settings import WrongSetting
 
 if TYPE_CHECKING:
     from model.run import RunConfig
-
-# Errors of a rank, by type, that the next start would meet again. Of the rest, most are a rank's that has lost a peer.
-_PERMANENT = (
-    *("Diverged", "ScaleExhausted", "Superseded", "ValueError", "IndexError"),
-    *("Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError"),
-)
-
 
 SUPERVISOR = -1  # its place in the logbook, where a rank's number stands
 
@@ -126,7 +119,7 @@ def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -
     from model.run import create_run
 
     if not is_finished(lake, config.key):
-        _check_layout(config, request.layout())
+        check_layout(config, request.layout())
     return create_run(lake, config)
 
 
@@ -176,7 +169,7 @@ def train(
     supervisor.progress()
     events = read_logbook(lake, run)[before:]
     errors = [event for event in events if event["event"] == "error"]
-    permanent = [event for event in errors if event["error"] in _PERMANENT]
+    permanent = [event for event in errors if event["error"] in PERMANENT]
     stops = [event for event in events if event["event"] == "stop"]
     if stops and status in (0, LEFT_AFTER_SAVING):
         step, who = stops[-1]["step"], stops[-1]["who"]
@@ -214,7 +207,8 @@ def train_on(
             on_line(f"{interruption}; it has come to another checkpoint, so it is started again")
 
 
-def _check_layout(config: RunConfig, layout: Layout) -> None:
+def check_layout(config: RunConfig, layout: Layout) -> None:
+    """Raise WrongSetting when a run cannot be executed so: what its launch would say."""
     # torch takes over a second to import, and nothing else in the flow process needs it.
     from model.parallel_shapes import local_shapes
 

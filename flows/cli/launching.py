@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import friendly_errors, output, print_json
 
 if TYPE_CHECKING:
+    from infra.store.lake import Lake
     from model.layout import Layout
 
 launch_commands = typer.Typer(no_args_is_help=True)
@@ -24,7 +25,7 @@ launch_commands = typer.Typer(no_args_is_help=True)
 RunArgument = Annotated[str, typer.Argument(help="The run's key, or its beginning; `millrace runs` lists them.")]
 LayoutOption = Annotated[
     list[str] | None,
-    typer.Option("--layout", help="KEY=VALUE for engine, data, tensor, pipeline, zero, micro_batch …; repeatable."),
+    typer.Option("--layout", help="KEY=VALUE,… for engine, data, tensor, pipeline, zero, micro_batch …; repeatable."),
 ]
 
 
@@ -33,8 +34,8 @@ def machine(
     run: RunArgument,
     lake: LakeOption = DEFAULT_LAKE,
     layout: LayoutOption = None,
-    machines: Annotated[int, typer.Option(help="How many machines train the run together.")] = 1,
-    rank: Annotated[int, typer.Option(help="This machine's number, from 0.")] = 0,
+    machines: Annotated[int, typer.Option(min=1, help="How many machines train the run together.")] = 1,
+    rank: Annotated[int, typer.Option(min=0, help="This machine's number, from 0.")] = 0,
     endpoint: Annotated[str, typer.Option(help="HOST:PORT of machine 0, where they meet.")] = "",
     cache: Annotated[Path, typer.Option(help="Folder for local copies.")] = Path("cache"),
     grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
@@ -42,9 +43,9 @@ def machine(
     """Start a run or go on with it: on this machine alone, or this machine's part of several.
 
     The same command on each, with its own --rank. It becomes the training process: SIGTERM has it save and leave with
-    status 75; the same command then goes on.
+    status 75; the same command then goes on. It would not after status 78.
     """
-    with friendly_errors(as_json=False):
+    with friendly_errors(as_json=False, status=_status):
         import infra
         from infra.runs import find_run
         from model.launch import Machines, launch_command
@@ -52,8 +53,8 @@ def machine(
         opened = open_lake(lake)
         key = find_run(opened, run)
         with _refusals():
-            chosen = _layout(layout or [], {"engine": "deepspeed"})
-            several = Machines(machines, rank, endpoint) if machines > 1 or endpoint else None
+            chosen = _layout(opened, key, layout or [], machines, "cpu")
+            several = Machines(machines, rank, endpoint) if machines > 1 or rank or endpoint else None
             command = launch_command(opened.uri, key, chosen, cache.absolute(), several, grace)
         root = str(Path(infra.__file__).parents[1])
         variables = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": chosen.device, "PYTHONPATH": root}
@@ -77,7 +78,7 @@ def kubernetes(
     ] = None,
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is no secret; repeatable.")] = None,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs of each machine.")] = 16,
-    memory: Annotated[str, typer.Option(help="Memory of each machine.")] = "128Gi",
+    memory: Annotated[str, typer.Option(help="Memory of each machine, such as 128Gi.")] = "128Gi",
     shared_memory: Annotated[str, typer.Option(help="Of it, at most this for NCCL.")] = "32Gi",
     grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
     restarts: Annotated[int, typer.Option(min=0, help="How often a failed job is started again.")] = 5,
@@ -91,22 +92,29 @@ def kubernetes(
     """
     with friendly_errors(as_json):
         from infra.clusters import kubernetes as cluster
+        from infra.clusters.kubernetes_values import ManifestError
         from infra.runs import find_run
         from model.launch import Machines, launch_command
-        from model.termination import LEFT_AFTER_SAVING
+        from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
         if not lake.startswith("s3://"):
-            raise cluster.ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
+            raise ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
         opened = open_lake(lake)
         key = find_run(opened, run)
         called = name or f"millrace-{key[:12]}"
         endpoint = cluster.rendezvous_endpoint(called)
         with _refusals():
-            chosen = _layout(layout or [], _shape(machines, gpus_per_machine, layout or []))
+            ranks = machines * max(gpus_per_machine, 1)
+            chosen = _layout(opened, key, layout or [], ranks, "cuda" if gpus_per_machine else "cpu")
             # Said here already when the machines cannot share the ranks.
             launch_command(opened.uri, key, chosen, Path(cluster.CACHE_FOLDER), Machines(machines, 0, endpoint))
+        if (chosen.device == "cuda") != bool(gpus_per_machine):
+            raise ManifestError(
+                f"--layout device={chosen.device} contradicts --gpus-per-machine {gpus_per_machine}: leave the device "
+                "out, and it is cuda with GPUs and cpu with 0"
+            )
         if gpus_per_machine and chosen.ranks != machines * gpus_per_machine:
-            raise cluster.ManifestError(
+            raise ManifestError(
                 f"--layout has {chosen.ranks} ranks, and {machines} machines have {machines * gpus_per_machine} GPUs"
             )
         command = ["millrace", "launch", "machine", key, "--lake", opened.uri, "--machines", str(machines)]
@@ -126,6 +134,7 @@ def kubernetes(
             command=tuple(command),
             alive=(*probe, "--limit", str(steady_seconds)),
             left_after_saving=LEFT_AFTER_SAVING,
+            permanent_error=PERMANENT_ERROR,
             grace_seconds=grace,
             startup_seconds=startup_seconds,
             restarts=restarts,
@@ -144,26 +153,35 @@ def kubernetes(
             output.print(f"{out}: the job {called} of {machines} machines; start it with kubectl apply -f {out}")
 
 
-def _shape(machines: int, gpus: int, settings: list[str]) -> dict[str, Any]:
-    """What the layout is without being told: every GPU a rank, in the direction of the data."""
+def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) -> Layout:
+    """The layout that a run is to have, `ranks` being how many there are without being told.
+
+    They are then ranks in the direction of the data, with ZeRO 1 as the planner has it; one alone is of the native
+    engine. Raises ValueError naming the field, and WrongSetting when the layout does not fit the run.
+    """
     from flows.settings import split_setting
-
-    given = dict(map(split_setting, settings))
-    ranks = machines * max(gpus, 1)
-    cut = [value for value in (given.get("tensor"), given.get("pipeline")) if isinstance(value, int)]
-    return {
-        "engine": "deepspeed" if ranks > 1 else "native",
-        "device": "cuda" if gpus else "cpu",
-        "data": max(1, ranks // max(1, prod(cut))),
-    }
-
-
-def _layout(settings: list[str], defaults: dict[str, Any]) -> Layout:
-    """Raises ValueError naming the field."""
-    from flows.settings import split_setting
+    from flows.training import layout_settings
     from model.layout import layout_from
+    from model.run import read_run
+    from tasks.training import check_layout
 
-    return layout_from({**defaults, **dict(map(split_setting, settings))})
+    given = dict(split_setting(one.removeprefix("layout.")) for one in layout_settings(settings))
+    cut = prod(size for size in (given.get("tensor"), given.get("pipeline")) if isinstance(size, int))
+    data = given.get("data", max(1, ranks // max(1, cut)))
+    alone = (data, cut) == (1, 1) and not given.get("zero")
+    engine = given.get("engine", "native" if alone else "deepspeed")
+    zero = 0 if engine == "native" else 1
+    layout = layout_from({"engine": engine, "data": data, "zero": zero, "device": device, **given})
+    check_layout(read_run(lake, run), layout)
+    return layout
+
+
+def _status(error: Exception) -> int:
+    """The exit status of a machine that was not started, for whoever would start it again."""
+    from infra.store.errors import StoreUnavailable
+    from model.termination import PERMANENT_ERROR
+
+    return 1 if isinstance(error, StoreUnavailable) else PERMANENT_ERROR
 
 
 @contextmanager

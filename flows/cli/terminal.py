@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,8 +26,8 @@ class CommandFailed(typer.Exit):
 
 
 @contextmanager
-def friendly_errors(as_json: bool) -> Iterator[None]:
-    """Turn the errors that we know into one short message and the exit status 1.
+def friendly_errors(as_json: bool, status: Callable[[Exception], int] = lambda error: 1) -> Iterator[None]:
+    """Turn the errors that we know into one short message and an exit status.
 
     With MILLRACE_DEBUG set, or for errors that nobody foresaw, the whole traceback is shown.
     """
@@ -40,7 +40,7 @@ def friendly_errors(as_json: bool) -> Iterator[None]:
     except Exception as error:
         if os.environ.get("MILLRACE_DEBUG") or not is_known(error):
             raise
-        fail(str(error), as_json)
+        fail(str(error), as_json, status(error))
 
 
 def fail(message: str, as_json: bool, code: int = 1) -> None:

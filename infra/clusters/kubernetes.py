@@ -1,7 +1,8 @@
 """A run as a Kubernetes job: the manifest from typed values, checked against Kubernetes' own schemas.
 
 An Indexed Job has a pod for each machine; a headless Service gives them names, of which the first is the rendezvous.
-Pods that are evicted, or that leave after saving, are replaced without being counted as failures.
+Pods that are evicted, or that leave after saving, are replaced without being counted as failures. An error that would
+come back ends the job.
 """
 
 from __future__ import annotations
@@ -12,20 +13,27 @@ from typing import Any
 
 import yaml
 
+from infra.clusters.kubernetes_values import (
+    LABEL,
+    SERVICE,
+    SUBDOMAIN,
+    VARIABLE,
+    ManifestError,
+    bytes_of,
+    require_fixed_version,
+    require_name,
+)
+
 # The oldest Kubernetes that the manifest is made for: there, pod failure policies became stable.
 KUBERNETES = "1.31"
 RENDEZVOUS_PORT = 29400  # torchrun's own default
 MACHINE_RANK = "$(JOB_COMPLETION_INDEX)"  # Kubernetes replaces it in a container's command
 CACHE_FOLDER = "/cache"
+_CONTAINER = "ranks"
 # The container ends within the grace by itself; the rest is for Kubernetes' own way to it.
 _MARGIN_SECONDS = 15
 _PROBE_SECONDS = 60
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|ACCESS_KEY|API_KEY", re.IGNORECASE)
-
-
-class ManifestError(ValueError):
-    """A value, or a field of the manifest, that Kubernetes would not take."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,9 @@ class KubernetesJob:
 
     `command` is one machine's, with `MACHINE_RANK` where it belongs; `alive` is a command that
     fails when a rank of its machine is stuck, asked from `startup_seconds` on. SIGTERM reaches the command
-    `grace_seconds` before its end. `left_after_saving` is the exit code that is no failure. Secrets are named, never
-    given: `secrets` are Kubernetes secrets whose keys become variables of the environment.
+    `grace_seconds` before its end. `left_after_saving` is the exit code that is no failure, `permanent_error` the one
+    after which no restart helps. Secrets are named, never given: `secrets` are Kubernetes secrets whose keys become
+    variables of the environment.
     """
 
     name: str
@@ -48,6 +57,7 @@ class KubernetesJob:
     command: tuple[str, ...]
     alive: tuple[str, ...]
     left_after_saving: int
+    permanent_error: int
     grace_seconds: int
     startup_seconds: int
     restarts: int
@@ -58,16 +68,16 @@ class KubernetesJob:
     def __post_init__(self) -> None:
         # A pod is called after its job and number, and that name has 63 characters at most (RFC 1123).
         longest = 63 - len(f"-{self.machines - 1}")
-        for name, limit in ((self.name, longest), (self.namespace, 63), *((secret, 253) for secret in self.secrets)):
-            if not _NAME.fullmatch(name) or len(name) > limit:
-                raise ManifestError(
-                    f"{name!r} is no name for Kubernetes: up to {limit} small letters, digits and '-' inside"
-                )
-        version = re.search(r"[:@]([^/]+)$", self.image)
-        if version is None or version.group(1) == "latest":
+        require_name("name", self.name, SERVICE, longest)
+        require_name("namespace", self.namespace, LABEL, 63)
+        for secret in self.secrets:
+            require_name("secret", secret, SUBDOMAIN, 253)
+        for variable in self.environment:
+            require_name("env", variable, VARIABLE, 253)
+        require_fixed_version("image", self.image)
+        if bytes_of("shared-memory", self.shared_memory) > bytes_of("memory", self.memory):
             raise ManifestError(
-                f"the image is {self.image!r}; name one fixed version of it, so that every machine and every restart "
-                "runs the same program"
+                f"--shared-memory {self.shared_memory}: it is a part of --memory, which is {self.memory}; lower it"
             )
         for what, number, least in (
             ("machines", self.machines, 1),
@@ -144,21 +154,20 @@ def _job(job: KubernetesJob) -> dict[str, Any]:
             # When one machine fails, all of them do, each in a pod that counts.
             "backoffLimit": job.restarts * job.machines,
             "podFailurePolicy": {
+                # The first that applies. A pod whose node was taken away says nothing of the run, whatever its status.
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    {
-                        "action": "Ignore",
-                        "onExitCodes": {
-                            "containerName": "ranks",
-                            "operator": "In",
-                            "values": [job.left_after_saving],
-                        },
-                    },
+                    _on_exit("Ignore", job.left_after_saving),
+                    _on_exit("FailJob", job.permanent_error),
                 ]
             },
             "template": {"metadata": {"labels": _labels(job)}, "spec": _pod(job)},
         },
     }
+
+
+def _on_exit(action: str, status: int) -> dict[str, Any]:
+    return {"action": action, "onExitCodes": {"containerName": _CONTAINER, "operator": "In", "values": [status]}}
 
 
 def _pod(job: KubernetesJob) -> dict[str, Any]:
@@ -185,7 +194,7 @@ def _container(job: KubernetesJob) -> dict[str, Any]:
     if job.gpus:
         resources["limits"] = {"nvidia.com/gpu": str(job.gpus)}
     return {
-        "name": "ranks",
+        "name": _CONTAINER,
         "image": job.image,
         "command": list(job.command),
         "env": [{"name": name, "value": value} for name, value in sorted(job.environment.items())],

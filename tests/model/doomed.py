@@ -18,6 +18,7 @@ from torch import Tensor
 
 from infra.store import faults
 from model import train
+from model.launch import AGENT
 from model.parallel.stage import Stage
 from model.termination import Termination
 
@@ -52,7 +53,7 @@ def _tell_at(moment: str) -> None:
 
     def reach(point: str) -> None:
         if point == moment and not told:
-            os.kill(os.getppid() if "RANK" in os.environ else os.getpid(), signal.SIGTERM)
+            os.kill(int(os.environ.get(AGENT, os.getpid())), signal.SIGTERM)
             while not told:
                 time.sleep(0.001)
 

@@ -66,7 +66,7 @@ def launch(
     environment = {"OMP_NUM_THREADS": "1", **(variables or {}), **(moment.variables(folder) if moment else {})}
     command = launch_command(lake.uri, config.key, layout, folder / "cache")
     if layout.engine == "native":
-        return _forked(program, command[2:], environment, folder / "output")
+        return _forked(program, command[command.index("model.train") :], environment, folder / "output")
     command = [program if word == "model.train" else word for word in command]
     return run_command(command, environment, folder, lake.uri, lambda: moment is not None and moment.is_over(folder))
 

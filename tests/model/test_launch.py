@@ -58,8 +58,10 @@ def test_command_is_understood_by_torchrun() -> None:
     assert options["--cache"] == "cache"
 
 
-def test_one_process_needs_no_agent() -> None:
-    assert launch_command("lake", "key", Layout(), Path("cache"))[1:3] == ["-m", "model.train"]
+@pytest.mark.parametrize("machines", [None, Machines(1, 0, "host:1")], ids=["here", "one machine"])
+def test_one_process_needs_no_torchrun(machines: Machines | None) -> None:
+    command = launch_command("lake", "key", Layout(), Path("cache"), machines, grace=17)
+    assert command[1:6] == ["-m", "model.agent", "17", "-m", "model.train"]
 
 
 def test_a_machine_has_its_place_in_the_rendezvous() -> None:
@@ -157,4 +159,10 @@ def test_model_stands_without_deepspeed_prefect_and_arrow() -> None:
         "import sys, model.train, model.scoring, model.agent, model.heartbeat; "
         "found = {'deepspeed', 'prefect', 'pyarrow', 'pydantic', 'ray'} & set(sys.modules); assert not found, found"
     )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_an_agent_of_one_rank_starts_without_torch() -> None:
+    """Its import takes seconds, and the rank's own comes after it."""
+    program = "import sys, model.agent; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

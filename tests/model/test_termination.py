@@ -1,8 +1,10 @@
-"""SIGTERM to an agent: every rank gets the time to save, and the exit code tells that it did."""
+"""SIGTERM to an agent: every rank gets the time to save, and the exit code tells how it ended."""
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,19 +14,33 @@ from pathlib import Path
 import pytest
 
 from infra.launcher import carriers, launch
+from infra.store.lake import Lake
 from model.launch import launch_command
-from model.termination import LEFT_AFTER_SAVING, Termination
+from model.layout import Layout
+from model.logbook import read_logbook
+from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR, Termination
+from tests.model.launches import launch as launch_and_wait
+from tests.model.small import small_run
 from tests.model.test_launch import ENVIRONMENT, LAYOUT, ROOT, commands_for_two_machines, wait_for, with_program
+
+NATIVE = Layout()
+
+
+def start(run: str, folder: Path, layout: Layout, grace: int = 20) -> subprocess.Popen[bytes]:
+    """An agent with the ranks of a layout, in a session of its own as a terminal would give it."""
+    command = with_program(launch_command("lake", run, layout, folder, grace=grace))
+    with open(folder / "output", "wb") as output:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=ENVIRONMENT, stdout=output, stderr=output, start_new_session=True
+        )
 
 
 @contextmanager
-def agent(run: str, folder: Path, grace: int) -> Iterator[subprocess.Popen[bytes]]:
-    """An agent with two ranks, both at work."""
-    command = with_program(launch_command("lake", run, LAYOUT, folder, grace=grace))
-    with open(folder / "output", "wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=output, stderr=output)
+def agent(run: str, folder: Path, layout: Layout, grace: int) -> Iterator[subprocess.Popen[bytes]]:
+    """An agent whose ranks are at work."""
+    process = start(run, folder, layout, grace)
     try:
-        wait_for(folder / "ready-0", folder / "ready-1")
+        wait_for(*(folder / f"ready-{rank}" for rank in range(layout.ranks)))
         yield process
     finally:
         process.kill()
@@ -46,21 +62,49 @@ def test_a_signal_is_a_request() -> None:
         assert termination.signal == "SIGINT"
 
 
-def test_ranks_that_do_not_leave_are_killed_after_the_grace(tmp_path: Path) -> None:
-    with agent("stubborn", tmp_path, grace=1) as process:
+@pytest.mark.parametrize(("layout", "status"), [(NATIVE, 128 + signal.SIGKILL), (LAYOUT, 1)], ids=["one", "two"])
+def test_ranks_that_do_not_leave_are_killed_after_the_grace(tmp_path: Path, layout: Layout, status: int) -> None:
+    with agent("stubborn", tmp_path, layout, grace=1) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 1
+        assert process.wait(60) == status
         assert "have not left within 1 s: they are killed" in (tmp_path / "output").read_text()
 
 
-@pytest.mark.heavy
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
-    with agent("stubborn", tmp_path, grace=600) as process:
+@pytest.mark.parametrize("layout", [NATIVE, pytest.param(LAYOUT, marks=pytest.mark.heavy)], ids=["one", "two"])
+def test_a_second_signal_does_not_wait(tmp_path: Path, layout: Layout) -> None:
+    with agent("stubborn", tmp_path, layout, grace=600) as process:
         process.send_signal(signal.SIGTERM)
-        wait_for(tmp_path / "told-0", tmp_path / "told-1")
+        wait_for(*(tmp_path / f"told-{rank}" for rank in range(layout.ranks)))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 1
+        assert process.wait(60) > 0
         assert "are to leave at once" in (tmp_path / "output").read_text()
+
+
+def test_a_rank_alone_has_the_time_to_save(tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of a terminal's session; the rank hears of it once, as a request to leave."""
+    with agent("patient", tmp_path, NATIVE, grace=60) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        wait_for(tmp_path / "told-0")
+        assert process.poll() is None
+        (tmp_path / "go").touch()
+        assert process.wait(60) == LEFT_AFTER_SAVING
+    assert (tmp_path / "told-0").read_text() == "SIGTERM"
+
+
+@pytest.mark.parametrize("layout", [NATIVE, LAYOUT], ids=["one", "two"])
+def test_an_error_that_would_come_back_has_a_status_of_its_own(tmp_path: Path, layout: Layout) -> None:
+    process = start("corrupt", tmp_path, layout)
+    assert process.wait(120) == PERMANENT_ERROR
+    assert "Corrupt: the run is not what it was" in (tmp_path / "output").read_text()
+
+
+def test_the_trainer_tells_its_errors_apart(lake: Lake, tmp_path: Path) -> None:
+    config = small_run(lake, tmp_path / "text", steps=1000)
+    assert launch_and_wait(lake, config, NATIVE, tmp_path / "launch") == PERMANENT_ERROR
+    [error] = [event for event in read_logbook(lake, config.key) if event["event"] == "error"]
+    assert error["error"] == "ValueError" and error["message"] in (tmp_path / "launch" / "output").read_text()
+    lake.write_json(f"runs/{config.key}/run.json", config.to_plain() | {"seed": 8})
+    assert launch_and_wait(lake, config, NATIVE, tmp_path / "again") == PERMANENT_ERROR
 
 
 @pytest.mark.heavy
@@ -68,18 +112,18 @@ def test_an_agent_that_waits_for_others_leaves_at_once(tmp_path: Path) -> None:
     """Of two machines, only the host has come: nothing runs yet, so there is nothing to wait for."""
     command = commands_for_two_machines("train", tmp_path)[0]
     process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
+    host, _, port = command[command.index("--rdzv-endpoint") + 1].rpartition(":")
     deadline = time.monotonic() + 120
-    while not _caught(process.pid) & 1 << (signal.SIGTERM - 1):
+    while not _listens(host, int(port)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     assert process.wait(90) == LEFT_AFTER_SAVING
 
 
-def _caught(pid: int) -> int:
-    """The signals that a process has handlers for, a bit for each (proc(5))."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1], 16)
+def _listens(host: str, port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex((host, port)) == 0
 
 
 def test_cancelling_a_launch_has_every_rank_save_and_leave(tmp_path: Path) -> None:

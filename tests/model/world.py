@@ -1,7 +1,8 @@
 """A rank's program for the tests of launching; it reads the trainer's options, and the run's key says what it does.
 
 `train` takes steps of data-parallel descent, and more until it is told to leave; then it waits for the file `go` as if
-it were saving, and writes down its world and its weights. `stubborn` only writes down that it was told.
+it were saving, and writes down its world and its weights. `patient` does so without steps and others, `stubborn` only
+writes down that it was told, and the first rank of `corrupt` ends in an error that would come back.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import sys
 import time
 from pathlib import Path
 
+from infra.store.errors import Corrupt
 from model.launch import die_with_parent
-from model.termination import LEFT_AFTER_SAVING, Termination
+from model.termination import LEFT_AFTER_SAVING, Termination, telling_errors_apart
 
 STEPS = 20
 
@@ -33,6 +35,19 @@ def main() -> None:
         (folder / f"ready-{rank}").touch()
         while True:
             signal.pause()
+    if arguments.run_key == "corrupt":
+        with telling_errors_apart():
+            if rank == "0":
+                raise Corrupt("the run is not what it was")
+            signal.pause()
+    if arguments.run_key == "patient":
+        with Termination() as termination:
+            (folder / f"ready-{rank}").touch()
+            while not termination.requested:
+                time.sleep(0.01)
+            (folder / f"told-{rank}").write_text(termination.signal)
+            wait_to_leave(folder)
+        sys.exit(LEFT_AFTER_SAVING)
     found = train(folder, rank) | {"layout": json.loads(arguments.layout)}
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
     sys.exit(LEFT_AFTER_SAVING)
@@ -66,8 +81,7 @@ def train(folder: Path, rank: str) -> dict[str, object]:
                 (folder / f"ready-{rank}").write_text(str(os.getpid()))
                 print("ready", flush=True)
         (folder / f"leaving-{rank}").touch()
-        while not (folder / "go").exists():
-            time.sleep(0.01)
+        wait_to_leave(folder)
         distributed.barrier()
     distributed.destroy_process_group()
     return {
@@ -77,6 +91,11 @@ def train(folder: Path, rank: str) -> dict[str, object]:
         "weights": weights.tolist(),
         "losses": losses,
     }
+
+
+def wait_to_leave(folder: Path) -> None:
+    while not (folder / "go").exists():
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ pytest.importorskip("kubernetes_validate", reason="the extra `kubernetes` is not
 from infra.clusters.kubernetes import (
     MACHINE_RANK,
     KubernetesJob,
-    ManifestError,
     manifest,
     rendezvous_endpoint,
     validate,
 )
+from infra.clusters.kubernetes_values import ManifestError
 
 JOB = KubernetesJob(
     name="millrace-1a2b3c",
@@ -32,6 +32,7 @@ JOB = KubernetesJob(
     command=("millrace", "launch", "machine", "--rank", MACHINE_RANK),
     alive=("python", "-m", "model.heartbeat"),
     left_after_saving=75,
+    permanent_error=78,
     grace_seconds=120,
     startup_seconds=1800,
     restarts=5,
@@ -61,14 +62,24 @@ def test_machines_find_each_other() -> None:
 
 def test_leaving_in_order_is_no_failure_and_has_its_time() -> None:
     _, batch = documents()
-    ignored = batch["spec"]["podFailurePolicy"]["rules"]
-    assert {rule["action"] for rule in ignored} == {"Ignore"}
-    assert ignored[1]["onExitCodes"]["values"] == [75]
+    evicted, left, _ = batch["spec"]["podFailurePolicy"]["rules"]
+    assert evicted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert (left["action"], left["onExitCodes"]["values"]) == ("Ignore", [75])
     assert batch["spec"]["backoffLimit"] == 5 * 4
     pod = batch["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > 120
     assert pod["restartPolicy"] == "Never"  # pod failure policies need it
-    assert ignored[1]["onExitCodes"]["containerName"] == pod["containers"][0]["name"]
+    assert left["onExitCodes"]["containerName"] == pod["containers"][0]["name"]
+
+
+def test_an_error_that_would_come_back_uses_up_no_restarts() -> None:
+    _, batch = documents()
+    last = batch["spec"]["podFailurePolicy"]["rules"][-1]
+    container = batch["spec"]["template"]["spec"]["containers"][0]["name"]
+    assert last == {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": container, "operator": "In", "values": [78]},
+    }
 
 
 def test_gpus_shared_memory_and_secrets() -> None:
@@ -123,10 +134,35 @@ def test_wrong_fields_are_refused(change: Callable[[dict[str, Any]], None], mess
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"name": "Millrace_1"}, "no name for Kubernetes"),
+        ({"name": "Millrace_1"}, "--name Millrace_1: no name for Kubernetes"),
         ({"name": "m" * 62}, "up to 61"),
+        ({"name": "7b-run"}, "--name 7b-run: .*a letter first"),
+        ({"name": "run-"}, "--name run-: no name"),
+        ({"name": "seven.b"}, "--name seven.b: no name"),
+        ({"namespace": "a.b"}, "--namespace a.b: no name"),
+        ({"secrets": ("good", "a..b")}, "--secret a..b: no name"),
+        ({"secrets": ("A",)}, "--secret A: no name"),
+        ({"environment": {"A B": "1"}}, "--env A B: no name for Kubernetes, .* letters, digits"),
+        ({"environment": {"1A": "1"}}, "--env 1A: no name"),
+        ({"environment": {"..A": "1"}}, "--env ..A: no name"),
+        ({"environment": {"A\n": "1"}}, "--env A\n: no name"),
         ({"image": "registry.example:5000/millrace"}, "one fixed version"),
-        ({"image": "millrace:latest"}, "one fixed version"),
+        ({"image": "millrace:latest"}, "--image millrace:latest: name one fixed version"),
+        ({"image": "millrace:LATEST"}, "one fixed version"),
+        ({"image": "registry.example:5000/millrace:Latest"}, "one fixed version"),
+        ({"image": "millrace:"}, "one fixed version"),
+        ({"image": "millrace:1 "}, "one fixed version"),
+        ({"image": "millrace@sha256"}, "one fixed version"),
+        ({"memory": "lots"}, "--memory lots: no quantity of bytes .*such as 128Gi"),
+        ({"memory": "128GB"}, "--memory 128GB: no quantity"),
+        ({"memory": "128 Gi"}, "--memory 128 Gi: no quantity"),
+        ({"memory": "128ki"}, "--memory 128ki: no quantity"),
+        ({"memory": "128m"}, "--memory 128m: no quantity"),
+        ({"memory": "-1Gi"}, "--memory -1Gi: no quantity"),
+        ({"memory": "1e3Gi"}, "--memory 1e3Gi: no quantity"),
+        ({"shared_memory": "0"}, "--shared-memory 0: .*above 0"),
+        ({"shared_memory": "513Gi"}, "--shared-memory 513Gi: it is a part of --memory, which is 512Gi"),
+        ({"memory": "64G"}, "--shared-memory 64Gi: it is a part of --memory, which is 64G"),
         ({"machines": 0}, "machines is 0"),
         ({"environment": {"AWS_SECRET_ACCESS_KEY": "x"}}, "looks like a secret"),
         ({"environment": {"HF_TOKEN": "x"}}, "looks like a secret"),
@@ -135,3 +171,27 @@ def test_wrong_fields_are_refused(change: Callable[[dict[str, Any]], None], mess
 def test_wrong_values_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         replace(JOB, **values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "b7-run"},
+        {"secrets": ("a.b", "7")},
+        {"namespace": "7"},
+        {"environment": {"a.b-c_D1": "", "_": "", "-x": ""}},
+        {"memory": "64Gi"},
+        {"memory": "68719476736"},
+        {"memory": "0.5Ti"},
+        {"memory": "1E"},
+        {"memory": "1E12"},
+        {"memory": "1e+12"},
+        {"shared_memory": "500000000k"},
+        {"image": "registry.example:5000/group/millrace:1.0_a-b"},
+        {"image": f"millrace@sha256:{'0a' * 32}"},
+        {"image": f"millrace:latest@sha256:{'0a' * 32}"},
+        {"image": "millrace:latest-2024"},
+    ],
+)
+def test_what_kubernetes_takes_is_taken(values: dict[str, Any]) -> None:
+    assert manifest(replace(JOB, **values))
