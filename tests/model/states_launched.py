@@ -35,7 +35,8 @@ from model.parallel.stage import Stage
 from model.saving import Saver
 from model.slices import open_state
 from model.state import Kind, ReadState, Slice
-from tests.model.launched import KINK, batches, reader, scale, scaled, watch_relu
+from tests.model.course import KINK, batches, reader, scaled, watch_relu
+from tests.model.differences import scale
 from tests.model.small import SHAPES
 from tests.model.state_cases import BATCH, CASES, Case, run_key
 

@@ -17,7 +17,7 @@ from model.engine.native import NativeEngine
 from model.layout import Layout
 from model.parallel.stage import Stage
 from model.state import KINDS, Kind, ReadState
-from tests.model.launched import batches
+from tests.model.course import batches
 from tests.model.small import SHAPES
 
 ADAMW = AdamWConfig((0.9, 0.95), 1e-8, 0.1, 1.0)
