@@ -119,7 +119,9 @@ class Trainer:
         found = find_checkpoint(self.launch, self.position, self._refused)
         give_up(self.lake, self.run, self.position)
         if found is None or found.step < self.training.steps:
-            require_space(self.lake, self.run, self.launch.cache, parameters, steps, self.launch.retention, ranks)
+            places = (self.lake, self.run, self.launch.cache)
+            first = self.launch.config.first_step
+            require_space(*places, parameters, steps, self.launch.retention, ranks, first)
             self.records.note(
                 "launch" if found is None else "resume",
                 0 if found is None else found.step,
