@@ -58,7 +58,7 @@ def run(case: Case) -> dict[str, Any]:
     config = model_config(SHAPES[case.architecture])
     groups = start_ranks(case.layout)
     accumulation = case.layout.accumulation(BATCH)
-    engine = DeepSpeedEngine(Stage(config, case.layout, groups, seed=1), groups, ADAMW, accumulation)
+    engine = DeepSpeedEngine(Stage(config, case.layout, groups), groups, ADAMW, accumulation)
     native = NativeEngine(scaled(Stage(config, Layout(), seed=1)), ADAMW)
     engine.restore(reader(list(native.state())), 0)
     found: dict[str, Any] = {"losses": [], "gradient": 0.0, "loss": 0.0, "norm": 0.0, "compared": 0}
