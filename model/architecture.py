@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from model import llama, opt, pythia
+from model.boxes import Box, whole
 from model.configuration import from_plain, to_plain
-from model.initialisation import Fill, initialise
+from model.initialisation import Fill, initialise, keyed_generator
 from model.layers import LanguageModel, Split
+from model.state import Kind, ReadState
 
 ModelConfig = pythia.PythiaConfig | opt.OptConfig | llama.LlamaConfig
 
@@ -59,6 +62,27 @@ def build(config: ModelConfig, seed: int) -> LanguageModel:
     model = architecture.model(config)
     initialise(model, lambda name: architecture.initial(name, config), seed)
     return model
+
+
+def initial_state(config: ModelConfig, seed: int) -> ReadState:
+    """The state before any update, the same whatever the layout: the initial weights of `seed`, and moments of zero.
+
+    The tensor that was read last is held, so that its parts can be read one after another; never two of them.
+    """
+    architecture = ARCHITECTURES[architecture_name(config)]
+    shapes = {name: tuple(held.shape) for name, held in build_empty(config, "meta").named_parameters()}
+    made: dict[str, Tensor] = {}
+
+    def read(name: str, kind: Kind, box: Box) -> Tensor:
+        if kind != "weight":
+            return torch.zeros(()).expand(box.shape)
+        if name not in made:
+            made.clear()
+            made[name] = torch.empty(shapes[name])
+            architecture.initial(name, config)(made[name], keyed_generator(seed, name))
+        return made[name][box.inside(whole(shapes[name]))]
+
+    return read
 
 
 def build_empty(config: ModelConfig, device: str) -> LanguageModel:

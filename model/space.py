@@ -41,12 +41,20 @@ def cache_bytes(parameters: int, ranks: int, remote: bool) -> int:
 
 
 def require_space(
-    lake: Lake, run: str, cache: Path, parameters: int, steps: Sequence[int], retention: Retention, ranks: int
+    lake: Lake,
+    run: str,
+    cache: Path,
+    parameters: int,
+    steps: Sequence[int],
+    retention: Retention,
+    ranks: int,
+    first_step: int = 0,
 ) -> None:
-    """Raises StoreFull when the checkpoints at `steps`, all those of the run, will not fit.
+    """Raises StoreFull when the checkpoints at `steps` of its schedule, all those of the run, will not fit.
 
-    What the run has stored already counts as there. How much a remote lake can take is unknown and is not asked;
-    the cache is on this machine, and so are `ranks` of the run.
+    A run that begins after `first_step` steps of another keeps that state as its own, and none from before. What the
+    run has stored already counts as there, and so do token files, for which `fetch_part` found room. How much a remote
+    lake can take is unknown and is not asked; the cache is on this machine, and so are `ranks` of the run.
     """
     lake_path = lake.local_path(checkpoints_folder(run))
     in_cache = cache_bytes(parameters, ranks, remote=lake_path is None)
@@ -54,7 +62,8 @@ def require_space(
         _require("the cache", cache, in_cache)
         return
     stored = sum(entry.size for entry in lake.list(checkpoints_folder(run)))
-    in_lake = max(0, checkpoint_bytes(parameters, steps, retention) - stored)
+    kept = [first_step, *(step for step in steps if step > first_step)]
+    in_lake = max(0, checkpoint_bytes(parameters, kept, retention) - stored)
     if _disk(lake_path) == _disk(cache):
         _require("the lake, with the cache on the same disk,", lake_path, in_lake + in_cache)
         return

@@ -20,6 +20,7 @@ import torch
 
 from infra.store.lake import Lake
 from model.accounting.launch import open_accounting
+from model.architecture import initial_state
 from model.engine import Engine
 from model.hyperparameters import TrainingConfig
 from model.launch import AGENT, die_with_parent
@@ -101,13 +102,17 @@ def make_engine(config: RunConfig, layout: Layout) -> Engine:
     if layout.engine == "native":
         from model.engine.native import NativeEngine
 
-        stage = Stage(config.model, layout, None, config.seed, end_of_document)
-        return NativeEngine(stage, training.optimizer, training.precision)
-    from model.engine.deepspeed import DeepSpeedEngine, start_ranks
+        stage = Stage(config.model, layout, end_of_document=end_of_document)
+        engine: Engine = NativeEngine(stage, training.optimizer, training.precision)
+    else:
+        from model.engine.deepspeed import DeepSpeedEngine, start_ranks
 
-    groups = start_ranks(layout)
-    stage = Stage(config.model, layout, groups, config.seed, end_of_document)
-    return DeepSpeedEngine(stage, groups, training.optimizer, accumulation, training.precision)
+        groups = start_ranks(layout)
+        stage = Stage(config.model, layout, groups, end_of_document=end_of_document)
+        engine = DeepSpeedEngine(stage, groups, training.optimizer, accumulation, training.precision)
+    # Not through the stage: tensor by tensor, and masters that no lower precision has rounded.
+    engine.restore(initial_state(config.model, config.seed), 0)
+    return engine
 
 
 if __name__ == "__main__":

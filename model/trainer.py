@@ -121,13 +121,14 @@ class Trainer:
             self.keeper.keep()
 
     def _find(self, verification: Verification) -> Checkpoint | None:
-        first = self.launch.config.first_step
-        steps = [step for step in self.training.checkpoints.steps(self.training.steps) if step >= first]
+        steps = self.training.checkpoints.steps(self.training.steps)
         parameters, ranks = self.launch.config.model.parameters, seat_of_process().local_ranks
         found = find_checkpoint(self.launch, self.position, self._refused, verification.verify)
         give_up(self.lake, self.run, self.position)
         if found is None or found.step < self.training.steps:
-            require_space(self.lake, self.run, self.launch.cache, parameters, steps, self.launch.retention, ranks)
+            places = (self.lake, self.run, self.launch.cache)
+            first = self.launch.config.first_step
+            require_space(*places, parameters, steps, self.launch.retention, ranks, first)
             self.records.note(
                 "launch" if found is None else "resume",
                 0 if found is None else found.step,

@@ -10,7 +10,10 @@ Whatever a build makes use of again is made young again (`refresh`), so that a s
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterable
@@ -20,8 +23,8 @@ from typing import Any
 
 from infra.store import faults
 from infra.store.digests import key_of, sha256_file
-from infra.store.errors import Corrupt, NotThere
-from infra.store.lake import Entry, Lake
+from infra.store.errors import Corrupt, NotThere, StoreFull
+from infra.store.lake import Entry, Lake, store_errors
 from infra.store.ledger import Account
 
 # Half of the grace that `infra.store.garbage` gives: what was made use of has at least the other half left.
@@ -121,28 +124,61 @@ def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, s
 
 
 def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
-    """A verified local copy of a part, kept in the folder `cache`, which processes may share.
+    """A verified part on this machine, to be read only: its own file in a local lake, a copy in `cache` of another's.
 
-    Raises Corrupt when the stored bytes are not those that were written, NotThere when they are gone.
+    Of the processes that share the folder `cache`, one fetches and verifies it while the others wait. Raises Corrupt
+    when the stored bytes are not those that were written, NotThere when they are gone, and StoreFull when a copy will
+    not fit.
     """
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(cache / f".{part.sha256}.lock", "w") as lock:
+            # Let go by the system when the process dies.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            own = lake.local_path(part.path)
+            return _copied(lake, part, cache) if own is None else _in_place(lake, part, own, cache)
+    except NotThere as error:
+        raise NotThere(f"{lake.uri}/{part.path} ({part.name}) is not there. {_CURE}") from error
+
+
+def _copied(lake: Lake, part: Part, cache: Path) -> Path:
     local = cache / f"{part.sha256}{part.suffix}"
     if local.exists() and local.stat().st_size == part.bytes:
         return local
+    free = shutil.disk_usage(cache).free
+    if free < part.bytes:
+        raise StoreFull(
+            f"{cache} has {free:,} bytes free, and {part.name} from {lake.uri} takes {part.bytes:,}: free some, or "
+            "name another folder"
+        )
     unverified = cache / f".unverified-{uuid.uuid4().hex}"
     try:
         lake.download(part.path, unverified)
-        found = sha256_file(unverified)
-        if found != part.sha256:
-            raise Corrupt(
-                f"{lake.uri}/{part.path} ({part.name}) has sha256 {found}: its bytes changed after it was written. "
-                f"{_CURE}"
-            )
+        _verify(lake, part, unverified)
         os.replace(unverified, local)
-    except NotThere as error:
-        raise NotThere(f"{lake.uri}/{part.path} ({part.name}) is not there. {_CURE}") from error
     finally:
         unverified.unlink(missing_ok=True)
     return local
+
+
+def _in_place(lake: Lake, part: Part, own: Path, cache: Path) -> Path:
+    with store_errors(str(own)):
+        found = own.stat()
+    # What was verified is known by these as long as nobody writes it again.
+    seen = json.dumps([found.st_ino, found.st_size, found.st_mtime_ns])
+    verified = cache / f".{part.sha256}.verified"
+    if not (verified.exists() and verified.read_text(encoding="utf-8") == seen):
+        _verify(lake, part, own)
+        verified.write_text(seen, encoding="utf-8")
+    return own
+
+
+def _verify(lake: Lake, part: Part, local: Path) -> None:
+    found = sha256_file(local)
+    if found != part.sha256:
+        raise Corrupt(
+            f"{lake.uri}/{part.path} ({part.name}) has sha256 {found}: its bytes changed after it was written. {_CURE}"
+        )
 
 
 _CURE = "Run `millrace verify ARTIFACT --forget` for the build or artifact it belongs to, then build again."

@@ -119,3 +119,8 @@ def decay_groups(parameters: Iterable[nn.Parameter], config: AdamWConfig) -> lis
         {"params": rest, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def moved(tokens: Tensor, device: torch.device) -> Tensor:
+    """Tokens on the device. To a GPU they go while the processor goes on, which takes pinned memory."""
+    return tokens.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tokens.to(device)

@@ -9,22 +9,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from model.boxes import interval
-from model.engine import AdamWConfig, Engine, Precision, decay_groups
+from model.engine import DTYPES, AdamWConfig, Engine, Precision, decay_groups, moved
+from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
 from model.engine.holdings import Bfloat16Fragments, Fragments, Holdings, Partitions, Replicated
 from model.engine.pipeline import make_pipeline, postpone_update
 from model.layout import Layout
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
 from model.state import Kind, ReadState, Slice
-
-# Elements; DeepSpeed's default of 5e8 would reserve two gigabytes on every rank.
-LARGEST_BUCKET = 500_000_000
 
 
 def start_ranks(layout: Layout) -> Groups:
@@ -60,6 +59,8 @@ class DeepSpeedEngine(Engine):
         self.stage, self.groups, self.place = stage, groups, groups.place
         self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
         self._accumulation, self._layout, self._precision = accumulation, layout, precision
+        self._partitioned: Any = None  # ZeRO 3: one parameter that is, and has DeepSpeed's way to others
+        # Before a parameter is partitioned, which leaves it without dimensions.
         optimizer = torch.optim.AdamW(
             decay_groups((one for _, one in stage.named()), config),
             lr=0.0,
@@ -67,6 +68,8 @@ class DeepSpeedEngine(Engine):
             eps=config.epsilon,
             fused=layout.device == "cuda",
         )
+        device = torch.device(deepspeed.get_accelerator().device_name(int(os.environ["LOCAL_RANK"])))
+        stage.place(device, DTYPES[precision], self._partition if layout.zero == 3 else None)
         module: Any = stage if layout.pipeline == 1 else make_pipeline(stage, groups)
         self._engine, _, _, _ = deepspeed.initialize(
             model=module,
@@ -95,7 +98,7 @@ class DeepSpeedEngine(Engine):
             if number:
                 # Between micro-batches this only counts; the last one is left to `update`.
                 self._engine.step()
-            tokens = tokens.to(self._engine.device)
+            tokens = moved(tokens, self._engine.device)
             loss_here = self.stage.loss(self._engine(tokens[:, :-1]), tokens)
             self._engine.backward(loss_here)
             total += loss_here.detach()
@@ -140,7 +143,8 @@ class DeepSpeedEngine(Engine):
         self._engine.eval()
         sums = torch.zeros((), dtype=torch.float64)
         for tokens in micro_batches:
-            tokens = tokens.to(self._engine.device)
+            self.on_micro_batch()
+            tokens = moved(tokens, self._engine.device)
             sums += self.stage.loss(self._engine(tokens[:, :-1]), tokens).cpu()
         return self._mean(sums / len(micro_batches))
 
@@ -160,17 +164,14 @@ class DeepSpeedEngine(Engine):
 
     def restore(self, read: ReadState, updates: int) -> None:
         self._holdings.reset(updates)
-        for held in self._holdings.held():
-            held.weight.copy_(self._stretch(read, held.name, "weight", held.first, held.length))
-            for kind, key in _KINDS.items():
-                held.moments[key].copy_(self._stretch(read, held.name, kind, held.first, held.length))
-        if self._layout.zero in (1, 2):
-            shards = self.stage.shards
-            self._holdings.spread(
-                {name: self._stretch(read, name, "weight", 0, shard.box.elements) for name, shard in shards.items()}
-            )
-        else:
-            self._holdings.spread({})
+        held = {one.name: one for one in self._holdings.held()}
+        # Tensor by tensor, whether this rank keeps a stretch of it or not: no two are read at a time.
+        for name, shard in self.stage.shards.items():
+            if (one := held.get(name)) is not None:
+                one.weight.copy_(self._stretch(read, name, "weight", one.first, one.length))
+                for kind, key in _KINDS.items():
+                    one.moments[key].copy_(self._stretch(read, name, kind, one.first, one.length))
+            self._holdings.spread(name, partial(self._stretch, read, name, "weight", 0, shard.box.elements))
 
     def gather(self, value: Any) -> list[Any]:
         values: list[Any] = [None] * self.ranks
@@ -186,9 +187,24 @@ class DeepSpeedEngine(Engine):
         self._engine.destroy()
         distributed.destroy_process_group()
 
+    def _partition(self, name: str, parameter: nn.Parameter) -> None:
+        """Leave this rank its part of a parameter: DeepSpeed would first have all of them whole on every rank."""
+        import deepspeed
+
+        if self._partitioned is None:
+            self._partitioned = parameter
+            deepspeed.zero.Init(
+                module=nn.ParameterList([parameter]),
+                data_parallel_group=self.groups.data,
+                config_dict_or_path=self._configuration(),
+                mpu=self.groups,
+            )
+        else:
+            self._partitioned.convert_to_zero_parameters([parameter])
+
     def _configuration(self) -> dict[str, Any]:
         layout = self._layout
-        bucket = min(LARGEST_BUCKET, max(1, sum(shard.box.elements for shard in self.stage.shards.values())))
+        bucket = bucket_elements(layout, sum(shard.box.elements for shard in self.stage.shards.values()))
         zero: dict[str, Any] = {"stage": layout.zero, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
         if layout.device == "cuda" and layout.zero in (1, 2) and layout.pipeline == 1:
             zero["overlap_comm"] = True
@@ -199,6 +215,7 @@ class DeepSpeedEngine(Engine):
             zero |= {
                 "stage3_param_persistence_threshold": 0,
                 "stage3_prefetch_bucket_size": bucket,
+                "stage3_max_live_parameters": GATHERED_ELEMENTS,
                 "memory_efficient_linear": False,
             }
         values: dict[str, Any] = {
@@ -214,7 +231,11 @@ class DeepSpeedEngine(Engine):
             "pipeline": {"pipe_partitioned": False, "grad_partitioned": False},
         }
         if self._precision == "bf16":
-            values |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
+            # Each gradient is added to those in fp32 as soon as it is there; by default all wait in bf16 for the last.
+            values |= {
+                "bf16": {"enabled": True, "immediate_grad_update": True},
+                "data_types": {"grad_accum_dtype": "fp32"},
+            }
         if self._precision == "fp16":
             # A scale that stays as it is set: its state machine is the trainer's, the same under every engine.
             values |= {"fp16": {"enabled": True, "loss_scale": 1.0}, "data_types": {"grad_accum_dtype": "fp32"}}
@@ -265,8 +286,8 @@ class DeepSpeedEngine(Engine):
             position += box.elements
 
     def _stretch(self, read: ReadState, name: str, kind: Kind, first: int, length: int) -> Tensor:
-        boxes = interval(self.stage.shards[name].box, first, length)
-        return torch.cat([read(name, kind, box).reshape(-1) for box in boxes]) if boxes else torch.empty(0)
+        parts = [read(name, kind, box).reshape(-1) for box in interval(self.stage.shards[name].box, first, length)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else torch.empty(0)
 
 
 _KINDS: dict[Kind, str] = {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}

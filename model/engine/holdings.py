@@ -8,7 +8,7 @@ shard of a parameter, flattened in row order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class Holdings(ABC):
 
     def __init__(self, optimizer: Any, names: dict[nn.Parameter, str]) -> None:
         self.optimizer, self.names = optimizer, names
+        self.parameters = {name: parameter for parameter, name in names.items()}
 
     @abstractmethod
     def held(self) -> Iterator[Holding]:
@@ -56,8 +57,8 @@ class Holdings(ABC):
         """Make the moments, at zero, with AdamW's count at `updates`."""
 
     @abstractmethod
-    def spread(self, weights: dict[str, Tensor]) -> None:
-        """Put the restored weights (this rank's shards, flat, by name) where the products are computed."""
+    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
+        """Put a restored weight where the products are computed; `weight` reads this rank's shard of it, flat."""
 
     @abstractmethod
     def discard(self) -> None:
@@ -85,9 +86,9 @@ class Replicated(Holdings):
 
     def reset(self, updates: int) -> None:
         for parameter in self.names:
-            self.optimizer.state[parameter] = _fresh(parameter.detach(), updates)
+            _restart(self.optimizer.state[parameter], parameter.detach(), updates)
 
-    def spread(self, weights: dict[str, Tensor]) -> None:
+    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
         return None
 
     def discard(self) -> None:
@@ -124,12 +125,12 @@ class Fragments(Holdings):
 
     def reset(self, updates: int) -> None:
         for flat in self._flats():
-            self.optimizer.optimizer.state[flat] = _fresh(flat.detach(), updates)
+            _restart(self.optimizer.optimizer.state[flat], flat.detach(), updates)
 
-    def spread(self, weights: dict[str, Tensor]) -> None:
+    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
+        parameter = self.parameters[name]
         with torch.no_grad():
-            for parameter, name in self.names.items():
-                parameter.copy_(weights[name].view_as(parameter))
+            parameter.copy_(weight().view_as(parameter))
 
     def discard(self) -> None:
         # As `step` does after an overflow.
@@ -198,13 +199,13 @@ class Partitions(Holdings):
 
     def reset(self, updates: int) -> None:
         for flat in self.optimizer.fp32_partitioned_groups_flat:
-            self.optimizer.optimizer.state[flat] = _fresh(flat.detach(), updates)
+            _restart(self.optimizer.optimizer.state[flat], flat.detach(), updates)
 
-    def spread(self, weights: dict[str, Tensor]) -> None:
+    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
+        parameter = self.parameters[name]
         with torch.no_grad():
-            for parameter in self.names:
-                flat, start, length, _ = self._place(parameter)
-                parameter.ds_tensor[:length].copy_(flat.narrow(0, start, length))  # type: ignore[attr-defined]
+            flat, start, length, _ = self._place(parameter)
+            parameter.ds_tensor[:length].copy_(flat.narrow(0, start, length))  # type: ignore[attr-defined]
 
     def discard(self) -> None:
         self.optimizer._overflow_clean_up(self.optimizer.loss_scale)
@@ -222,7 +223,12 @@ class Partitions(Holdings):
         )
 
 
-def _fresh(like: Tensor, updates: int) -> dict[str, Tensor]:
+def _restart(state: dict[str, Any], like: Tensor, updates: int) -> None:
+    """Moments of zero, in the memory that they have, if any: DeepSpeed's fragments may hold on to it."""
     # A fused optimizer, on a GPU, counts its updates there.
-    count = torch.tensor(float(updates), device=like.device)
-    return {"step": count, **{key: torch.zeros_like(like) for _, key in MOMENTS}}
+    state["step"] = torch.tensor(float(updates), device=like.device)
+    for _, key in MOMENTS:
+        if key in state:
+            state[key].zero_()
+        else:
+            state[key] = torch.zeros_like(like)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.boxes import whole
-from model.engine import DTYPES, MOMENTS, AdamWConfig, Engine, Precision, decay_groups
+from model.engine import DTYPES, MOMENTS, AdamWConfig, Engine, Precision, decay_groups, moved
 from model.parallel.ranks import Place
 from model.parallel.stage import Stage
 from model.state import ReadState, Slice
@@ -21,17 +21,18 @@ class NativeEngine(Engine):
     def __init__(self, stage: Stage, config: AdamWConfig, precision: Precision = "fp32") -> None:
         self.rank, self.ranks, self.place = 0, 1, Place(0, 0, 0)
         device = stage.layout.device
-        self.stage = stage.to(device)
-        # In fp32 the masters are the model's own parameters.
+        self.stage, self._device = stage, torch.device(device)
         self._cast = precision != "fp32"
-        self._masters = {
-            name: nn.Parameter(parameter.detach().clone()) if self._cast else parameter
-            for name, parameter in stage.named()
-        }
-        if self._cast:
-            stage.to(DTYPES[precision])
+        # In fp32 they are the model's own parameters.
+        self._masters: dict[str, nn.Parameter] = {}
+
+        def take(name: str, parameter: nn.Parameter) -> None:
+            self._masters[name] = nn.Parameter(parameter.detach()) if self._cast else parameter
+            parameter.data = parameter.data.to(DTYPES[precision])
+
+        stage.place(self._device, torch.float32, take)
+        stage.to(DTYPES[precision])
         self._computed = dict(stage.named())
-        self._device = torch.device(device)
         # Compiled only where a compiled kernel is worth its wait.
         self._loss = torch.compile(self._loss_of) if device == "cuda" else self._loss_of
         self._optimizer = torch.optim.AdamW(
@@ -48,19 +49,21 @@ class NativeEngine(Engine):
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         for tokens in micro_batches:
             self.on_micro_batch()
-            loss = self._loss(tokens.to(self._device, non_blocking=True))
+            loss = self._loss(moved(tokens, self._device))
             (loss * (self.loss_scale / len(micro_batches))).backward()
             self._collect()
             total += loss.detach()
-        for master in self._masters.values():
-            assert master.grad is not None
-            if self.loss_scale != 1.0:
-                master.grad.mul_(1.0 / self.loss_scale)
-        return total.item() / len(micro_batches)
+        gradients = [master.grad for master in self._masters.values() if master.grad is not None]
+        assert len(gradients) == len(self._masters)
+        if self.loss_scale != 1.0:
+            torch._foreach_mul_(gradients, 1.0 / self.loss_scale)
+        self._norm = nn.utils.get_total_norm(gradients)
+        # Fetched together: each time the processor waits until the GPU has nothing left to do.
+        summed, self._fetched_norm = torch.stack([total, self._norm.double()]).tolist()
+        return float(summed) / len(micro_batches)
 
     def gradient_norm(self) -> float:
-        self._norm = nn.utils.get_total_norm([master.grad for master in self._masters.values()])  # type: ignore[misc]
-        return self._norm.item()
+        return self._fetched_norm
 
     def update(self, learning_rate: float, clip: float) -> None:
         nn.utils.clip_grads_with_norm_(self._masters.values(), clip, self._norm)
@@ -76,7 +79,11 @@ class NativeEngine(Engine):
     @torch.no_grad()
     def evaluate(self, micro_batches: Sequence[Tensor]) -> float:
         self.stage.eval()
-        return sum(self._loss(tokens.to(self._device)).item() for tokens in micro_batches) / len(micro_batches)
+        total = 0.0
+        for tokens in micro_batches:
+            self.on_micro_batch()
+            total += self._loss(moved(tokens, self._device)).item()
+        return total / len(micro_batches)
 
     def gradients(self) -> Iterator[Slice]:
         for name, master in self._masters.items():
@@ -127,8 +134,7 @@ class NativeEngine(Engine):
     @torch.no_grad()
     def _copy_to_computed(self) -> None:
         if self._cast:
-            for name, parameter in self._computed.items():
-                parameter.copy_(self._masters[name])
+            torch._foreach_copy_(list(self._computed.values()), list(self._masters.values()))
 
     def _slice(self, name: str, kind: Any, values: Tensor) -> Slice:
         shape = tuple(values.shape)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from model.architecture import ARCHITECTURES, ModelConfig, architecture_name, build_empty
+from model.architecture import ARCHITECTURES, ModelConfig, architecture_name, build_empty, initial_state
 from model.boxes import Box, whole
 from model.context import Context, packed, positions_in_documents
 from model.cross_entropy import cross_entropy
-from model.initialisation import keyed_generator
 from model.layers import Split
 from model.layout import Layout
 from model.parallel.collectives import all_reduced, portioned
@@ -21,6 +20,7 @@ from model.parallel.cuts import shard, stage_blocks
 from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyEmbedding
 from model.parallel.ranks import Groups, Place
 from model.parallel.recompute import run_block
+from model.state import ReadState
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Stage(nn.Module):
     The first stage takes token ids (B, S), the others the stream (B, S, d) of the one before, with the documents'
     numbers (B, S) beside it where attention ends at their borders. The last gives logits, of which a tensor rank has
     its part of the vocabulary.
+
+    It has the initial weights of `seed`, in fp32 on the processor. Without a seed its parameters take no memory until
+    `place` gives them some.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Stage(nn.Module):
         if self.last:
             self.head = model.head
         self.shards: dict[str, Shard] = {}
-        self._fill(names, place, seed)
+        self._fill(names, place, None if seed is None else initial_state(config, seed))
         self._shared = {logical for name, logical in names.items() if logical != name and layout.pipeline > 1}
 
     @property
@@ -100,7 +103,21 @@ class Stage(nn.Module):
         for name, parameter in self.named_parameters():
             yield self._logical[name], parameter
 
-    def _fill(self, logical: dict[str, str], place: Place, seed: int | None) -> None:
+    def place(
+        self, device: torch.device, dtype: torch.dtype, placed: Callable[[str, nn.Parameter], None] | None = None
+    ) -> None:
+        """Move every parameter to its place, and buffers to the device; without initial weights parameters are zero.
+
+        `placed` is called after each one with its logical name, before the next takes memory.
+        """
+        for name, parameter in self.named():
+            parameter.data = parameter.data.to(device, dtype).contiguous()
+            if placed is not None:
+                placed(name, parameter)
+        for buffer in self.buffers():
+            buffer.data = buffer.data.to(device)
+
+    def _fill(self, logical: dict[str, str], place: Place, initial: ReadState | None) -> None:
         """Put real parameters, cut for this rank, in place of the empty ones, then the layers that make up for it."""
         names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
         self._logical = {name: logical[name] for name in names}
@@ -110,24 +127,25 @@ class Stage(nn.Module):
             module = self.get_submodule(module_name)
             if logical[name] not in made:
                 split = self._architecture.split(logical[name].rpartition(".")[0])
-                made[logical[name]] = self._parameter(name, getattr(module, attribute), split, place, seed)
+                made[logical[name]] = self._parameter(name, getattr(module, attribute), split, place, initial)
             setattr(module, attribute, made[logical[name]])
         if self.layout.tensor > 1:
             self._exchange = Exchange(self.group, self.layout.sequence_parallel)
             for name in sorted({name.rpartition(".")[0] for name in names}):
                 self._replace(name, self._architecture.split(name))
 
-    def _parameter(self, name: str, empty: Tensor, split: Split, place: Place, seed: int | None) -> nn.Parameter:
+    def _parameter(
+        self, name: str, empty: Tensor, split: Split, place: Place, initial: ReadState | None
+    ) -> nn.Parameter:
         logical, shape = self._logical[name], tuple(empty.shape)
         box = shard(shape, split, self.layout.tensor, place.tensor)
         cut = box != whole(shape)
         # What every tensor rank holds is written by the first; what the first stage holds too, by that one.
         owned = (cut or place.tensor == 0) and (logical == name or self.first)
         self.shards[logical] = Shard(shape, box, owned)
-        values = torch.empty(shape)
-        if seed is not None:
-            self._architecture.initial(logical, self.config)(values, keyed_generator(seed, logical))
-        parameter = nn.Parameter(values[box.inside(whole(shape))].clone())
+        # One number stands for all: of the device "meta" a parameter could not be moved elsewhere.
+        values = torch.zeros(()).expand(box.shape) if initial is None else initial(logical, "weight", box).clone()
+        parameter = nn.Parameter(values)
         # DeepSpeed adds up the norm of what is cut over the tensor ranks, and takes the rest from the first alone.
         parameter.model_parallel = cut  # type: ignore[attr-defined]
         return parameter

@@ -3,6 +3,9 @@
 States of the model as in Rajbhandari et al. 2020 (ZeRO), section 3.1 and figure 1, but as this project's engines hold
 them: gradients are added up in fp32 whatever the precision, so that a parameter in half precision costs 2 + 4 + 12
 bytes where the paper counts 2 + 2 + 12. Activations: `model.planning.activations`.
+
+The start is never the fullest moment, so it is not among those looked at. Engines take the initial weights tensor by
+tensor, and ZeRO 3 partitions each before the next: beside its share a rank then holds one, where it gathers many later.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from functools import lru_cache
 from typing import Literal
 
 from model.architecture import ModelConfig
+from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
 from model.layout import Layout
 from model.parallel.cuts import stage_blocks
 from model.parallel_shapes import Shape, elements, local_shapes
@@ -24,7 +28,6 @@ FP32 = 4
 MOMENTS = 2 * FP32  # AdamW
 COUNTER = FP32  # AdamW's number of updates, one for each tensor it is given
 ALIGNMENT = 2  # DeepSpeed pads what ZeRO 1 and 2 cut to a multiple of 2 · data ranks (`zero/stage_1_and_2.py`)
-BUCKET = 500_000_000  # elements that ZeRO reduces or gathers at once (`model.engine.deepspeed.LARGEST_BUCKET`)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def memory_of_stage(
 ) -> Memory:
     """Of a rank of that pipeline stage."""
     size = SIZES[precision]
-    held, _ = totals(config, layout.tensor, layout.pipeline, stage)
+    held, _, _ = totals(config, layout.tensor, layout.pipeline, stage)
     blocks = len(stage_blocks(config.layers, layout.pipeline, stage))
     states = states_of(config, layout, precision, stage)
     accumulation = layout.accumulation(batch)
@@ -94,10 +97,12 @@ def memory_of_stage(
     waiting = (min(accumulation, layout.pipeline - stage) - 1) * (kept + head)
     sent = config.width * size * tokens * min(accumulation, layout.pipeline - stage) if layout.pipeline > 1 else 0.0
     computed_again = 0.0 if layout.recompute == "none" else kept_without_recompute(config, layout, size) * tokens
-    bucket = min(BUCKET, held) * size if layout.zero and layout.data > 1 else 0.0
-    gathered = min(2 * BUCKET, held) * size if layout.zero == 3 and layout.data > 1 else 0.0
+    gathered = min(GATHERED_ELEMENTS, held) * size if layout.zero == 3 and layout.data > 1 else 0.0
+    exchanged = exchange_bytes(config, layout, precision, stage)
+    # ZeRO 3 keeps its bucket, and its gradients' place, all the time.
+    kept_bucket = bucket_elements(layout, held) * size if layout.zero == 3 else 0.0
     # Gradients of one micro-batch before they are added to those in fp32: of all parameters at once in the native
-    # engine, of a bucket in DeepSpeed.
+    # engine, one after another in DeepSpeed.
     passing = held * size if layout.engine == "native" and precision != "fp32" else 0.0
 
     def moment(name: str, gradients: float, activations: float, logits: float, buffers: float) -> Memory:
@@ -106,23 +111,45 @@ def memory_of_stage(
         )
 
     # DeepSpeed makes all gradients of bf16 with ZeRO 1 at the start; others come with the first backward pass.
-    prepared = accumulation > 1 or (precision == "bf16" and layout.zero == 1)
+    prepared = accumulation > 1 or layout.zero == 3 or (precision == "bf16" and layout.zero == 1)
     before = states.gradients if prepared else 0.0
     moments = [
-        moment("when the backward pass begins", before, waiting + kept + head, 0.0, computed_again),
-        moment("when the backward pass ends", states.gradients, waiting + kept / blocks, 0.0, computed_again + bucket),
-        moment("when gradients are added up", states.gradients, waiting, 0.0, passing + bucket),
-        moment("in the update", states.gradients, 0.0, 0.0, _update_bytes(layout, states)),
+        moment("when the backward pass begins", before, waiting + kept + head, 0.0, computed_again + exchanged),
+        moment(
+            "when the backward pass ends", states.gradients, waiting + kept / blocks, 0.0, computed_again + exchanged
+        ),
+        moment("when gradients are added up", states.gradients, waiting, 0.0, passing + exchanged),
+        moment("in the update", states.gradients, 0.0, 0.0, _update_bytes(layout, states) + kept_bucket),
     ]
     if last:
         logits = loss_bytes(config, layout, size, tokens)
-        moments.append(moment("in the loss", before, waiting + kept + head, logits, 0.0))
+        moments.append(moment("in the loss", before, waiting + kept + head, logits, exchanged))
     return max(moments, key=lambda held: held.total)
+
+
+def exchange_bytes(config: ModelConfig, layout: Layout, precision: Precision, stage: int = 0) -> float:
+    """What DeepSpeed 0.19.8 reduces gradients from, there as long as gradients come, in the loss behind them too.
+
+    ZeRO 1 fills buckets with what was added up in fp32, ZeRO 2 and 3 with gradients as they come, the largest of them
+    beside these. Two buckets alternate, so that one is filled while the other is reduced; ZeRO 3 lays one out anew
+    instead (`zero/stage_1_and_2.py`, `setup_buckets`; `comm/coalesced_collectives.py`). In a pipeline the second
+    is in the precision of the products. Without such buckets, gradients are laid end to end until they are longer than
+    one, and cast: bf16 with ZeRO 1, and fp32 without ZeRO (`engine.py`, `allreduce_no_retain`).
+    """
+    if layout.engine == "native" or (layout.zero == 0 and layout.data == 1):
+        return 0.0
+    held, _, largest = totals(config, layout.tensor, layout.pipeline, stage)
+    size, bucket = SIZES[precision], bucket_elements(layout, held)
+    if layout.zero >= 2:
+        return size * (2 * bucket + largest)
+    if layout.zero == 1 and precision != "bf16":
+        return bucket * (FP32 + (FP32 if layout.pipeline == 1 else size))
+    return (FP32 + (0 if precision == "fp32" else size)) * min(held, bucket + largest)
 
 
 def states_of(config: ModelConfig, layout: Layout, precision: Precision, stage: int = 0) -> States:
     """Bytes of the states of a rank of that stage: exact for the native engine and for ZeRO's elements."""
-    held, tensors = totals(config, layout.tensor, layout.pipeline, stage)
+    held, tensors, _ = totals(config, layout.tensor, layout.pipeline, stage)
     owned = _owned(config, layout.tensor, layout.pipeline, stage, layout.zero, layout.data)
     size = SIZES[precision]
     # ZeRO keeps fp32 masters of its own even beside fp32 weights.
@@ -162,10 +189,11 @@ def _update_bytes(layout: Layout, states: States) -> float:
 
 
 @lru_cache(maxsize=4096)
-def totals(config: ModelConfig, tensor: int, pipeline: int, stage: int) -> tuple[int, int]:
-    """Elements and tensors that a rank of a stage holds before ZeRO cuts them."""
+def totals(config: ModelConfig, tensor: int, pipeline: int, stage: int) -> tuple[int, int, int]:
+    """Elements and tensors that a rank of a stage holds before ZeRO cuts them, and elements of the largest."""
     shapes = local_shapes(config, Layout(engine="deepspeed", tensor=tensor, pipeline=pipeline), 0, stage)
-    return sum(map(elements, shapes.values())), len(shapes)
+    sizes = [elements(shape) for shape in shapes.values()]
+    return sum(sizes), len(sizes), max(sizes)
 
 
 @lru_cache(maxsize=4096)

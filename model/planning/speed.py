@@ -88,7 +88,7 @@ def _time_of_stage(
     last = stage == layout.pipeline - 1
     accumulation = layout.accumulation(batch)
     again = layout.recompute == "whole"
-    held, _ = totals(config, layout.tensor, layout.pipeline, stage)
+    held, _, _ = totals(config, layout.tensor, layout.pipeline, stage)
 
     # Operations of a micro-batch: 2 for each weight forward and 4 backward; again a forward pass when recomputed.
     weights = sum(elements(shape) for shape in block_shapes(config, layout.tensor).values() if len(shape) == 2)

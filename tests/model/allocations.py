@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 class Allocations(TorchDispatchMode):
     """Within this context, `live()` counts the bytes of storages that are alive and `peak` is the largest seen.
 
-    Storages of the tensors in `known` do not count.
+    Storages of the tensors in `known` do not count, nor those on the device "meta", which hold nothing.
     """
 
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
@@ -26,7 +26,7 @@ class Allocations(TorchDispatchMode):
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operation(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and not tensor.is_meta:
                 storage = tensor.untyped_storage()
                 reference = StorageWeakRef(storage)
                 if reference.cdata not in self.known:

@@ -46,7 +46,7 @@ def run(case: Case) -> dict[str, list[float]]:
     """
     reference = course(case.architecture, case.clip)
     groups = start_ranks(case.layout)
-    stage = Stage(model_config(SHAPES[case.architecture]), case.layout, groups, seed=1)
+    stage = Stage(model_config(SHAPES[case.architecture]), case.layout, groups)
     engine = DeepSpeedEngine(stage, groups, ADAMW, case.layout.accumulation(BATCH))
     if case.mistake:
         MISTAKES[case.mistake](engine)

@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, distributed
 
 from infra.store.lake import Lake
-from model.architecture import model_config
+from model.architecture import initial_state, model_config
 from model.boxes import Box, tiles, whole
 from model.checkpoint import MANIFEST, Checkpoint, read_checkpoint, step_of
 from model.engine import AdamWConfig, Engine, Precision
@@ -32,9 +33,11 @@ from model.launch import die_with_parent
 from model.layout import Layout
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
+from model.planning.memory import states_of
 from model.saving import Saver
 from model.slices import open_state
 from model.state import Kind, ReadState, Slice
+from tests.model.allocations import Allocations
 from tests.model.course import KINK, batches, reader, scaled, watch_relu
 from tests.model.differences import scale
 from tests.model.small import SHAPES
@@ -55,6 +58,8 @@ def main() -> None:
     world, folder, out, *wanted = sys.argv[1:]
     lake, cache = Lake.open(f"{folder}/lake"), Path(folder) / "cache"
     found = {name: Trial(CASES[world][name], lake, run_key(world, name), cache).run() for name in wanted}
+    if world == "2":
+        found |= {f"start, {precision}": memory_of_a_start(precision) for precision in ("fp32", "bf16")}
     if distributed.get_rank() == 0:
         Path(out).write_text(json.dumps(found), encoding="utf-8")
 
@@ -91,6 +96,8 @@ class Trial:
     def run(self) -> dict[str, Any]:
         """The whole course of the case."""
         first = self.engine(seed=1)
+        reference = Stage(model_config(SHAPES[self.case.architecture]), Layout(), seed=1)
+        self.found["started"] = not_as_started(first, reference)
         self.compare(first)
         take(first, batches()[1], OTHER)
         held = copies(first.state())
@@ -117,8 +124,11 @@ class Trial:
     def engine(self, seed: int) -> DeepSpeedEngine:
         """One with the initial weights of `seed`."""
         case = self.case
-        stage = Stage(model_config(SHAPES[case.architecture]), case.layout, self.groups, seed, case.end_of_document)
-        return DeepSpeedEngine(stage, self.groups, ADAMW, case.layout.accumulation(BATCH), case.precision)
+        config = model_config(SHAPES[case.architecture])
+        stage = Stage(config, case.layout, self.groups, end_of_document=case.end_of_document)
+        engine = DeepSpeedEngine(stage, self.groups, ADAMW, case.layout.accumulation(BATCH), case.precision)
+        engine.restore(initial_state(config, seed), 0)
+        return engine
 
     def compare(self, engine: DeepSpeedEngine) -> None:
         """With one process: evaluations, the first step, and the first moment that is left of it by a tight clip."""
@@ -236,6 +246,48 @@ def oracle(architecture: str, precision: Precision, end_of_document: int | None)
     batch = next(batch for batch in batches()[7:] if is_smooth(batch))
     step = take(engine, batch, SCALE, TIGHT)
     return Expected(start, evaluated, batch, step, copies(engine.state()))
+
+
+def not_as_started(engine: DeepSpeedEngine, reference: Stage) -> list[str]:
+    """What of a new engine's state is not, bit for bit, that of one process in fp32."""
+    weights = {name: parameter.detach() for name, parameter in reference.named()}
+    wanted = {
+        "weight": lambda one: weights[one.name][one.box.inside(whole(one.shape))],
+        "first_moment": lambda one: torch.zeros(one.box.shape),
+        "second_moment": lambda one: torch.zeros(one.box.shape),
+    }
+    return [f"{one.kind} of {one.name}" for one in engine.state() if not torch.equal(one.values, wanted[one.kind](one))]
+
+
+def memory_of_a_start(precision: Precision) -> dict[str, int]:
+    """Bytes of a rank's tensors in a start with ZeRO 3: the most before DeepSpeed makes its optimizer, and the most
+    that putting the initial weights in place takes beside what is there by then. Beside them, what these are compared
+    with: this rank's share of the weights, and the largest tensor in fp32.
+    """
+    import deepspeed
+
+    layout = Layout(engine="deepspeed", data=2, zero=3)
+    config = model_config(SHAPES["llama"] | {"layers": 6, "vocabulary": 512})
+    held, initialize, before = groups(layout), deepspeed.initialize, 0
+
+    def noted(**arguments: Any) -> Any:
+        nonlocal before
+        before = allocations.peak
+        return initialize(**arguments)
+
+    with Allocations([]) as allocations, patch("deepspeed.initialize", noted):
+        stage = Stage(config, layout, held)
+        engine = DeepSpeedEngine(stage, held, ADAMW, 1, precision)
+        there = allocations.peak = allocations.live()
+        engine.restore(initial_state(config, 1), 0)
+    release(engine)
+    return {
+        "before": before,
+        "putting": allocations.peak - there,
+        "share": round(states_of(config, layout, precision).weights),
+        "largest": 4 * max(shard.box.elements for shard in stage.shards.values()),
+        "whole": 4 * sum(shard.box.elements for shard in stage.shards.values()),
+    }
 
 
 def take(engine: Engine, batch: Tensor, loss_scale: float = SCALE, clip: float = ADAMW.clip) -> Step:

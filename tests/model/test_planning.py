@@ -14,6 +14,7 @@ from model.cost.carbon import megawatt_hours, tonnes_co2e
 from model.cost.devices import DEVICES
 from model.cost.flops import mfu, model_flops, neox_flops
 from model.engine import AdamWConfig
+from model.engine.buckets import bucket_elements
 from model.engine.native import NativeEngine
 from model.layout import Layout
 from model.parallel.ranks import Place
@@ -22,7 +23,7 @@ from model.parallel.stage import Stage
 from model.parallel_shapes import elements, local_shapes, whole_shapes
 from model.planning.activations import kept_by_block
 from model.planning.layouts import layout_of, objections
-from model.planning.memory import memory, memory_of_stage, owned_elements, states_of
+from model.planning.memory import exchange_bytes, memory, memory_of_stage, owned_elements, states_of
 from model.planning.plan import plan, task_of, to_json
 from model.planning.proposals import estimate, fits, propose, tokens_per_second_per_gpu
 from model.planning.speed import step_time
@@ -235,6 +236,41 @@ def test_a_pipeline_keeps_micro_batches_waiting():
     assert kept_on(0, 1536) == pytest.approx(4 * one)
     assert kept_on(1, 1536) == pytest.approx(3 * one)
     assert kept_on(0, 96) == pytest.approx(2 * one)
+
+
+def test_buckets_are_counted():
+    """Of what a rank holds, at most 40 million elements, and more for more ranks; as DeepSpeed 0.19.8 makes them."""
+    assert bucket_elements(cuda(data=8, zero=1), 10**6) == 10**6
+    assert bucket_elements(cuda(data=8, zero=1), 10**9) == 40 * 10**6
+    assert bucket_elements(cuda(data=128, zero=1), 10**9) == 128 * 10**6
+    assert bucket_elements(cuda(data=2048, zero=1), 10**9) == 500 * 10**6
+    config = model_config(preset("pythia-1b")["model"])
+    largest, bucket = 50304 * 2048, 40 * 10**6
+    for layout, precision, expected in [
+        (cuda(data=8, zero=1), "fp16", 2 * 4 * bucket),
+        (cuda(data=8, zero=1), "bf16", (4 + 2) * (bucket + largest)),
+        (cuda(data=8, zero=2), "bf16", 2 * 2 * bucket + 2 * largest),
+        (cuda(data=8, zero=3), "bf16", 2 * 2 * bucket + 2 * largest),
+        (cuda(data=8, pipeline=2, zero=1), "fp16", (4 + 2) * bucket),
+        (cuda(data=8), "fp32", 4 * (bucket + largest)),
+        (cuda(), "fp32", 0),
+        (Layout(), "bf16", 0),
+    ]:
+        assert exchange_bytes(config, layout, precision) == expected, (layout, precision)
+
+
+@pytest.mark.parametrize("name,gpus,device", [("neox-20b", 96, A100_40), ("opt-66b", 64, H100)])
+def test_what_is_proposed_can_start(name, gpus, device):
+    """ZeRO 3 takes the weights tensor by tensor: a rank has its share, and one of them, which is less than in a step.
+
+    Whole on every rank, they would take more than the card has.
+    """
+    task = task_of(preset(name), gpus, device)
+    chosen = plan(task).chosen
+    assert chosen.layout.zero == 3 and chosen.layout.tensor == 1
+    assert 2 * task.config.parameters > device.memory
+    largest = max(map(elements, whole_shapes(task.config).values()))
+    assert chosen.memory.weights + 2 * largest < chosen.memory.total
 
 
 # Speed: against what was published. The tolerance is stated with each; docs/planning.md shows all of it.

@@ -83,6 +83,18 @@ def test_a_run_that_does_not_fit_is_refused(free: SimpleNamespace, lake: Lake, t
     require_space(*arguments)
 
 
+def test_steps_of_another_run_do_not_count(free: SimpleNamespace, lake: Lake, tmp_path: Path) -> None:
+    """Pythia-12b from step 141,000: what it begins with and two more, where a whole run has 154 checkpoints."""
+    steps = CheckpointSchedule("pythia", 1000).steps(143_000)
+    free.one_disk, free.bytes = False, (3 * 4 + 3 * 8) * GIGABYTE
+    require_space(lake, "run", tmp_path, 10**9, steps, Retention(), 1, 141_000)
+    # Also from a step that the schedule does not have.
+    require_space(lake, "run", tmp_path, 10**9, steps, Retention(), 1, 141_500)
+    free.bytes -= 1
+    with pytest.raises(StoreFull, match=r"36\.000 GB more"):
+        require_space(lake, "run", tmp_path, 10**9, steps, Retention(), 1, 141_000)
+
+
 def test_what_is_stored_already_counts(free: SimpleNamespace, lake: Lake, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     steps = range(4)

@@ -60,6 +60,21 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Launches:
 
 
 @pytest.mark.parametrize(("world", "name"), ALL)
+def test_a_start_is_that_of_one_process(found: Launches, world: str, name: str) -> None:
+    """Bitwise, also in lower precision: masters are the initial weights in fp32, moments are zero."""
+    assert found(world, name)["started"] == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_zero_3_starts_tensor_by_tensor(found: Launches, precision: str) -> None:
+    """Never a whole stage on a rank: its own share, and one tensor in fp32."""
+    start = found("2", f"start, {precision}")
+    slack = 2048  # the rotary table
+    assert start["before"] <= start["share"] + start["largest"] + slack < start["whole"]
+    assert start["putting"] <= start["largest"] + slack
+
+
+@pytest.mark.parametrize(("world", "name"), ALL)
 def test_the_state_survives_a_round_trip(found: Launches, world: str, name: str) -> None:
     """Through a checkpoint into an engine that held something else: bitwise the state, and bitwise the next step.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
 from infra.store import manifest
 from infra.store.digests import sha256_file
-from infra.store.errors import Corrupt, NotThere
+from infra.store.errors import Corrupt, NotThere, StoreFull
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Marker, Part, fetch_part, manifest_from_json, read_marker, store_part, write_marker
@@ -33,21 +36,77 @@ def test_a_truncated_part_is_written_again(lake: Lake, part: Part, tmp_path: Pat
     assert lake.read(part.path) == b"rows"
 
 
-def test_a_changed_byte_is_found_where_it_is_read(lake: Lake, part: Part, tmp_path: Path) -> None:
+@pytest.fixture(params=["local", "remote"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether the lake's files lie on this machine, or are said not to."""
+    if request.param == "remote":
+        monkeypatch.setattr(Lake, "local_path", lambda self, path: None)
+    return str(request.param)
+
+
+def copies(cache: Path) -> list[str]:
+    """What lies in the cache, without locks."""
+    return [path.name for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_changed_byte_is_found_where_it_is_read(lake: Lake, part: Part, tmp_path: Path, place: str) -> None:
     lake.write(part.path, b"rowz")
     with pytest.raises(Corrupt, match=r"a#0.*its bytes changed.*`millrace verify ARTIFACT --forget`.*build again"):
         fetch_part(lake, part, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert copies(tmp_path / "cache") == []
 
 
-def test_a_lost_part_is_not_there(lake: Lake, part: Part, tmp_path: Path) -> None:
+def test_a_lost_part_is_not_there(lake: Lake, part: Part, tmp_path: Path, place: str) -> None:
     lake.delete(part.path)
     with pytest.raises(NotThere, match=r"a#0.*is not there.*`millrace verify ARTIFACT --forget`.*build again"):
         fetch_part(lake, part, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert copies(tmp_path / "cache") == []
 
 
-def test_others_see_no_copy_that_is_not_verified(lake: Lake, part: Part, tmp_path: Path) -> None:
+def test_a_local_part_is_used_where_it_lies(lake: Lake, part: Part, tmp_path: Path) -> None:
+    """Verified once for a cache, and again when it was written again."""
+    with mock.patch.object(manifest, "sha256_file", wraps=sha256_file) as hashed:
+        for _ in range(3):
+            assert fetch_part(lake, part, tmp_path / "cache") == lake.local_path(part.path)
+        assert hashed.call_count == 1
+    lake.write(part.path, b"rowz")
+    with pytest.raises(Corrupt):
+        fetch_part(lake, part, tmp_path / "cache")
+
+
+def test_a_part_is_fetched_once_for_all(lake: Lake, part: Part, tmp_path: Path, place: str) -> None:
+    """Four readers at the same moment: one verifies while the others wait, and nobody copies a local part."""
+    together = threading.Barrier(4)
+    found: list[Path] = []
+
+    def read() -> None:
+        together.wait()
+        found.append(fetch_part(lake, part, tmp_path / "cache"))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    with mock.patch.object(manifest, "sha256_file", wraps=sha256_file) as hashed:
+        for one in readers:
+            one.start()
+        for one in readers:
+            one.join()
+    assert hashed.call_count == 1 and len(set(found)) == 1 and found[0].read_bytes() == b"rows"
+    copied = [path for path in (tmp_path / "cache").iterdir() if path.stat().st_size and path.suffix == ".parquet"]
+    assert copied == ([] if place == "local" else [found[0]])
+
+
+def test_a_copy_that_will_not_fit_is_not_begun(
+    lake: Lake, part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lake, "local_path", lambda self, path: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3))
+    with pytest.raises(StoreFull, match=r"has 3 bytes free, and a#0 from .* takes 4: free some"):
+        fetch_part(lake, part, tmp_path / "cache")
+
+
+def test_others_see_no_copy_that_is_not_verified(
+    lake: Lake, part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lake, "local_path", lambda self, path: None)
     lake.write(part.path, b"rowz")
     cache = tmp_path / "cache"
     seen: list[bool] = []
