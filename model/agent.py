@@ -2,8 +2,8 @@
 
 OPTIONS are torchrun's. It itself ends with status 1 whatever its ranks ended with, gives them 30 s after SIGTERM (an
 option only since torch 2.12), and cannot say afterwards whether they left in order. This agent passes SIGTERM on and
-goes on watching: ranks that leave with `LEFT_AFTER_SAVING` make it end with the same, and so does one rank that ends
-with `PERMANENT_ERROR`. Without OPTIONS there is one rank, and no torchrun: its import takes as long as the rank's own.
+goes on watching: when a rank leaves with `LEFT_AFTER_SAVING` it ends with the same, and so it does with
+`PERMANENT_ERROR`. Without OPTIONS there is one rank, and no torchrun: its import takes as long as the rank's own.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _several(arguments: Sequence[str], grace: int) -> int:
         statuses = {failure.exitcode for failure in error.failures.values()}
         if PERMANENT_ERROR in statuses:  # the others have lost a peer by it
             return PERMANENT_ERROR
-        if statuses == {LEFT_AFTER_SAVING}:
+        if LEFT_AFTER_SAVING in statuses:  # all have saved, but torchrun does not wait until all processes have ended
             return LEFT_AFTER_SAVING
         raise
     return 0

@@ -54,8 +54,9 @@ def launch_command(
     """The command that starts a run or resumes it: the whole of it, or the part of one of several `machines`.
 
     Its working directory must be the project's. SIGTERM has every rank save and leave within `grace` seconds; what is
-    left then is killed. The command ends with `model.termination.LEFT_AFTER_SAVING` when all have left so, and with
-    `PERMANENT_ERROR` when a rank has. Raises ValueError when the ranks cannot be shared evenly among the machines.
+    left then is killed. The command ends with `model.termination.LEFT_AFTER_SAVING` when a rank has, as all have saved
+    by then, and with `PERMANENT_ERROR` when a rank has. Raises ValueError when the ranks cannot be shared evenly among
+    the machines.
     """
     # The option is not called --run, which torchrun would take for an abbreviation of its own --run-path.
     what = ["model.train", "--lake", lake_uri, "--run-key", run]

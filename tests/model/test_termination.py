@@ -80,15 +80,20 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, layout: Layout) -> None:
         assert "are to leave at once" in (tmp_path / "output").read_text()
 
 
-def test_a_rank_alone_has_the_time_to_save(tmp_path: Path) -> None:
-    """Ctrl-C goes to all processes of a terminal's session; the rank hears of it once, as a request to leave."""
-    with agent("patient", tmp_path, NATIVE, grace=60) as process:
+@pytest.mark.parametrize("layout", [NATIVE, LAYOUT], ids=["one", "two"])
+def test_ranks_have_the_time_to_save(tmp_path: Path, layout: Layout) -> None:
+    """Ctrl-C goes to all processes of a terminal's session; the ranks hear of it once, as a request to leave.
+
+    When the first has left, torchrun ends the second, which has saved too and only takes its time.
+    """
+    with agent("patient", tmp_path, layout, grace=60) as process:
         os.killpg(process.pid, signal.SIGINT)
-        wait_for(tmp_path / "told-0")
+        told = [tmp_path / f"told-{rank}" for rank in range(layout.ranks)]
+        wait_for(*told)
         assert process.poll() is None
         (tmp_path / "go").touch()
         assert process.wait(60) == LEFT_AFTER_SAVING
-    assert (tmp_path / "told-0").read_text() == "SIGTERM"
+    assert {path.read_text() for path in told} == {"SIGTERM"}
 
 
 @pytest.mark.parametrize("layout", [NATIVE, LAYOUT], ids=["one", "two"])

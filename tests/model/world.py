@@ -1,8 +1,9 @@
 """A rank's program for the tests of launching; it reads the trainer's options, and the run's key says what it does.
 
 `train` takes steps of data-parallel descent, and more until it is told to leave; then it waits for the file `go` as if
-it were saving, and writes down its world and its weights. `patient` does so without steps and others, `stubborn` only
-writes down that it was told, and the first rank of `corrupt` ends in an error that would come back.
+it were saving, and writes down its world and its weights. `patient` leaves so without steps, where all but the
+first rank take long to end their process. `stubborn` only writes down that it was told, and the first rank of `corrupt`
+ends in an error that would come back.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def main() -> None:
                 time.sleep(0.01)
             (folder / f"told-{rank}").write_text(termination.signal)
             wait_to_leave(folder)
+        while rank != "0":
+            signal.pause()
         sys.exit(LEFT_AFTER_SAVING)
     found = train(folder, rank) | {"layout": json.loads(arguments.layout)}
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
