@@ -3,7 +3,7 @@
 Products run at a share of the device's peak, attention at its own, all else at the speed at which memory can be read
 and written; tensor parallelism talks over NVLink, data parallelism and pipelines over the network where they leave the
 machine. The constants were set on LLaMA-65B and llm-foundry's tables and checked on the others: docs/planning.md has
-all predictions beside what was published.
+all predictions beside what was published. They describe fused code, as theirs is; of our engines only `native` is.
 """
 
 from __future__ import annotations
