@@ -117,20 +117,26 @@ def generate(
         given = tokenizer.encode(prompt).ids
         if not given and special.begin is not None:
             given = [special.begin]
+        words, known = tokenizer.get_vocab_size(), opened.weights.config.vocabulary
+        if unknown := [token for token in given if token >= known]:
+            raise WeightsRefused(
+                f"the prompt holds {tokenizer.id_to_token(unknown[0])!r}, the tokenizer's token {unknown[0]}: that has "
+                f"{words} words and the model only {known}; name the tokenizer that the model was trained with, or "
+                "leave the word out"
+            )
         try:
             sampling = None
             if temperature is not None or top_k is not None or top_p is not None:
                 sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p, seed)
             if tokens is None:
                 tokens = max(1, min(NEW_TOKENS, opened.weights.config.positions - len(given)))
-            known = min(tokenizer.get_vocab_size(), opened.weights.config.vocabulary)
             ids = continue_from(
                 opened.weights.model(),
                 torch.tensor([given], dtype=torch.int64),
                 tokens,
                 sampling=sampling,
                 end=special.end,
-                vocabulary=known,
+                vocabulary=min(words, known),
             )[0].tolist()
         except ValueError as error:
             raise WeightsRefused(str(error)) from error
