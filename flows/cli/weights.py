@@ -60,7 +60,7 @@ def export(
         opened = _open(checkpoint, lake, Path(cache))
         weights = opened.weights
         if vocabulary is not None:
-            _check_vocabulary(vocabulary, opened.tokenizer)
+            _check_vocabulary(vocabulary, _tokenizer(opened))
             weights = crop_vocabulary(weights, vocabulary)
         with finished_folder(Path(out)) as folder:
             write_folder(weights, folder)
@@ -103,16 +103,15 @@ def generate(
 ) -> None:
     """Let a checkpoint go on with a text."""
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-generate-") as cache:
-        import tokenizers
         import torch
 
         from model.generation import Sampling
         from model.generation import generate as continue_from
 
         opened = _open(checkpoint, lake, Path(cache))
-        if opened.tokenizer is None or not (opened.tokenizer / "tokenizer.json").exists():
+        tokenizer = _tokenizer(opened)
+        if tokenizer is None:
             raise WeightsRefused(f"{checkpoint} has no tokenizer.json, without which there is no text")
-        tokenizer = tokenizers.Tokenizer.from_file(str(opened.tokenizer / "tokenizer.json"))
         special = opened.weights.special_tokens
         given = tokenizer.encode(prompt).ids
         if not given and special.begin is not None:
@@ -203,13 +202,23 @@ def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckp
     return OpenedCheckpoint(weights, folder, {"run": run, "step": step})
 
 
-def _check_vocabulary(vocabulary: int, tokenizer: Path | None) -> None:
-    if tokenizer is None or not (tokenizer / "tokenizer.json").exists():
-        return
+def _tokenizer(opened: OpenedCheckpoint) -> Any:
+    """The tokenizer beside a checkpoint, None where there is none. Raises WeightsRefused when it cannot be read."""
+    if opened.tokenizer is None or not (opened.tokenizer / "tokenizer.json").exists():
+        return None
     import tokenizers
 
-    needed = tokenizers.Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab_size()
-    if vocabulary < needed:
+    path = opened.tokenizer / "tokenizer.json"
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise WeightsRefused(
+            f"{path} is not a tokenizer of the `tokenizers` library ({error}); fetch it again"
+        ) from error
+
+
+def _check_vocabulary(vocabulary: int, tokenizer: Any) -> None:
+    if tokenizer is not None and vocabulary < (needed := tokenizer.get_vocab_size()):
         raise WeightsRefused(f"a vocabulary of {vocabulary} leaves out words of the tokenizer, which has {needed}")
 
 

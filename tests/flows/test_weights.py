@@ -223,5 +223,16 @@ def test_errors_are_one_short_message(world: World, tmp_path: Path) -> None:
     write_folder(weights_of(world.model), pickled)
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     assert "a pickle" in world.error("import", str(pickled), str(tmp_path / "out"))
+    (pickled / "tokenizer.json").write_text("[]")
+    (pickled / "pytorch_model.bin").rename(pickled / "model.safetensors")
+    assert "tokenizer.json is not a tokenizer of the" in world.error("generate", str(pickled))
+    one = ["export", str(pickled), str(tmp_path / "out"), "--vocabulary"]
+    assert "tokenizer.json is not a tokenizer of the" in world.error(*one, "512")
+    (pickled / "tokenizer.json").unlink()
+    assert "a vocabulary of 0 tokens: it must be 1 to 512" in world.error(*one, "0")
+    config = json.loads((pickled / "config.json").read_text())
+    (pickled / "config.json").write_text(json.dumps(config | {"num_attention_heads": 0}))
+    for command in ("import", "export"):
+        assert "config.json: num_attention_heads is 0" in world.error(command, str(pickled), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     assert "is there already" in world.error("export", world.run, str(pickled), *lake)
