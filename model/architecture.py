@@ -45,7 +45,7 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
     """The configuration in a mapping such as {"architecture": "pythia", "layers": 6, …}. Raises ValueError."""
     shape = dict(values)
     name = shape.pop("architecture", None)
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise ValueError(f"model.architecture is {name!r}; it must be one of {', '.join(ARCHITECTURES)}")
     config: ModelConfig = from_plain(ARCHITECTURES[name].config, shape, f"model ({name})")
     return config

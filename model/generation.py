@@ -20,6 +20,9 @@ from model.layers import LanguageModel
 class Sampling:
     """How a token is drawn: logits / temperature, then the `top_k` likeliest, then the fewest of these that together
     have the probability `top_p` (nucleus sampling, Holtzman et al. 2020), then one of them by its probability.
+
+    Raises ValueError for values that draw nothing. Temperatures beyond [0.001, 1000] leave the likeliest token or all
+    of them alike, and logits that fp32 does not hold.
     """
 
     temperature: float = 1.0
@@ -28,9 +31,14 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"temperature is {self.temperature}; it must be above 0, or leave it out")
+        require(
+            0.001 <= self.temperature <= 1000,
+            f"temperature is {self.temperature}; it must be in [0.001, 1000]; leave it out for the likeliest token",
+        )
         require(self.top_k is None or self.top_k >= 1, f"top_k is {self.top_k}; it must be at least 1")
         require(self.top_p is None or 0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be in (0, 1]")
+        # What a generator of PyTorch takes.
+        require(0 <= self.seed < 2**64, f"seed is {self.seed}; it must be in [0, 2⁶⁴)")
 
 
 @torch.no_grad()
@@ -48,11 +56,15 @@ def generate(
     Without `sampling` the likeliest token is taken, the first of several that are. A sequence is over with the token
     `end`, and is filled up with it while others go on. `vocabulary` is the number of tokens there are, where the
     model's tables are padded beyond it: the rest is trained like any other word and never chosen.
-    The model is left in evaluation mode. Raises ValueError when there is no token to start from, or when all of them
-    do not fit the model's positions.
+    The model is left in evaluation mode. Raises ValueError when there is no token to start from, when one of them is
+    not in the model's vocabulary, or when all of them do not fit the model's positions.
     """
     positions, start = model.config.positions, tokens.shape[1]
     require(start >= 1, "there is no token to go on from; begin with the one that ends documents")
+    require(
+        bool(((tokens >= 0) & (tokens < model.config.vocabulary)).all()),
+        f"tokens from {tokens.min()} to {tokens.max()}: the model has those from 0 to {model.config.vocabulary - 1}",
+    )
     require(
         most >= 1 and start + most <= positions,
         f"{start} tokens and {most} new ones: the model has {positions} positions; shorten the text, or ask for at "

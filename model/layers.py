@@ -83,10 +83,11 @@ class RMSNorm(nn.Module):
 class Rotary(nn.Module):
     """Rotary position embedding (Su et al. 2021) on the first `dimensions` of each head, by half rotation.
 
-    Dimension j is paired with j + dimensions / 2 and turned by position · base^(-2j / dimensions). The angles are
-    computed in fp32 and cast afterwards. LLaMA's release pairs neighbours instead; the two differ by a fixed
-    permutation of the rows of the query and key weights (`model.huggingface.pairs`) and give the same attention.
-    One of these serves all blocks of a model.
+    Dimension j is paired with j + dimensions / 2 and turned by position · base^(-2j / dimensions). The tables are in
+    fp32 whatever the model is cast to, and the turn is computed in fp32 and then cast back, as in LLaMA's release
+    (`model.py`, `apply_rotary_emb`): in bf16 the slow dimensions of late positions would be those of their
+    neighbours. That release pairs neighbours instead; the two differ by a fixed permutation of the rows of the query
+    and key weights (`model.huggingface.pairs`) and give the same attention. One of these serves all blocks of a model.
     """
 
     cosine: Tensor
@@ -109,14 +110,14 @@ class Rotary(nn.Module):
             cosine, sine = self.cosine[:length], self.sine[:length]
         else:
             cosine, sine = self.cosine[positions].unsqueeze(-3), self.sine[positions].unsqueeze(-3)
-        cosine, sine = cosine.to(x.dtype), sine.to(x.dtype)
-        turned, rest = x[..., : self.dimensions], x[..., self.dimensions :]
+        turned, rest = x[..., : self.dimensions].float(), x[..., self.dimensions :]
         first, second = turned.chunk(2, dim=-1)
-        turned = turned * cosine + torch.cat((-second, first), dim=-1) * sine
+        turned = (turned * cosine + torch.cat((-second, first), dim=-1) * sine).to(x.dtype)
         return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Rotary:
-        # A model that was made empty and then given memory (`to_empty`) would keep whatever that memory held.
+        # A model that was made empty and then given memory (`to_empty`) would keep whatever that memory held, and one
+        # that is cast would round the tables.
         super()._apply(fn, recurse)
         self._fill()
         return self
@@ -127,8 +128,7 @@ class Rotary(nn.Module):
         exponents = torch.arange(0, self.dimensions, 2, dtype=torch.float32, device="cpu") / self.dimensions
         places = torch.arange(self.positions, dtype=torch.float32, device="cpu")
         angles = torch.outer(places, self.base**-exponents).repeat(1, 2)
-        self.cosine = angles.cos().to(device, self.cosine.dtype)
-        self.sine = angles.sin().to(device, self.sine.dtype)
+        self.cosine, self.sine = angles.cos().to(device), angles.sin().to(device)
 
 
 class CausalAttention(nn.Module):

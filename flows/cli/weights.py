@@ -60,7 +60,7 @@ def export(
         opened = _open(checkpoint, lake, Path(cache))
         weights = opened.weights
         if vocabulary is not None:
-            _check_vocabulary(vocabulary, opened.tokenizer)
+            _check_vocabulary(vocabulary, _tokenizer(opened))
             weights = crop_vocabulary(weights, vocabulary)
         with finished_folder(Path(out)) as folder:
             write_folder(weights, folder)
@@ -103,34 +103,39 @@ def generate(
 ) -> None:
     """Let a checkpoint go on with a text."""
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-generate-") as cache:
-        import tokenizers
         import torch
 
         from model.generation import Sampling
         from model.generation import generate as continue_from
 
         opened = _open(checkpoint, lake, Path(cache))
-        if opened.tokenizer is None or not (opened.tokenizer / "tokenizer.json").exists():
+        tokenizer = _tokenizer(opened)
+        if tokenizer is None:
             raise WeightsRefused(f"{checkpoint} has no tokenizer.json, without which there is no text")
-        tokenizer = tokenizers.Tokenizer.from_file(str(opened.tokenizer / "tokenizer.json"))
         special = opened.weights.special_tokens
         given = tokenizer.encode(prompt).ids
         if not given and special.begin is not None:
             given = [special.begin]
+        words, known = tokenizer.get_vocab_size(), opened.weights.config.vocabulary
+        if unknown := [token for token in given if token >= known]:
+            raise WeightsRefused(
+                f"the prompt holds {tokenizer.id_to_token(unknown[0])!r}, the tokenizer's token {unknown[0]}: that has "
+                f"{words} words and the model only {known}; name the tokenizer that the model was trained with, or "
+                "leave the word out"
+            )
         try:
             sampling = None
             if temperature is not None or top_k is not None or top_p is not None:
                 sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p, seed)
             if tokens is None:
                 tokens = max(1, min(NEW_TOKENS, opened.weights.config.positions - len(given)))
-            known = min(tokenizer.get_vocab_size(), opened.weights.config.vocabulary)
             ids = continue_from(
                 opened.weights.model(),
                 torch.tensor([given], dtype=torch.int64),
                 tokens,
                 sampling=sampling,
                 end=special.end,
-                vocabulary=known,
+                vocabulary=min(words, known),
             )[0].tolist()
         except ValueError as error:
             raise WeightsRefused(str(error)) from error
@@ -197,13 +202,23 @@ def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckp
     return OpenedCheckpoint(weights, folder, {"run": run, "step": step})
 
 
-def _check_vocabulary(vocabulary: int, tokenizer: Path | None) -> None:
-    if tokenizer is None or not (tokenizer / "tokenizer.json").exists():
-        return
+def _tokenizer(opened: OpenedCheckpoint) -> Any:
+    """The tokenizer beside a checkpoint, None where there is none. Raises WeightsRefused when it cannot be read."""
+    if opened.tokenizer is None or not (opened.tokenizer / "tokenizer.json").exists():
+        return None
     import tokenizers
 
-    needed = tokenizers.Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab_size()
-    if vocabulary < needed:
+    path = opened.tokenizer / "tokenizer.json"
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise WeightsRefused(
+            f"{path} is not a tokenizer of the `tokenizers` library ({error}); fetch it again"
+        ) from error
+
+
+def _check_vocabulary(vocabulary: int, tokenizer: Any) -> None:
+    if tokenizer is not None and vocabulary < (needed := tokenizer.get_vocab_size()):
         raise WeightsRefused(f"a vocabulary of {vocabulary} leaves out words of the tokenizer, which has {needed}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from model.architecture import ModelConfig
+from model.huggingface.entries import expect, flag, mapping, number, positive, size, token
 from model.huggingface.weights import SpecialTokens, WeightsError
 from model.llama import LlamaConfig
 from model.opt import NORM_EPSILON, OptConfig
@@ -79,77 +80,84 @@ def config_there(config: ModelConfig, special_tokens: SpecialTokens, dtype: str)
 def config_here(values: Mapping[str, Any]) -> tuple[ModelConfig, SpecialTokens]:
     """The shape in a `config.json`, with the defaults of `transformers` for what it leaves out.
 
-    Raises WeightsError for a model that is none of the families, or a form of one that does not exist here.
+    Raises WeightsError for a model that is none of the families, a form of one that does not exist here, quantized
+    weights, and entries of another type than theirs.
     """
-    architecture = MODEL_TYPES.get(values.get("model_type", ""))
-    if architecture is None:
-        raise WeightsError(f"model_type is {values.get('model_type')!r}; it must be one of {', '.join(MODEL_TYPES)}")
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in MODEL_TYPES:
+        raise WeightsError(f"model_type is {kind!r}; it must be one of {', '.join(MODEL_TYPES)}")
+    if values.get("quantization_config") is not None:
+        raise WeightsError(
+            "quantization_config: these weights are quantized, which a model here does not read; take the folder that "
+            "they were made from, or save them as floats (`model.dequantize()` in transformers)"
+        )
+    architecture = MODEL_TYPES[kind]
     try:
         common = {
-            "vocabulary": values["vocab_size"],
-            "positions": values["max_position_embeddings"],
-            "layers": values["num_hidden_layers"],
-            "width": values["hidden_size"],
-            "heads": values["num_attention_heads"],
+            "vocabulary": size(values, "vocab_size"),
+            "positions": size(values, "max_position_embeddings"),
+            "layers": size(values, "num_hidden_layers"),
+            "width": size(values, "hidden_size"),
+            "heads": size(values, "num_attention_heads"),
         }
         config = READERS[architecture](values, common)
     except KeyError as error:
         raise WeightsError(f"{error.args[0]} is missing; the file is cut short or of another library") from error
     except ValueError as error:
         raise WeightsError(str(error)) from error
-    return config, SpecialTokens(*(_token(values, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")))
+    return config, SpecialTokens(*(token(values, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")))
 
 
 def _pythia(values: Mapping[str, Any], common: dict[str, Any]) -> PythiaConfig:
-    _expect(values, "use_parallel_residual", True, True)
-    _expect(values, "tie_word_embeddings", False, False)
-    _expect(values, "attention_bias", True, True)
-    _expect(values, "intermediate_size", 4 * common["width"])
+    expect(values, "use_parallel_residual", True, True)
+    expect(values, "tie_word_embeddings", False, False)
+    expect(values, "attention_bias", True, True)
+    expect(values, "intermediate_size", 4 * common["width"])
     activation = values.get("hidden_act", "gelu")
     if activation not in ("gelu", *TANH):
         raise WeightsError(f"hidden_act is {activation!r}; it must be one of gelu, {', '.join(TANH)}")
     rope = _rope(values)
     return PythiaConfig(
         **common,
-        rotary_fraction=float(rope.get("partial_rotary_factor", values.get("rotary_pct", 0.25))),
-        rotary_base=float(rope.get("rope_theta", values.get("rotary_emb_base", 10_000))),
-        norm_epsilon=float(values.get("layer_norm_eps", 1e-5)),
+        rotary_fraction=number(rope, "partial_rotary_factor", number(values, "rotary_pct", 0.25)),
+        rotary_base=positive(rope, "rope_theta", positive(values, "rotary_emb_base", 10_000.0)),
+        norm_epsilon=positive(values, "layer_norm_eps", 1e-5),
         gelu="erf" if activation == "gelu" else "tanh",
     )
 
 
 def _opt(values: Mapping[str, Any], common: dict[str, Any]) -> OptConfig:
-    _expect(values, "activation_function", "relu", "relu")
-    _expect(values, "enable_bias", True, True)
-    _expect(values, "layer_norm_elementwise_affine", True, True)
-    _expect(values, "_remove_final_layer_norm", False, False)
-    _expect(values, "tie_word_embeddings", True, True)
-    _expect(values, "ffn_dim", 4 * common["width"])
-    _expect(values, "layer_norm_eps", NORM_EPSILON, NORM_EPSILON)
-    embedding = values.get("word_embed_proj_dim")
+    expect(values, "activation_function", "relu", "relu")
+    expect(values, "enable_bias", True, True)
+    expect(values, "layer_norm_elementwise_affine", True, True)
+    expect(values, "_remove_final_layer_norm", False, False)
+    expect(values, "tie_word_embeddings", True, True)
+    expect(values, "ffn_dim", 4 * common["width"])
+    expect(values, "layer_norm_eps", NORM_EPSILON, NORM_EPSILON)
+    embedding = None if values.get("word_embed_proj_dim") is None else size(values, "word_embed_proj_dim")
     return OptConfig(
         **common,
-        norm_first=values.get("do_layer_norm_before", True),
+        norm_first=flag(values, "do_layer_norm_before", True),
         embedding_width=None if embedding == common["width"] else embedding,
-        dropout=float(values.get("dropout", 0.1)),
-        attention_dropout=float(values.get("attention_dropout", 0.0)),
+        dropout=number(values, "dropout", 0.1),
+        attention_dropout=number(values, "attention_dropout", 0.0),
     )
 
 
 def _llama(values: Mapping[str, Any], common: dict[str, Any]) -> LlamaConfig:
-    _expect(values, "hidden_act", "silu", "silu")
-    _expect(values, "attention_bias", False, False)
-    _expect(values, "mlp_bias", False, False)
-    _expect(values, "tie_word_embeddings", False, False)
+    expect(values, "hidden_act", "silu", "silu")
+    expect(values, "attention_bias", False, False)
+    expect(values, "mlp_bias", False, False)
+    expect(values, "tie_word_embeddings", False, False)
     for name, only in (("num_key_value_heads", common["heads"]), ("head_dim", common["width"] // common["heads"])):
         if values.get(name) is not None:
-            _expect(values, name, only)
-    rope, feed_forward = _rope(values), values["intermediate_size"]
+            expect(values, name, only)
+    rope, feed_forward = _rope(values), size(values, "intermediate_size")
     # The multiple is not in the file; the paper's gives its widths, and any other width is a multiple of itself.
     config = LlamaConfig(
         **common,
-        rotary_base=float(rope.get("rope_theta", values.get("rope_theta", 10_000))),
-        norm_epsilon=float(values.get("rms_norm_eps", 1e-6)),
+        rotary_base=positive(rope, "rope_theta", positive(values, "rope_theta", 10_000.0)),
+        norm_epsilon=positive(values, "rms_norm_eps", 1e-6),
     )
     if config.feed_forward != feed_forward:
         config = LlamaConfig(
@@ -173,27 +181,10 @@ READERS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], ModelConfig]] =
 }
 
 
-def _rope(values: Mapping[str, Any]) -> dict[str, Any]:
+def _rope(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """transformers 5 keeps what it knows of the rotation in one mapping, transformers 4 in keys of its own."""
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    rope = mapping(values, "rope_parameters") or mapping(values, "rope_scaling")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
         raise WeightsError(f"the rotation is of the type {kind!r}; only the plain one is known here")
-    return dict(rope)
-
-
-def _expect(values: Mapping[str, Any], name: str, only: Any, default: Any = None) -> None:
-    """`default` is what `transformers` takes when the file says nothing; None where it must say something."""
-    found = values[name] if default is None else values.get(name, default)
-    if found != only:
-        raise WeightsError(f"{name} is {found!r}; only {only!r} is known here for {values['model_type']}")
-
-
-def _token(values: Mapping[str, Any], name: str) -> int | None:
-    found = values.get(name)
-    # LLaMA's converted files of the first days give -1 for "none".
-    if found is None or (type(found) is int and found < 0):
-        return None
-    if type(found) is not int:
-        raise WeightsError(f"{name} is {found!r}; it must be one id")
-    return found
+    return rope

@@ -51,8 +51,8 @@ def write_folder(weights: Weights, folder: Path, largest: int = LARGEST_FILE) ->
 def read_folder(folder: Path) -> Weights:
     """The weights in a folder of `transformers`; tensors are read when they are asked for.
 
-    Raises WeightsError when a file is missing or broken, is a pickle, or holds another model than its config.json
-    says.
+    Raises WeightsError when a file is missing or broken, is a pickle, holds another model than its config.json says,
+    or tensors that are no weights.
     """
     values = read_json(folder / CONFIG)
     try:
@@ -68,13 +68,20 @@ def read_folder(folder: Path) -> Weights:
     if architecture in TIED and (copy := TIED[architecture][0]) in there:
         _check_tied(there, *TIED[architecture])
         del there[copy]
+    if config.layers > len(there):
+        # Said before a model of so many is built.
+        raise WeightsError(
+            f"{folder / CONFIG}: num_hidden_layers is {config.layers}, and there are {len(there)} tensors in all; the "
+            f"files and {CONFIG} do not belong together"
+        )
     names = [name for name, _ in build_empty(config, "meta").named_parameters()]
     wanted = {name_there(architecture, name): name for name in names}
     if wrong := sorted(set(wanted) ^ set(there)):
         problem = "is missing" if wrong[0] in wanted else f"is no parameter of a {values['model_type']} of this shape"
         raise WeightsError(f"{folder}: {wrong[0]} {problem}; the files and {CONFIG} do not belong together")
+    tensors = StoredTensors({wanted[name]: place for name, place in there.items()})
     try:
-        return Weights(config, StoredTensors({wanted[name]: place for name, place in there.items()}), special_tokens)
+        return Weights(config, tensors, special_tokens)
     except WeightsError as error:
         raise WeightsError(f"{folder}: {error}; the files and {CONFIG} do not belong together") from error
 
@@ -85,6 +92,8 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(f"{path} is not there; the folder holds no weights that can be read") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); it must be a file that you may read") from error
     except ValueError as error:
         raise WeightsError(f"{path} is not JSON ({error}); fetch it again") from error
     if not isinstance(values, dict):
@@ -108,14 +117,27 @@ def _places(folder: Path) -> dict[str, Path]:
     if (folder / SINGLE).exists():
         return dict.fromkeys(stored_names(folder / SINGLE), folder / SINGLE)
     if (folder / INDEX).exists():
-        named = read_json(folder / INDEX).get("weight_map", {})
-        return {name: folder / Path(file).name for name, file in named.items()}
+        return _indexed(folder)
     if pickles := sorted(path.name for path in folder.glob("*.bin")):
         raise WeightsError(
             f"{folder} has {pickles[0]}, a pickle, which can run any program when it is read; load it once with "
             "`transformers` where that is safe, and save it with save_pretrained(…, safe_serialization=True)"
         )
     raise WeightsError(f"{folder} has neither {SINGLE} nor {INDEX}")
+
+
+def _indexed(folder: Path) -> dict[str, Path]:
+    """The file of each tensor as the index has it, each in the folder itself. Raises WeightsError."""
+    index = folder / INDEX
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
+        raise WeightsError(f"{index}: weight_map must be an object of tensors and their files; fetch it again")
+    places = {name: folder / Path(file).name for name, file in named.items()}
+    held = {path: set(stored_names(path)) for path in sorted(set(places.values()))}
+    for name, path in places.items():
+        if name not in held[path]:
+            raise WeightsError(f"{index}: {name} is not in {path.name}; the files are of two models, fetch all again")
+    return places
 
 
 def _check_tied(there: dict[str, tuple[Path, str]], copy: str, original: str) -> None:

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from model.architecture import model_config, plain_model_config
 from model.configuration import from_plain, to_plain
+from model.huggingface.entries import mapping
 from model.huggingface.folder import read_json
 from model.huggingface.weights import SpecialTokens, StoredTensors, Weights, WeightsError, stored_names
 
@@ -33,12 +34,13 @@ def read_plain(folder: Path) -> Weights:
     if values.get("format") != FORMAT:
         raise WeightsError(f"{folder / MODEL} is of format {values.get('format')}, not {FORMAT}; import it again")
     try:
-        config = model_config(values.get("model_config", {}))
-        special_tokens = from_plain(SpecialTokens, values.get("special_tokens", {}), "special_tokens")
+        config = model_config(mapping(values, "model_config"))
+        special_tokens = from_plain(SpecialTokens, mapping(values, "special_tokens"), "special_tokens")
     except ValueError as error:
         raise WeightsError(f"{folder / MODEL}: {error}") from error
     path = folder / WEIGHTS
+    tensors = StoredTensors({name: (path, name) for name in stored_names(path)})
     try:
-        return Weights(config, StoredTensors({name: (path, name) for name in stored_names(path)}), special_tokens)
+        return Weights(config, tensors, special_tokens)
     except WeightsError as error:
         raise WeightsError(f"{folder}: {error}") from error

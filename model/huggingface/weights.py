@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,7 @@ TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.json"),
     *("merges.txt", "added_tokens.json", "generation_config.json"),
 )
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # The parameters whose first dimension is the vocabulary.
 VOCABULARY_ROWS = ("embedding.tokens.weight", "head.output.weight")
 
@@ -71,22 +72,35 @@ def weights_of(model: LanguageModel, special_tokens: SpecialTokens = SpecialToke
 def crop_vocabulary(weights: Weights, vocabulary: int) -> Weights:
     """The same weights for the first `vocabulary` tokens alone: without the rows that pad the tables.
 
-    The logits of the tokens that stay are the same. Raises WeightsError when there are not that many.
+    The logits of the tokens that stay are the same. Raises WeightsError when there are not that many, or when a
+    special token would not stay.
     """
     if not 1 <= vocabulary <= weights.config.vocabulary:
         raise WeightsError(f"a vocabulary of {vocabulary} tokens: it must be 1 to {weights.config.vocabulary}")
+    for token in astuple(weights.special_tokens):
+        if token is not None and vocabulary <= token < weights.config.vocabulary:
+            raise WeightsError(f"a vocabulary of {vocabulary} tokens leaves out the special token {token}; keep more")
+    try:
+        config = replace(weights.config, vocabulary=vocabulary)
+    except ValueError as error:
+        raise WeightsError(f"a vocabulary of {vocabulary} tokens: {error}; keep more") from error
     tensors = {
         name: tensor[:vocabulary] if name in VOCABULARY_ROWS else tensor for name, tensor in weights.tensors.items()
     }
-    return Weights(replace(weights.config, vocabulary=vocabulary), tensors, weights.special_tokens)
+    return Weights(config, tensors, weights.special_tokens)
 
 
 class StoredTensors(Mapping[str, Tensor]):
-    """Tensors of safetensors files, each read when it is asked for; `places` gives file and name for each name."""
+    """Tensors of safetensors files, each read when it is asked for; `places` gives file and name for each name.
+
+    Raises WeightsError when a file cannot be read, or when a tensor in it cannot be a model's weights.
+    """
 
     def __init__(self, places: Mapping[str, tuple[Path, str]]) -> None:
         self._places = dict(places)
         self._files = {path: open_file(path) for path, _ in places.values()}
+        for name, (path, there) in self._places.items():
+            _check_floats(self[name], f"{path}: {there}")
 
     def __getitem__(self, name: str) -> Tensor:
         path, there = self._places[name]
@@ -112,6 +126,16 @@ def stored_names(path: Path) -> list[str]:
     """The names of the tensors in a safetensors file. Raises WeightsError."""
     names: list[str] = open_file(path).keys()
     return names
+
+
+def _check_floats(tensor: Tensor, where: str) -> None:
+    if tensor.dtype not in DTYPES:
+        kind, *allowed = (str(dtype).removeprefix("torch.") for dtype in (tensor.dtype, *DTYPES))
+        raise WeightsError(
+            f"{where} is of the type {kind}; weights are {', '.join(allowed)}: save them as one of these"
+        )
+    if not tensor.isfinite().all():
+        raise WeightsError(f"{where} holds values that are infinite or no numbers; fetch it again, or make it anew")
 
 
 @contextmanager

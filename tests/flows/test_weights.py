@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from infra.store.manifest import Manifest, artifact_digest, store_part, write_ma
 from model.boxes import whole
 from model.checkpoint import Checkpoint, checkpoint_folder, commit
 from model.huggingface.folder import read_folder, write_folder
-from model.huggingface.weights import weights_of
+from model.huggingface.weights import crop_vocabulary, weights_of
 from model.layers import LanguageModel
 from model.run import create_run, run_config
 from model.slices import write_file
@@ -182,6 +183,17 @@ def test_draws_follow_the_seed(world: World) -> None:
     assert len(text("--top-p", "1.0")) <= 63
 
 
+def test_a_prompt_beyond_the_models_words_is_refused(world: World, tmp_path: Path) -> None:
+    """With a tokenizer that has more words than the model, the words that it knows still do."""
+    small = tmp_path / "small"
+    small.mkdir()
+    write_folder(crop_vocabulary(weights_of(world.model), 100), small)
+    shutil.copy(world.tokenizer, small / "tokenizer.json")
+    message = world.error("generate", str(small), "--prompt", PROMPT)
+    assert "400 words and the model only 100" in message
+    assert len(world.millrace("generate", str(small), "--prompt", "!", "--tokens", "5")["tokens"]) == 5
+
+
 def test_a_checkpoint_without_its_tokens_is_exported_without_a_tokenizer(world: World, tmp_path: Path) -> None:
     path = next(entry.path for entry in world.lake.list("artifacts/tokens"))
     kept = world.lake.read_json(path)
@@ -202,11 +214,25 @@ def test_errors_are_one_short_message(world: World, tmp_path: Path) -> None:
     assert "neither a folder nor RUN or RUN@STEP" in world.error("export", f"{world.run}@last", "out", *lake)
     assert "0 runs" in world.error("generate", "ffff", *lake)
     assert "shorten the text" in world.error("generate", world.run, "--tokens", "90", *lake)
+    assert "seed is 18446744073709551616" in world.error(
+        "generate", world.run, "--temperature", "1", "--seed", str(2**64), *lake
+    )
     assert "temperature is 0.0" in world.error("generate", world.run, "--temperature", "0", *lake)
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     write_folder(weights_of(world.model), pickled)
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     assert "a pickle" in world.error("import", str(pickled), str(tmp_path / "out"))
+    (pickled / "tokenizer.json").write_text("[]")
+    (pickled / "pytorch_model.bin").rename(pickled / "model.safetensors")
+    assert "tokenizer.json is not a tokenizer of the" in world.error("generate", str(pickled))
+    one = ["export", str(pickled), str(tmp_path / "out"), "--vocabulary"]
+    assert "tokenizer.json is not a tokenizer of the" in world.error(*one, "512")
+    (pickled / "tokenizer.json").unlink()
+    assert "a vocabulary of 0 tokens: it must be 1 to 512" in world.error(*one, "0")
+    config = json.loads((pickled / "config.json").read_text())
+    (pickled / "config.json").write_text(json.dumps(config | {"num_attention_heads": 0}))
+    for command in ("import", "export"):
+        assert "config.json: num_attention_heads is 0" in world.error(command, str(pickled), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     assert "is there already" in world.error("export", world.run, str(pickled), *lake)

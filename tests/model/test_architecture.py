@@ -13,7 +13,7 @@ from torch import nn
 from model.architecture import ARCHITECTURES, architecture_name, build, build_empty, model_config, plain_model_config
 from model.context import Context, KeyValueCache, number_documents, packed, positions_in_documents
 from model.cross_entropy import cross_entropy
-from model.layers import CausalAttention
+from model.layers import CausalAttention, Rotary
 from model.presets import preset, preset_names
 from tests.model.reference import copy_into, largest_difference, random_model, reference_model
 from tests.model.small import END_OF_DOCUMENT, SHAPES, VOCABULARY
@@ -301,6 +301,35 @@ def test_rotary_tables_survive_a_start_without_memory(architecture: str) -> None
     empty.load_state_dict(model.state_dict())
     tokens = torch.arange(16)[None]
     assert torch.equal(empty(tokens), model(tokens))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_turns_by_angles_in_fp32(dtype: torch.dtype) -> None:
+    """At position 2,047 a cast rotation is that of fp64 but for the rounding of its result and of fp32 angles."""
+    dimensions, length, base = 64, 2048, 10_000.0
+    rotary = Rotary(dimensions, length, base).to(dtype)
+    x = torch.randn(64, 1, length, dimensions, generator=torch.Generator().manual_seed(0)).to(dtype)
+    turned = rotary(x)
+    assert turned.dtype == dtype
+    # The same through positions that are given, as a cache and packed documents give them.
+    assert torch.equal(rotary(x[:, :, -1:], torch.tensor([length - 1])), turned[:, :, -1:])
+    last = torch.complex(*x[:, 0, -1].double().chunk(2, dim=-1))
+    exponents = torch.arange(0, dimensions, 2, dtype=torch.float64) / dimensions
+    expected = last * torch.polar(torch.ones_like(exponents), (length - 1) * base**-exponents)
+    error = turned[:, 0, -1].double() - torch.cat((expected.real, expected.imag), dim=-1)
+    # Half a unit in the last place, and what 24 bits of a frequency make of an angle after so many positions.
+    rounding = torch.cat((expected.real, expected.imag), dim=-1).abs() * torch.finfo(dtype).eps / 2
+    angle = (length - 1) * 2**-23 * expected.abs().repeat(1, 2)
+    assert (error.abs() <= rounding + angle).all()
+
+
+def test_a_cast_model_keeps_its_rotary_tables() -> None:
+    model = random_model("llama")
+    before = {name: table.clone() for name, table in model.named_buffers()}
+    assert len(before) == 2
+    for cast in (model.bfloat16(), model.half(), model.float(), model.to("meta").to_empty(device="cpu").bfloat16()):
+        tables = dict(cast.named_buffers())
+        assert all(torch.equal(tables[name], table) for name, table in before.items())
 
 
 def test_untrained_loss_is_that_of_a_guess() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -133,6 +134,15 @@ def test_what_cannot_be_done_is_refused() -> None:
         generate(model, PROMPTS[:, :0], 3)
     with pytest.raises(ValueError, match="do not fit a cache of 4"):
         model(PROMPTS, Context(positions=torch.arange(7), cache=KeyValueCache(4)))
-    for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}):
+    for token in (-1, model.config.vocabulary):
+        with pytest.raises(ValueError, match="the model has those from 0 to 259"):
+            generate(model, torch.tensor([[2, token]]), 3)
+    for wrong in ({"temperature": 0.0}, {"temperature": 1e-300}, {"temperature": math.inf}, {"seed": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Sampling(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"seed is 18446744073709551616; it must be in \[0, 2⁶⁴\)"):
+        Sampling(seed=2**64)
+    assert generate(model, PROMPTS, 3, sampling=Sampling(seed=2**64 - 1)).shape == (3, 10)
+    for wrong in ({"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Sampling(**wrong)  # type: ignore[arg-type]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,14 +254,33 @@ def test_tensors_that_are_no_weights_are_left_out(tmp_path: Path) -> None:
         ("llama", {"num_key_value_heads": 2}, "num_key_value_heads is 2; only 4"),
         ("llama", {"tie_word_embeddings": True}, "tie_word_embeddings is True"),
         ("llama", {"intermediate_size": 64}, "LLaMA's is at least 85"),
-        ("llama", {"hidden_size": None}, "hidden_size is missing"),
+        ("llama", {"hidden_size": "absent"}, "hidden_size is missing"),
+        ("pythia", {"model_type": ["gpt_neox"]}, r"model_type is \['gpt_neox'\]"),
+        *((name, {"num_attention_heads": 0}, "num_attention_heads is 0; it must be a whole") for name in SHAPES),
+        ("llama", {"num_hidden_layers": "6"}, "num_hidden_layers is '6'; it must be a whole number"),
+        ("opt", {"num_hidden_layers": True}, "num_hidden_layers is True; it must be a whole number"),
+        ("llama", {"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000, and there are"),
+        ("llama", {"hidden_size": None}, "hidden_size is None; it must be a whole number"),
+        ("llama", {"intermediate_size": 85.0}, "intermediate_size is 85.0; it must be a whole number"),
+        ("pythia", {"vocab_size": 10**30}, "vocab_size is 10*; it must be a whole number from 1 to 16,777,216"),
+        ("opt", {"word_embed_proj_dim": [16]}, r"word_embed_proj_dim is \[16\]"),
+        ("opt", {"do_layer_norm_before": "false"}, "do_layer_norm_before is 'false'; it must be true or false"),
+        ("opt", {"dropout": None}, "dropout is None; it must be a number"),
+        ("llama", {"rms_norm_eps": None}, "rms_norm_eps is None; it must be a number"),
+        ("llama", {"rms_norm_eps": 0}, "rms_norm_eps is 0.0; it must be above 0"),
+        ("llama", {"rms_norm_eps": math.nan}, "rms_norm_eps is nan; it must be a number"),
+        ("pythia", {"layer_norm_eps": 10**400}, "it must be a number"),
+        ("pythia", {"rope_parameters": [10_000]}, r"rope_parameters is \[10000\]; it must be an object or null"),
+        ("llama", {"rope_scaling": "linear"}, "rope_scaling is 'linear'; it must be an object or null"),
+        ("llama", {"rope_parameters": {"rope_theta": "10000"}}, "rope_theta is '10000'; it must be a number"),
+        ("llama", {"quantization_config": {"quant_method": "bitsandbytes"}}, "quantization_config: these weights"),
     ],
 )
 def test_another_model_is_refused(architecture: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     write_folder(weights_of(random_model(architecture)), tmp_path)
     path = tmp_path / "config.json"
     values = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({name: value for name, value in values.items() if name != "hidden_size" or value}))
+    path.write_text(json.dumps({name: value for name, value in values.items() if value != "absent"}))
     with pytest.raises(WeightsError, match=message) as refused:
         read_folder(tmp_path)
     assert str(tmp_path) in str(refused.value)
@@ -283,6 +305,59 @@ def test_a_folder_that_cannot_be_read_says_why(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (lambda x: x.to(torch.int8), "is of the type int8; weights are float64, float32, bfloat16, float16: save them"),
+        (lambda x: x.to(torch.float8_e4m3fn), "is of the type float8_e4m3fn"),
+        (lambda x: torch.full_like(x, math.nan), "holds values that are infinite or no numbers; fetch it again"),
+        (lambda x: x.half() * 1e9, "holds values that are infinite"),
+    ],
+)
+def test_tensors_that_cannot_be_weights_are_refused(
+    spoiled: Callable[[Tensor], Tensor], message: str, tmp_path: Path
+) -> None:
+    write_folder(weights_of(random_model("llama")), tmp_path)
+    file, name = tmp_path / "model.safetensors", "model.layers.1.mlp.up_proj.weight"
+    tensors = load_file(file)
+    save_file(tensors | {name: spoiled(tensors[name])}, file)
+    with pytest.raises(WeightsError, match=f"^{file}: {name} {message}"):
+        read_folder(tmp_path)
+
+
+def test_a_wrong_index_is_refused(tmp_path: Path) -> None:
+    write_folder(weights_of(random_model("opt")), tmp_path, largest=40_000)
+    index = tmp_path / "model.safetensors.index.json"
+    values = json.loads(index.read_text())
+    names, files = list(values["weight_map"]), sorted(set(values["weight_map"].values()))
+    other = next(file for file in files if file != values["weight_map"][names[0]])
+    absent = {names[0]: "model-00009-of-00009.safetensors"}
+    for wrong, message in (
+        (values["weight_map"] | {names[0]: other}, f"^{index}: {names[0]} is not in {other}; the files are of two"),
+        (values["weight_map"] | absent, "model-00009-of-00009.safetensors cannot be read as safetensors"),
+        (files, f"^{index}: weight_map must be an object"),
+        (values["weight_map"] | {names[0]: 1}, f"^{index}: weight_map must be an object"),
+        (None, f"^{index}: weight_map must be an object"),
+    ):
+        index.write_text(json.dumps({"weight_map": wrong}))
+        with pytest.raises(WeightsError, match=message):
+            read_folder(tmp_path)
+    index.unlink()
+    index.mkdir()
+    with pytest.raises(WeightsError, match=r"index.json cannot be read \(Is a directory\)"):
+        read_folder(tmp_path)
+
+
+def test_a_vocabulary_keeps_the_special_tokens() -> None:
+    opt = weights_of(random_model("opt"))
+    with pytest.raises(WeightsError, match=r"a vocabulary of 1 tokens: opt: .* has no padding, token 1; keep more"):
+        crop_vocabulary(opt, 1)
+    ended = replace(opt, special_tokens=SpecialTokens(end=50))
+    with pytest.raises(WeightsError, match="a vocabulary of 50 tokens leaves out the special token 50; keep more"):
+        crop_vocabulary(ended, 50)
+    assert crop_vocabulary(ended, 51).config.vocabulary == 51
+
+
 def test_an_index_names_files_of_its_own_folder_alone(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -300,6 +375,13 @@ def test_a_plain_folder_of_another_format_is_refused(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"format": 2}))
     with pytest.raises(WeightsError, match="format 2"):
+        read_plain(tmp_path)
+    for wrong in ([], {"architecture": ["opt"]}, {**SHAPES["opt"], "layers": "2"}):
+        path.write_text(json.dumps(values | {"model_config": wrong}))
+        with pytest.raises(WeightsError, match=r"model.json: model"):
+            read_plain(tmp_path)
+    path.write_text(json.dumps(values | {"special_tokens": [0]}))
+    with pytest.raises(WeightsError, match=r"special_tokens is \[0\]"):
         read_plain(tmp_path)
     path.write_text(json.dumps(values | {"model_config": SHAPES["llama"]}))
     with pytest.raises(WeightsError, match=r"(is missing|not one of this model)$"):

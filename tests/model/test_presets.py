@@ -76,7 +76,7 @@ CONTRADICTIONS: dict[tuple[str, str], set[Any]] = {
     **{(f"pythia-{size}", "number of checkpoints"): {143, 154} for size in PYTHIA},
     **{(name, "model.gelu"): {"tanh", "erf"} for name in NEOX_FAMILY},
     **{(name, "norms of a block"): {"one shared", "two untied"} for name in NEOX_FAMILY},
-    **{(name, "rotary tables"): {"fp16", "fp32"} for name in NEOX_FAMILY},
+    **{(name, "rotary tables"): {"fp16", "fp32", "fp32, cast to the model's precision"} for name in NEOX_FAMILY},
     ("neox-20b", "training.batch"): {1538, 1536},
     ("neox-20b", "parameters"): {20_554_567_680, 20_556_201_984},
     ("neox-20b", "training.optimizer.weight_decay"): {0.01, 0.1},
