@@ -16,11 +16,10 @@ from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from infra.store.lake import Lake
 from model.accounting.launch import open_accounting
 from model.architecture import initial_state
+from model.determinism import make_deterministic
 from model.engine import Engine
 from model.hyperparameters import TrainingConfig
 from model.launch import AGENT, die_with_parent
@@ -89,12 +88,7 @@ def whole_checkpoints(training: TrainingConfig) -> int:
 def make_engine(config: RunConfig, layout: Layout) -> Engine:
     """The engine of a layout with the run's initial weights. Sets this process's threads and determinism."""
     training = config.training
-    torch.set_num_threads(training.threads)
-    # Without it cuBLAS may choose its workspace, and with it the order of sums, anew in every launch.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory that it has not written, so it need not be filled first.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    make_deterministic(training.threads)
     accumulation = layout.accumulation(training.batch)
     if training.validation is not None:
         layout.accumulation(training.validation.sequences)

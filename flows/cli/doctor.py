@@ -25,6 +25,8 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
             _language_model(),
             _kenlm_tools(),
             _room(),
+            accelerator(),
+            energy(),
             _lake(lake),
         ]
         healthy = all(check["ok"] for check in checks)
@@ -36,6 +38,39 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
                 output.print(f"{mark} {check['what']}: {check['found']}")
         if not healthy:
             raise CommandFailed
+
+
+def accelerator() -> dict[str, Any]:
+    """The GPUs of this machine, and whether their peak is known."""
+    import torch
+
+    from model.cost.devices import reported_device
+
+    if not torch.cuda.is_available():
+        return _check("accelerator", True, "no GPU: training runs on the processor")
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    kinds = []
+    for name in dict.fromkeys(names):
+        said = "its peak is not known, so no MFU is told"
+        if device := reported_device(name):
+            precision = "bf16" if device.peak("bf16") else "fp16"
+            said = f"{device.peaks[precision] / 1e12:,.0f} TFLOP/s at most in {precision}"
+        kinds.append(f"{names.count(name)} × {name} ({said})")
+    return _check("accelerator", True, "; ".join(kinds))
+
+
+def energy(powercap: Path | None = None) -> dict[str, Any]:
+    """Which energy a run here will have measured, and why not the rest."""
+    import torch
+
+    from model.accounting.hardware import POWERCAP, meters_of_machine
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = [f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in range(count)]
+    meters, notes = meters_of_machine(gpus, None, "the devices", powercap or POWERCAP)
+    readings = [meter.read() for meter in meters]
+    measured = [f"measured: {reading.by}" for reading in readings if reading.basis == "measured"]
+    return _check("energy", True, "; ".join([*measured, *notes]))
 
 
 def _check(what: str, ok: bool, found: str) -> dict[str, Any]:

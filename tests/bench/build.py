@@ -45,7 +45,8 @@ def run() -> None:
 
         one: list[Built] = []
         two: list[Built] = []
-        alternate(lambda: one.append(build_anew(1)), lambda: two.append(build_anew(2)), ROUNDS, time.perf_counter)
+        runs = [lambda: one.append(build_anew(1)), lambda: two.append(build_anew(2))]
+        alternate(runs, ROUNDS, time.perf_counter)
         unchanged = build(archives, Path(folder) / "lake-0", 1)
         expected = digests(one[0])
         for built in [*one, *two, unchanged]:

@@ -1,4 +1,4 @@
-"""Measuring two sides that do the same work: outputs first, then times in alternating pairs, then memory."""
+"""Measuring two sides that do the same work: outputs first, then times in alternation, then memory."""
 
 from __future__ import annotations
 
@@ -90,9 +90,8 @@ def compare(workload: Workload[Value], ours: Side[Value], peer: Side[Value], rou
     machine count for less. Raises DifferentOutputs.
     """
     refuse_differences(ours.name, ours.outcome(workload.value), peer.name, peer.outcome(workload.value))
-    our_times, peer_times = alternate(
-        lambda: ours.run(workload.value), lambda: peer.run(workload.value), rounds, time.process_time
-    )
+    runs = [lambda: ours.run(workload.value), lambda: peer.run(workload.value)]
+    our_times, peer_times = alternate(runs, rounds, time.process_time)
     memory = memory_of(ours.run, workload.value), memory_of(peer.run, workload.value)
     return Comparison(our_times, peer_times, memory)
 
@@ -108,22 +107,17 @@ def refuse_differences(left: str, left_outcome: Sequence[Any], right: str, right
         raise DifferentOutputs(f"{left} gives {len(left_outcome)} outputs, {right} gives {len(right_outcome)}")
 
 
-def alternate(
-    left: Callable[[], object],
-    right: Callable[[], object],
-    rounds: int,
-    clock: Callable[[], float],
-) -> tuple[Times, Times]:
-    """Times of both, in pairs that stand next to each other in time; who begins changes from pair to pair."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+def alternate(runs: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float]) -> tuple[Times, ...]:
+    """Times of each, in rounds in which all stand next to each other in time; who begins changes every round."""
+    seconds: list[list[float]] = [[] for _ in runs]
     for number in range(rounds):
-        pair = ((left, seconds[0]), (right, seconds[1]))
-        for run, times in pair if number % 2 == 0 else reversed(pair):
+        for place in range(len(runs)):
+            which = (number + place) % len(runs)
             gc.collect()
             started = clock()
-            run()
-            times.append(clock() - started)
-    return Times(tuple(seconds[0])), Times(tuple(seconds[1]))
+            runs[which]()
+            seconds[which].append(clock() - started)
+    return tuple(Times(tuple(one)) for one in seconds)
 
 
 def ratios(ours: Times, peer: Times) -> Times:

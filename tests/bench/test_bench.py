@@ -66,8 +66,7 @@ def clock_of(*readings: float) -> Callable[[], float]:
 def test_pairs_alternate_and_times_are_the_clocks() -> None:
     order: list[str] = []
     ours, peer = alternate(
-        lambda: order.append("ours"),
-        lambda: order.append("peer"),
+        [lambda: order.append("ours"), lambda: order.append("peer")],
         3,
         clock_of(0, 1, 10, 14, 20, 22, 30, 31, 40, 43, 50, 59),
     )

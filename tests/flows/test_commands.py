@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from flows.cli.doctor import accelerator, energy
 from tests.flows.conftest import Millrace, build
 
 
@@ -22,9 +26,43 @@ def test_doctor_finds_everything(millrace: Millrace, tmp_path: Path) -> None:
     found = millrace.json("doctor", "--lake", str(tmp_path / "lake"))
     assert found["healthy"]
     assert not (tmp_path / "lake").exists(), "asking made a lake"
-    assert {"prefect", "torch", "deepspeed", "lmplz", "lake", "language model"} <= {
+    assert {"prefect", "torch", "deepspeed", "lmplz", "lake", "language model", "accelerator", "energy"} <= {
         check["what"] for check in found["checks"]
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ([], "no GPU: training runs on the processor"),
+        (["NVIDIA H200"] * 2, "2 × NVIDIA H200 (989 TFLOP/s at most in bf16)"),
+        (["NVIDIA H200 NVL"], "1 × NVIDIA H200 NVL (its peak is not known, so no MFU is told)"),
+        (["Tesla V100-SXM2-32GB"], "1 × Tesla V100-SXM2-32GB (125 TFLOP/s at most in fp16)"),
+    ],
+)
+def test_doctor_knows_gpus_by_name(monkeypatch: pytest.MonkeyPatch, names: list[str], found: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(names))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: names[number])
+    assert accelerator() == {"what": "accelerator", "ok": True, "found": found}
+
+
+def test_doctor_says_what_energy_will_be_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    for name, value in (("name", "package-0"), ("energy_uj", "5"), ("max_energy_range_uj", "100")):
+        (package / name).write_text(value)
+    assert energy(tmp_path)["found"] == "measured: RAPL package-0, all programs of the machine"
+    assert "processor energy is not measured" in energy(tmp_path / "none")["found"]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid="0"))
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert energy(tmp_path)["found"] == (
+        "measured: RAPL package-0, all programs of the machine; "
+        "GPU energy is estimated: the package nvidia-ml-py is not installed"
+    )
 
 
 def test_doctor_says_what_is_wrong(millrace: Millrace, tmp_path: Path) -> None:
