@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from infra.store.errors import StoreError
 from infra.store.lake import Lake
 
@@ -15,6 +17,12 @@ def run_keys(lake: Lake) -> list[str]:
 def find_run(lake: Lake, key: str) -> str:
     """The run whose key starts with `key`. Raises StoreError when there is none, or several."""
     found = [known for known in run_keys(lake) if known.startswith(key)]
+    if not found and Path(key).is_dir():
+        raise StoreError(
+            f"{key} is a folder and no run: weights in a folder, as `millrace import` writes them, have no optimizer's "
+            "state and no corpus; `millrace generate` and `millrace export` take them, and this a run of the lake, as "
+            "`millrace runs` lists them"
+        )
     if len(found) != 1:
         raise StoreError(f"{len(found)} runs of {lake.uri} have keys that start with {key}; `millrace runs` lists them")
     return found[0]

@@ -16,6 +16,8 @@ import typer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+from flows.cli.evaluate import evaluate
+from flows.cli.train import train
 from flows.cli.weights import export, generate, import_weights
 from infra.store.digests import sha256_file
 from infra.store.lake import Lake
@@ -37,7 +39,10 @@ from tests.tasks.evaluation.small import topic_texts
 WORDS = 400  # of the tokenizer; the model's tables are padded to 512
 PROMPT = "The value of the"
 application = typer.Typer()
-for name, command in (("export", export), ("import", import_weights), ("generate", generate)):
+for name, command in {
+    **{"export": export, "import": import_weights, "generate": generate},
+    **{"train": train, "evaluate": evaluate},
+}.items():
     application.command(name)(command)
 
 
@@ -149,6 +154,16 @@ def test_there_and_back(world: World, tmp_path: Path) -> None:
     assert {path.name for path in Path(there).iterdir()} == {path.name for path in Path(again).iterdir()}
     for path in Path(there).iterdir():
         assert path.read_bytes() == (Path(again) / path.name).read_bytes(), path.name
+
+
+def test_what_a_folder_of_weights_is_not_for_is_told(world: World, tmp_path: Path) -> None:
+    """Training and evaluation take runs: neither moments nor a corpus stand in such a folder."""
+    there, here = str(tmp_path / "there"), str(tmp_path / "here")
+    world.millrace("export", world.run, there, "--lake", world.lake.uri)
+    world.millrace("import", there, here)
+    told = f"{here} is a folder and no run: weights in a folder"
+    assert told in world.error("evaluate", here, "--lake", world.lake.uri)
+    assert told in world.error("train", "tiny-pythia", "--from", here, "--lake", world.lake.uri)
 
 
 def test_greedy_text_is_that_of_transformers(world: World, tmp_path: Path) -> None:
