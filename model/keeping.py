@@ -14,8 +14,8 @@ from model.resume import random_streams, seating
 from model.saving import Saver
 
 
-class Keeper:
-    """One rank's checkpoints of one launch; all ranks call it alike. Used as `with Keeper(...) as keeper:`.
+class CheckpointKeeper:
+    """One rank's checkpoints of one launch; all ranks call it alike. Used as `with CheckpointKeeper(...) as keeper:`.
 
     `newest` is the step of the newest checkpoint that was begun, or that training went on from; -1 before the first.
     """
@@ -83,7 +83,7 @@ class Keeper:
             self._note(checkpoint)
         self.engine.gather(None)
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> CheckpointKeeper:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -17,7 +17,7 @@ from model.control import Control, Request
 from model.engine import Engine
 from model.events import Course, Event, plain_event, read_events, record
 from model.heartbeat import Heartbeat
-from model.keeping import Keeper
+from model.keeping import CheckpointKeeper
 from model.launch_records import Launch, Records
 from model.position import Position
 from model.resume import find_checkpoint, fresh_streams, give_up, restore
@@ -70,7 +70,7 @@ class Trainer:
         validation = open_validation(self.lake, self.launch.config, tokens)
         parts = (self.launch, self.engine, self.position)
         self.stepper = Stepper(*parts, (order, validation), self.accounting.clock, self.heartbeat, self._leaving)
-        keeper = Keeper(*parts, self.records, self.accounting, self.heartbeat, order.fingerprint)
+        keeper = CheckpointKeeper(*parts, self.records, self.accounting, self.heartbeat, order.fingerprint)
         self.keeper = stack.enter_context(keeper)
         self._begin()
         while not self.position.finished:
