@@ -15,7 +15,7 @@ from model.saving import Saver
 
 
 class CheckpointKeeper:
-    """One rank's checkpoints of one launch; all ranks call it alike. Used as `with CheckpointKeeper(...) as keeper:`.
+    """One rank's checkpoints of one launch, within a `with` block; all ranks call it alike.
 
     `newest` is the step of the newest checkpoint that was begun, or that training went on from; -1 before the first.
     """
