@@ -163,9 +163,10 @@ class Peer:
 
 
 def empty_stage(case: Case) -> Stage:
-    """Our whole model on the case's device, without weights."""
-    with torch.device(case.device):
-        return Stage(case.config, case.layout).to(case.device)
+    """Our whole model on the case's device, its weights zero."""
+    stage = Stage(case.config, case.layout)
+    stage.place(torch.device(case.device), torch.float32)
+    return stage
 
 
 def visible_weights(case: Case) -> dict[str, Tensor]:
