@@ -76,4 +76,6 @@ def _problem(lake: Lake, part: Part, cache: Path) -> str | None:
             return "its values are not those that were written"
         return None
     finally:
-        local.unlink()
+        # A local lake's part is its own file, and stays.
+        if lake.local_path(part.path) is None:
+            local.unlink()

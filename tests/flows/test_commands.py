@@ -61,7 +61,8 @@ def test_doctor_says_what_energy_will_be_measured(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert energy(tmp_path)["found"] == (
         "measured: RAPL package-0, all programs of the machine; "
-        "GPU energy is estimated: the package nvidia-ml-py is not installed"
+        "GPU energy is not measured: the package nvidia-ml-py is not installed; "
+        "have it measured with `pip install nvidia-ml-py`"
     )
 
 

@@ -93,7 +93,7 @@ def _fail_at(interrupted: Trainer, step: int) -> Any:
 
     def update(*arguments: Any) -> Any:
         if interrupted.position.step == step:
-            interrupted.saver.finish()  # what is being saved would be given up
+            interrupted.keeper.settle()  # what is being saved would be given up
             raise RuntimeError("the machine was lost")
         return original(*arguments)
 
