@@ -268,11 +268,6 @@ def record(lake: Lake, run: str, launch: str, course: Course, event: Event) -> C
     return course.following(event)
 
 
-def read_course(lake: Lake, run: str, batch: int) -> Course:
-    """The course of a run from its first step on. Raises what `read_events` raises."""
-    return Course(batch, read_events(lake, run))
-
-
 def read_events(lake: Lake, run: str) -> list[Event]:
     """The events of a run. Raises Corrupt for an object that is none: nobody could know what it changed."""
     return [_event(lake, entry.path) for entry in lake.list(_folder(run))]

@@ -17,7 +17,7 @@ from flows.cli.runs import WAIT_SECONDS, change, save_now, stop
 from infra.store.lake import Lake
 from model.checkpoint import Checkpoint, commit
 from model.control import Control, Request
-from model.events import read_course
+from model.events import Course, read_events
 from model.losses import Losses, read_losses
 from model.progress import ProgressWriter
 from model.run import Origin, create_run
@@ -102,7 +102,7 @@ def test_a_run_that_does_not_train_is_not_asked(run: Run, command: str, state: A
 def test_a_change_is_asked_and_recorded(run: Run) -> None:
     run.json("change", run.key[:8], "--set", "learning_rate=3e-5", "--set", "clip=0.3", "--cause", "the norm rises")
     (request,) = run.control.poll(5)
-    course = run.control.accept(request, read_course(run.lake, run.key, 8), 7)
+    course = run.control.accept(request, Course(8, read_events(run.lake, run.key)), 7)
     plan = course.at(7)
     assert (plan.rate(1.0), plan.clip, course.at(6).clip) == (3e-5, 0.3, None)
     assert course.events[0].cause == "the norm rises"

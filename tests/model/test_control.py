@@ -11,7 +11,7 @@ import pytest
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Entry, Lake
 from model.control import INTERVAL, Control, Request, ask, read_answer
-from model.events import Change, Course, SkipData, read_course
+from model.events import Change, Course, SkipData, read_events
 
 RUN = "run"
 
@@ -120,7 +120,7 @@ def test_a_change_becomes_an_event_and_then_an_answer(lake: Lake) -> None:
     assert control.poll(41) == [request]
     course = control.accept(request, Course(4), 50)
     assert course.events == (Change(50, "loss rises", "ann", None, 0.5, 0.3, request.id),)
-    assert read_course(lake, RUN, 4).events == course.events
+    assert Course(4, read_events(lake, RUN)).events == course.events
     answer = read_answer(lake, RUN, request.id)
     assert answer is not None and (answer.outcome, answer.step) == ("done", 50)
 
@@ -131,11 +131,11 @@ def test_a_kill_between_event_and_answer_records_it_once(lake: Lake, monkeypatch
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Control, "answer", _killed)
         control.accept(request, Course(4), 50)
-    course = read_course(lake, RUN, 4)
+    course = Course(4, read_events(lake, RUN))
     assert [event.step for event in course.events] == [50]
     control, _ = launch(lake, "two")
     assert control.poll(48) == [request]
-    assert control.accept(request, course, 53).events == course.events == read_course(lake, RUN, 4).events
+    assert control.accept(request, course, 53).events == course.events == Course(4, read_events(lake, RUN)).events
     assert read_answer(lake, RUN, request.id) is not None
 
 

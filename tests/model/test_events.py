@@ -21,7 +21,7 @@ from model.events import (
     Rollback,
     SkipData,
     plain_event,
-    read_course,
+    read_events,
     record,
 )
 from model.spikes import SpikeJudge, SpikePolicy, rollback_step
@@ -166,13 +166,13 @@ def test_events_are_written_once_and_read_back_in_order(lake: Lake) -> None:
         Lower(15, "high", 0.5),
         Rollback(12, "high", 15, 48, 64, 0.25),
     ]
-    course = read_course(lake, RUN, 4)
+    course = Course(4, read_events(lake, RUN))
     assert course.events == ()
     for number, event in enumerate(events):
         # Each by another launch, as after a kill, and twice.
-        course = record(lake, RUN, f"launch{9 - number}", read_course(lake, RUN, 4), event)
+        course = record(lake, RUN, f"launch{9 - number}", Course(4, read_events(lake, RUN)), event)
         assert record(lake, RUN, "later", course, event) is course
-    assert read_course(lake, RUN, 4).events == course.events == tuple(events)
+    assert Course(4, read_events(lake, RUN)).events == course.events == tuple(events)
     paths = [entry.path for entry in lake.list(f"runs/{RUN}/events")]
     assert paths[0] == f"runs/{RUN}/events/000001-launch9.json" and len(paths) == 4
     assert {"kind", "launch", "time", "cause", "who", "step"} <= set(lake.read_json(paths[0]))
@@ -192,7 +192,7 @@ def test_events_are_written_once_and_read_back_in_order(lake: Lake) -> None:
 def test_an_object_that_is_no_event_stops_the_run(lake: Lake, values: Any) -> None:
     lake.write_json(f"runs/{RUN}/events/000001-x.json", values)
     with pytest.raises(Corrupt, match=r"000001-x\.json is no event of a run"):
-        read_course(lake, RUN, 4)
+        Course(4, read_events(lake, RUN))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ class ToyTrainer:
         self, lake: Lake, kept: dict[int, dict[str, Any]], name: str, policy: SpikePolicy, dies_at: int | None
     ) -> None:
         self.lake, self.kept, self.name, self.policy, self.dies_at, self.moments = lake, kept, name, policy, dies_at, 0
-        self.course = read_course(lake, RUN, BATCH)
+        self.course = Course(BATCH, read_events(lake, RUN))
         self.control = Control(lake, RUN, name, clock=lambda: 2.0 * self.moments)
 
     def train(self) -> list[list[float]]:

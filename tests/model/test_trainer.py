@@ -22,7 +22,7 @@ from model.accounting.launch import open_accounting
 from model.checkpoint import checkpoint_folder, committed_steps, read_checkpoint
 from model.control import Request, ask, read_answer
 from model.engine.native import NativeEngine
-from model.events import Change, Rollback, read_course
+from model.events import Change, Rollback, read_events
 from model.launch_records import Launch, Records
 from model.layout import Layout
 from model.logbook import read_logbook
@@ -251,7 +251,7 @@ def test_a_skip_that_leaves_too_little_is_refused(tmp_path: Path, lake: Lake, tr
     answer = read_answer(lake, config.key, requests[0].id)
     assert answer is not None and answer.outcome == "refused"
     assert "the 24 steps of the run would end at sequence" in answer.reason
-    assert read_course(lake, config.key, BATCH).events == ()
+    assert read_events(lake, config.key) == []
 
 
 def test_a_change_is_an_event_and_is_replayed(tmp_path: Path, train: Callable[..., Outcome]) -> None:
@@ -270,7 +270,7 @@ def test_a_change_is_an_event_and_is_replayed(tmp_path: Path, train: Callable[..
         assert launch(killed, config, LAYOUT, tmp_path / f"killed {number}", moment) != 0
     finish(killed, config, LAYOUT, tmp_path / "last")
 
-    [event] = read_course(killed, config.key, BATCH).events
+    [event] = read_events(killed, config.key)
     assert isinstance(event, Change) and event.step == 7
     for entry in killed.list(f"runs/{config.key}/events"):
         changed.write(entry.path, killed.read(entry.path))
@@ -323,7 +323,7 @@ def test_a_spike_turns_the_run_back(
 ) -> None:
     config = noisy_run(lake, tmp_path / "rows", ROLLBACK, every)
     train(lake, config)
-    [event] = read_course(lake, config.key, BATCH).events
+    [event] = read_events(lake, config.key)
     assert event == Rollback(to, event.cause, 15, to * BATCH, 16 * BATCH, 0.5)
     [told] = events(lake, config, "rollback")
     assert (told["step"], told["to"], told["cause"]) == (15, to, event.cause) and "for 2 steps" in event.cause
@@ -356,7 +356,7 @@ def test_a_rollback_that_is_broken_off_ends_the_same(
         assert launch(killed, config, LAYOUT, tmp_path / point, Moment(point)) != 0
     finish(killed, config, LAYOUT, tmp_path / "last")
     assert same_end(unbroken, killed, config)
-    assert len(read_course(killed, config.key, BATCH).events) == 1
+    assert len(read_events(killed, config.key)) == 1
 
 
 def test_what_is_kept_out_of_turn_is_nothing_to_go_back_to(tmp_path: Path, train: Callable[..., Outcome]) -> None:
@@ -377,7 +377,7 @@ def test_a_spike_that_is_met_again_turns_the_run_further_back(
     policy = {**ROLLBACK, "rollback": 2, "lower": 1.0, "limit": 3}
     config = noisy_run(lake, tmp_path / "rows", policy, every=2, noise=range(16 * BATCH, 24 * BATCH))
     train(lake, config)
-    turns = [event for event in read_course(lake, config.key, BATCH).events if isinstance(event, Rollback)]
+    turns = [event for event in read_events(lake, config.key) if isinstance(event, Rollback)]
     assert len(turns) >= 2 and [turn.step for turn in turns] == sorted((turn.step for turn in turns), reverse=True)
     assert committed_steps(lake, config.key)[-1] == 24
 
@@ -388,7 +388,7 @@ def test_a_rollback_that_leaves_too_little_data_says_so(
     config = noisy_run(lake, tmp_path / "rows", ROLLBACK, rows=24 * BATCH)
     with pytest.raises(Diverged, match=r"but then the 24 steps of the run would end at sequence 224 of 192"):
         train(lake, config)
-    assert read_course(lake, config.key, BATCH).events == ()
+    assert read_events(lake, config.key) == []
 
 
 def test_a_policy_that_is_at_its_end_fails_the_run(tmp_path: Path, lake: Lake, train: Callable[..., Outcome]) -> None:
