@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
@@ -55,13 +56,15 @@ def forget_artifact(lake: Lake, manifest: Manifest, faults: list[Fault]) -> None
 
 
 def _problem(lake: Lake, part: Part, cache: Path) -> str | None:
-    try:
-        local = fetch_part(lake, part, cache)
-    except NotThere:
-        return "it is not there"
-    except Corrupt:
-        return "its bytes changed after it was written"
-    try:
+    cache.mkdir(parents=True, exist_ok=True)
+    # A copy goes with its folder, and a part that is read where the lake keeps it stays.
+    with TemporaryDirectory(dir=cache) as folder:
+        try:
+            local = fetch_part(lake, part, Path(folder))
+        except NotThere:
+            return "it is not there"
+        except Corrupt:
+            return "its bytes changed after it was written"
         if part.suffix != ".parquet" or part.rows < 0:
             return None
         groups = read_row_groups(local)
@@ -75,7 +78,3 @@ def _problem(lake: Lake, part: Part, cache: Path) -> str | None:
         if digest is not None and digest.hexdigest() != part.content:
             return "its values are not those that were written"
         return None
-    finally:
-        # A local lake's part is its own file, and stays.
-        if lake.local_path(part.path) is None:
-            local.unlink()

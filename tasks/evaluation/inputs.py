@@ -109,7 +109,7 @@ def held_out_texts(lake: Lake, tokens: Manifest, tokenizer: tokenizers.Tokenizer
 
 
 def fetch_tokenizer(lake: Lake, tokens: Manifest, cache: Path) -> Path:
-    """A local copy of the tokenizer that these tokens were made with: it lies beside them."""
+    """The file of the tokenizer that these tokens were made with, which lies beside them; to be read only."""
     [part] = [part for part in tokens.parts if part.name == TOKENIZER_FILE]
     return fetch_part(lake, part, cache)
 
