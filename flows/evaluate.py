@@ -13,10 +13,10 @@ from pydantic import Field
 from flows import parameters
 from infra.orchestration import as_task
 from infra.progress import report_progress
-from infra.runs import find_run
 from infra.store.lake import Lake
 from model.checkpoint import committed_steps
 from tasks.evaluation.process import evaluate
+from tasks.runs import find_run
 
 
 @flow(name="evaluate-run", log_prints=True)

@@ -13,8 +13,8 @@ from flows.build import build_corpus
 from flows.evaluate import evaluate_run
 from flows.report import make_report
 from flows.train import train_model
-from infra.builds import find_build
 from infra.store.lake import Lake
+from tasks.builds import find_build
 
 
 @flow(name="line", log_prints=True)

@@ -10,12 +10,12 @@ from prefect import flow
 from pydantic import Field
 
 from flows import parameters
-from infra.builds import BuildRecord, find_build
-from infra.report.artifacts import publish_report
-from infra.report.data import collect_report
-from infra.report.page import write_report
-from infra.runs import find_run
 from infra.store.lake import Lake
+from tasks.builds import BuildRecord, find_build
+from tasks.report.artifacts import publish_report
+from tasks.report.data import collect_report
+from tasks.report.page import write_report
+from tasks.runs import find_run
 
 
 @flow(name="report", log_prints=True)

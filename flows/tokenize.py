@@ -7,17 +7,15 @@ from typing import Any
 
 from prefect import flow
 
-from flows.build import make_tokens
 from flows.recipe import with_tokens
-from infra.builds import BuildRecord, find_build, write_build
 from infra.engine.choice import open_engine
-from infra.orchestration import Line
+from infra.orchestration import StageRunner
 from infra.progress import report_progress
 from infra.store.lake import Lake
 from infra.store.names import Reference, check_name, point
-
-# A tokenizer that is loaded from a file is no artifact, so the old build's must not stay.
-_MADE_ANEW = ("tokenizer", "encode", "tokens")
+from tasks.builds import BuildRecord, find_build, write_build
+from tasks.pipeline import token_tasks
+from tasks.tokens import count_tokens
 
 
 @flow(name="tokenize-corpus", log_prints=True)
@@ -39,16 +37,20 @@ def tokenize_corpus(
     opened = Lake.open(lake)
     build = find_build(opened, corpus)
     recipe = with_tokens(build.recipe, tokenizer, vocabulary_size, held_out_every)
+    corpora = build.corpora(opened)
+    tasks = token_tasks(recipe)
     with open_engine(workers) as engine:
-        line = Line(opened, engine, report_progress)
-        made = make_tokens(line, recipe, build.manifest(opened, "corpus"))
-    kept = {name: build.manifest(opened, name) for name in build.artifacts if name not in _MADE_ANEW}
+        made = StageRunner(opened, engine, report_progress).run(tasks, corpora)
+    # A tokenizer that is loaded from a file is no artifact, so the old build's is left out as well.
+    anew = {"tokenizer", *(item for task in tasks for item in task.makes)}
+    kept = {item: build.manifest(opened, item) for item in build.artifacts if item not in anew}
     record = BuildRecord.make(
         recipe.model_dump(mode="json"),
-        {**kept, **{item.stage: item for item in made.manifests}},
+        {**kept, **made},
         ledger=build.ledger,
+        source_ledgers=build.source_ledgers,
         documents=build.documents,
-        tokens=made.count,
+        tokens=count_tokens(opened, made["tokens"], corpora.values()),
     )
     write_build(opened, record)
     if name is not None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.traced_run import CannotTrace, TracedRun
-from infra.runs import find_run
 from infra.store.errors import NotThere, StoreError
 from infra.store.lake import Lake
 from model.order import write_rows
+from tasks.runs import find_run
 
 
 class Tracer:

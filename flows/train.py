@@ -13,10 +13,10 @@ from pydantic import Field
 
 from flows import parameters
 from flows.training import TrainingSection, load_training
-from infra.builds import find_build
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
+from tasks.builds import find_build
 from tasks.run_origin import describe_origin
 from tasks.run_request import requested_run
 from tasks.training import TrainingInterrupted, TrainingStopped, create_training_run, is_finished, train_on

@@ -8,9 +8,9 @@ from typing import Any
 
 import pydantic
 
-from flows.settings import RecipeError, problems_of, read_mapping, refusal, split_setting
 from model.presets import preset_names
 from tasks.run_request import TrainingRequest
+from tasks.settings import RecipeError, problems_of, read_mapping, refusal, split_setting
 from tasks.training import LayoutRequest
 
 

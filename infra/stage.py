@@ -1,10 +1,11 @@
-"""Declaring a stage: a named, versioned, pure function and everything that decides its result."""
+"""Declares a stage: a named, versioned, pure function and everything that decides its result."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -14,54 +15,95 @@ import pyarrow as pa
 import pydantic
 
 ModelLoader = Callable[[Any, Mapping[str, Path]], Any]
+Columns = Sequence[str] | Callable[[Any], Sequence[str]]
+KERNEL = "kernel"  # the name of the only step of a stage that has one
 
 
-class Shape(StrEnum):
-    """How a stage's work is cut into pieces."""
+class StageKind(StrEnum):
+    """How the engine runs a stage.
+
+    - source: input files to documents;
+    - annotate: a batch of documents to columns about them;
+    - partitioned: map, shuffle and reduce over all shards to columns about the documents;
+    - select: a shard of documents to the documents that stay;
+    - fit: all documents to files, such as a model.
+    """
 
     source = "source"
     annotate = "annotate"
     partitioned = "partitioned"
+    select = "select"
     fit = "fit"
-    launch = "launch"
 
 
 class StageConfig(pydantic.BaseModel):
-    """What decides the result of a stage; every field enters its key. How it is run has no place here."""
+    """What decides the result of a stage. Every field enters its key, so execution settings do not belong here."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as declared. Calling it calls its kernel, so that kernels are tested without any of the rest.
+    """A declared stage. Calling it calls its kernel, so tests need nothing else of the engine.
 
-    `view` names the edits that are applied to the text before the kernel sees it; `reads` names the stages whose
-    columns it gets beside the documents; `load` turns the files of its model into an object, once per worker;
-    `schema` is what an annotation holds; `columns` are the document columns that it needs; `aligned` says that the
-    output has a row for each document, in order.
+    - `columns`: per step, the columns that it reads. ``text`` is a document column; ``language.label`` is the column
+      ``label`` of another step's annotation, which the kernel knows by the name ``language``;
+    - `schema`: the columns that it writes. A column ``edits`` changes the text that later steps see; a column
+      ``cluster`` groups duplicates, of which the corpus keeps one;
+    - `load`: makes a model object from model files, once per worker. `bundled` maps the names of model files that
+      installed packages carry to those packages; `default_model` is used when a recipe names no model; `check_model`
+      lists what is wrong with a model file;
+    - `implied`: for a step that this stage reads and that a recipe need not list, the config of that step, made from
+      this stage's config;
+    - `describe`: says in words what the columns of one document mean, for `millrace explain`.
     """
 
     name: str
     version: int
-    shape: Shape
+    kind: StageKind
     config: type[StageConfig]
     kernel: Callable[..., Any]
     reference: str
-    view: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
+    columns: Mapping[str, Columns]
     libraries: tuple[str, ...] = ()
     load: ModelLoader | None = None
     schema: pa.Schema | None = None
-    columns: tuple[str, ...] = ("id", "text")
     steps: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    aligned: bool = True
+    bundled: Mapping[str, str] = field(default_factory=dict)
+    default_model: str | None = None
+    check_model: Callable[[Path], list[str]] | None = None
+    implied: Mapping[str, Callable[[Any], StageConfig]] = field(default_factory=dict)
+    describe: Callable[[dict[str, Any]], list[str]] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         return self.kernel(*arguments)
 
+    def columns_of(self, config: StageConfig, step: str = KERNEL) -> list[str]:
+        """The columns that a step reads under a config."""
+        columns = self.columns[step]
+        return list(columns(config) if callable(columns) else columns)
+
+    def reads(self, config: StageConfig) -> list[str]:
+        """The names by which the kernel knows the annotations that it reads, in order of first use."""
+        columns = [name for step in self.columns for name in self.columns_of(config, step)]
+        return list(dict.fromkeys(name.partition(".")[0] for name in columns if "." in name))
+
+    def reads_text(self, config: StageConfig) -> bool:
+        """Whether any of its steps reads the text of documents."""
+        return any("text" in self.columns_of(config, step) for step in self.columns)
+
+    @property
+    def gives_edits(self) -> bool:
+        """Whether it changes the text that later steps see."""
+        return self.schema is not None and "edits" in self.schema.names
+
+    @property
+    def gives_clusters(self) -> bool:
+        """Whether it groups duplicates."""
+        return self.schema is not None and "cluster" in self.schema.names
+
     def identity(self, config: StageConfig, models: Mapping[str, str]) -> dict[str, Any]:
-        """Everything but the inputs that decides the result: it enters every key of the stage.
+        """Everything but the inputs that decides the result. It enters every key of the stage.
 
         `models` maps file names of the stage's model to their sha256.
         """
@@ -69,36 +111,35 @@ class Stage:
             "stage": self.name,
             "version": self.version,
             "config": config.model_dump(mode="json"),
-            "view": list(self.view),
-            "reads": list(self.reads),
             "libraries": self.library_versions(),
             "models": dict(models),
         }
 
     def library_versions(self) -> dict[str, str]:
-        """The installed versions of the libraries that the stage's result depends on."""
-        return {name: importlib.metadata.version(name) for name in self.libraries}
+        """The installed versions of the libraries that decide the result."""
+        return {name: _installed_version(name) for name in self.libraries}
 
 
 def stage(
     name: str,
     *,
     version: int,
-    shape: Shape,
+    kind: StageKind,
     config: type[StageConfig],
-    view: list[str] | None = None,
-    reads: list[str] | None = None,
-    libraries: list[str] | None = None,
+    columns: Columns = ("text",),
+    libraries: Sequence[str] = (),
     load: ModelLoader | None = None,
     schema: pa.Schema | None = None,
-    columns: list[str] | None = None,
+    bundled: Mapping[str, str] | None = None,
+    default_model: str | None = None,
+    check_model: Callable[[Path], list[str]] | None = None,
+    describe: Callable[[dict[str, Any]], list[str]] | None = None,
 ) -> Callable[[Callable[..., Any]], Stage]:
-    """Declare the decorated kernel as a stage.
+    """Declare the decorated kernel as a stage with one step.
 
-    Raises ValueError when an annotating stage declares no schema, or a schema with a column ``failed`` that is
-    not a string.
+    Raises ValueError when an annotating stage declares no schema, or a column ``failed`` that is not a string.
     """
-    if shape is Shape.annotate and schema is None:
+    if kind is StageKind.annotate and schema is None:
         raise ValueError(f"stage {name}: an annotating stage declares the schema of its columns")
     if schema is not None and "failed" in schema.names and schema.field("failed").type != pa.string():
         raise ValueError(f"stage {name}: the column 'failed' holds a reason as a string, or null")
@@ -107,17 +148,19 @@ def stage(
         return Stage(
             name=name,
             version=version,
-            shape=shape,
+            kind=kind,
             config=config,
             kernel=kernel,
             reference=f"{kernel.__module__}:{kernel.__name__}",
-            view=tuple(view or ()),
-            reads=tuple(reads or ()),
-            libraries=tuple(libraries or ()),
+            columns={KERNEL: columns},
+            libraries=tuple(libraries),
             load=load,
             # A document below a floor has no value, whatever the kernel promises for those that it sees.
             schema=None if schema is None else pa.schema([column.with_nullable(True) for column in schema]),
-            columns=tuple(columns or ("id", "text")),
+            bundled=dict(bundled or {}),
+            default_model=default_model,
+            check_model=check_model,
+            describe=describe,
         )
 
     return declare
@@ -130,57 +173,62 @@ def partitioned(
     config: type[StageConfig],
     reference: str,
     schema: pa.Schema,
+    columns: Mapping[str, Columns],
     map: Callable[..., pa.Table],
     reduce: Callable[..., pa.Table],
-    scatter: Callable[..., pa.Table],
-    gather: Callable[..., pa.Table] | None = None,
-    settle: Callable[..., pa.Table] | None = None,
-    view: list[str] | None = None,
-    reads: list[str] | None = None,
-    libraries: list[str] | None = None,
-    columns: list[str] | None = None,
-    aligned: bool = True,
+    annotate: Callable[..., pa.Table],
+    verify: Callable[..., pa.Table] | None = None,
+    resolve: Callable[..., pa.Table] | None = None,
+    libraries: Sequence[str] = (),
+    implied: Mapping[str, Callable[[Any], StageConfig]] | None = None,
+    describe: Callable[[dict[str, Any]], list[str]] | None = None,
 ) -> Stage:
-    """Declare a stage over all shards at once, as steps that each see a bounded part of them.
+    """Declare a stage over all shards, as steps that each see a bounded part of them.
 
-    - ``map(documents, config)``, a shard at a time, gives rows with int32 columns ``partition`` and ``row``;
-    - ``reduce(tables, config)``, a partition at a time, takes ``(shard, rows)`` in the order of shards and gives
-      rows with the int32 column ``shard``: the shard that each row is for;
-    - ``gather(rows, documents, config)``, optional, takes the reduced rows of one shard and a function from a
-      shard's number to its documents, and gives the rows that the next step sees;
-    - ``settle(tables, config)``, optional, takes the gathered rows of all shards and gives rows with ``shard``;
-    - ``scatter(documents, rows, config)``, a shard at a time, takes the rows for that shard and gives the
-      annotation of its documents, of `schema`. Of a stage that is not `aligned`, it gives ``(table, Account)``:
-      any number of rows, and the account of what became of the documents.
+    - ``map(documents, config)`` takes one shard and gives rows with int32 columns ``partition`` and ``row``;
+    - ``reduce(tables, config)`` takes ``(shard, rows)`` of one partition in the order of shards. It gives rows with
+      the int32 column ``shard``, the shard that each row is for;
+    - ``verify(rows, documents, config)``, optional, takes the reduced rows of one shard and a function from a shard's
+      number to its documents. It gives the rows that the next step sees;
+    - ``resolve(tables, config)``, optional, takes the verified rows of all shards and gives rows with ``shard``;
+    - ``annotate(documents, rows, config)`` takes one shard and the rows for it. It gives the annotation of the
+      shard's documents, of `schema`.
 
-    `config` must have an integer field ``partitions``; `reference` is ``module:name`` of the result.
+    `config` has an integer field ``partitions``. It may have ``shards_per_group``: then neighbouring shards are
+    compared in groups of that size. `columns` names what ``map``, ``verify`` and ``annotate`` read. `reference` is
+    ``module:name`` of the result. Raises ValueError when only one of ``verify`` and ``resolve`` is given.
     """
-    steps = {"map": map, "reduce": reduce, "scatter": scatter}
-    if (gather is None) != (settle is None):
-        raise ValueError(f"stage {name}: gather and settle come together")
-    if gather is not None and settle is not None:
-        steps |= {"gather": gather, "settle": settle}
+    if (verify is None) != (resolve is None):
+        raise ValueError(f"stage {name}: verify and resolve come together")
+    steps = {"map": map, "reduce": reduce, "annotate": annotate}
+    if verify is not None and resolve is not None:
+        steps |= {"verify": verify, "resolve": resolve}
     return Stage(
         name=name,
         version=version,
-        shape=Shape.partitioned,
+        kind=StageKind.partitioned,
         config=config,
-        kernel=scatter,
+        kernel=annotate,
         reference=reference,
-        view=tuple(view or ()),
-        reads=tuple(reads or ()),
-        libraries=tuple(libraries or ()),
+        columns=dict(columns),
+        libraries=tuple(libraries),
         schema=schema,
-        columns=tuple(columns or ("id", "text")),
         steps=steps,
-        aligned=aligned,
+        implied=dict(implied or {}),
+        describe=describe,
     )
 
 
 def find_stage(reference: str) -> Stage:
-    """The stage at ``module:name``. Raises TypeError when something else lies there."""
+    """The stage at ``module:name``. Raises TypeError when something else is there."""
     module, _, name = reference.partition(":")
     found = getattr(importlib.import_module(module), name)
     if not isinstance(found, Stage):
         raise TypeError(f"{reference} is not a stage but a {type(found).__name__}")
     return found
+
+
+@functools.cache
+def _installed_version(library: str) -> str:
+    # Asked once per process: a build keys many thousands of work units, and reading package metadata takes 0.5 ms.
+    return importlib.metadata.version(library)

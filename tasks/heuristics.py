@@ -21,8 +21,8 @@ import pyarrow as pa
 import pydantic
 
 from infra.documents import Annotations, Documents
-from infra.stage import Shape, StageConfig, stage
-from tasks.ngrams import repeated_character_counts
+from infra.stage import StageConfig, StageKind, stage
+from tasks.text.ngrams import repeated_character_counts
 
 # Signal → (least, most) that Gopher's authors keep, both included.
 GOPHER_RULES: dict[str, tuple[float | None, float | None]] = {
@@ -70,11 +70,9 @@ class HeuristicsConfig(StageConfig):
 @stage(
     "heuristics",
     version=1,
-    shape=Shape.annotate,
+    kind=StageKind.annotate,
     config=HeuristicsConfig,
-    view=["paragraphs"],
     schema=HEURISTICS_SCHEMA,
-    columns=["text"],
 )
 def measure_heuristics(batch: Documents, config: HeuristicsConfig) -> Annotations:
     """Every signal of `GOPHER_RULES` for each document, one column each."""

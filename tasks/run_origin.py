@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from infra.runs import find_run
 from infra.store.lake import Lake
 from tasks.run_settings import WrongSetting, is_set
+from tasks.runs import find_run
 
 if TYPE_CHECKING:
     from model.run import RunConfig

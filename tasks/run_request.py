@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from infra.runs import run_keys
 from infra.stage import StageConfig
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
@@ -16,6 +15,7 @@ from model.presets import preset
 from tasks.lineage import tokens_with
 from tasks.run_origin import find_origin, with_inheritance
 from tasks.run_settings import WrongSetting, replace_setting
+from tasks.runs import run_keys
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import VALIDATION, read_summary
 

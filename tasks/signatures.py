@@ -11,8 +11,8 @@ import pydantic
 from numba import njit
 
 from infra.documents import Annotations, Documents
-from infra.stage import Shape, StageConfig, stage
-from tasks.shingles import hash_shingles
+from infra.stage import StageConfig, StageKind, stage
+from tasks.text.shingles import hash_shingles
 
 SIGNATURE_SCHEMA = pa.schema(
     [
@@ -34,12 +34,10 @@ class SignatureConfig(StageConfig):
 @stage(
     "signatures",
     version=1,
-    shape=Shape.annotate,
+    kind=StageKind.annotate,
     config=SignatureConfig,
-    view=["paragraphs"],
     libraries=["datasketch"],
     schema=SIGNATURE_SCHEMA,
-    columns=["id", "text"],
 )
 def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
     """The MinHash signature of every document.
@@ -48,7 +46,7 @@ def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
 
     - ``signature`` (binary): `permutations` little-endian uint32, the ``hashvalues`` of a datasketch 2.0.0
       ``MinHash(num_perm=permutations, seed=seed)``, scheme affine32 and hash function sha1_hash32 as by default,
-      that was updated with every shingle of `tasks.shingles`;
+      that was updated with every shingle of `tasks.text.shingles`;
     - ``shingles`` (int32): the number of shingles, repeated ones included. A document with fewer than
       `shingle_words` words has one, and is signed by it;
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pydantic
 import tokenizers
 
-from infra.stage import Shape, StageConfig, stage
+from infra.stage import StageConfig, StageKind, stage
 
 TOKENIZER_FILE = "tokenizer.json"
 END_OF_TEXT = "<|endoftext|>"
@@ -25,7 +25,7 @@ class TokenizerConfig(StageConfig):
     most_documents: int = pydantic.Field(100_000, ge=1)
 
 
-@stage("tokenizer", version=1, shape=Shape.fit, config=TokenizerConfig, libraries=["tokenizers"], columns=["text"])
+@stage("tokenizer", version=1, kind=StageKind.fit, config=TokenizerConfig, libraries=["tokenizers"], columns=["text"])
 def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
     """Fit the tokenizer on the first `most_documents` documents; the rest is read and not used.
 
@@ -61,6 +61,20 @@ def load_tokenizer(path: Path) -> Any:
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"{path} has no token {END_OF_TEXT}, which ends every document")
     return tokenizer
+
+
+def tokenizer_faults(file: str | None) -> list[str]:
+    """What is wrong with the tokenizer file of a recipe. Empty when it can be used, or none is named."""
+    if file is None:
+        return []
+    path = Path(file)
+    if not path.is_file():
+        return [f"tokenizer.file: there is no file {path}; leave it out, and one is fitted"]
+    try:
+        load_tokenizer(path)
+    except ValueError as error:
+        return [f"tokenizer.file: {error}"]
+    return []
 
 
 def _texts(documents: Iterator[pa.Table], most: int) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from infra.stage import Shape, StageConfig, stage
+from infra.stage import StageConfig, StageKind, stage
 from infra.store.lake import Lake
+from infra.store.ledger import BooksDoNotBalance
 from infra.store.manifest import Manifest
 from infra.store.tokens import TokenWriter
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
@@ -44,7 +45,7 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
 @stage(
     "encode",
     version=1,
-    shape=Shape.annotate,
+    kind=StageKind.annotate,
     config=EncodeConfig,
     libraries=["tokenizers"],
     load=load_encoder,
@@ -57,7 +58,8 @@ def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Tabl
 
 
 class TokensConfig(StageConfig):
-    """`mixture`: the share of each source in training, in tokens; what is cut off is no part of it.
+    """`mixture`: the share of each source in training, in tokens; what is cut off is no part of it. With `epochs`
+    instead, the share of a source follows from its tokens and how often they are trained on.
 
     `validation` is the share of the clusters of near-duplicates, and of the documents that are in none, whose documents
     go to ``validation`` files: chosen by a hash of the cluster's name, or of the document's id, so that no near-copy of
@@ -66,14 +68,15 @@ class TokensConfig(StageConfig):
     """
 
     mixture: dict[str, float] = pydantic.Field(default_factory=dict)
+    epochs: dict[str, float] = pydantic.Field(default_factory=dict)
     held_out_every: int = pydantic.Field(0, ge=0)
     validation: float = pydantic.Field(0.0, ge=0, lt=1)
 
-    @pydantic.field_validator("mixture")
+    @pydantic.field_validator("mixture", "epochs")
     @classmethod
     def _shares(cls, mixture: dict[str, float]) -> dict[str, float]:
         if any(share <= 0 for share in mixture.values()):
-            raise ValueError(f"the shares of a mixture are above 0, and these are {mixture}")
+            raise ValueError(f"shares and epochs are above 0, and these are {mixture}")
         return mixture
 
 
@@ -86,12 +89,11 @@ def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path
 @stage(
     "tokens",
     version=2,
-    shape=Shape.fit,
+    kind=StageKind.fit,
     config=TokensConfig,
-    reads=["encode"],
     libraries=["numpy", "pyarrow"],
     load=find_tokenizer_file,
-    columns=["id", "url", "source", "cluster"],
+    columns=["id", "url", "source", "cluster", "encode.ids"],
 )
 def write_tokens(
     documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer_file: Path
@@ -123,12 +125,13 @@ def write_tokens(
                 if name not in files:
                     files[name] = _SourceFiles(stack, folder, name, vocabulary)
                 files[name].append(identity, url, np.append(values[offsets[row] : offsets[row + 1]], end))
-    if unknown := set(seen) - set(config.mixture):
+    mixture = config.mixture or _mixture_of(config.epochs, {name: item.writer.tokens for name, item in files.items()})
+    if unknown := set(seen) - set(mixture):
         raise ValueError(f"the corpus has the sources {sorted(unknown)}, of which the mixture says nothing")
     summary = {
         "vocabulary": vocabulary,
         "end_of_text": end,
-        "mixture": config.mixture,
+        "mixture": mixture,
         "sources": {name: {"documents": len(item.ids), "tokens": item.writer.tokens} for name, item in files.items()},
     }
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
@@ -151,6 +154,23 @@ def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
     [part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
     summary: dict[str, Any] = json.loads(lake.read(part.path))
     return summary
+
+
+def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> int:
+    """The tokens of an artifact. Raises BooksDoNotBalance unless it holds every document of the corpora."""
+    sources = read_summary(lake, tokens)["sources"]
+    written = sum(source["documents"] for source in sources.values())
+    rows = sum(corpus.rows for corpus in corpora)
+    if written != rows:
+        raise BooksDoNotBalance(f"the corpus has {rows} documents, its token files hold {written}")
+    return sum(source["tokens"] for source in sources.values())
+
+
+def _mixture_of(epochs: Mapping[str, float], tokens: Mapping[str, int]) -> dict[str, float]:
+    """Source → share of training, for the tokens of each source seen `epochs` times."""
+    seen = {name: times * tokens.get(name, 0) for name, times in epochs.items()}
+    total = sum(seen.values())
+    return {name: count / total for name, count in seen.items()} if total else dict.fromkeys(epochs, 1 / len(epochs))
 
 
 def _column(table: pa.Table, name: str, config: TokensConfig) -> list[str | None]:

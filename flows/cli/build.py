@@ -32,10 +32,10 @@ def build(
     # `--input a b c`: a shell that expands a glob leaves all but the first as further arguments.
     name, *more = recipe
     with friendly_errors(as_json), progress_bars(as_json) as show:
-        from flows.recipe import load_recipe
+        from flows.recipe import load_recipe, require_inputs
 
-        # A wrong recipe is told before a server is started for it.
-        load_recipe(name, settings or [], [*(inputs or []), *more])
+        # A wrong recipe is refused before a server is started for it.
+        require_inputs(load_recipe(name, settings or [], [*(inputs or []), *more]))
         with prefect_server():
             record = _run(
                 show,

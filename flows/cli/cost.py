@@ -23,8 +23,8 @@ def cost(
 ) -> None:
     """Show what a run cost: time, energy and carbon of all its launches, failed ones included."""
     with friendly_errors(as_json):
-        from infra.runs import find_run
         from model.accounting.summary import run_cost
+        from tasks.runs import find_run
 
         opened = open_lake(lake)
         key = find_run(opened, run)

@@ -22,7 +22,7 @@ def evaluate(
 ) -> None:
     """Held-out perplexity and harness scores; without a task file, tasks are made of held-out documents."""
     with friendly_errors(as_json):
-        from infra.runs import find_run
+        from tasks.runs import find_run
 
         find_run(open_lake(lake), run)
         with progress_bars(as_json) as show, prefect_server():

@@ -1,16 +1,20 @@
-"""`millrace explain`: the whole life of a document."""
+"""`millrace explain`: the history of a document."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import fail, friendly_errors, output, print_json
+
+if TYPE_CHECKING:
+    from tasks.builds import BuildRecord
+    from tasks.report.history import DocumentHistory
 
 
 def explain(
@@ -19,56 +23,53 @@ def explain(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell the whole life of a document: where it came from, what was found out, and why it is in or out."""
+    """Show the history of a document: where it came from, what the steps found out, and why it is in or out."""
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
-        from infra.builds import find_build
-        from infra.life import lives_of
-        from tasks.index import find_documents
+        from tasks.builds import find_build
+        from tasks.report.history import histories_of
 
         opened = open_lake(lake)
         record = find_build(opened, build)
-        lives = lives_of(opened, record, document, find_documents, Path(cache))
-        if not lives:
+        found = histories_of(opened, record, document, Path(cache))
+        if not found:
             fail(
                 f"no document of the build {record.key[:12]} has the id or URL {document}. Records that the source "
                 "dropped are no documents: `millrace ledger` counts them by reason.",
                 as_json,
             )
         if as_json:
-            print_json({"build": record.key, "documents": [life.to_json() for life in lives]})
+            print_json({"build": record.key, "documents": [history.to_json() for history in found]})
             return
-        for life in lives:
-            _tell(life.to_json(), record.recipe["rules"])
+        for history in found:
+            _tell(record, history)
 
 
-def _tell(life: dict[str, Any], rules: list[dict[str, Any]]) -> None:
+def _tell(record: BuildRecord, history: DocumentHistory) -> None:
+    from tasks.report.history import stage_of
+
+    life = history.to_json()
+    rules = record.recipe["sources"][history.source]["rules"]
     output.print(f"\n[bold]{life['id']}[/]")
     output.print(f"  {life['url'] or 'no URL'}, {life['date'] or 'no date'}")
     offset = life["metadata"].get("offset")
     place = f", byte {offset:,} of the archive" if isinstance(offset, int) else ""
     output.print(f"  read into {life['shard']}, row {life['row']:,}{place}; {life['characters']:,} characters")
-    for stage, columns in life["stages"].items():
-        output.print(f"  [bold]{stage}[/]")
-        for line in _stage_lines(stage, columns, rules, life):
+    for step, columns in life["stages"].items():
+        stage = stage_of(record, history.source, step)
+        output.print(f"  [bold]{step}[/]")
+        described = stage.describe(columns) if stage is not None and stage.describe is not None else []
+        for line in described or _column_lines(step, columns, rules):
             output.print(f"    {line}", markup=False)
+        if stage is not None and stage.gives_edits:
+            output.print(f"    {life['characters_viewed']:,} characters are left after all edits")
     colour = "green" if life["fate"] == "kept" else "yellow"
-    output.print(f"  [bold {colour}]{_fate_words(life['fate'])}[/]")
+    output.print(f"  [bold {colour}]{_outcome_words(life['fate'])}[/]")
 
 
-def _stage_lines(stage: str, columns: dict[str, Any], rules: list[dict[str, Any]], life: dict[str, Any]) -> list[str]:
-    if stage == "paragraphs":
-        left = life["characters_viewed"]
-        return [f"{columns['struck']} of {columns['lines']} lines struck; {left:,} characters are left"]
-    if stage == "near_duplicates" and columns["cluster"] is None:
-        return ["no near-duplicate was found"]
-    if stage == "near_duplicates":
-        return [
-            f"one of {columns['size']} in the cluster {columns['cluster']}",
-            f"closest: {columns['match']}, Jaccard {columns['jaccard']}",
-        ]
+def _column_lines(step: str, columns: dict[str, Any], rules: list[dict[str, Any]]) -> list[str]:
     lines = []
     for column, value in columns.items():
-        asked = [rule for rule in rules if rule["stage"] == stage and rule["column"] == column]
+        asked = [rule for rule in rules if rule["column"] == f"{step}.{column}"]
         bounds = "; ".join(_bounds(rule) for rule in asked)
         if value is not None or asked:
             lines.append(f"{column} = {value}" + (f"   ({bounds})" if bounds else ""))
@@ -81,7 +82,7 @@ def _bounds(rule: dict[str, Any]) -> str:
     return f"{rule['reason']}: {', '.join(given)}"
 
 
-def _fate_words(fate: str) -> str:
+def _outcome_words(fate: str) -> str:
     if fate == "kept":
         return "It is in the corpus."
     stage, kind, reason = fate.split(":")

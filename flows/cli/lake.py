@@ -26,9 +26,9 @@ ArtifactArgument = Annotated[
 def artifacts(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """List the names, builds and artifacts of a lake."""
     with friendly_errors(as_json):
-        from infra.builds import all_builds
         from infra.store.manifest import manifest_from_json
         from infra.store.names import all_names
+        from tasks.builds import all_builds
 
         opened = open_lake(lake)
         names = {name: reference.key for name, reference in all_names(opened)}
@@ -64,8 +64,8 @@ def artifacts(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> N
 def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """The account of a build or of one artifact: what came in, and what became of it."""
     with friendly_errors(as_json):
-        from infra.builds import find_build
         from infra.store.errors import StoreError
+        from tasks.builds import find_build
 
         opened = open_lake(lake)
         try:
@@ -149,8 +149,8 @@ def gc(
 
 
 def _manifests(lake: Lake, name: str) -> list[Manifest]:
-    from infra.builds import find_build
     from infra.store.errors import StoreError
+    from tasks.builds import find_build
 
     try:
         build = find_build(lake, name)

@@ -47,8 +47,8 @@ def machine(
     """
     with friendly_errors(as_json=False, status=_status):
         import infra
-        from infra.runs import find_run
         from model.launch import Machines, launch_command
+        from tasks.runs import find_run
 
         opened = open_lake(lake)
         key = find_run(opened, run)
@@ -93,9 +93,9 @@ def kubernetes(
     with friendly_errors(as_json):
         from infra.clusters import kubernetes as cluster
         from infra.clusters.kubernetes_values import ManifestError
-        from infra.runs import find_run
         from model.launch import Machines, launch_command
         from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
+        from tasks.runs import find_run
 
         if not lake.startswith("s3://"):
             raise ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
@@ -159,10 +159,10 @@ def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) 
     They are then ranks in the direction of the data, with ZeRO 1 as the planner has it; one alone is of the native
     engine. Raises ValueError naming the field, and WrongSetting when the layout does not fit the run.
     """
-    from flows.settings import split_setting
     from flows.training import layout_settings
     from model.layout import layout_from
     from model.run import read_run
+    from tasks.settings import split_setting
     from tasks.training import check_layout
 
     given = dict(split_setting(one.removeprefix("layout.")) for one in layout_settings(settings))
@@ -187,7 +187,7 @@ def _status(error: Exception) -> int:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """What the model says of a wrong value, as a refusal of what the person wrote."""
-    from flows.settings import RecipeError
+    from tasks.settings import RecipeError
 
     try:
         yield
@@ -197,7 +197,7 @@ def _refusals() -> Iterator[None]:
 
 def _pairs(settings: list[str]) -> dict[str, str]:
     """NAME=VALUE as they stand. Raises RecipeError."""
-    from flows.settings import RecipeError
+    from tasks.settings import RecipeError
 
     pairs = {}
     for setting in settings:

@@ -21,8 +21,8 @@ def report(
 ) -> None:
     """Write one HTML page: the funnel, distributions, loss, scores and cost. It opens without a server."""
     with friendly_errors(as_json):
-        from infra.builds import find_build
-        from infra.runs import find_run
+        from tasks.builds import find_build
+        from tasks.runs import find_run
 
         opened = open_lake(lake)
         find_build(opened, corpus)

@@ -90,7 +90,7 @@ def change(
 
 def find(run: str, lake: str) -> tuple[Lake, str]:
     """An existing lake, and the whole key of the run in it whose key starts with `run`. Raises StoreError."""
-    from infra.runs import find_run
+    from tasks.runs import find_run
 
     opened = open_lake(lake)
     return opened, find_run(opened, run)

@@ -26,8 +26,8 @@ def tokenize(
     """Encode a corpus with another tokenizer; its documents are not selected again."""
     with friendly_errors(as_json):
         from flows.recipe import with_tokens
-        from infra.builds import find_build
         from infra.store.names import check_name
+        from tasks.builds import find_build
 
         # What is wrong is told before a server is started, and before all the work.
         if name is not None:

@@ -65,7 +65,7 @@ def train(
 def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """List the training runs of a lake, and how far they are."""
     with friendly_errors(as_json):
-        from infra.runs import run_keys
+        from tasks.runs import run_keys
 
         opened = open_lake(lake)
         found = [{"run": key, **_summary(opened, key)} for key in run_keys(opened)]

@@ -156,7 +156,7 @@ def _open(checkpoint: str, lake: str, cache: Path) -> OpenedCheckpoint:
 
         weights = read_plain(folder) if (folder / MODEL).exists() else read_folder(folder)
         return OpenedCheckpoint(weights, folder, {"folder": checkpoint})
-    from infra.runs import find_run
+    from tasks.runs import find_run
 
     key, _, step = checkpoint.partition("@")
     if not key or (step and not step.isdecimal()):

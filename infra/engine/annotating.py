@@ -11,46 +11,47 @@ import pyarrow.compute as pc
 
 from infra.documents import text_bytes
 from infra.engine.kernels import KernelError, model_of
-from infra.engine.pieces import PassPiece, StageCall
 from infra.engine.shards import PartReader, above_floors
+from infra.engine.units import Call, PassUnit
 from infra.stage import Stage, StageConfig, find_stage
 from infra.store.ledger import FAILURES_KEPT, Account, total
 from infra.store.manifest import Marker, read_marker, store_part, write_marker
 from infra.tables import TableWriter
 
 
-def annotate(piece: PassPiece, reader: PartReader, folder: Path) -> dict[str, Marker]:
-    """Do what of the pass has no marker yet; gives the markers of all its calls by key."""
+def annotate(unit: PassUnit, reader: PartReader, folder: Path) -> dict[str, Marker]:
+    """Do the calls of a pass that have no marker yet. Gives the markers of all its calls by key."""
     done: dict[str, Marker] = {}
     open_calls: list[_OpenAnnotation] = []
-    for number, call in enumerate(piece.calls):
+    for number, call in enumerate(unit.calls):
         stage = find_stage(call.reference)
-        found = read_marker(piece.lake, stage.name, call.key)
+        found = read_marker(unit.lake, stage.name, call.key)
         if found is not None:
             done[call.key] = found
         else:
             config = stage.config.model_validate_json(call.config)
-            model = model_of(call, piece.lake, folder.parent) if stage.load else None
+            model = model_of(call, unit.lake, folder.parent) if stage.load else None
             path = folder / f"{number}.parquet"
-            open_calls.append(_OpenAnnotation(call, stage, config, model, path, piece.shard.documents.content))
+            open_calls.append(_OpenAnnotation(call, stage, config, model, path, unit.shard.documents.content))
     if open_calls:
-        columns = sorted({"id", "text"}.union(*(annotation.stage.columns for annotation in open_calls)))
-        for batch in reader.batches(piece.shard, columns):
-            passing = above_floors(batch.documents, piece.floors)
+        columns = {floor.column for floor in unit.floors}.union(*(annotation.columns for annotation in open_calls))
+        for batch in reader.batches(unit.shard, columns):
+            passing = above_floors(batch.documents, unit.floors)
             for annotation in open_calls:
                 annotation.annotate(batch.documents, passing, batch.stored_bytes)
         for annotation in open_calls:
-            done[annotation.call.key] = annotation.finish(piece)
+            done[annotation.call.key] = annotation.finish(unit)
     return done
 
 
 class _OpenAnnotation:
     """One annotation in the making."""
 
-    def __init__(self, call: StageCall, stage: Stage, config: StageConfig, model: Any, path: Path, about: str) -> None:
+    def __init__(self, call: Call, stage: Stage, config: StageConfig, model: Any, path: Path, about: str) -> None:
         assert stage.schema is not None
         self.call, self.stage = call, stage
         self._config, self._model, self._path = config, model, path
+        self.columns = stage.columns_of(config)
         self._schema = stage.schema
         self._writer = TableWriter(path, stage.schema, about)
         self._accounts: list[Account] = []
@@ -72,7 +73,8 @@ class _OpenAnnotation:
             rows = pc.subtract(pc.cumulative_sum(pc.cast(passing, pa.int64())), 1)
             annotations = annotations.take(pc.if_else(passing, rows, pa.scalar(None, pa.int64())))
         self._writer.write(annotations)
-        viewed = text_bytes(documents["text"])
+        # A pass that reads no text has no bytes to account for.
+        viewed = text_bytes(documents["text"]) if "text" in documents.column_names else 0
         self._accounts.append(
             Account(
                 rows_in=documents.num_rows,
@@ -86,18 +88,18 @@ class _OpenAnnotation:
         )
         self._seconds += time.monotonic() - started
 
-    def finish(self, piece: PassPiece) -> Marker:
+    def finish(self, unit: PassUnit) -> Marker:
         written = self._writer.close()
-        name = f"{self.stage.name}/{piece.shard.documents.name}"
+        name = f"{self.stage.name}/{unit.shard.documents.name}"
         account = total(self._accounts)
         account.check(f"stage {name}")
-        if written.rows != piece.shard.documents.rows:
-            raise KernelError(f"{name}: {written.rows} rows were written for {piece.shard.documents.rows} documents")
+        if written.rows != unit.shard.documents.rows:
+            raise KernelError(f"{name}: {written.rows} rows were written for {unit.shard.documents.rows} documents")
         part = store_part(
-            piece.lake, self._path, name=name, rows=written.rows, content=written.content, suffix=".parquet"
+            unit.lake, self._path, name=name, rows=written.rows, content=written.content, suffix=".parquet"
         )
         marker = Marker(self.call.key, (part,), account, round(self._seconds, 3))
-        write_marker(piece.lake, self.stage.name, marker)
+        write_marker(unit.lake, self.stage.name, marker)
         return marker
 
 

@@ -9,37 +9,38 @@ from typing import Any
 import pyarrow as pa
 
 from infra.engine.kernels import KernelError, model_of, stage_and_config
-from infra.engine.pieces import FitPiece
 from infra.engine.shards import PartReader
+from infra.engine.units import FitUnit
 from infra.store import faults
 from infra.store.digests import sha256_file
 from infra.store.ledger import Account
 from infra.store.manifest import Part, store_part
 
 
-def fit(piece: FitPiece, reader: PartReader, folder: Path, cache: Path) -> tuple[list[Part], Account, dict[str, Any]]:
+def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
     """The files that the kernel made, by name. Raises KernelError when it did not read every document."""
-    stage, config = stage_and_config(piece.call)
+    stage, config = stage_and_config(unit.call)
+    columns = stage.columns_of(config)
     rows = 0
 
     def tables() -> Iterator[pa.Table]:
         nonlocal rows
-        for shard in piece.shards:
-            for batch in reader.batches(shard, stage.columns):
+        for shard in unit.shards:
+            for batch in reader.batches(shard, columns):
                 rows += batch.documents.num_rows
                 yield batch.documents
                 faults.reach("in_fit")
 
     arguments: list[Any] = [tables(), config, folder]
     if stage.load is not None:
-        arguments.append(model_of(piece.call, piece.lake, cache))
+        arguments.append(model_of(unit.call, unit.lake, folder.parent))
     files = stage.kernel(*arguments)
     parts = []
     for name in sorted(files):
         sha256 = sha256_file(files[name])
         suffix = Path(name).suffix
-        parts.append(store_part(piece.lake, files[name], name=name, rows=-1, content=sha256, suffix=suffix))
-    expected = sum(shard.documents.rows for shard in piece.shards)
+        parts.append(store_part(unit.lake, files[name], name=name, rows=-1, content=sha256, suffix=suffix))
+    expected = sum(shard.documents.rows for shard in unit.shards)
     if rows != expected:
         raise KernelError(f"stage {stage.name} read {rows} of {expected} documents")
     return parts, Account(rows_in=rows, kept=rows), {}

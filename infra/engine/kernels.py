@@ -1,4 +1,4 @@
-"""What every piece needs of its stage: the declaration, the config, and the model, loaded once for each worker."""
+"""What every unit needs of its stage: the declaration, the config, and the model, loaded once per worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from infra.engine.pieces import StageCall
+from infra.engine.units import Call
 from infra.models import ModelFiles
 from infra.stage import Stage, StageConfig, find_stage
 from infra.store.lake import Lake
@@ -16,13 +16,13 @@ class KernelError(Exception):
     """A kernel broke its contract."""
 
 
-def stage_and_config(call: StageCall) -> tuple[Stage, StageConfig]:
+def stage_and_config(call: Call) -> tuple[Stage, StageConfig]:
     """The stage that a call names, and its config."""
     stage = find_stage(call.reference)
     return stage, stage.config.model_validate_json(call.config)
 
 
-def model_of(call: StageCall, lake: Lake, cache: Path) -> Any:
+def model_of(call: Call, lake: Lake, cache: Path) -> Any:
     """The model of a call, as its stage's `load` makes it of the files."""
     models: ModelFiles = call.models
     files = models.fetch(lake, cache)

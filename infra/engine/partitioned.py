@@ -1,129 +1,141 @@
-"""The plan of a partitioned stage: map, reduce, gather and settle where declared, scatter; group by group of shards."""
+"""The plan of a partitioned stage: its steps, run for one group of shards after another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from infra.engine.pieces import GatherPiece, MapPiece, ReducePiece, ScatterPiece, Shard
-from infra.engine.plans import Call, Progress, input_digests, publish, run_pieces, shards_of
+from infra.engine.plans import ConfiguredStage, Progress, publish, run_units
 from infra.engine.pool import Engine
+from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, Shard, VerifyUnit
+from infra.engine.views import View, digests_of, shards_of
 from infra.store.digests import key_of
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Marker, Part
 
+Evidence = dict[str, list[dict[str, Any]]]
+
 
 @dataclass(frozen=True)
 class PartitionedPlan:
-    """A stage over all shards at once: map, reduce, gather and settle where declared, scatter."""
+    """A stage over all shards of one source, or of several together."""
 
-    call: Call
-    documents: Manifest
-    edits: tuple[Manifest, ...] = ()
-    annotations: tuple[tuple[str, Manifest], ...] = ()
+    configured: ConfiguredStage
+    views: tuple[View, ...]
 
     @property
     def names(self) -> list[str]:
-        return [self.call.stage.name]
+        return [self.configured.stage.name]
 
     @property
     def keys(self) -> list[str]:
-        shards = [shard.identity() for shard in self._shards()]
-        return [key_of({"identity": self.call.identity(), "shards": shards})]
+        shards = [shard.identity() for shard in self._shards]
+        return [key_of({"identity": self.configured.identity, "shards": shards})]
 
-    def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        shards = self._shards()
-        size = self.call.config.model_dump().get("shards_per_group") or max(len(shards), 1)
+    def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
+        shards, name = self._shards, self.configured.stage.name
+        size = self.configured.config.model_dump().get("shards_per_group") or max(len(shards), 1)
+        group = _Group(self.configured, lake, engine, progress)
         markers: list[Marker] = []
-        evidence: dict[str, list[dict[str, Any]]] = {}
         for start in range(0, len(shards), size):
-            markers += self._group(lake, engine, progress, shards[start : start + size], evidence)
+            markers += group.run(shards[start : start + size])
         named = [
-            replace(part, name=f"{self.call.stage.name}/{shard.documents.name}")
+            replace(marker.parts[0], name=f"{name}/{shard.documents.name}")
             for marker, shard in zip(markers, shards, strict=True)
-            for part in marker.parts
         ]
-        digests = input_digests(self.documents, self.edits, self.annotations)
-        # The maps of these shards are what the next build with one more archive need not do again.
-        maps = [self.call.keyed(step="map", shard=shard.identity()).key for shard in shards]
-        details = {"evidence": evidence, "markers": maps}
-        return [publish(lake, self.call, self.keys[0], named, markers, digests, details)]
+        # The next build with one more archive takes up the map work of these shards again, so it is kept.
+        maps = [self.configured.keyed(step="map", shard=shard.identity()).key for shard in shards]
+        details = {"evidence": group.evidence, "markers": maps}
+        return [publish(lake, self.configured, self.keys[0], named, markers, digests_of(self.views), details)]
 
-    def _group(
-        self,
-        lake: Lake,
-        engine: Engine,
-        progress: Progress,
-        shards: list[Shard],
-        evidence: dict[str, list[dict[str, Any]]],
-    ) -> list[Marker]:
-        """The work of one group of shards; the parts of its inner steps are added to `evidence` by step."""
-        stage = self.call.stage
-        maps = [MapPiece(lake, self.call.keyed(step="map", shard=shard.identity()), shard) for shard in shards]
-        mapped = run_pieces(engine, maps, progress, [f"{stage.name} map"])
-        partitions = self.call.config.model_dump()["partitions"]
+    @cached_property
+    def _shards(self) -> list[Shard]:
+        return shards_of(self.views)
+
+
+class _Group:
+    """Runs the steps for one group of shards after another. `evidence` gathers the parts of inner steps, by step."""
+
+    def __init__(self, configured: ConfiguredStage, lake: Lake, engine: Engine, progress: Progress) -> None:
+        self._configured, self._stage = configured, configured.stage
+        self._lake, self._engine, self._progress = lake, engine, progress
+        self.evidence: Evidence = {}
+
+    def run(self, shards: list[Shard]) -> list[Marker]:
+        """The markers of the last step, one for each shard."""
+        maps = [
+            MapUnit(self._lake, self._configured.keyed(step="map", shard=shard.identity()), shard) for shard in shards
+        ]
+        mapped = self._run(maps, "map")
+        partitions = self._configured.config.model_dump()["partitions"]
         inputs = [
-            tuple((number, mapped[piece.call.key].parts[partition]) for number, piece in enumerate(maps))
+            tuple((number, marker.parts[partition]) for number, marker in enumerate(mapped))
             for partition in range(partitions)
         ]
-        reduced = self._reduce(lake, engine, progress, "reduce", inputs)
-        evidence.setdefault("reduce", []).extend(asdict(part) for marker in reduced for part in marker.parts)
-        if "gather" in stage.steps:
-            gathered = self._gather(lake, engine, progress, shards, reduced)
-            evidence.setdefault("gather", []).extend(asdict(part) for part in gathered)
-            reduced = self._reduce(lake, engine, progress, "settle", [tuple(enumerate(gathered))])
-            evidence.setdefault("settle", []).extend(asdict(part) for marker in reduced for part in marker.parts)
-        scatters = [
-            ScatterPiece(
-                lake,
-                self.call.keyed(step="scatter", shard=shard.identity(), rows=_slices(reduced, number)),
+        reduced = self._reduce("reduce", inputs)
+        self._keep("reduce", reduced)
+        if "verify" in self._stage.steps:
+            verified = self._verify(shards, reduced)
+            self._keep("verify", verified)
+            parts = tuple((number, marker.parts[0]) for number, marker in enumerate(verified))
+            reduced = self._reduce("resolve", [parts])
+            self._keep("resolve", reduced)
+        units = [
+            AnnotateUnit(
+                self._lake,
+                self._configured.keyed(step="annotate", shard=shard.identity(), rows=_contents(reduced, number)),
                 number,
-                tuple(marker.parts[0] for marker in reduced if str(number) in marker.slices) or (reduced[0].parts[0],),
+                tuple(marker.parts[0] for marker in _about(reduced, number)),
                 shard,
             )
             for number, shard in enumerate(shards)
         ]
-        done = run_pieces(engine, scatters, progress, [stage.name])
-        return [done[piece.call.key] for piece in scatters]
+        return self._run(units, "")
 
-    def _reduce(
-        self,
-        lake: Lake,
-        engine: Engine,
-        progress: Progress,
-        step: str,
-        inputs: Sequence[tuple[tuple[int, Part], ...]],
-    ) -> list[Marker]:
-        pieces = [
-            ReducePiece(lake, self.call.keyed(step=step, rows=[part.content for _, part in parts]), step, parts)
-            for parts in inputs
-        ]
-        done = run_pieces(engine, pieces, progress, [f"{self.call.stage.name} {step}"])
-        return [done[piece.call.key] for piece in pieces]
+    def _reduce(self, step: str, inputs: Sequence[tuple[tuple[int, Part], ...]]) -> list[Marker]:
+        return self._run(
+            [
+                ReduceUnit(
+                    self._lake,
+                    self._configured.keyed(step=step, rows=[part.content for _, part in parts]),
+                    step,
+                    parts,
+                )
+                for parts in inputs
+            ],
+            step,
+        )
 
-    def _gather(
-        self, lake: Lake, engine: Engine, progress: Progress, shards: list[Shard], reduced: list[Marker]
-    ) -> list[Part]:
-        pieces = []
+    def _verify(self, shards: list[Shard], reduced: list[Marker]) -> list[Marker]:
+        units = []
         for number in range(len(shards)):
-            rows = [marker for marker in reduced if str(number) in marker.slices] or reduced[:1]
+            rows = _about(reduced, number)
             others = {other for marker in rows for other in marker.slices.get(str(number), {}).get("others", [])}
             touched = tuple((other, shards[other]) for other in sorted({number, *others}))
-            call = self.call.keyed(
-                step="gather",
-                rows=_slices(reduced, number),
+            call = self._configured.keyed(
+                step="verify",
+                rows=_contents(reduced, number),
                 shards=[[other, shard.identity()] for other, shard in touched],
             )
-            pieces.append(GatherPiece(lake, call, number, tuple(marker.parts[0] for marker in rows), touched))
-        done = run_pieces(engine, pieces, progress, [f"{self.call.stage.name} gather"])
-        return [done[piece.call.key].parts[0] for piece in pieces]
+            units.append(VerifyUnit(self._lake, call, number, tuple(marker.parts[0] for marker in rows), touched))
+        return self._run(units, "verify")
 
-    def _shards(self) -> list[Shard]:
-        return shards_of(self.documents, self.edits, dict(self.annotations))
+    def _run(self, units: Sequence[Any], step: str) -> list[Marker]:
+        done = run_units(self._engine, units, self._progress, [f"{self._stage.name} {step}".strip()])
+        return [done[unit.call.key] for unit in units]
+
+    def _keep(self, step: str, markers: Sequence[Marker]) -> None:
+        self.evidence.setdefault(step, []).extend(asdict(part) for marker in markers for part in marker.parts)
 
 
-def _slices(markers: Sequence[Marker], shard: int) -> list[str]:
-    """What the rows for one shard are, over all partitions, empty ones left out."""
+def _about(markers: Sequence[Marker], shard: int) -> list[Marker]:
+    """The markers with rows for a shard; the first of all where none has any, for its schema."""
+    return [marker for marker in markers if str(shard) in marker.slices] or list(markers[:1])
+
+
+def _contents(markers: Sequence[Marker], shard: int) -> list[str]:
+    """The digests of the rows for one shard, over all partitions, empty ones left out."""
     found = [marker.slices.get(str(shard)) for marker in markers]
     return [item["content"] for item in found if item is not None]

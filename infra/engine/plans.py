@@ -1,19 +1,21 @@
-"""From a stage and its inputs to an artifact: keys first, then the pieces that are missing, then the manifest.
+"""From a stage and its inputs to an artifact: keys first, then the units that are missing, then the manifest.
 
-A plan knows the key of its artifact before any work is done. `carry_out` gives the artifact: the one that is in
-the lake, or a new one.
+A plan knows the key of its artifact before any work is done. `run` gives the artifact: the one that is in the lake,
+or a new one.
 """
 
 from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
-from infra.engine.pieces import FitPiece, Floor, PassPiece, Shard, SourcePiece, StageCall
 from infra.engine.pool import Engine, flatten
+from infra.engine.units import Call, FitUnit, PassUnit, SelectUnit, Shard, SourceUnit
+from infra.engine.views import View, digests_of, shards_of
 from infra.models import NO_MODEL, ModelFiles
 from infra.stage import Stage, StageConfig
 from infra.store.digests import key_of
@@ -27,25 +29,26 @@ _logger = logging.getLogger("millrace.engine")
 
 
 @dataclass(frozen=True)
-class Call:
-    """A stage with the config and the model that it is to run with."""
+class ConfiguredStage:
+    """A stage with the config and the model that it runs with."""
 
     stage: Stage
     config: StageConfig
     models: ModelFiles = NO_MODEL
 
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What of it enters keys."""
         return self.stage.identity(self.config, self.models.identity())
 
-    def keyed(self, **inputs: Any) -> StageCall:
-        """The call of one piece with those inputs."""
-        key = key_of({"identity": self.identity(), **inputs})
-        return StageCall(self.stage.reference, self.config.model_dump_json(), key, self.models)
+    def keyed(self, **inputs: Any) -> Call:
+        """The call of one unit with these inputs."""
+        key = key_of({"identity": self.identity, **inputs})
+        return Call(self.stage.reference, self.config.model_dump_json(), key, self.models)
 
 
 class Plan(Protocol):
-    """How one stage's artifact, or those of several in one pass, will be made."""
+    """How the artifact of one stage is made, or those of several stages in one pass."""
 
     @property
     def names(self) -> list[str]:
@@ -55,7 +58,7 @@ class Plan(Protocol):
     def keys(self) -> list[str]:
         """The keys of its artifacts, one for each name."""
 
-    def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
+    def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         """Make the artifacts."""
 
 
@@ -70,41 +73,27 @@ def present(lake: Lake, plan: Plan) -> list[Manifest] | None:
     return found
 
 
-def shards_of(
-    documents: Manifest, edits: Sequence[Manifest] = (), annotations: Mapping[str, Manifest] | None = None
-) -> list[Shard]:
-    """The shards of an artifact of documents with what was written beside them."""
-    return [
-        Shard(
-            part,
-            tuple(manifest.parts[number] for manifest in edits),
-            tuple((name, manifest.parts[number]) for name, manifest in sorted((annotations or {}).items())),
-        )
-        for number, part in enumerate(documents.parts)
-    ]
-
-
 @dataclass(frozen=True)
 class SourcePlan:
     """Documents from input files."""
 
-    call: Call
+    configured: ConfiguredStage
     files: tuple[InputFile, ...]
 
     @property
     def names(self) -> list[str]:
-        return [self.call.stage.name]
+        return [self.configured.stage.name]
 
     @property
     def keys(self) -> list[str]:
-        # Names change no document, but the manifest tells them, and must tell those of this build.
+        # File names change no document, but the manifest shows them, and must show those of this build.
         inputs = [[file.name, file.sha256] for file in self.files]
-        return [key_of({"identity": self.call.identity(), "inputs": inputs})]
+        return [key_of({"identity": self.configured.identity, "inputs": inputs})]
 
-    def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        pieces = [SourcePiece(lake, self.call.keyed(file=file.sha256), file) for file in self.files]
-        done = run_pieces(engine, pieces, progress, self.names)
-        markers = [done[piece.call.key] for piece in pieces]
+    def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
+        units = [SourceUnit(lake, self.configured.keyed(file=file.sha256), file) for file in self.files]
+        done = run_units(engine, units, progress, self.names)
+        markers = [done[unit.call.key] for unit in units]
         # The marker of a file that was first read under another name keeps that name.
         named = [
             replace(part, name=f"{file.name}#{number}")
@@ -112,147 +101,170 @@ class SourcePlan:
             for number, part in enumerate(marker.parts)
         ]
         details = {"files": [{"uri": file.uri, "size": file.size, "sha256": file.sha256} for file in self.files]}
-        return [publish(lake, self.call, self.keys[0], named, markers, {}, details)]
+        return [publish(lake, self.configured, self.keys[0], named, markers, {}, details)]
 
 
 @dataclass(frozen=True)
 class PassPlan:
-    """Annotations by several stages that read the same view, in one read of each shard."""
+    """Annotations by several stages that see the same view, in one read of each shard."""
 
-    calls: tuple[Call, ...]
-    documents: Manifest
-    edits: tuple[Manifest, ...] = ()
-    annotations: tuple[tuple[str, Manifest], ...] = ()
-    floors: tuple[Floor, ...] = ()
+    configured: tuple[ConfiguredStage, ...]
+    view: View
 
     @property
     def names(self) -> list[str]:
-        return [call.stage.name for call in self.calls]
+        return [item.stage.name for item in self.configured]
 
     @property
     def keys(self) -> list[str]:
-        shards = self._shards()
-        return [key_of({"identity": call.identity(), **self._inputs(call, shards)}) for call in self.calls]
-
-    def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        shards = self._shards()
-        floors = [floor.identity() for floor in self.floors]
-        pieces = [
-            PassPiece(
-                lake,
-                tuple(call.keyed(shard=self._seen(call, shard).identity(), floors=floors) for call in self.calls),
-                shard,
-                self.floors,
-            )
-            for shard in shards
+        return [
+            key_of({"identity": item.identity, "shards": identities, "floors": self._floors})
+            for item, identities in zip(self.configured, self._seen, strict=True)
         ]
-        done = run_pieces(engine, pieces, progress, self.names)
+
+    def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
+        shards = self._shards
+        calls = [
+            [item.keyed(shard=identity, floors=self._floors) for identity in identities]
+            for item, identities in zip(self.configured, self._seen, strict=True)
+        ]
+        units = [
+            PassUnit(lake, tuple(keyed[number] for keyed in calls), shard, self.view.floors)
+            for number, shard in enumerate(shards)
+        ]
+        done = run_units(engine, units, progress, self.names)
         artifacts = []
-        for number, (call, key) in enumerate(zip(self.calls, self.keys, strict=True)):
-            markers = [done[piece.calls[number].key] for piece in pieces]
+        for item, keyed, key in zip(self.configured, calls, self.keys, strict=True):
+            markers = [done[call.key] for call in keyed]
             parts = [
-                replace(marker.parts[0], name=f"{call.stage.name}/{shard.documents.name}")
+                replace(marker.parts[0], name=f"{item.stage.name}/{shard.documents.name}")
                 for marker, shard in zip(markers, shards, strict=True)
             ]
-            artifacts.append(publish(lake, call, key, parts, markers, self._digests(call)))
+            artifacts.append(publish(lake, item, key, parts, markers, self._digests(item)))
         return artifacts
 
+    @cached_property
     def _shards(self) -> list[Shard]:
-        return shards_of(self.documents, self.edits, dict(self.annotations))
+        return self.view.shards()
 
-    def _seen(self, call: Call, shard: Shard) -> Shard:
-        """The shard with only the annotations that decide the call's result: those it reads, and those of floors."""
-        names = {*call.stage.reads, *(floor.column.partition(".")[0] for floor in self.floors)}
-        return replace(shard, annotations=tuple(item for item in shard.annotations if item[0] in names))
+    @cached_property
+    def _floors(self) -> list[dict[str, Any]]:
+        return [floor.identity() for floor in self.view.floors]
 
-    def _inputs(self, call: Call, shards: list[Shard]) -> dict[str, Any]:
-        return {
-            "shards": [self._seen(call, shard).identity() for shard in shards],
-            "floors": [floor.identity() for floor in self.floors],
-        }
+    @cached_property
+    def _seen(self) -> list[list[dict[str, Any]]]:
+        """Per stage and shard, what decides the result: the annotations that the stage reads, and those of floors."""
+        return [
+            [
+                replace(shard, annotations=tuple(item for item in shard.annotations if item[0] in names)).identity()
+                for shard in self._shards
+            ]
+            for names in (self._names(item) for item in self.configured)
+        ]
 
-    def _digests(self, call: Call) -> dict[str, str]:
-        read = [item for item in self.annotations if item[0] in call.stage.reads]
-        return input_digests(self.documents, self.edits, read)
+    def _names(self, item: ConfiguredStage) -> set[str]:
+        return {*item.stage.reads(item.config), *(floor.annotation for floor in self.view.floors)}
+
+    def _digests(self, item: ConfiguredStage) -> dict[str, str]:
+        names = self._names(item)
+        return replace(self.view, annotations=tuple(a for a in self.view.annotations if a[0] in names)).digests()
+
+
+@dataclass(frozen=True)
+class SelectPlan:
+    """The documents of one source that stay."""
+
+    configured: ConfiguredStage
+    view: View
+
+    @property
+    def names(self) -> list[str]:
+        return [self.configured.stage.name]
+
+    @property
+    def keys(self) -> list[str]:
+        shards = [shard.identity() for shard in self.view.shards()]
+        return [key_of({"identity": self.configured.identity, "shards": shards})]
+
+    def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
+        shards = self.view.shards()
+        units = [SelectUnit(lake, self.configured.keyed(shard=shard.identity()), shard) for shard in shards]
+        done = run_units(engine, units, progress, self.names)
+        markers = [done[unit.call.key] for unit in units]
+        parts = [
+            replace(part, name=f"{self.configured.stage.name}/{shard.documents.name}")
+            for marker, shard in zip(markers, shards, strict=True)
+            for part in marker.parts
+        ]
+        return [publish(lake, self.configured, self.keys[0], parts, markers, self.view.digests())]
 
 
 @dataclass(frozen=True)
 class FitPlan:
     """Files made from all documents: models, token files."""
 
-    call: Call
-    documents: Manifest
-    edits: tuple[Manifest, ...] = ()
-    annotations: tuple[tuple[str, Manifest], ...] = ()
+    configured: ConfiguredStage
+    views: tuple[View, ...]
 
     @property
     def names(self) -> list[str]:
-        return [self.call.stage.name]
+        return [self.configured.stage.name]
 
     @property
     def keys(self) -> list[str]:
-        return [self._piece_call().key]
+        return [self._call.key]
 
-    def carry_out(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        call = self._piece_call()
-        done = run_pieces(engine, [FitPiece(lake, call, tuple(self._shards()))], progress, self.names)
-        digests = input_digests(self.documents, self.edits, self.annotations)
-        return [publish(lake, self.call, call.key, list(done[call.key].parts), [done[call.key]], digests)]
+    def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
+        call = self._call
+        done = run_units(engine, [FitUnit(lake, call, tuple(shards_of(self.views)))], progress, self.names)
+        marker = done[call.key]
+        return [publish(lake, self.configured, call.key, list(marker.parts), [marker], digests_of(self.views))]
 
-    def _piece_call(self) -> StageCall:
-        return self.call.keyed(shards=[shard.identity() for shard in self._shards()])
-
-    def _shards(self) -> list[Shard]:
-        return shards_of(self.documents, self.edits, dict(self.annotations))
+    @cached_property
+    def _call(self) -> Call:
+        return self.configured.keyed(shards=[shard.identity() for shard in shards_of(self.views)])
 
 
-def run_pieces(engine: Engine, pieces: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:
-    """Run pieces and tell their progress under the names given; the markers by key."""
+def run_units(engine: Engine, units: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:
+    """Run units and report their progress under the names given. Gives the markers by key."""
     label = ", ".join(names)
-    return flatten(engine.run(pieces, lambda done, all_pieces: progress(label, done, all_pieces)))
-
-
-def input_digests(
-    documents: Manifest, edits: Sequence[Manifest], annotations: Iterable[tuple[str, Manifest]]
-) -> dict[str, str]:
-    """What a manifest says of its inputs: stage → digest."""
-    beside = {name: manifest.digest for name, manifest in annotations}
-    return {documents.stage: documents.digest, **{edit.stage: edit.digest for edit in edits}, **beside}
+    return flatten(engine.run(units, lambda done, all_units: progress(label, done, all_units)))
 
 
 def publish(
     lake: Lake,
-    call: Call,
+    configured: ConfiguredStage,
     key: str,
     parts: Sequence[Part],
     markers: Sequence[Marker],
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Make the manifest of a stage's parts, once its account balances; an artifact that is there already stays."""
+    """Write the manifest of a stage's parts, once its account balances. An artifact that is there already stays."""
+    stage = configured.stage
     account: Account = total(marker.account for marker in markers)
-    account.check(f"stage {call.stage.name}")
+    account.check(f"stage {stage.name}")
     manifest = Manifest(
         key=key,
         digest=artifact_digest(parts),
-        stage=call.stage.name,
-        version=call.stage.version,
-        config=call.config.model_dump(mode="json"),
+        stage=stage.name,
+        version=stage.version,
+        config=configured.config.model_dump(mode="json"),
         inputs=dict(inputs),
-        libraries=call.stage.library_versions(),
-        models=call.models.identity(),
+        libraries=stage.library_versions(),
+        models=configured.models.identity(),
         parts=tuple(parts),
         account=account,
         details=dict(details or {}),
         cost={"worker_seconds": round(sum(marker.seconds for marker in markers), 3)},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    first = read_manifest(lake, call.stage.name, key)
+    first = read_manifest(lake, stage.name, key)
     if first is not None and first.digest != manifest.digest:
-        # A numeric stage on another machine: what others may have built on stays.
+        # A numeric stage on another machine: the result that others may have built on stays.
         _logger.warning(
             "stage %s gave another result for the key %s than before: %s, not %s; the first one stays",
-            call.stage.name,
+            stage.name,
             key[:12],
             manifest.digest[:12],
             first.digest[:12],

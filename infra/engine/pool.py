@@ -1,6 +1,6 @@
 """The local pool: worker processes that are single-threaded, know nothing of Prefect or torch, and die with us.
 
-A worker that dies loses only its piece. A piece is tried again, within about a minute, when the store could not
+A worker that dies loses only its unit. A unit is tried again, within about a minute, when the store could not
 be asked or its worker died; any other error fails at once.
 """
 
@@ -20,7 +20,7 @@ from typing import Protocol
 
 from pebble import ProcessExpired, ProcessPool
 
-from infra.engine.pieces import Piece, describe
+from infra.engine.units import WorkUnit
 from infra.store.errors import StoreUnavailable
 from infra.store.manifest import Marker
 
@@ -37,20 +37,20 @@ _PR_SET_PDEATHSIG = 1
 
 
 class WorkerDied(Exception):
-    """A worker process ended in the middle of a piece, more often than we try again."""
+    """A worker process ended in the middle of a unit, more often than we try again."""
 
 
-class PieceFailed(Exception):
-    """A piece of work ended in an error that another try would not mend; its cause is attached."""
+class WorkFailed(Exception):
+    """A unit of work ended in an error that another try would not mend; its cause is attached."""
 
 
 class Engine(Protocol):
-    """Runs pieces somewhere."""
+    """Runs units somewhere."""
 
-    def run(self, pieces: Sequence[Piece], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """The markers of every piece, in order; `progress` is told (done, all) as pieces end.
+    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+        """The markers of every unit, in order; `progress` is told (done, all) as units end.
 
-        Raises PieceFailed, WorkerDied or StoreUnavailable.
+        Raises WorkFailed, WorkerDied or StoreUnavailable.
         """
 
 
@@ -85,19 +85,19 @@ class LocalPool:
         self._pool.join()
         self._cache.cleanup()
 
-    def run(self, pieces: Sequence[Piece], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """See `Engine`. Pieces that have not started are cancelled when one fails."""
+    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+        """See `Engine`. Units that have not started are cancelled when one fails."""
         results: dict[int, dict[str, Marker]] = {}
-        waiting = list(reversed(range(len(pieces))))
+        waiting = list(reversed(range(len(units))))
         running: dict[Future[dict[str, Marker]], int] = {}
-        attempts = dict.fromkeys(range(len(pieces)), 0)
+        attempts = dict.fromkeys(range(len(units)), 0)
         cache = Path(self._cache.name)
 
         def submit(number: int) -> None:
             attempts[number] += 1
-            running[self._pool.schedule(_work, args=[pieces[number], cache])] = number
+            running[self._pool.schedule(_work, args=[units[number], cache])] = number
 
-        progress(0, len(pieces))
+        progress(0, len(units))
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * self.workers:
@@ -108,17 +108,17 @@ class LocalPool:
                         results[number] = future.result()
                     except (StoreUnavailable, ProcessExpired) as error:
                         if attempts[number] >= ATTEMPTS:
-                            raise _final(pieces[number], error) from error
+                            raise _final(units[number], error) from error
                         self._closing.wait(retry_delay(attempts[number]))
                         submit(number)
                     except Exception as error:
-                        raise PieceFailed(f"{describe(pieces[number])}: {type(error).__name__}: {error}") from error
+                        raise WorkFailed(f"{units[number]}: {type(error).__name__}: {error}") from error
                     else:
-                        progress(len(results), len(pieces))
+                        progress(len(results), len(units))
         finally:
             for future in running:
                 future.cancel()
-        return [results[number] for number in range(len(pieces))]
+        return [results[number] for number in range(len(units))]
 
 
 def retry_delay(attempt: int) -> float:
@@ -126,19 +126,19 @@ def retry_delay(attempt: int) -> float:
     return FIRST_DELAY_SECONDS * 4 ** (attempt - 1) * random.uniform(0.75, 1.25)
 
 
-def _final(piece: Piece, error: Exception) -> Exception:
+def _final(unit: WorkUnit, error: Exception) -> Exception:
     if isinstance(error, ProcessExpired):
         return WorkerDied(
-            f"{describe(piece)}: its worker died {ATTEMPTS} times (exit code {error.exitcode}). "
+            f"{unit}: its worker died {ATTEMPTS} times (exit code {error.exitcode}). "
             "If that was SIGKILL (-9), the machine ran out of memory: use fewer workers."
         )
     return error
 
 
-def _work(piece: Piece, cache: Path) -> dict[str, Marker]:
+def _work(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
     from infra.engine.work import do
 
-    return do(piece, cache)
+    return do(unit, cache)
 
 
 def _start_worker(flow: int) -> None:
@@ -154,5 +154,5 @@ def _start_worker(flow: int) -> None:
 
 
 def flatten(markers: Iterable[dict[str, Marker]]) -> dict[str, Marker]:
-    """The markers of several pieces by key."""
+    """The markers of several units by key."""
     return {key: marker for found in markers for key, marker in found.items()}

@@ -1,6 +1,6 @@
-"""Pieces on a Ray cluster: the same work, retries and markers as in the local pool, on other machines.
+"""Units on a Ray cluster: the same work, retries and markers as in the local pool, on other machines.
 
-Ray carries only pieces and markers, which are small: data goes from worker to lake. The project must be installed
+Ray carries only units and markers, which are small: data goes from worker to lake. The project must be installed
 on every node, in the same version.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from infra.engine.pieces import Piece, describe
-from infra.engine.pool import ATTEMPTS, PieceFailed, WorkerDied, retry_delay
+from infra.engine.pool import ATTEMPTS, WorkerDied, WorkFailed, retry_delay
+from infra.engine.units import WorkUnit
 from infra.store.errors import StoreUnavailable
 from infra.store.manifest import Marker
 
@@ -41,45 +41,45 @@ class RayCluster:
     def __exit__(self, *exception: object) -> None:
         ray.shutdown()
 
-    def run(self, pieces: Sequence[Piece], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
         """See `infra.engine.pool.Engine`."""
         results: dict[int, dict[str, Marker]] = {}
-        attempts = dict.fromkeys(range(len(pieces)), 0)
-        waiting = list(reversed(range(len(pieces))))
+        attempts = dict.fromkeys(range(len(units)), 0)
+        waiting = list(reversed(range(len(units))))
         running: dict[Any, int] = {}
-        progress(0, len(pieces))
+        progress(0, len(units))
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * self.workers:
                     number = waiting.pop()
                     attempts[number] += 1
-                    running[self._work.remote(pieces[number])] = number
+                    running[self._work.remote(units[number])] = number
                 [reference], _ = ray.wait(list(running), num_returns=1)
                 number = running.pop(reference)
                 try:
                     results[number] = ray.get(reference)
-                    progress(len(results), len(pieces))
+                    progress(len(results), len(units))
                 except (RayTaskError, WorkerCrashedError) as error:
                     cause = error.cause if isinstance(error, RayTaskError) else error
                     if not isinstance(cause, (StoreUnavailable, WorkerCrashedError)):
-                        message = f"{describe(pieces[number])}: {type(cause).__name__}: {cause}"
-                        raise PieceFailed(message) from error
+                        message = f"{units[number]}: {type(cause).__name__}: {cause}"
+                        raise WorkFailed(message) from error
                     if attempts[number] >= ATTEMPTS:
                         if isinstance(cause, StoreUnavailable):
                             raise cause from error
-                        raise WorkerDied(f"{describe(pieces[number])}: its worker died {ATTEMPTS} times") from error
+                        raise WorkerDied(f"{units[number]}: its worker died {ATTEMPTS} times") from error
                     time.sleep(retry_delay(attempts[number]))
                     waiting.append(number)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
-        return [results[number] for number in range(len(pieces))]
+        return [results[number] for number in range(len(units))]
 
 
-def _work(piece: Piece) -> dict[str, Marker]:
+def _work(unit: WorkUnit) -> dict[str, Marker]:
     from infra.engine.work import do
 
-    return do(piece, Path(_cache().name))
+    return do(unit, Path(_cache().name))
 
 
 @lru_cache(maxsize=1)

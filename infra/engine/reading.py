@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.documents import DOCUMENT_SCHEMA, documents_table
-from infra.engine.pieces import SourcePiece
+from infra.engine.shards import PartReader
+from infra.engine.units import SourceUnit
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
 from infra.stage import find_stage
 from infra.store.inputs import check_unchanged, open_input
@@ -20,29 +21,29 @@ SHARD_BYTES = 64 << 20
 _EXAMPLE_LENGTH = 300
 
 
-def read_source(piece: SourcePiece, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
+def read_source(unit: SourceUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
     """Read the file; gives its shards in order and its account.
 
     A shard ends after `SHARD_ROWS` documents or `SHARD_BYTES` of text, whichever comes first: a property of the
     data, which no number of workers changes.
     """
-    stage = find_stage(piece.call.reference)
-    config = stage.config.model_validate_json(piece.call.config)
-    books = _SourceBooks(piece.file.name)
+    stage = find_stage(unit.call.reference)
+    config = stage.config.model_validate_json(unit.call.config)
+    books = _SourceBooks(unit.file.name)
     parts: list[Part] = []
-    with open_input(piece.file.uri) as stream:
-        documents = books.documents(stage.kernel(stream, piece.file.name, config))
+    with open_input(unit.file.uri) as stream:
+        documents = books.documents(stage.kernel(stream, unit.file.name, config))
         for number, shard in enumerate(_shards(documents)):
             path = folder / "shard.parquet"
             writer = TableWriter(path, DOCUMENT_SCHEMA)
             for group in shard:
                 writer.write(documents_table(group))
             written = writer.close()
-            name = f"{piece.file.name}#{number}"
+            name = f"{unit.file.name}#{number}"
             parts.append(
-                store_part(piece.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
+                store_part(unit.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
             )
-    check_unchanged(piece.file)
+    check_unchanged(unit.file)
     return parts, books.account(rows_written=sum(part.rows for part in parts)), {}
 
 

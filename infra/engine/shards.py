@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from infra.documents import apply_edits, text_bytes
-from infra.engine.pieces import Floor, Shard
+from infra.engine.units import Floor, Shard
 from infra.store.lake import Lake
 from infra.store.manifest import Part, fetch_part
 from infra.tables import read_row_groups, read_table
@@ -38,33 +39,52 @@ class PartReader:
             return local
         return fetch_part(self.lake, part, self._cache)
 
-    def batches(self, shard: Shard, columns: Sequence[str]) -> Iterator[ViewedBatch]:
-        """The shard's row groups: `columns` of the documents, then every annotation's as ``stage.column``."""
-        beside = [
-            _prefixed(read_table(self.path(part), about=shard.documents.content), name)
-            for name, part in shard.annotations
-        ]
-        edits = [read_table(self.path(part), ["edits"], shard.documents.content) for part in shard.edits]
+    def batches(self, shard: Shard, columns: Iterable[str]) -> Iterator[ViewedBatch]:
+        """The shard's row groups with the `columns` asked for, and always ``id``.
+
+        ``text`` and the like are columns of documents; ``language.label`` is the column ``label`` of the annotation
+        that the view calls ``language``. A column of an annotation that the shard does not have is left out. Edits
+        are read only where the text is.
+        """
+        wanted = sorted({"id", *columns})
+        own = [name for name in wanted if "." not in name]
+        beside = self._beside(shard, wanted)
+        edits = (
+            [read_table(self.path(part), ["edits"], shard.documents.content) for part in shard.edits]
+            if "text" in own
+            else []
+        )
         row = 0
-        for documents in read_row_groups(self.path(shard.documents), list(columns)):
-            stored = text_bytes(documents["text"]) if "text" in columns else 0
-            if "text" in columns:
-                for table in edits:
-                    spans = table["edits"].slice(row, documents.num_rows)
-                    viewed, _ = apply_edits(documents["text"], spans)
-                    documents = documents.set_column(documents.schema.get_field_index("text"), "text", viewed)
-            for table in beside:
-                for name, column in zip(table.column_names, table.columns, strict=True):
-                    documents = documents.append_column(name, column.slice(row, documents.num_rows))
+        for documents in read_row_groups(self.path(shard.documents), own):
+            stored = text_bytes(documents["text"]) if "text" in own else 0
+            for table in edits:
+                spans = table["edits"].slice(row, documents.num_rows)
+                viewed, _ = apply_edits(documents["text"], spans)
+                documents = documents.set_column(documents.schema.get_field_index("text"), "text", viewed)
+            for name, column in beside.items():
+                documents = documents.append_column(name, column.slice(row, documents.num_rows))
             row += documents.num_rows
             yield ViewedBatch(documents, stored)
 
-    def whole(self, shard: Shard, columns: Sequence[str]) -> pa.Table:
+    def whole(self, shard: Shard, columns: Iterable[str]) -> pa.Table:
         """The shard as one table."""
         batches = [batch.documents for batch in self.batches(shard, columns)]
         if not batches:
             raise ValueError(f"{shard.documents.name}: a shard has at least one document")
         return pa.concat_tables(batches)
+
+    def _beside(self, shard: Shard, wanted: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+        found: dict[str, pa.ChunkedArray] = {}
+        for name, part in shard.annotations:
+            asked = [
+                column.partition(".")[2] for column in wanted if column.partition(".")[0] == name and "." in column
+            ]
+            if asked:
+                path = self.path(part)
+                there = [column for column in asked if column in pq.read_schema(path).names]
+                table = read_table(path, there, about=shard.documents.content)
+                found |= {f"{name}.{column}": table[column] for column in there}
+        return found
 
 
 def above_floors(documents: pa.Table, floors: Sequence[Floor]) -> pa.ChunkedArray | pa.Array:
@@ -80,7 +100,3 @@ def above_floors(documents: pa.Table, floors: Sequence[Floor]) -> pa.ChunkedArra
             allowed = pa.array(floor.one_of, column.type)
             passing = pc.and_(passing, pc.fill_null(pc.is_in(column, allowed), False))
     return passing
-
-
-def _prefixed(table: pa.Table, stage: str) -> pa.Table:
-    return table.rename_columns([f"{stage}.{name}" for name in table.column_names])

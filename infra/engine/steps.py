@@ -1,4 +1,7 @@
-"""The steps of partitioned stages: a shard cut up, a partition brought together, rows brought back to a shard."""
+"""The steps of partitioned stages, and the one of selecting stages.
+
+A shard is cut up, a partition is brought together, and rows are brought back to a shard.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.engine.kernels import KernelError, stage_and_config
-from infra.engine.pieces import GatherPiece, MapPiece, ReducePiece, ScatterPiece
 from infra.engine.shards import PartReader
+from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, SelectUnit, VerifyUnit
 from infra.store import faults
 from infra.store.ledger import Account
 from infra.store.manifest import Part, store_part
@@ -22,90 +25,96 @@ from infra.tables import ContentDigest, TableWriter, read_table
 Outcome = tuple[list[Part], Account, dict[str, Any]]
 
 
-def map_step(piece: MapPiece, reader: PartReader, folder: Path) -> Outcome:
+def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
     """One part for each partition, with the rows of this shard."""
-    stage, config = stage_and_config(piece.call)
-    documents = reader.whole(piece.shard, stage.columns)
+    stage, config = stage_and_config(unit.call)
+    documents = reader.whole(unit.shard, stage.columns_of(config, "map"))
     rows = stage.steps["map"](documents, config)
     partitions = config.model_dump()["partitions"]
     parts = []
     written = 0
     for partition in range(partitions):
         selected = rows.filter(pc.equal(rows["partition"], partition)).drop_columns(["partition"])
-        parts.append(
-            _store_table(piece, folder / "rows.parquet", selected, f"{piece.shard.documents.name}/{partition}")
-        )
+        parts.append(_store_table(unit, folder / "rows.parquet", selected, f"{unit.shard.documents.name}/{partition}"))
         written += selected.num_rows
     if written != rows.num_rows:
         raise KernelError(f"stage {stage.name}: map gave rows of partitions outside 0..{partitions - 1}")
     return parts, Account(rows_in=documents.num_rows, kept=documents.num_rows), {}
 
 
-def reduce_step(piece: ReducePiece, reader: PartReader, folder: Path) -> Outcome:
+def reduce_step(unit: ReduceUnit, reader: PartReader, folder: Path) -> Outcome:
     """One part with the rows of a partition, sorted by the shard that each is for, and what each shard's rows are."""
-    stage, config = stage_and_config(piece.call)
+    stage, config = stage_and_config(unit.call)
     read = 0
 
     def tables() -> Iterator[Any]:
         nonlocal read
-        for shard, part in piece.inputs:
+        for shard, part in unit.inputs:
             table = read_table(reader.path(part))
             read += table.num_rows
             faults.reach("in_reduce")
-            yield table if piece.step == "settle" else (shard, table)
+            yield table if unit.step == "resolve" else (shard, table)
 
-    rows = stage.steps[piece.step](tables(), config).sort_by("shard")
-    part = _store_table(piece, folder / "rows.parquet", rows, f"{stage.name}/{piece.step}")
+    rows = stage.steps[unit.step](tables(), config).sort_by("shard")
+    part = _store_table(unit, folder / "rows.parquet", rows, f"{stage.name}/{unit.step}")
     return [part], Account(rows_in=read, kept=read), _slices(rows)
 
 
-def gather_step(piece: GatherPiece, reader: PartReader, folder: Path) -> Outcome:
+def verify_step(unit: VerifyUnit, reader: PartReader, folder: Path) -> Outcome:
     """One part with what the stage made of one shard's rows."""
-    stage, config = stage_and_config(piece.call)
-    rows = _rows_of(reader, piece.rows, piece.shard)
-    shards = dict(piece.shards)
+    stage, config = stage_and_config(unit.call)
+    rows = _rows_of(reader, unit.rows, unit.shard)
+    shards = dict(unit.shards)
+    columns = stage.columns_of(config, "verify")
 
     def documents(shard: int) -> pa.Table:
-        return reader.whole(shards[shard], stage.columns)
+        return reader.whole(shards[shard], columns)
 
-    gathered = stage.steps["gather"](rows, documents, config)
-    part = _store_table(piece, folder / "rows.parquet", gathered, f"{stage.name}/gather/{piece.shard}")
+    verified = stage.steps["verify"](rows, documents, config)
+    part = _store_table(unit, folder / "rows.parquet", verified, f"{stage.name}/verify/{unit.shard}")
     return [part], Account(rows_in=rows.num_rows, kept=rows.num_rows), {}
 
 
-def scatter_step(piece: ScatterPiece, reader: PartReader, folder: Path) -> Outcome:
-    """The part about one shard's documents, or none when a stage that selects kept nothing."""
-    stage, config = stage_and_config(piece.call)
+def annotate_step(unit: AnnotateUnit, reader: PartReader, folder: Path) -> Outcome:
+    """The part about one shard's documents."""
+    stage, config = stage_and_config(unit.call)
     assert stage.schema is not None
-    documents = reader.whole(piece.documents, stage.columns)
-    result = stage.kernel(documents, _rows_of(reader, piece.rows, piece.shard), config)
-    if stage.aligned:
-        table, account = result, Account(rows_in=documents.num_rows, kept=result.num_rows)
-    else:
-        table, account = result
-        if account.kept != table.num_rows:
-            raise KernelError(
-                f"stage {stage.name}: {account.kept} rows are booked as kept, {table.num_rows} were given"
-            )
-    if account.rows_in != documents.num_rows or (stage.aligned and table.num_rows != documents.num_rows):
+    documents = reader.whole(unit.documents, stage.columns_of(config, "annotate"))
+    table = stage.kernel(documents, _rows_of(reader, unit.rows, unit.shard), config)
+    shard = unit.documents.documents
+    if table.num_rows != documents.num_rows:
         raise KernelError(
-            f"stage {stage.name} was given {documents.num_rows} documents of {piece.documents.documents.name} "
-            f"and accounts for {table.num_rows if stage.aligned else account.rows_in}"
+            f"stage {stage.name} was given {documents.num_rows} documents of {shard.name} and annotated "
+            f"{table.num_rows}: a kernel gives one row for each document, in order"
         )
-    if not stage.aligned and not table.num_rows:
+    part = _store_table(unit, folder / "rows.parquet", table, f"{stage.name}/{shard.name}", stage.schema, shard.content)
+    return [part], Account(rows_in=documents.num_rows, kept=table.num_rows), {}
+
+
+def select_step(unit: SelectUnit, reader: PartReader, folder: Path) -> Outcome:
+    """The part with the documents that stay, or none where none does."""
+    stage, config = stage_and_config(unit.call)
+    shard = unit.shard.documents
+    documents = reader.whole(unit.shard, stage.columns_of(config))
+    table, account = stage.kernel(documents, config)
+    if account.kept != table.num_rows or account.rows_in != documents.num_rows:
+        raise KernelError(
+            f"stage {stage.name} was given {documents.num_rows} documents of {shard.name} and gave {table.num_rows}; "
+            f"it accounts for {account.rows_in} and {account.kept}"
+        )
+    if not table.num_rows:
         return [], account, {}
-    shard = piece.documents.documents
-    name = f"{stage.name}/{shard.name}"
-    return [_store_table(piece, folder / "rows.parquet", table, name, stage.schema, shard.content)], account, {}
+    part = _store_table(unit, folder / "rows.parquet", table, f"{stage.name}/{shard.name}", stage.schema, shard.content)
+    return [part], account, {}
 
 
 def _store_table(
-    piece: Any, path: Path, table: pa.Table, name: str, schema: pa.Schema | None = None, about: str | None = None
+    unit: Any, path: Path, table: pa.Table, name: str, schema: pa.Schema | None = None, about: str | None = None
 ) -> Part:
     writer = TableWriter(path, schema or table.schema, about)
     writer.write(table)
     written = writer.close()
-    part = store_part(piece.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
+    part = store_part(unit.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
     path.unlink()
     return part
 

@@ -1,4 +1,4 @@
-"""What a worker does with a piece: read, call the kernel, write the parts, then the marker.
+"""What a worker does with a unit: read, call the kernel, write the parts, then the marker.
 
 Every function here first looks for the marker and returns it when the work is already done.
 """
@@ -15,48 +15,48 @@ from typing import Any
 
 from infra.engine.annotating import annotate
 from infra.engine.fitting import fit
-from infra.engine.pieces import (
-    FitPiece,
-    GatherPiece,
-    MapPiece,
-    PassPiece,
-    Piece,
-    ReducePiece,
-    ScatterPiece,
-    SourcePiece,
-    StageCall,
-)
 from infra.engine.reading import read_source
 from infra.engine.shards import PartReader
-from infra.engine.steps import gather_step, map_step, reduce_step, scatter_step
+from infra.engine.steps import annotate_step, map_step, reduce_step, select_step, verify_step
+from infra.engine.units import (
+    AnnotateUnit,
+    Call,
+    FitUnit,
+    MapUnit,
+    PassUnit,
+    ReduceUnit,
+    SelectUnit,
+    SourceUnit,
+    VerifyUnit,
+    WorkUnit,
+)
 from infra.stage import find_stage
 from infra.store.errors import StoreFull
+from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Marker, Part, read_marker, write_marker
 
+_STEPS: dict[type, Callable[[Any, PartReader, Path], tuple[list[Part], Account, dict[str, Any]]]] = {
+    SourceUnit: read_source,
+    SelectUnit: select_step,
+    MapUnit: map_step,
+    ReduceUnit: reduce_step,
+    VerifyUnit: verify_step,
+    AnnotateUnit: annotate_step,
+    FitUnit: fit,
+}
 
-def do(piece: Piece, cache: Path) -> dict[str, Marker]:
-    """Do one piece of work; gives the marker of each of its calls by key.
+
+def do(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
+    """Do one unit of work. Gives the marker of each of its calls by key.
 
     `cache` is a folder for copies of remote parts and for files in the making.
     """
     with _room_for(cache), tempfile.TemporaryDirectory(dir=cache, prefix="work-") as folder:
-        reader = PartReader(piece.lake, cache)
-        match piece:
-            case SourcePiece():
-                return _once(piece, piece.call, lambda: read_source(piece, Path(folder)))
-            case PassPiece():
-                return annotate(piece, reader, Path(folder))
-            case MapPiece():
-                return _once(piece, piece.call, lambda: map_step(piece, reader, Path(folder)))
-            case ReducePiece():
-                return _once(piece, piece.call, lambda: reduce_step(piece, reader, Path(folder)))
-            case GatherPiece():
-                return _once(piece, piece.call, lambda: gather_step(piece, reader, Path(folder)))
-            case ScatterPiece():
-                return _once(piece, piece.call, lambda: scatter_step(piece, reader, Path(folder)))
-            case FitPiece():
-                return _once(piece, piece.call, lambda: fit(piece, reader, Path(folder), cache))
+        reader = PartReader(unit.lake, cache)
+        if isinstance(unit, PassUnit):
+            return annotate(unit, reader, Path(folder))
+        return _once(unit.lake, unit.call, lambda: _STEPS[type(unit)](unit, reader, Path(folder)))
 
 
 @contextlib.contextmanager
@@ -72,15 +72,13 @@ def _room_for(cache: Path) -> Iterator[None]:
         raise
 
 
-def _once(
-    piece: Any, call: StageCall, work: Callable[[], tuple[list[Part], Account, dict[str, Any]]]
-) -> dict[str, Marker]:
+def _once(lake: Lake, call: Call, work: Callable[[], tuple[list[Part], Account, dict[str, Any]]]) -> dict[str, Marker]:
     name = find_stage(call.reference).name
-    found = read_marker(piece.lake, name, call.key)
+    found = read_marker(lake, name, call.key)
     if found is None:
         started = time.monotonic()
         parts, account, slices = work()
         account.check(f"stage {name}")
         found = Marker(call.key, tuple(parts), account, round(time.monotonic() - started, 3), slices)
-        write_marker(piece.lake, name, found)
+        write_marker(lake, name, found)
     return {call.key: found}

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
-from infra.stage import Shape, StageConfig, stage
+from infra.stage import StageConfig, StageKind, stage
 from tasks.sources.compression import StoredFault, decode, detect_codec
 from tasks.sources.extraction import storable
 
@@ -44,7 +44,7 @@ class JsonLinesConfig(StageConfig):
     max_line_bytes: int = pydantic.Field(64 << 20, ge=1 << 10)
 
 
-@stage("jsonl", version=1, shape=Shape.source, config=JsonLinesConfig, libraries=["FastWARC"])
+@stage("jsonl", version=1, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
 def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Outcome]:
     """One outcome a line that is not blank, and one for damage of the compressed file.
 

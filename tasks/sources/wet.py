@@ -8,11 +8,11 @@ from typing import BinaryIO
 import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
-from infra.stage import Shape, StageConfig, stage
+from infra.stage import StageConfig, StageKind, stage
 from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.extraction import storable
 from tasks.sources.reasons import Broken, Unwanted
-from tasks.sources.warc import document_id, example_of, fault_outcome, iso_date, unwanted_type
+from tasks.sources.web_archive import document_id, example_of, fault_outcome, iso_date, unwanted_type
 
 _MOST_REPLACED = 0.1
 
@@ -25,7 +25,7 @@ class WetConfig(StageConfig):
     max_record_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
 
 
-@stage("wet", version=1, shape=Shape.source, config=WetConfig, libraries=["FastWARC", "warcio"])
+@stage("wet", version=1, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
 def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Outcome]:
     """One outcome a record: conversion records are documents, their text as stored, its first line the page's title.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from infra.outcomes import Kept
-from tasks.sources.warc import WebArchiveConfig, read_web_archive
+from tasks.sources.web_archive import WebArchiveConfig, read_web_archive
 from tests.bench.measure import Workload
 
 CRAWL = Path(__file__).resolve().parents[3] / "shared" / "data" / "crawl"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.builds import find_build
 from infra.store.lake import Lake
+from tasks.builds import find_build
 from tests.flows.conftest import Millrace, build, digests, markers
 from tests.flows.test_kills import MOMENTS
 from tests.swift import SwiftStore

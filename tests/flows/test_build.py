@@ -126,9 +126,9 @@ def test_explain_tells_of_kept_and_dropped_documents(millrace: Millrace, pages: 
     build(millrace, lake, pages, "--set", "rules.low_language_score.at_least=0.9")
     import pyarrow.parquet as pq
 
-    from infra.builds import find_build
     from infra.engine.shards import PartReader
     from infra.store.lake import Lake
+    from tasks.builds import find_build
 
     opened = Lake.open(str(lake))
     record = find_build(opened)

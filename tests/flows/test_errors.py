@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from flows.cli.main import application
 from flows.recipe import RECIPES
-from infra.builds import BuildRecord, write_build
 from infra.models import bundled_model
 from infra.store.lake import Lake
 from infra.store.names import Reference, point
+from tasks.builds import BuildRecord, write_build
 from tests.flows.conftest import Millrace
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 import yaml
 
-from infra.builds import find_build
 from infra.engine.shards import PartReader
 from infra.store.lake import Lake
 from infra.tables import read_table
+from tasks.builds import find_build
 from tests.flows.conftest import Millrace
 
 

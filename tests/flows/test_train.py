@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.runs import run_keys
 from infra.store.lake import Lake
 from model.checkpoint import committed_steps, read_checkpoint
 from model.logbook import read_logbook
 from model.losses import read_losses
 from model.progress import read_progress
+from tasks.runs import run_keys
 from tests.flows.conftest import Millrace, build
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from flows.recipe import parse_recipe
-from flows.settings import RecipeError
-from infra.builds import find_build
 from infra.engine.shards import PartReader
 from infra.store.lake import Lake
+from tasks.builds import find_build
+from tasks.settings import RecipeError
 from tasks.tokens import in_validation
 from tests.flows.conftest import Millrace
 

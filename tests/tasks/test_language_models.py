@@ -12,7 +12,7 @@ from infra import kenlm_tools
 from infra.kenlm_tools import KenlmToolsMissing
 from tasks.language_models import LanguageModelsConfig, fit_language_models
 from tasks.perplexity import PerplexityConfig, load_perplexity_models, score_perplexity
-from tasks.text import normalise_for_scoring
+from tasks.text.normalise import normalise_for_scoring
 
 Row = tuple[str, str | None, float | None]
 CONFIG = LanguageModelsConfig(vocabulary_size=400, order=3, minimum_documents=200)

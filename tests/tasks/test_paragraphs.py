@@ -20,7 +20,7 @@ from tasks.paragraphs import (
     reduce_paragraphs,
     scatter_paragraphs,
 )
-from tasks.text import normalise_for_hashing
+from tasks.text.normalise import normalise_for_hashing
 
 
 def documents_of(texts: Sequence[str]) -> pa.Table:

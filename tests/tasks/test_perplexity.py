@@ -20,7 +20,7 @@ from tasks.perplexity import (
     read_published_percentiles,
     score_perplexity,
 )
-from tasks.text import PUNCTUATION
+from tasks.text.normalise import PUNCTUATION
 
 CONFIG = PerplexityConfig()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from infra.engine.pieces import Floor
 
 from infra.engine.partitioned import PartitionedPlan
-from infra.engine.pieces import Floor
 from infra.engine.plans import Call, FitPlan, PassPlan, SourcePlan, present
 from infra.engine.pool import LocalPool, PieceFailed
 from infra.engine.shards import PartReader

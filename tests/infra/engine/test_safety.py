@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from infra.engine.pieces import SourcePiece
+
 from infra.engine.plans import Call, PassPlan, SourcePlan
 from infra.engine.pool import LocalPool, PieceFailed
 from infra.engine.work import do

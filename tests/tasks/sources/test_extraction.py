@@ -13,7 +13,7 @@ from tasks.sources.archives import ArchiveRecord, read_records
 from tasks.sources.charset import decode_page
 from tasks.sources.extraction import ExtractionError, Extractor, extract_text, page_title, storable
 from tasks.sources.http import message_of
-from tasks.sources.warc import WebArchiveConfig
+from tasks.sources.web_archive import WebArchiveConfig
 from tests.tasks.sources.samples import HTML, PARAGRAPH
 
 SCRAPINGHUB = "scrapinghub/article-extraction-benchmark"

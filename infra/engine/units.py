@@ -1,0 +1,171 @@
+"""Work units: what is executed, retried and marked. Plain data that travels to a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from infra.models import NO_MODEL, ModelFiles
+from infra.store.inputs import InputFile
+from infra.store.lake import Lake
+from infra.store.manifest import Part
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A fixed predicate on an annotation's column. Documents outside it are not read by the stages behind it.
+
+    `column` is ``annotation.column``, by the annotation's name in the view.
+    """
+
+    column: str
+    at_least: float | None = None
+    at_most: float | None = None
+    one_of: tuple[str, ...] | None = None
+
+    @property
+    def annotation(self) -> str:
+        """The annotation that it looks at."""
+        return self.column.partition(".")[0]
+
+    def identity(self) -> dict[str, Any]:
+        """What enters the keys of the stages behind it."""
+        one_of = None if self.one_of is None else list(self.one_of)
+        return {"column": self.column, "at_least": self.at_least, "at_most": self.at_most, "one_of": one_of}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard of documents, with the parts about it that a step sees."""
+
+    documents: Part
+    edits: tuple[Part, ...] = ()
+    annotations: tuple[tuple[str, Part], ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """What of it enters a key: content digests."""
+        return {
+            "documents": self.documents.content,
+            "edits": [part.content for part in self.edits],
+            "annotations": {name: part.content for name, part in self.annotations},
+        }
+
+
+@dataclass(frozen=True)
+class Call:
+    """A stage as one unit calls it. `config` is the JSON of its config; `key` names the marker of the outcome."""
+
+    reference: str
+    config: str
+    key: str
+    models: ModelFiles = NO_MODEL
+
+    @property
+    def name(self) -> str:
+        """The kernel's name, for logs."""
+        return self.reference.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class SourceUnit:
+    """Read one input file into shards of documents."""
+
+    lake: Lake
+    call: Call
+    file: InputFile
+
+    def __str__(self) -> str:
+        return f"{self.call.name} of {self.file.uri}"
+
+
+@dataclass(frozen=True)
+class PassUnit:
+    """Read one shard once and let several stages annotate it, each into a part of its own."""
+
+    lake: Lake
+    calls: tuple[Call, ...]
+    shard: Shard
+    floors: tuple[Floor, ...]
+
+    def __str__(self) -> str:
+        return f"{'+'.join(call.name for call in self.calls)} of {self.shard.documents.name}"
+
+
+@dataclass(frozen=True)
+class SelectUnit:
+    """Write the documents of one shard that stay."""
+
+    lake: Lake
+    call: Call
+    shard: Shard
+
+    def __str__(self) -> str:
+        return f"{self.call.name} of {self.shard.documents.name}"
+
+
+@dataclass(frozen=True)
+class MapUnit:
+    """Cut what a stage needs of one shard into partitions: one part for each."""
+
+    lake: Lake
+    call: Call
+    shard: Shard
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, map of {self.shard.documents.name}"
+
+
+@dataclass(frozen=True)
+class ReduceUnit:
+    """Bring one partition of all shards together. `inputs` are (shard, part) in the order of shards."""
+
+    lake: Lake
+    call: Call
+    step: str
+    inputs: tuple[tuple[int, Part], ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, {self.step}"
+
+
+@dataclass(frozen=True)
+class VerifyUnit:
+    """Look at the reduced rows of one shard, with the documents of other shards."""
+
+    lake: Lake
+    call: Call
+    shard: int
+    rows: tuple[Part, ...]
+    shards: tuple[tuple[int, Shard], ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, verify of shard {self.shard}"
+
+
+@dataclass(frozen=True)
+class AnnotateUnit:
+    """Bring reduced rows back to the documents of one shard."""
+
+    lake: Lake
+    call: Call
+    shard: int
+    rows: tuple[Part, ...]
+    documents: Shard
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, annotate of {self.documents.documents.name}"
+
+
+@dataclass(frozen=True)
+class FitUnit:
+    """Make files from all shards."""
+
+    lake: Lake
+    call: Call
+    shards: tuple[Shard, ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name} of {len(self.shards)} shards"
+
+
+WorkUnit = SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | VerifyUnit | AnnotateUnit | FitUnit

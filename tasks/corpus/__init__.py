@@ -1,0 +1,1 @@
+"""Which documents make the corpus: rules, duplicates, and the documents that stay."""

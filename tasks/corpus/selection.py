@@ -1,0 +1,72 @@
+"""The corpus of one source: the documents that stay, written once, with the account of all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.documents import DOCUMENT_SCHEMA, text_bytes
+from infra.stage import StageConfig, StageKind, stage
+from infra.store.ledger import Account
+from tasks.corpus.outcomes import DUPLICATE_ID
+from tasks.corpus.rules import KEPT
+
+# Beside each document, its cluster of duplicates or null: what a validation split must not tear apart.
+CORPUS_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("cluster", pa.string()))
+
+
+class CorpusConfig(StageConfig):
+    """`edits`: the steps that changed the text, in order."""
+
+    edits: tuple[str, ...] = ()
+
+
+@stage(
+    "corpus",
+    version=3,
+    kind=StageKind.select,
+    config=CorpusConfig,
+    columns=[*DOCUMENT_SCHEMA.names, "outcomes.outcome", "outcomes.cluster", "rules.length", "rules.struck"],
+    schema=CORPUS_SCHEMA,
+)
+def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Table, Account]:
+    """The documents that stay, with their text edited, and the account of all documents by outcome.
+
+    Bytes are UTF-8 bytes of text: of a document as stored, what each edit struck, and what was left when the document
+    was kept or dropped. A document with a repeated id is out before any edit, with its text as stored.
+    """
+    outcome = documents["outcomes.outcome"].combine_chunks()
+    kept = documents.filter(pc.equal(outcome, KEPT))
+    lengths = documents["rules.length"].to_numpy()
+    struck = _struck(documents, len(config.edits))
+    struck_bytes = int(struck.sum())
+    counts: dict[str, dict[str, int]] = {"dropped": {}, "failed": {}}
+    bytes_out = {"kept": text_bytes(kept["text"])}
+    for name in sorted(pc.unique(outcome).to_pylist()):
+        if name == KEPT:
+            continue
+        out = pc.equal(outcome, name).to_numpy(zero_copy_only=False)
+        step, kind, reason = name.split(":")
+        counts[kind][f"{step}:{reason}"] = int(out.sum())
+        bytes_out[f"{step}:{reason}"] = int(lengths[out].sum())
+        if name == DUPLICATE_ID:
+            bytes_out[f"{step}:{reason}"] += int(struck[out].sum())
+            struck[out] = 0
+    bytes_out |= {f"{step}:struck": int(struck[:, number].sum()) for number, step in enumerate(config.edits)}
+    account = Account(
+        rows_in=documents.num_rows,
+        kept=kept.num_rows,
+        dropped=counts["dropped"],
+        failed=counts["failed"],
+        bytes_in=int(lengths.sum() + struck_bytes),
+        bytes_out=bytes_out,
+    )
+    columns = [*(kept[name] for name in DOCUMENT_SCHEMA.names), kept["outcomes.cluster"]]
+    return pa.table(columns, schema=CORPUS_SCHEMA), account
+
+
+def _struck(documents: pa.Table, edits: int) -> np.ndarray:
+    """The bytes that each edit took from each document: shape (documents, edits)."""
+    values = documents["rules.struck"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(documents.num_rows, edits).copy()

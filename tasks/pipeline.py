@@ -1,0 +1,404 @@
+"""From a resolved recipe to the tasks of its build: pure, without Prefect and without a lake.
+
+Artifacts go by these names: ``SOURCE/documents``, ``SOURCE/STEP``, ``across/STEP``, ``models/NAME``, ``index``,
+``SOURCE/rules``, ``outcomes``, ``SOURCE/corpus``, ``tokenizer``, ``SOURCE/encode``, ``tokens``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.engine.graph import BuildTask, Made
+from infra.engine.partitioned import PartitionedPlan
+from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectPlan, SourcePlan
+from infra.engine.units import Floor
+from infra.engine.views import Annotation, View
+from infra.models import NO_MODEL, ModelFiles, fitted_model, local_model, packaged_model
+from infra.stage import Stage, StageConfig, StageKind
+from infra.store.inputs import InputFile, take_inventory
+from infra.store.lake import Lake
+from tasks.corpus.outcomes import DuplicatesStep, OutcomesConfig, outcomes
+from tasks.corpus.rules import Floor as RulesFloor
+from tasks.corpus.rules import RulesConfig, apply_rules
+from tasks.corpus.selection import CorpusConfig, select_documents
+from tasks.index import IndexConfig, build_index
+from tasks.recipe.resolve import FLOOR, ResolvedRecipe, ResolvedSource, ResolvedStep
+from tasks.recipe.schema import Recipe, Source
+from tasks.stages import module_of
+from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
+from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """The view of one source, with artifacts by name. `edits` and `annotations` map names to artifacts."""
+
+    source: str
+    documents: str
+    edits: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    floors: tuple[Floor, ...] = ()
+    before: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The artifacts that it is made of. One across sources is counted from the documents of those `before`."""
+        named = [artifact for _, artifact in (*self.edits, *self.annotations)]
+        return tuple(dict.fromkeys([self.documents, *named, *self.before]))
+
+    def view(self, made: Made) -> View:
+        """The view, once its artifacts are there."""
+        first = sum(len(made[name].parts) for name in self.before)
+
+        def annotation(artifact: str) -> Annotation:
+            return Annotation(made[artifact], first if _is_of_all(artifact) else 0)
+
+        return View(
+            self.source,
+            made[self.documents],
+            tuple((name, annotation(artifact)) for name, artifact in self.edits),
+            tuple((name, annotation(artifact)) for name, artifact in self.annotations),
+            self.floors,
+        )
+
+
+def build_tasks(resolved: ResolvedRecipe) -> list[BuildTask]:
+    """The tasks of a build, each after those that it needs."""
+    return [*corpus_tasks(resolved), *token_tasks(resolved.recipe)]
+
+
+def corpus_tasks(resolved: ResolvedRecipe) -> list[BuildTask]:
+    """The tasks from input files to the corpus of each source, and the index."""
+    return list(_Pipeline(resolved).corpus())
+
+
+def token_tasks(recipe: Recipe) -> list[BuildTask]:
+    """The tasks from the corpus of each source to tokens."""
+    corpora = [ViewSpec(name, f"{name}/corpus") for name in recipe.sources]
+    fitted = recipe.tokenizer.file is None
+    tasks = []
+    if fitted:
+        config = TokenizerConfig.model_validate(recipe.tokenizer.model_dump(exclude={"file"}))
+        tasks.append(_fit_task("tokenizer", "tokenizer", fit_tokenizer, config, corpora))
+
+    def tokenizer(made: Made) -> ModelFiles:
+        return (
+            fitted_model(made["tokenizer"])
+            if fitted
+            else local_model({TOKENIZER_FILE: Path(str(recipe.tokenizer.file))})
+        )
+
+    needs = ("tokenizer",) if fitted else ()
+    for spec in corpora:
+        tasks.append(
+            BuildTask(
+                f"{spec.source}: encode",
+                (f"{spec.source}/encode",),
+                (*needs, *spec.needs),
+                functools.partial(_plan_encode, spec, tokenizer),
+                (module_of(encode),),
+            )
+        )
+    config_of_tokens = TokensConfig(mixture=recipe.shares(), epochs=recipe.epochs(), **recipe.tokens.model_dump())
+    encoded = [
+        ViewSpec(spec.source, spec.documents, annotations=(("encode", f"{spec.source}/encode"),)) for spec in corpora
+    ]
+
+    def plan_tokens(lake: Lake, made: Made) -> Plan:
+        configured = ConfiguredStage(write_tokens, config_of_tokens, tokenizer(made))
+        return FitPlan(configured, tuple(spec.view(made) for spec in encoded))
+
+    all_needs = (*needs, *(name for spec in encoded for name in spec.needs))
+    tasks.append(BuildTask("tokens", ("tokens",), all_needs, plan_tokens, (module_of(write_tokens),)))
+    return tasks
+
+
+def passes(source: ResolvedSource, fitted: Mapping[str, object]) -> Iterator[tuple[ResolvedStep, ...]]:
+    """The steps of a source, neighbours that share one read of each shard together.
+
+    A step starts a read of its own when it sees other edits or floors than the step before it, reads what a step of
+    the same read writes, or waits for a fitted model that no step of the read waits for.
+    """
+    group: list[ResolvedStep] = []
+    for step in source.steps:
+        if group and not _shares_a_read(group, step, source.name, fitted):
+            yield tuple(group)
+            group = []
+        group.append(step)
+        if step.stage.kind is not StageKind.annotate or step.stage.gives_edits:
+            yield tuple(group)
+            group = []
+    if group:
+        yield tuple(group)
+
+
+def _shares_a_read(
+    group: Sequence[ResolvedStep], step: ResolvedStep, source: str, fitted: Mapping[str, object]
+) -> bool:
+    first = group[-1]
+    names = {member.name for member in group}
+    meant = {alias: target for member in group for alias, target in member.reads[source]}
+    waits = step.model in fitted and all(member.model != step.model for member in group)
+    return (
+        step.stage.kind is StageKind.annotate
+        and step.sees == first.sees
+        and step.floors == first.floors
+        and not names & step.read_steps
+        and all(meant.get(alias, target) == target for alias, target in step.reads[source])
+        and not waits
+    )
+
+
+class _Pipeline:
+    """Writes the tasks of a recipe, source by source."""
+
+    def __init__(self, resolved: ResolvedRecipe) -> None:
+        self._resolved, self._recipe = resolved, resolved.recipe
+        self._order = tuple(f"{source.name}/documents" for source in resolved.sources)
+        self._across = {step.name for step in resolved.across}
+
+    def corpus(self) -> Iterator[BuildTask]:
+        sources = self._resolved.sources
+        origins = (*self._resolved.references, *sources)
+        for origin in origins:
+            yield self._read(origin)
+        # A model is fitted on a source as it is before the first step there that uses a fitted model, so these tasks
+        # need no model.
+        rest: list[BuildTask] = []
+        for origin in origins:
+            waiting = False
+            for steps in passes(origin, self._recipe.models):
+                waiting = waiting or any(step.model in self._recipe.models for step in steps)
+                task = self._steps(origin, steps)
+                if waiting:
+                    rest.append(task)
+                else:
+                    yield task
+        for name in self._recipe.models:
+            yield self._fit(name)
+        yield from rest
+        for step in self._resolved.across:
+            yield self._partitioned(step)
+        documents = [ViewSpec(source.name, f"{source.name}/documents") for source in sources]
+        yield _fit_task("index", "index", build_index, IndexConfig(), documents)
+        for source in sources:
+            yield self._rules(source)
+        yield self._outcomes()
+        for source in sources:
+            yield self._select(source)
+
+    def _read(self, origin: ResolvedSource) -> BuildTask:
+        reader = origin.section.read
+        configured = ConfiguredStage(reader.declared(), reader.config_for(origin.name))
+
+        @functools.cache
+        def files(lake: Lake) -> tuple[InputFile, ...]:
+            # Once per build: a retry must not read another list of files than the first try.
+            return take_inventory(lake, origin.section.inputs).files
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            return SourcePlan(configured, files(lake))
+
+        name = f"{origin.name}/documents"
+        return BuildTask(f"{origin.name}: {reader.stage}", (name,), (), plan, (module_of(configured.stage),))
+
+    def _steps(self, origin: ResolvedSource, steps: tuple[ResolvedStep, ...]) -> BuildTask:
+        first = steps[0]
+        annotations = dict(pair for step in steps for pair in step.reads[origin.name])
+        spec = self._view(
+            origin,
+            first.sees if any(step.stage.reads_text(step.config) for step in steps) else (),
+            [*annotations.items(), *((FLOOR + floor.step, floor.step) for floor in first.floors)],
+            first.engine_floors(),
+        )
+        models = tuple(f"models/{step.model}" for step in steps if step.model in self._recipe.models)
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            configured = tuple(ConfiguredStage(step.stage, step.config, self._model(step, made)) for step in steps)
+            view = spec.view(made)
+            if first.stage.kind is StageKind.partitioned:
+                return PartitionedPlan(configured[0], (view,))
+            return PassPlan(configured, view)
+
+        return BuildTask(
+            f"{origin.name}: {' + '.join(step.name for step in steps)}",
+            tuple(f"{origin.name}/{step.name}" for step in steps),
+            (*spec.needs, *models),
+            plan,
+            tuple(module_of(step.stage) for step in steps),
+        )
+
+    def _fit(self, name: str) -> BuildTask:
+        model = self._recipe.models[name]
+        stage, config = model.declared(), model.typed_config()
+        specs = []
+        for origin in map(self._resolved.origin, model.on):
+            ready = _before_models(origin, self._recipe.models)
+            pairs = []
+            for role in stage.reads(config):
+                found = [step.name for step in ready if step.stage.name == role]
+                if not found:
+                    raise ValueError(
+                        f"models.{name}: {stage.name} reads {role}, and {origin.name} has no step of that stage before "
+                        "the first step that uses a fitted model"
+                    )
+                pairs.append((role, found[-1]))
+            edits = tuple(step.name for step in ready if step.stage.gives_edits)
+            specs.append(self._view(origin, edits if stage.reads_text(config) else (), pairs))
+        return _fit_task(f"fit {name}", f"models/{name}", stage, config, specs)
+
+    def _partitioned(self, step: ResolvedStep) -> BuildTask:
+        specs = [
+            self._view(
+                source,
+                tuple(name for name in step.sees if name in self._resolved.edits(source)),
+                list(step.reads[source.name]),
+            )
+            for source in self._resolved.sources
+        ]
+        models = (f"models/{step.model}",) if step.model in self._recipe.models else ()
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            configured = ConfiguredStage(step.stage, step.config, self._model(step, made))
+            return PartitionedPlan(configured, tuple(spec.view(made) for spec in specs))
+
+        needs = (*models, *_needs(specs))
+        return BuildTask(f"all sources: {step.name}", (f"across/{step.name}",), needs, plan, (module_of(step.stage),))
+
+    def _rules(self, source: ResolvedSource) -> BuildTask:
+        section = source.section
+        assert isinstance(section, Source)
+        edits = self._resolved.edits(source)
+        floors = tuple(
+            RulesFloor(**floor.model_dump(), steps=source.skipped_by(floor))
+            for floor in section.floors
+            if source.skipped_by(floor)
+        )
+        config = RulesConfig(rules=section.rules, edits=edits, floors=floors)
+        looked_at = [*edits, *(threshold.step for threshold in (*section.rules, *section.floors))]
+        spec = self._view(source, (), [(name, name) for name in dict.fromkeys(looked_at)])
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            return PassPlan((ConfiguredStage(apply_rules, config),), spec.view(made))
+
+        name = f"{source.name}/rules"
+        return BuildTask(f"{source.name}: rules", (name,), spec.needs, plan, (module_of(apply_rules),))
+
+    def _outcomes(self) -> BuildTask:
+        duplicates = [
+            DuplicatesStep(step=step.name, survivors=step.survivors, source=source.name)
+            for source in self._resolved.sources
+            for step in source.steps
+            if step.stage.gives_clusters
+        ]
+        duplicates += [
+            DuplicatesStep(step=step.name, survivors=step.survivors)
+            for step in self._resolved.across
+            if step.stage.gives_clusters
+        ]
+        names = list(dict.fromkeys(item.step for item in duplicates))
+        config = OutcomesConfig(duplicates=tuple(duplicates))
+        specs = [
+            self._view(
+                source,
+                (),
+                [("rules", "rules"), *((name, name) for name in names if self._resolved.step(source, name))],
+            )
+            for source in self._resolved.sources
+        ]
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            return PartitionedPlan(ConfiguredStage(outcomes, config), tuple(spec.view(made) for spec in specs))
+
+        return BuildTask("outcomes", ("outcomes",), _needs(specs), plan, (module_of(outcomes),))
+
+    def _select(self, source: ResolvedSource) -> BuildTask:
+        edits = self._resolved.edits(source)
+        spec = self._view(source, edits, [("rules", "rules"), ("outcomes", "outcomes")])
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            return SelectPlan(ConfiguredStage(select_documents, CorpusConfig(edits=edits)), spec.view(made))
+
+        name = f"{source.name}/corpus"
+        return BuildTask(f"{source.name}: corpus", (name,), spec.needs, plan, (module_of(select_documents),))
+
+    def _view(
+        self,
+        origin: ResolvedSource,
+        edits: Iterable[str],
+        annotations: Sequence[tuple[str, str]],
+        floors: tuple[Floor, ...] = (),
+    ) -> ViewSpec:
+        """A view of a source; `annotations` map the names that a kernel knows to steps."""
+        documents = f"{origin.name}/documents"
+        named = [(name, self._artifact(origin, name)) for name in edits]
+        beside = [(alias, self._artifact(origin, step)) for alias, step in annotations]
+        of_all = any(_is_of_all(artifact) for _, artifact in (*named, *beside))
+        before = self._order[: self._order.index(documents)] if of_all else ()
+        return ViewSpec(origin.name, documents, tuple(named), tuple(beside), floors, before)
+
+    def _artifact(self, origin: ResolvedSource, step: str) -> str:
+        if step == "outcomes":
+            return step
+        return f"across/{step}" if step in self._across else f"{origin.name}/{step}"
+
+    def _model(self, step: ResolvedStep, made: Made) -> ModelFiles:
+        if step.model is None or step.stage.load is None:
+            return NO_MODEL
+        if step.model in self._recipe.models:
+            return fitted_model(made[f"models/{step.model}"])
+        return model_files(step.stage, step.model)
+
+
+def model_files(stage: Stage, name: str) -> ModelFiles:
+    """The files of the model ``bundled:NAME``, of a file, or of all files in a folder.
+
+    Raises ValueError, naming what there is, for a model that is not there or that the stage cannot use.
+    """
+    kind, _, bundled = name.partition(":")
+    if kind == "bundled":
+        if bundled not in stage.bundled:
+            raise ValueError(f"no model {bundled} is bundled; there are {', '.join(sorted(stage.bundled)) or 'none'}")
+        return packaged_model(stage.bundled[bundled], bundled)
+    path = Path(name)
+    files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
+    if not path.exists() or not files:
+        example = f"; give a file, or {stage.default_model}" if stage.default_model else ""
+        raise ValueError(f"there is no file {name}{example}")
+    faults = [fault for file in files for fault in (stage.check_model(file) if stage.check_model else [])]
+    if faults:
+        raise ValueError(faults[0])
+    return local_model({file.name: file for file in files})
+
+
+def _before_models(origin: ResolvedSource, fitted: Mapping[str, object]) -> list[ResolvedStep]:
+    """The steps of a source before the first that uses a fitted model."""
+    ready: list[ResolvedStep] = []
+    for step in origin.steps:
+        if step.model in fitted:
+            break
+        ready.append(step)
+    return ready
+
+
+def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Sequence[ViewSpec]) -> BuildTask:
+    def plan(lake: Lake, made: Made) -> Plan:
+        return FitPlan(ConfiguredStage(stage, config), tuple(spec.view(made) for spec in specs))
+
+    return BuildTask(task, (name,), _needs(specs), plan, (module_of(stage),))
+
+
+def _plan_encode(spec: ViewSpec, tokenizer: Callable[[Made], ModelFiles], lake: Lake, made: Made) -> Plan:
+    return PassPlan((ConfiguredStage(encode, EncodeConfig(), tokenizer(made)),), spec.view(made))
+
+
+def _needs(specs: Iterable[ViewSpec]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for spec in specs for name in spec.needs))
+
+
+def _is_of_all(artifact: str) -> bool:
+    """Whether an artifact has parts about the documents of all sources."""
+    return artifact == "outcomes" or artifact.startswith("across/")

@@ -1,0 +1,1 @@
+"""Recipes: what happens to each source of a corpus, and to all of them together."""

@@ -1,0 +1,97 @@
+"""What differs between two recipes, value by value, and which artifacts that makes anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.pipeline import build_tasks
+from tasks.recipe.resolve import ResolvedRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A value of one recipe and of another; None where it is not there."""
+
+    path: str
+    left: Any
+    right: Any
+
+
+def differences(left: ResolvedRecipe, right: ResolvedRecipe) -> list[Difference]:
+    """Every value that differs, by its full path. Steps and rules are compared by name and reason."""
+    return list(_walk("", left.recipe.model_dump(mode="json"), right.recipe.model_dump(mode="json")))
+
+
+def made_anew(left: ResolvedRecipe, right: ResolvedRecipe) -> list[str]:
+    """The artifacts of `right` that a lake with a build of `left` does not have.
+
+    An artifact is made anew when its stage, its config or its model differs, or anything that it needs does. A stage
+    may give the same result for another config; then what stands on it is not made anew, and this list is too long.
+    """
+    before, after = _described(left), _described(right)
+    there = {name for task in build_tasks(left) for name in task.makes}
+    anew: list[str] = []
+    for task in build_tasks(right):
+        needs_new = any(need in anew for need in task.needs)
+        anew += [name for name in task.makes if needs_new or name not in there or before.get(name) != after.get(name)]
+    return anew
+
+
+def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
+    """What of the recipe decides each artifact, beside what it needs."""
+    recipe = resolved.recipe
+    found: dict[str, Any] = {}
+    for source in (*resolved.sources, *resolved.references):
+        section = source.section
+        found[f"{source.name}/documents"] = (section.read.model_dump(), section.inputs)
+        for step in source.steps:
+            found[f"{source.name}/{step.name}"] = (
+                step.stage.name,
+                step.config,
+                step.model,
+                step.sees,
+                step.reads.get(source.name),
+                step.floors,
+            )
+        found[f"{source.name}/rules"] = (getattr(section, "rules", ()), section.floors, resolved.edits(source))
+        found[f"{source.name}/corpus"] = resolved.edits(source)
+    for step in resolved.across:
+        found[f"across/{step.name}"] = (step.stage.name, step.config, step.sees, sorted(step.reads))
+    for name, model in recipe.models.items():
+        found[f"models/{name}"] = model.model_dump()
+    steps = [step for source in resolved.sources for step in source.steps]
+    found["outcomes"] = [
+        (step.name, step.survivors) for step in (*steps, *resolved.across) if step.stage.gives_clusters
+    ]
+    found["index"] = list(recipe.sources)
+    found["tokenizer"] = recipe.tokenizer
+    found["tokens"] = (recipe.tokens, recipe.shares(), recipe.epochs(), recipe.tokenizer.file)
+    return found
+
+
+def _walk(path: str, left: Any, right: Any) -> Iterator[Difference]:
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in dict.fromkeys([*left, *right]):
+            yield from _walk(f"{path}.{key}" if path else str(key), left.get(key), right.get(key))
+    elif _is_named(left) and _is_named(right) and (left or right):
+        mine, theirs = _by_name(left), _by_name(right)
+        for key in dict.fromkeys([*mine, *theirs]):
+            yield from _walk(f"{path}.{key}", mine.get(key), theirs.get(key))
+        if [key for key in mine if key in theirs] != [key for key in theirs if key in mine]:
+            yield Difference(f"{path} (order)", list(mine), list(theirs))
+    elif left != right:
+        yield Difference(path, left, right)
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) and _name(item) is not None for item in value)
+
+
+def _by_name(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {str(_name(item)): item for item in items}
+
+
+def _name(item: dict[str, Any]) -> Any:
+    return item.get("name") or item.get("reason") or item.get("column")

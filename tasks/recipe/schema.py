@@ -1,0 +1,121 @@
+"""The recipe: its sources with their steps and rules, what sees all of them, and the tokens that are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+
+import pydantic
+
+from tasks.corpus.outcomes import Survivors
+from tasks.corpus.rules import Rule, Threshold
+from tasks.recipe.parts import FittedModel, Reader, Section, Step
+from tasks.tokenizer import TokenizerConfig
+
+_SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+RESERVED = ("across", "models")  # first parts of names of artifacts, beside the names of sources
+DEFAULT_SURVIVORS: tuple[Survivors, ...] = ("longest", "earliest")
+
+
+class Reference(Section):
+    """Text that models are fitted on and that is no part of the corpus."""
+
+    read: Reader = pydantic.Field(description="The reader, and its config.")
+    inputs: tuple[str, ...] = pydantic.Field((), description="Paths, folders, globs or s3:// URIs of the files.")
+    steps: tuple[Step, ...] = pydantic.Field((), description="The stages that its documents go through, in order.")
+    floors: tuple[Threshold, ...] = pydantic.Field(
+        (), description="Documents outside these are not read by the steps behind."
+    )
+
+
+class Source(Reference):
+    """A source of the corpus."""
+
+    rules: tuple[Rule, ...] = pydantic.Field((), description="In order: a document is out for the first that it fails.")
+    share: float | None = pydantic.Field(None, gt=0, description="Its share of training, in tokens.")
+    epochs: float | None = pydantic.Field(
+        None, gt=0, description="How often its tokens are trained on, for one of others."
+    )
+
+
+class TokenizerSection(TokenizerConfig):
+    """A tokenizer file to load, or the config of the one to fit."""
+
+    file: str | None = pydantic.Field(None, description="A tokenizer file to load; without it, one is fitted.")
+
+
+class TokensSection(Section):
+    """What is kept from training."""
+
+    held_out_every: int = pydantic.Field(0, ge=0, description="Every n-th document is for evaluation; 0 for none.")
+    validation: float = pydantic.Field(
+        0.0, ge=0, lt=1, description="The share of clusters of duplicates for validation."
+    )
+
+
+class Recipe(Section):
+    """A corpus. Each source goes through its own steps and rules; `across` sees all sources together.
+
+    A source takes every field that it does not name from `defaults`. Sources give shares of the training tokens, or
+    epochs; without either, all have the same share.
+    """
+
+    name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    models: dict[str, FittedModel] = pydantic.Field(default_factory=dict)
+    references: dict[str, Reference] = pydantic.Field(default_factory=dict)
+    sources: dict[str, Source] = pydantic.Field(min_length=1)
+    across: tuple[Step, ...] = pydantic.Field((), description="Steps that see all sources together, in order.")
+    most_failures: float = pydantic.Field(0.05, ge=0, le=1, description="The share of documents that may fail a stage.")
+    failures_allowed: int = pydantic.Field(100, ge=0, description="So many may fail a stage whatever the share.")
+    tokenizer: TokenizerSection = pydantic.Field(default_factory=TokenizerSection)
+    tokens: TokensSection = pydantic.Field(default_factory=TokensSection)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _defaults_apply(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not isinstance(value.get("defaults"), Mapping):
+            return value
+        value = dict(value)
+        defaults = dict(value.pop("defaults"))
+        if unknown := sorted(set(defaults) - set(Source.model_fields)):
+            raise ValueError(f"defaults: a source has no {unknown[0]}; it has {', '.join(Source.model_fields)}")
+        for section, fields in (("sources", Source.model_fields), ("references", {"read", "inputs"})):
+            given = value.get(section)
+            if isinstance(given, Mapping):
+                inherited = {key: item for key, item in defaults.items() if key in fields}
+                value[section] = {
+                    name: {**inherited, **(body or {})} if isinstance(body or {}, Mapping) else body
+                    for name, body in given.items()
+                }
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        taken: set[str] = set()
+        for kind, names in (("sources", self.sources), ("references", self.references), ("models", self.models)):
+            for name in names:
+                if not re.match(_SOURCE_NAME, name):
+                    raise ValueError(
+                        f"{kind}: the name {name!r} may have a-z, 0-9, _ and -, and begins with a-z or 0-9"
+                    )
+                if name in RESERVED:
+                    raise ValueError(f"{kind}: {name} has a meaning of its own; choose another name")
+                if kind != "models" and name in taken:
+                    raise ValueError(f"{kind}: {name} is a source already; choose another name")
+                taken.add(name)
+        return self
+
+    def shares(self) -> dict[str, float]:
+        """The mixture by shares: source → share of tokens, summing to 1. Empty when the sources give epochs."""
+        if any(source.epochs is not None for source in self.sources.values()):
+            return {}
+        given = {name: source.share if source.share is not None else 1.0 for name, source in self.sources.items()}
+        total = sum(given.values())
+        return {name: share / total for name, share in given.items()}
+
+    def epochs(self) -> dict[str, float]:
+        """The mixture by epochs: source → epochs. Empty when the sources give shares."""
+        if all(source.epochs is None for source in self.sources.values()):
+            return {}
+        return {name: source.epochs if source.epochs is not None else 1.0 for name, source in self.sources.items()}

@@ -1,0 +1,84 @@
+"""What people write: YAML files, and ``KEY=VALUE`` that replaces one of their values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+
+class RecipeError(Exception):
+    """A recipe or config that cannot be carried out, with the name of the value and what is allowed."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but for its implicit types: ``on`` and ``no`` are words, and so are dates."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def load_yaml(text: str) -> Any:
+    """The value in a YAML text; only true and false are booleans, as in YAML 1.2. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)
+
+
+def read_mapping(path: Path, expected: str) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises RecipeError when it cannot be read, or holds something else."""
+    try:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date such as 2024-13-01
+        raise RecipeError(f"{path} is not YAML: {_problem(error)}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} holds {expected} only as a mapping, and this is {_kind(values)}")
+    return values
+
+
+def split_setting(setting: str) -> tuple[str, Any]:
+    """The dotted key and the value, read as YAML, of ``KEY=VALUE``. Raises RecipeError."""
+    key, sign, text = setting.partition("=")
+    if not sign or not key:
+        raise RecipeError(f"--set {setting}: write KEY=VALUE")
+    try:
+        return key, load_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(f"--set {setting}: the value is not YAML: {_problem(error)}") from error
+
+
+def problems_of(error: pydantic.ValidationError, whole: str = "value") -> list[str]:
+    """The dotted key and the reason of every wrong value; what is wrong with no value alone stands under `whole`."""
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or whole}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    ]
+
+
+def refusal(where: str, expected: str, faults: list[str]) -> str:
+    """The message that `where` is not what was expected, a line for each fault."""
+    return "\n".join([f"{where} is not {expected}:", *(f"  {fault}" for fault in faults)])
+
+
+def _problem(error: Exception) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    return error.problem + (f" in line {mark.line + 1}, column {mark.column + 1}" if mark else "")
+
+
+def _kind(values: Any) -> str:
+    return "nothing" if values is None else f"a {type(values).__name__}"

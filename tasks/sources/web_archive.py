@@ -1,0 +1,155 @@
+"""The source of web pages: WARC and ARC archives of HTTP responses."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pydantic
+from resiliparse.parse.encoding import detect_mime
+
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.stage import StageConfig, StageKind, stage
+from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
+from tasks.sources.charset import decode_page
+from tasks.sources.extraction import ExtractionError, Extractor, extract_text, page_title
+from tasks.sources.http import decode_body, message_of
+from tasks.sources.reasons import Broken, Unwanted
+
+_HTML_TYPES = ("text/html", "application/xhtml+xml")
+_SNIFFED_TYPES = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*")
+_SNIFF_WINDOW = 1024
+_HTML_START = re.compile(
+    rb"(?:\s|\xef\xbb\xbf|<!--.*?-->|<\?xml.*?\?>)*"
+    rb"<(?:!doctype\s+html|html|head|body|title|meta|link|script|style|h1|p|div|table|font|br|iframe|a|b)[\s>]",
+    re.IGNORECASE | re.DOTALL,
+)
+_BINARY_TYPES = re.compile(r"image/|audio/|video/|font/|application/(?!octet-stream|xml|xhtml|json|javascript)")
+_MOST_REPLACED = 0.1
+_ARC_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?$")
+
+
+class WebArchiveConfig(StageConfig):
+    """`source` names the crawl, and begins every id. Sizes are of a record as stored and of its body decoded."""
+
+    source: str = pydantic.Field(default="web", min_length=1, pattern=r"^[^\s/]+$")
+    extractor: Extractor = Extractor.trafilatura
+    min_characters: int = pydantic.Field(default=1, ge=1)
+    max_record_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
+    max_body_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
+
+
+@stage(
+    "web_archive",
+    version=1,
+    kind=StageKind.source,
+    config=WebArchiveConfig,
+    libraries=["FastWARC", "Resiliparse", "trafilatura", "lxml", "warcio", "brotli"],
+)
+def read_web_archive(stream: BinaryIO, name: str, config: WebArchiveConfig) -> Iterator[Outcome]:
+    """One outcome a record, and one for every stretch of the archive that is no record.
+
+    Bytes are those of record blocks, and of what was passed over. A page is kept when it is an HTML response with
+    status 200 whose text has `min_characters`. A body that breaks off is a failure, unless the crawler declared
+    that it cut it (WARC-Truncated). `name` stands in examples only: documents do not depend on where the file lies.
+    """
+    for record in read_records(stream, name, config.max_record_bytes):
+        yield fault_outcome(record) if isinstance(record, ArchiveFault) else _page(record, name, config)
+
+
+def fault_outcome(fault: ArchiveFault) -> Failed:
+    """A fault of an archive as an entry of the ledger."""
+    return Failed(fault.reason, fault.bytes, fault.detail, fault.offset)
+
+
+def document_id(record: ArchiveRecord, source: str) -> str:
+    """The source, and the record's own identifier; for ARC and records without one, a hash of URI, date and place."""
+    if record.id:
+        own = record.id.strip("<>").removeprefix("urn:uuid:").lower()
+    else:
+        place = f"{record.uri}\n{record.date}\n{record.offset}\n{record.inner}"
+        own = hashlib.sha1(place.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{source}/{own}"
+
+
+def iso_date(date: str | None) -> str | None:
+    """A WARC date (ISO 8601 already) or the 12 or 14 digits of an ARC date, as ISO 8601 in UTC; None for others."""
+    digits = _ARC_DATE.match(date or "")
+    if digits:
+        year, month, day, hour, minute, second = digits.groups("00")
+        return f"{year}-{month}-{day}T{hour}:{minute}:{second}Z"
+    return date if date and "-" in date else None
+
+
+def example_of(record: ArchiveRecord, name: str, detail: str = "") -> str:
+    """Where a record stands, for a person who looks for it."""
+    return f"{name}, byte {record.offset}: {record.uri or record.id}" + (f": {detail}" if detail else "")
+
+
+def unwanted_type(record: ArchiveRecord) -> Unwanted:
+    """The type of a record that gives no document, as a reason."""
+    return Unwanted(record.type) if record.type in Unwanted.__members__ else Unwanted.unknown_type
+
+
+def _page(record: ArchiveRecord, name: str, config: WebArchiveConfig) -> Outcome:
+    size = len(record.block)
+
+    def dropped(reason: Unwanted, detail: str = "") -> Dropped:
+        return Dropped(reason, size, example_of(record, name, detail))
+
+    def failed(reason: Broken, detail: str) -> Failed:
+        return Failed(reason, size, example_of(record, name, detail), record.offset)
+
+    if record.type != "response":
+        return dropped(unwanted_type(record))
+    message = message_of(record)
+    if message is None:
+        return dropped(Unwanted.not_http)
+    if message.status is None:
+        return failed(Broken.bad_http_header, f"no status line: {record.block[:40]!r}")
+    if message.status != 200:
+        return dropped(Unwanted.http_status, str(message.status))
+    content_type = message.headers.get("content-type", "")
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type not in _HTML_TYPES + _SNIFFED_TYPES:
+        return dropped(Unwanted.not_html, media_type)
+    body = decode_body(message, config.max_body_bytes)
+    cut = record.headers.get("warc-truncated")
+    if body.fault is not None and not (body.fault is Broken.truncated_body and cut):
+        return failed(body.fault, f"{len(body.data)} bytes could be decoded")
+    if not _is_html(body.data, media_type, content_type):
+        return dropped(Unwanted.not_html, f"{media_type or 'no content type'}, but the body is not HTML")
+    page = decode_page(body.data, content_type)
+    if page.replaced > _MOST_REPLACED * len(page.text):
+        return failed(Broken.undecodable, f"{page.replaced} of {len(page.text)} characters are not {page.charset}")
+    try:
+        text = extract_text(page.text, config.extractor)
+    except ExtractionError as error:
+        return failed(Broken.extractor_error, str(error))
+    if len(text) < config.min_characters:
+        return dropped(Unwanted.short_text if text else Unwanted.empty_text)
+    metadata: dict[str, str | int | float | None] = {
+        "offset": record.offset,
+        "inner_offset": record.inner,
+        "content_type": content_type or None,
+        "charset": page.charset,
+        "title": page_title(page.text),
+        "payload_bytes": len(body.data),
+        "payload_sha1": hashlib.sha1(body.data).hexdigest(),
+        "truncated": cut,
+    }
+    document = Document(
+        document_id(record, config.source), text, record.uri, iso_date(record.date), config.source, None, metadata
+    )
+    return Kept(document, size)
+
+
+def _is_html(data: bytes, media_type: str, content_type: str) -> bool:
+    """Whether bytes that are declared as HTML, or as nothing, are that: no magic of another format, few NULs."""
+    if media_type in _SNIFFED_TYPES:
+        return _HTML_START.match(data[:_SNIFF_WINDOW]) is not None
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff") or "utf-16" in content_type.lower()
+    many_nuls = not wide and data[:_SNIFF_WINDOW].count(b"\0") * 10 > min(len(data), _SNIFF_WINDOW)
+    return not many_nuls and not _BINARY_TYPES.match(detect_mime(data))

@@ -1,0 +1,69 @@
+"""Finds stages by name: the file of a stage has the stage's name, so there is no list of stages to keep.
+
+`tasks/NAME.py` is an annotating, partitioned or fitting stage, `tasks/sources/NAME.py` a reader. Packages named in the
+environment variable ``MILLRACE_STAGES``, separated by commas, are searched after these; they hold both kinds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import re
+
+from infra.stage import Stage, StageKind
+
+PACKAGES_VARIABLE = "MILLRACE_STAGES"
+NAME = r"^[a-z][a-z0-9_]*$"
+STEPS = (StageKind.annotate, StageKind.partitioned)
+
+
+class NoStage(ValueError):
+    """No stage has that name."""
+
+
+def find_stage(name: str, *kinds: StageKind) -> Stage:
+    """The stage of one of the `kinds` with that name. Raises NoStage, naming those that there are."""
+    packages = _packages(*kinds)
+    for package in packages:
+        found = _stage_of(package, name)
+        if found is not None and found.kind in kinds:
+            return found
+    known = sorted({stage.name for stage in available_stages(*kinds)})
+    words = " or ".join(sorted(kinds))
+    raise NoStage(f"there is no {words} stage {name}: there are {', '.join(known)}")
+
+
+def available_stages(*kinds: StageKind) -> list[Stage]:
+    """All stages of some kinds, by name."""
+    found: dict[str, Stage] = {}
+    for package in _packages(*kinds):
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            stage = _stage_of(package, module.name)
+            if stage is not None and stage.kind in kinds:
+                found.setdefault(stage.name, stage)
+    return [found[name] for name in sorted(found)]
+
+
+def module_of(stage: Stage) -> str:
+    """The module that workers import for a stage."""
+    return stage.reference.partition(":")[0]
+
+
+def _packages(*kinds: StageKind) -> list[str]:
+    own = "tasks.sources" if StageKind.source in kinds else "tasks"
+    given = os.environ.get(PACKAGES_VARIABLE, "")
+    return [own, *(name for name in re.split(r"[,\s]+", given) if name)]
+
+
+def _stage_of(package: str, name: str) -> Stage | None:
+    if not re.match(NAME, name):
+        return None
+    try:
+        if importlib.util.find_spec(f"{package}.{name}") is None:
+            return None
+    except ModuleNotFoundError as error:
+        raise NoStage(f"{PACKAGES_VARIABLE} names the package {package}, which cannot be imported: {error}") from error
+    module = importlib.import_module(f"{package}.{name}")
+    return next((item for item in vars(module).values() if isinstance(item, Stage) and item.name == name), None)

@@ -1,0 +1,1 @@
+"""Texts as stages compare them: normalised lines, shingles, n-grams, hashes."""

@@ -1,0 +1,74 @@
+import re
+import sys
+import unicodedata
+
+import hypothesis
+from hypothesis import strategies
+
+from tasks.text.normalise import CONTROLS, PUNCTUATION, normalise_for_hashing, normalise_for_scoring
+
+
+def one_line_for_hashing(line: str) -> str:
+    """cc_net's normalize_for_dedup from its description: one line, one character at a time."""
+    line = line.strip().lower()
+    line = "".join("0" if unicodedata.category(character) == "Nd" else character for character in line)
+    return "".join(character for character in line if character not in PUNCTUATION and character not in CONTROLS)
+
+
+def one_document_for_scoring(text: str) -> str:
+    """cc_net's normalize from its description: one character at a time."""
+    text = "".join(c for c in unicodedata.normalize("NFD", text.strip().lower()) if unicodedata.category(c) != "Mn")
+    text = "".join("0" if unicodedata.category(character) == "Nd" else character for character in text)
+    text = "".join(PUNCTUATION.get(character, character) for character in text)
+    return "".join(character for character in text if character not in CONTROLS)
+
+
+TEXTS = strategies.text(
+    strategies.one_of(
+        strategies.sampled_from("\n\n\n \t\r\x1c\x85\xa0#.aBÉéΣσςİ1２٣—…、" + "".join(PUNCTUATION)),
+        strategies.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=60,
+)
+
+
+def test_hashing_keeps_ascii_punctuation_and_accents() -> None:
+    assert normalise_for_hashing("Hello, WORLD! 2019 — Été…") == ["hello, world! 0000  été"]
+
+
+def test_scoring_glues_lines() -> None:
+    assert normalise_for_scoring("First line 2019.\nSecond") == "first line 0000.second"
+
+
+def test_scoring_replaces_punctuation_and_strips_accents() -> None:
+    assert normalise_for_scoring("  Été — “déjà” １２％ ") == 'ete  -  "deja" 00%'
+    assert normalise_for_scoring("「東京」、。") == '"東京",.'
+
+
+def test_empty_text_has_one_empty_line() -> None:
+    assert normalise_for_hashing("") == [""]
+    assert normalise_for_scoring(" \n\t") == ""
+
+
+def test_the_punctuation_table_has_34_entries_and_no_ascii() -> None:
+    assert len(PUNCTUATION) == 34
+    assert not any(character.isascii() for character in PUNCTUATION)
+    assert all(replacement.isascii() for replacement in PUNCTUATION.values())
+
+
+def test_every_decimal_digit_becomes_zero() -> None:
+    digits = [chr(code) for code in range(sys.maxunicode + 1) if re.fullmatch(r"\d", chr(code))]
+    assert len(digits) > 600
+    assert set(normalise_for_hashing("".join(digits))[0]) == {"0"}
+
+
+@hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
+@hypothesis.given(TEXTS)
+def test_hashing_equals_the_slow_rendition(text: str) -> None:
+    assert normalise_for_hashing(text) == [one_line_for_hashing(line) for line in text.split("\n")]
+
+
+@hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
+@hypothesis.given(TEXTS)
+def test_scoring_equals_the_slow_rendition(text: str) -> None:
+    assert normalise_for_scoring(text) == one_document_for_scoring(text)
