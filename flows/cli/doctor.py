@@ -97,9 +97,11 @@ def _package(name: str) -> dict[str, Any]:
 
 
 def _language_model() -> dict[str, Any]:
-    from infra.models import bundled_model
+    from tasks.language import identify_language
+    from tasks.pipeline import model_files
 
-    return _check("language model", True, next(iter(bundled_model("lid.176.ftz").digests.values()))[:12])
+    model = model_files(identify_language, str(identify_language.default_model))
+    return _check("language model", True, next(iter(model.digests.values()))[:12])
 
 
 def _kenlm_tools() -> dict[str, Any]:
