@@ -7,6 +7,7 @@ import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Stage:
 
     def library_versions(self) -> dict[str, str]:
         """The installed versions of the libraries that the stage's result depends on."""
-        return {name: importlib.metadata.version(name) for name in self.libraries}
+        return {name: _installed_version(name) for name in self.libraries}
 
 
 def stage(
@@ -184,3 +185,9 @@ def find_stage(reference: str) -> Stage:
     if not isinstance(found, Stage):
         raise TypeError(f"{reference} is not a stage but a {type(found).__name__}")
     return found
+
+
+@cache
+def _installed_version(library: str) -> str:
+    """The installed version of a library. A process reads it once: a key is asked for per piece, metadata is a file."""
+    return importlib.metadata.version(library)
