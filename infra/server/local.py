@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import infra
-from infra.server.environment import applied, client_environment
+from infra.server.environment import QUIET, applied, client_environment
 from infra.server.keeper import KEEPER_LOCK, USERS_LOCK, lock
 from infra.server.process import LOG_FILE, STATE_FILE, ServerNotStarted, is_healthy, not_started
 
@@ -35,7 +35,8 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
     """
     given = os.environ.get("PREFECT_API_URL")
     if given:
-        yield given
+        with applied(QUIET):
+            yield given
         return
     state_folder = state_folder.absolute()
     state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)

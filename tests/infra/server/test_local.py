@@ -107,8 +107,11 @@ def test_commands_share_one_server_which_ends_with_the_last_even_if_that_is_kill
 
 def test_a_given_server_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example:4200/api")
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
     with local_server(tmp_path) as url:
         assert url == "http://prefect.example:4200/api"
+        assert os.environ["DO_NOT_TRACK"] == "1"  # Prefect's client sends nothing to its maker, whatever the server
+    assert "DO_NOT_TRACK" not in os.environ
     assert list(tmp_path.iterdir()) == []
 
 
