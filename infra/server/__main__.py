@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.launcher import launch
 from infra.server.keeper import CRASH_SECONDS
 from infra.server.local import default_state_folder, local_server
+from infra.server.password import where_it_is
 
 PROJECT = Path(__file__).parents[2]
 # Between the worker's end and this command's: time for the flows to say that they were stopped.
@@ -43,6 +44,10 @@ def up(state_folder: Path, port: int) -> int:
                 for line in resume_lost_runs(client, objects.work_pools[0].name):
                     print(line, flush=True)
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
+        if ours:
+            print(f"password:  {where_it_is(state_folder)}", flush=True)
+            print(f"           (Prefect's own commands read it from PREFECT_API_AUTH_STRING, and the address {api_url}")
+            print("           from PREFECT_API_URL; Millrace's find both)", flush=True)
         print(f"history:   {state_folder}", flush=True)
         print("Ctrl-C stops the server, the worker and its runs; runs go on at the next start", flush=True)
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.server.local import local_server
+from infra.server.password import password
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class PrefectServer:
 
     api_url: str
     state_folder: Path
+    auth: tuple[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +28,5 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             patch.delenv(name)
         with local_server(state, services=True) as api_url:
-            yield PrefectServer(api_url, state)
+            user, _, secret = password(state).partition(":")
+            yield PrefectServer(api_url, state, (user, secret))

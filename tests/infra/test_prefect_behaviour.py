@@ -177,7 +177,8 @@ def test_parameters_are_checked_by_the_server_but_unknown_ones_are_not(
 
     def create(parameters: dict[str, object]) -> httpx.Response:
         url = f"{prefect_server.api_url}/deployments/{deployment.id}/create_flow_run"
-        return httpx.post(url, json={"parameters": {"folder": str(tmp_path), **parameters}})
+        values = {"folder": str(tmp_path), **parameters}
+        return httpx.post(url, json={"parameters": values}, auth=prefect_server.auth)
 
     assert create({"options": {"layers": 0}}).status_code == 409
     assert "0 is less than the minimum of 1" in create({"options": {"layers": 0}}).text
