@@ -1,9 +1,13 @@
 """`python -m model.agent GRACE OPTIONS... -m MODULE ...`: ranks that are told to leave and given the time for it.
 
-OPTIONS are torchrun's. It itself ends with status 1 whatever its ranks ended with, gives them 30 s after SIGTERM (an
-option only since torch 2.12), and cannot say afterwards whether they left in order. This agent passes SIGTERM on and
-goes on watching: when a rank leaves with `LEFT_AFTER_SAVING` it ends with the same, and so it does with
-`PERMANENT_ERROR`. Without OPTIONS there is one rank, and no torchrun: its import takes as long as the rank's own.
+Without OPTIONS there is one rank. `--ranks N` starts N ranks on this machine. Other OPTIONS are torchrun's, for one of
+several machines. The agent passes SIGTERM on and goes on watching. When a rank leaves with `LEFT_AFTER_SAVING` it ends
+with the same, and so it does with `PERMANENT_ERROR`.
+
+Torchrun is used only where machines have to find each other. Its rendezvous for one machine (`--standalone`) listens on
+all interfaces and unpickles what it is sent, so whoever reaches the port can run commands. Torchrun itself ends with
+status 1 whatever its ranks ended with, gives them 30 s after SIGTERM (an option only since torch 2.12), and cannot say
+afterwards whether they left in order. Its import also takes as long as a rank's own.
 """
 
 from __future__ import annotations
@@ -14,12 +18,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model.launch import AGENT
+from model.launch import AGENT, MEETING_FILE, RANKS_HERE
 from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
 _ASKED = (signal.SIGTERM, signal.SIGINT)
@@ -30,18 +35,70 @@ def main(arguments: Sequence[str]) -> None:
     grace, rest = int(arguments[0]), arguments[1:]
     os.environ[AGENT] = str(os.getpid())
     threading.Thread(target=_pass_on, args=(_open_signals(), grace), daemon=True).start()
-    sys.exit(_one(rest) if rest[0] == "-m" else _several(rest, grace))
+    if rest[0] == "-m":
+        sys.exit(_one(rest))
+    sys.exit(_here(int(rest[1]), rest[2:], grace) if rest[0] == RANKS_HERE else _several_machines(rest, grace))
 
 
 def _one(arguments: Sequence[str]) -> int:
     """The exit status of one rank, 128 more than the signal that killed it."""
-    # In a session of its own, as torchrun's are: of Ctrl-C it hears from the agent, and once.
-    status = subprocess.Popen([sys.executable, *arguments], start_new_session=True).wait()
+    status = _start(arguments, os.environ).wait()
     return status if status >= 0 else 128 - status
 
 
-def _several(arguments: Sequence[str], grace: int) -> int:
-    """The exit status of torchrun's ranks. Raises ChildFailedError when that says nothing."""
+def _here(count: int, arguments: Sequence[str], grace: int) -> int:
+    """The exit status of `count` ranks on this machine: 0 when all end so, 1 when their statuses say nothing.
+
+    The first rank that ends otherwise ends the others: SIGTERM, and SIGKILL after the grace.
+    """
+    # The folder has mode 0700: no other user can read or change the addresses that the ranks exchange.
+    with tempfile.TemporaryDirectory(prefix="millrace-ranks-") as folder:
+        ranks = {}
+        for rank in range(count):
+            process = _start(arguments, _rank_environment(rank, count, Path(folder) / "meeting"))
+            ranks[process.pid] = (rank, process)
+        statuses: set[int] = set()
+        while ranks:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            assert ended is not None  # there are children, and it waits
+            rank, process = ranks.pop(ended.si_pid)
+            status = process.wait()
+            if status and not any(statuses):
+                print(f"rank {rank} ended with status {status}: the others are to leave", file=sys.stderr)
+                _send(_children(), signal.SIGTERM)
+                killer = threading.Timer(grace, lambda: _send(_children(), signal.SIGKILL))
+                killer.daemon = True
+                killer.start()
+            statuses.add(status)
+    return next((status for status in (PERMANENT_ERROR, LEFT_AFTER_SAVING) if status in statuses), int(any(statuses)))
+
+
+def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    # In a session of its own, as torchrun's are: of Ctrl-C it hears from the agent, and once.
+    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True)
+
+
+def _rank_environment(rank: int, ranks: int, meeting_file: Path) -> dict[str, str]:
+    """The variables of one rank of this machine: torchrun's, without the address of a store that nobody offers."""
+    return {
+        "OMP_NUM_THREADS": "1",  # as torchrun sets both, where the user did not
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+        **{name: value for name, value in os.environ.items() if name not in ("MASTER_ADDR", "MASTER_PORT")},
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "GROUP_RANK": "0",
+        "GROUP_WORLD_SIZE": "1",
+        MEETING_FILE: str(meeting_file),
+        # Gloo and NCCL listen for the other ranks; without these, on the interface of the machine's name.
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+    }
+
+
+def _several_machines(arguments: Sequence[str], grace: int) -> int:
+    """The exit status of this machine's ranks under torchrun. Raises ChildFailedError when that says nothing."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 

@@ -1,4 +1,4 @@
-"""The command that starts a run on one machine, or one machine's part of it, and the death of a rank with its agent."""
+"""The command that starts a run on one machine, or one machine's part of it; how its ranks meet, and die with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from model.configuration import require
 from model.layout import Layout
@@ -16,6 +17,8 @@ from model.retention import NEWEST_TWO, Retention
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 AGENT = "MILLRACE_AGENT"  # the process id of the agent that starts ranks
+MEETING_FILE = "MILLRACE_MEETING_FILE"  # the file by which the ranks of one machine find each other
+RANKS_HERE = "--ranks"  # of `model.agent`: this many ranks, all on this machine
 GRACE_SECONDS = 20  # of `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
 
 
@@ -62,10 +65,21 @@ def launch_command(
     what = ["model.train", "--lake", lake_uri, "--run-key", run]
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
-    # One process of the native engine has nobody to meet.
-    alone = layout.engine == "native" and (machines is None or machines.count == 1)
-    meeting = [] if alone else _rendezvous(run, layout, machines)
-    return [sys.executable, "-m", "model.agent", str(grace), *meeting, "-m", *what]
+    return [sys.executable, "-m", "model.agent", str(grace), *_options(run, layout, machines), "-m", *what]
+
+
+def meeting() -> dict[str, Any]:
+    """Where a rank meets the others: arguments for `torch.distributed.init_process_group`.
+
+    Ranks of one machine exchange their addresses through the private file that `model.agent` gives them. They do not
+    use ``env://`` there: its TCPStore listens on all interfaces, and anybody who reaches it can read and change what it
+    holds. Without that file there are no arguments, and the default is ``env://``, with the variables of torchrun.
+    """
+    file = os.environ.get(MEETING_FILE)
+    if file is None:
+        return {}
+    place = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+    return {"init_method": f"file://{file}", **place}
 
 
 def die_with_parent() -> None:
@@ -78,9 +92,10 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _rendezvous(run: str, layout: Layout, machines: Machines | None) -> list[str]:
-    if machines is None:
-        return ["--standalone", "--nproc-per-node", str(layout.ranks)]
+def _options(run: str, layout: Layout, machines: Machines | None) -> list[str]:
+    """The agent's options: none for the one process of the native engine, torchrun's only where machines must meet."""
+    if machines is None or machines.count == 1:
+        return [] if layout.engine == "native" else [RANKS_HERE, str(layout.ranks)]
     each, rest = divmod(layout.ranks, machines.count)
     require(
         rest == 0 and each >= 1,

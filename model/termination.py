@@ -25,8 +25,8 @@ class Termination:
     To be entered in the main thread, after libraries that install handlers of their own. The request reaches one rank,
     or each at another moment, so all must agree on where they leave: every rank gathers its flag in each step, between
     micro-batches too, and leaves when any is set, with exit code `LEFT_AFTER_SAVING` once the checkpoint is committed
-    for all. A second SIGINT raises KeyboardInterrupt; a second SIGTERM says nothing new, as torchrun sends one of its
-    own to the ranks that are still there when the first has left.
+    for all. A second SIGINT raises KeyboardInterrupt; a second SIGTERM says nothing new, as the agent sends
+    another to the ranks that are still there when the first has left.
     """
 
     def __init__(self) -> None:

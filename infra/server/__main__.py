@@ -7,10 +7,15 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.launcher import launch
 from infra.server.keeper import CRASH_SECONDS
 from infra.server.local import default_state_folder, local_server
+from infra.server.password import where_it_is
+
+if TYPE_CHECKING:  # it imports Prefect, which reads its settings then
+    from infra.server.objects import WorkPoolSpec
 
 PROJECT = Path(__file__).parents[2]
 # Between the worker's end and this command's: time for the flows to say that they were stopped.
@@ -43,10 +48,14 @@ def up(state_folder: Path, port: int) -> int:
                 for line in resume_lost_runs(client, objects.work_pools[0].name):
                     print(line, flush=True)
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
+        if ours:
+            print(f"password:  {where_it_is(state_folder)}", flush=True)
+            print(f"           (Prefect's own commands read it from PREFECT_API_AUTH_STRING, and the address {api_url}")
+            print("           from PREFECT_API_URL; Millrace's find both)", flush=True)
         print(f"history:   {state_folder}", flush=True)
         print("Ctrl-C stops the server, the worker and its runs; runs go on at the next start", flush=True)
         try:
-            while _run_worker(objects.work_pools[0].name) >= CRASH_SECONDS:
+            while _run_worker(objects.work_pools[0]) >= CRASH_SECONDS:
                 print("the worker died; starting it again", flush=True)
         except KeyboardInterrupt:
             print("stopped", flush=True)
@@ -55,15 +64,15 @@ def up(state_folder: Path, port: int) -> int:
     return 1
 
 
-def _run_worker(pool: str) -> float:
-    """Runs a worker until it ends; returns how many seconds it lived."""
+def _run_worker(pool: "WorkPoolSpec") -> float:
+    """Runs a worker of `pool` until it ends; returns how many seconds it lived."""
     started = time.monotonic()
     launch(
         [
             *(sys.executable, "-m", "prefect", "worker", "start"),
-            *("--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}"),
+            *("--pool", pool.name, "--name", f"{socket.gethostname()}-{os.getpid()}"),
         ],
-        environment=os.environ,
+        environment={**os.environ, **pool.environment},
         folder=PROJECT,
         on_line=lambda line: print(line, flush=True),
         grace=GRACE_SECONDS,

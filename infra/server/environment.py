@@ -15,8 +15,8 @@ QUIET = {
 }
 
 
-def server_environment(state_folder: Path, port: int, *, services: bool) -> dict[str, str]:
-    """Variables of the server process itself.
+def server_environment(state_folder: Path, port: int, secret: str, *, services: bool) -> dict[str, str]:
+    """Variables of the server process itself. It asks every request for `secret`, except for its health.
 
     `services` switches on what only deployments need: the scheduler, late runs, worker health, automations, expiry of
     pauses and clean-up of cancelled runs. What the history of a run needs (recorder of task runs, store of events)
@@ -38,6 +38,9 @@ def server_environment(state_folder: Path, port: int, *, services: bool) -> dict
         "PREFECT_HOME": str(state_folder),
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_API_AUTH_STRING": secret,
+        # Prefect's default lets the pages of every web site read the answers.
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
         # The pages ask this address for data; it does not follow the port by itself.
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
         # The second version of the pages asks an analytics host on the internet for its settings.
@@ -57,12 +60,8 @@ def server_environment(state_folder: Path, port: int, *, services: bool) -> dict
     }
 
 
-def client_environment(state_folder: Path, api_url: str) -> dict[str, str]:
-    """Variables of a process whose flows are recorded by the server at `api_url`.
-
-    Where `PREFECT_SERVER_API_AUTH_STRING` protects the server, its clients are given it.
-    """
-    secret = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+def client_environment(state_folder: Path, api_url: str, secret: str) -> dict[str, str]:
+    """Variables of a process whose flows are recorded by the server at `api_url`, which asks for `secret`."""
     without_proxy = [host for host in os.environ.get("NO_PROXY", "").split(",") if host]
     return {
         **QUIET,
@@ -70,7 +69,7 @@ def client_environment(state_folder: Path, api_url: str) -> dict[str, str]:
         "PREFECT_API_URL": api_url,
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        **({"PREFECT_API_AUTH_STRING": secret} if secret else {}),
+        "PREFECT_API_AUTH_STRING": secret,
         "NO_PROXY": ",".join(dict.fromkeys([*without_proxy, "127.0.0.1", "localhost"])),
     }
 

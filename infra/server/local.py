@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import infra
-from infra.server.environment import applied, client_environment
+from infra.server.environment import QUIET, applied, client_environment
 from infra.server.keeper import KEEPER_LOCK, USERS_LOCK, lock
-from infra.server.process import LOG_FILE, STATE_FILE, ServerNotStarted, is_healthy, not_started
+from infra.server.password import USERS_OWN, password
+from infra.server.process import LOG_FILE, STATE_FILE, ServerNotStarted, is_healthy, not_started, takes_password
 
 START_LOCK = "start.lock"
 START_SECONDS = 120.0
@@ -23,7 +24,8 @@ START_SECONDS = 120.0
 def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -> Iterator[str]:
     """The API address of a Prefect server, and this process's environment set to it.
 
-    With `PREFECT_API_URL` in the environment, that server is used and nothing is started. Otherwise one server per
+    With `PREFECT_API_URL` in the environment, that server is used and nothing is started; where it asks for a password,
+    `PREFECT_API_AUTH_STRING` must be set too. Otherwise one server per
     state folder (SQLite in that folder, loopback, a free port, log in `server.log`) is shared by all commands that run
     at the same time, and ends a few seconds after the last of them, also after `kill -9`.
 
@@ -31,19 +33,28 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
     a server of the state folder that does not is waited for until its commands have ended. `port` is taken for a new
     server where it is free.
 
-    Raises ServerNotStarted, with the end of the server's log.
+    The server asks for the password of the state folder, which this process and its children are given.
+
+    Raises ServerNotStarted, with the end of the server's log, and PasswordExposed.
     """
     given = os.environ.get("PREFECT_API_URL")
     if given:
-        yield given
+        with applied(QUIET):
+            yield given
         return
     state_folder = state_folder.absolute()
     state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    secret = password(state_folder)
     while True:
         with _flock(state_folder / USERS_LOCK, fcntl.LOCK_SH):  # waits while a keeper takes its unused server down
             api_url = _find_or_start(state_folder, port, services)
             if api_url is not None:
-                with applied(client_environment(state_folder, api_url)):
+                if not takes_password(api_url, secret):
+                    raise ServerNotStarted(
+                        f"the server of {state_folder} was started with another password; cure: give "
+                        f"{USERS_OWN} the value that it had there, or wait until its commands have ended"
+                    )
+                with applied(client_environment(state_folder, api_url, secret)):
                     yield api_url
                 return
         time.sleep(1)

@@ -9,12 +9,20 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
-from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.server.strict import ignored_keys
 
 OBJECTS_FILE = Path(__file__).with_name("objects.yaml")
+
+# Without variables, so that no run and no deployment has a say in the command, the environment or the folder: in
+# Prefect's own template for process workers they are variables, and whoever may create a run may run any command. There
+# must be no key `env` in the configuration, for Prefect adds a run's `env` to it. The server refuses job variables that
+# the schema does not have, and the worker finds no place for those that come past the server.
+BASE_JOB_TEMPLATE = {
+    "job_configuration": {"stream_output": True},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
 
 
 class ObjectsError(ValueError):
@@ -32,7 +40,7 @@ class QueueSpec(BaseModel):
 
 
 class WorkPoolSpec(BaseModel):
-    """A pool of process workers; `environment` is added to every run's environment."""
+    """A pool of process workers; `environment` is added to that of the pool's worker, and so to that of every run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,12 +50,6 @@ class WorkPoolSpec(BaseModel):
     concurrency_limit: int = Field(ge=1)
     environment: dict[str, str] = {}
     queues: list[QueueSpec] = []
-
-    def base_job_template(self) -> dict[str, Any]:
-        """Prefect's template for process workers, with `environment` as the default of its variable `env`."""
-        template = ProcessWorker.get_default_base_job_template()
-        template["variables"]["properties"]["env"]["default"] = self.environment
-        return template
 
 
 class Objects(BaseModel):
@@ -85,7 +87,7 @@ def _apply_pool(client: SyncPrefectClient, spec: WorkPoolSpec) -> list[str]:
     wanted = {
         "description": spec.description,
         "concurrency_limit": spec.concurrency_limit,
-        "base_job_template": spec.base_job_template(),
+        "base_job_template": BASE_JOB_TEMPLATE,
     }
     try:
         pool: WorkPool = client.read_work_pool(spec.name)

@@ -1,7 +1,9 @@
 """One Prefect server as a child process, on a socket that its parent holds."""
 
+import base64
 import ctypes
 import errno
+import http
 import json
 import os
 import signal
@@ -11,9 +13,10 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from infra.server.environment import server_environment
+from infra.server.password import password
 
 STATE_FILE = "server.json"
 LOG_FILE = "server.log"
@@ -37,6 +40,7 @@ class ServerProcess:
         """Opens a socket on loopback (on a free port where `port` is 0 or taken) and starts the server."""
         self._state_folder = state_folder
         self._services = services
+        self._password = password(state_folder)  # a server that is started again keeps it
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -84,13 +88,13 @@ class ServerProcess:
         parent = os.getpid()
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+                *(sys.executable, "-m", "uvicorn", "--factory", "infra.server.app:create_app"),
                 *("--fd", str(self._listener.fileno()), "--log-level", "warning", "--no-access-log"),
                 *("--timeout-keep-alive", "60", "--timeout-graceful-shutdown", "2", "--lifespan", "on"),
             ],
             env={
                 **os.environ,
-                **server_environment(self._state_folder, self.port, services=self._services),
+                **server_environment(self._state_folder, self.port, self._password, services=self._services),
                 "PREFECT__SERVER_FINAL": "1",
             },
             pass_fds=[self._listener.fileno()],
@@ -104,12 +108,28 @@ class ServerProcess:
 
 def is_healthy(api_url: str) -> bool:
     """Whether a Prefect server answers at `api_url` within two seconds."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{api_url}/health", timeout=2) as answer:
+        with _open(urllib.request.Request(f"{api_url}/health"), seconds=2) as answer:
             return bool(json.load(answer))
     except (urllib.error.URLError, OSError, ValueError):
         return False
+
+
+def takes_password(api_url: str, secret: str) -> bool:
+    """Whether the healthy Prefect server at `api_url` takes `secret` as its password."""
+    credentials = base64.b64encode(secret.encode()).decode("ascii")
+    request = urllib.request.Request(f"{api_url}/admin/version", headers={"Authorization": f"Basic {credentials}"})
+    try:
+        with _open(request, seconds=60):
+            return True
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.UNAUTHORIZED:
+            raise
+        return False
+
+
+def _open(request: urllib.request.Request, seconds: float) -> Any:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=seconds)
 
 
 def not_started(state_folder: Path) -> str:

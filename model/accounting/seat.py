@@ -30,7 +30,7 @@ class Seat:
 
 
 def seat_of_process(environment: Mapping[str, str] = os.environ) -> Seat:
-    """The seat that torchrun's variables give (`torch/distributed/run.py`); a process alone without them."""
+    """The seat that the variables of torchrun and `model.agent` give; a process alone without them."""
     names = ("RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if names[0] not in environment:
         return Seat()

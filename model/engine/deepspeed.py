@@ -1,7 +1,7 @@
 """DeepSpeed: ZeRO 0 to 3, and its pipeline, over this project's own tensor-parallel stages.
 
-Rajbhandari et al. 2020 (ZeRO); Harlap et al. 2018 (the 1F1B schedule). Needs the environment that torchrun sets. The
-optimizer is PyTorch's own AdamW: DeepSpeed's would be compiled on the spot, and would not be the native engine's.
+Rajbhandari et al. 2020 (ZeRO); Harlap et al. 2018 (the 1F1B schedule). Needs the environment that `model.agent` sets.
+The optimizer is PyTorch's own AdamW: DeepSpeed's would be compiled on the spot, and would not be the native engine's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from model.engine import DTYPES, AdamWConfig, Engine, Precision, decay_groups, m
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
 from model.engine.holdings import Bfloat16Fragments, Fragments, Holdings, Partitions, Replicated
 from model.engine.pipeline import make_pipeline, postpone_update
+from model.launch import meeting
 from model.layout import Layout
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
@@ -36,7 +37,7 @@ def start_ranks(layout: Layout) -> Groups:
     deepspeed.utils.logger.setLevel(logging.WARNING)
     if not distributed.is_initialized():
         backend = "nccl" if layout.device == "cuda" else "gloo"
-        deepspeed.init_distributed(dist_backend=backend, verbose=False)
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False, **meeting())
     if distributed.get_world_size() != layout.ranks:
         raise ValueError(f"{distributed.get_world_size()} ranks were started where the layout has {layout.ranks}")
     return Groups(layout)

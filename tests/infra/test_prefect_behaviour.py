@@ -58,6 +58,7 @@ def worker(prefect_server: PrefectServer, client: SyncPrefectClient) -> Iterator
         [sys.executable, "-m", "prefect", "worker", "start", "--pool", "millrace"],
         env={
             **os.environ,
+            **objects.work_pools[0].environment,
             "MILLRACE_LAUNCH": marker,
             "PYTHONPATH": str(ROOT),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -177,7 +178,8 @@ def test_parameters_are_checked_by_the_server_but_unknown_ones_are_not(
 
     def create(parameters: dict[str, object]) -> httpx.Response:
         url = f"{prefect_server.api_url}/deployments/{deployment.id}/create_flow_run"
-        return httpx.post(url, json={"parameters": {"folder": str(tmp_path), **parameters}})
+        values = {"folder": str(tmp_path), **parameters}
+        return httpx.post(url, json={"parameters": values}, auth=prefect_server.auth)
 
     assert create({"options": {"layers": 0}}).status_code == 409
     assert "0 is less than the minimum of 1" in create({"options": {"layers": 0}}).text
@@ -188,6 +190,38 @@ def test_parameters_are_checked_by_the_server_but_unknown_ones_are_not(
     run = client.read_flow_run(unknown.json()["id"])
     crashed = reach(client, run, lambda now: now.state_name == "Crashed", 40)
     assert crashed.run_count == 0  # so the automation leaves it alone: its flow never began
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_has_no_say_in_the_command_the_environment_or_the_folder(
+    tmp_path: Path, prefect_server: PrefectServer, client: SyncPrefectClient
+) -> None:
+    """Each of the three would run code that the deployment does not name; `evil` leaves a file where it is imported."""
+    evil = tmp_path / "evil"
+    (evil / "prefect").mkdir(parents=True)
+    for module in (evil / "sitecustomize.py", evil / "prefect" / "__init__.py"):
+        module.write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()")
+    attacks: list[dict[str, object]] = [
+        {"command": f"touch {tmp_path / 'commanded'}"},
+        {"env": {"PYTHONPATH": str(evil)}, "env.PYTHONPATH": str(evil), "working_dir": str(evil)},
+    ]
+    deployment = client.read_deployment_by_name("staged/staged")
+    (tmp_path / "mended").touch()
+    runs = []
+    for variables in attacks:
+        request = {"parameters": {"folder": str(tmp_path)}, "state": {"type": "SCHEDULED"}, "job_variables": variables}
+        checked = f"{prefect_server.api_url}/deployments/{deployment.id}/create_flow_run"
+        refused = httpx.post(checked, json=request, auth=prefect_server.auth)
+        assert refused.status_code == 422 and "Additional properties are not allowed" in refused.text, refused.text
+        # The server checks nothing here; the worker has to leave the variables alone.
+        request |= {"flow_id": str(deployment.flow_id), "deployment_id": str(deployment.id)}
+        request |= {"work_pool_name": "millrace", "work_queue_name": "default"}
+        created = client.request("POST", "/flow_runs/", json=request).raise_for_status().json()
+        assert created["job_variables"] == variables
+        runs.append(client.read_flow_run(created["id"]))
+    for run in runs:
+        reach(client, run, lambda now: now.state_name == "Completed", 120)
+    assert not (tmp_path / "commanded").exists() and not (tmp_path / "imported").exists()
 
 
 @pytest.mark.usefixtures("worker")

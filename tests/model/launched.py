@@ -1,4 +1,4 @@
-"""Started by torchrun: what `test_parity.py` asserts about one world size, computed in one launch, written as JSON."""
+"""Started by `model.agent`: what `test_parity.py` asserts about one world size, as JSON."""
 
 from __future__ import annotations
 

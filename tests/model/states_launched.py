@@ -1,4 +1,4 @@
-"""Started by torchrun: what `test_states.py` asserts about one world size, computed in one launch, written as JSON.
+"""Started by `model.agent`: what `test_states.py` asserts about one world size, as JSON.
 
 In each case an engine takes three steps, and its state after two of them goes into a lake. A second engine, which has
 trained on something else from other weights, reads it there and takes the third step too.

@@ -1,4 +1,4 @@
-"""The commands, a run on two machines, and a rank's death with its parent."""
+"""The commands, a run on two machines, what listens during a run, and a rank's death with its parent."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from infra.store.lake import Lake
+from model.heartbeat import read_mark
 from model.launch import Machines, launch_command
 from model.layout import Layout
 from model.termination import LEFT_AFTER_SAVING
+from tests.model.small import small_run
 from tests.model.world import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,18 +50,23 @@ def wait_for(*paths: Path) -> None:
         time.sleep(0.02)
 
 
-def test_command_is_understood_by_torchrun() -> None:
+def test_several_ranks_of_one_machine_need_no_torchrun() -> None:
     command = launch_command("lake", "key", LAYOUT, Path("cache"), grace=17)
+    assert command[1:8] == ["-m", "model.agent", "17", "--ranks", "2", "-m", "model.train"]
+    assert launch_command("lake", "key", LAYOUT, Path("cache"), Machines(1, 0, "host:1"), grace=17) == command
+    options = dict(zip(command[8::2], command[9::2], strict=True))
+    assert (options["--lake"], options["--run-key"], options["--cache"]) == ("lake", "key", "cache")
+    assert json.loads(options["--layout"]) == LAYOUT.to_plain()
+
+
+def test_command_is_understood_by_torchrun() -> None:
+    command = launch_command("lake", "key", LAYOUT, Path("cache"), Machines(2, 0, "host:1"), grace=17)
     # torchrun reads its own options first, and takes abbreviations; ours must not look like one.
     from torch.distributed.run import parse_args
 
-    assert command[1:4] == ["-m", "model.agent", "17"]
     parsed = parse_args(command[4:])
-    assert (parsed.standalone, parsed.nproc_per_node, parsed.training_script) == (True, "2", "model.train")
+    assert (parsed.standalone, parsed.nproc_per_node, parsed.training_script) == (False, "1", "model.train")
     assert parsed.training_script_args[:4] == ["--lake", "lake", "--run-key", "key"]
-    options = dict(zip(parsed.training_script_args[::2], parsed.training_script_args[1::2], strict=True))
-    assert json.loads(options["--layout"]) == LAYOUT.to_plain()
-    assert options["--cache"] == "cache"
 
 
 @pytest.mark.parametrize("machines", [None, Machines(1, 0, "host:1")], ids=["here", "one machine"])
@@ -132,6 +143,55 @@ def _descent() -> list[float]:
     for _ in range(STEPS):
         weights = weights - 0.2 * 2 / len(rows) * rows.T @ (rows @ weights - targets)
     return [float(weight) for weight in weights]
+
+
+def test_a_training_on_one_machine_listens_on_loopback_only(lake: Lake, tmp_path: Path) -> None:
+    """Whoever reaches a rank's or the agent's port must be on this machine; torchrun's own store is open to all."""
+    steps = 100_000  # it is told to leave long before
+    checkpoints = {"kind": "every", "every": steps}
+    config = small_run(lake, tmp_path / "text", epochs=400, steps=steps, checkpoints=checkpoints)
+    output = tmp_path / "output"
+    command = launch_command(lake.uri, config.key, LAYOUT, tmp_path / "cache", grace=60)
+    # No variable of the user's opens the ranks to the network.
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "GLOO_SOCKET_IFNAME"}
+    with open(output, "wb") as file:
+        agent = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + 120
+        while (mark := read_mark(lake, config.key, rank=1)) is None or mark.step < 2:
+            assert agent.poll() is None and time.monotonic() < deadline, output.read_text()
+            time.sleep(0.05)
+        tree = [psutil.Process(agent.pid), *psutil.Process(agent.pid).children(recursive=True)]
+        listening = [(one.pid, of.laddr.ip) for one in tree for of in listeners(one)]
+        assert len(tree) == 3 and {pid for pid, _ in listening} == {rank.pid for rank in tree[1:]}
+        assert {address for _, address in listening} <= {"127.0.0.1", "::1"}
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(60) == LEFT_AFTER_SAVING, output.read_text()
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def listeners(process: psutil.Process) -> list[Any]:
+    return [one for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+
+
+def test_only_the_user_can_open_the_file_where_ranks_meet(tmp_path: Path) -> None:
+    command = with_program(launch_command("lake", "train", LAYOUT, tmp_path, grace=60))
+    agent = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
+    try:
+        wait_for(tmp_path / "ready-0", tmp_path / "ready-1")
+        variables = psutil.Process(int((tmp_path / "ready-0").read_text())).environ()
+        assert "MASTER_ADDR" not in variables and "MASTER_PORT" not in variables
+        meeting = Path(variables["MILLRACE_MEETING_FILE"])
+        assert meeting.is_file() and stat.S_IMODE(meeting.parent.stat().st_mode) == 0o700
+        (tmp_path / "go").touch()
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(60) == LEFT_AFTER_SAVING
+        assert not meeting.parent.exists()
+    finally:
+        agent.kill()
+        agent.wait()
 
 
 def test_a_rank_dies_with_its_launcher() -> None:

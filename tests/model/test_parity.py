@@ -43,7 +43,7 @@ class Launches:
     def __call__(self, world: str, name: str) -> Found:
         if world not in self.found:
             out = self.folder / f"{world}.json"
-            command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", world]
+            command = [sys.executable, "-m", "model.agent", "20", "--ranks", world]
             command += ["-m", "tests.model.launched", world, str(out)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)

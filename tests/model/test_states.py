@@ -45,7 +45,7 @@ class Launches:
 
     def launch(self, world: str) -> dict[str, Any]:
         out = self.folder / f"{world}.json"
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", world]
+        command = [sys.executable, "-m", "model.agent", "20", "--ranks", world]
         command += ["-m", "tests.model.states_launched", world, str(self.folder), str(out), *CASES[world]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)

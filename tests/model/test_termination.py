@@ -84,7 +84,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, layout: Layout) -> None:
 def test_ranks_have_the_time_to_save(tmp_path: Path, layout: Layout) -> None:
     """Ctrl-C goes to all processes of a terminal's session; the ranks hear of it once, as a request to leave.
 
-    When the first has left, torchrun ends the second, which has saved too and only takes its time.
+    When the first has left, the agent ends the second, which has saved too and only takes its time.
     """
     with agent("patient", tmp_path, layout, grace=60) as process:
         os.killpg(process.pid, signal.SIGINT)

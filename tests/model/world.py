@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from infra.store.errors import Corrupt
-from model.launch import die_with_parent
+from model.launch import die_with_parent, meeting
 from model.termination import LEFT_AFTER_SAVING, Termination, telling_errors_apart
 
 STEPS = 20
@@ -61,7 +61,7 @@ def train(folder: Path, rank: str) -> dict[str, object]:
     import torch
     import torch.distributed as distributed
 
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("gloo", **meeting())
     ranks = distributed.get_world_size()
     generator = torch.Generator().manual_seed(int(rank))
     rows = torch.randn(8, 3, generator=generator, dtype=torch.float64)

@@ -16,6 +16,7 @@ import pytest
 from infra.server.environment import applied, client_environment
 from infra.server.keeper import KEEPER_LOCK, USERS_LOCK, lock
 from infra.server.local import default_state_folder, local_server
+from infra.server.password import USERS_OWN
 from infra.server.process import LOG_FILE, STATE_FILE, ServerNotStarted, is_healthy
 
 ROOT = str(Path(__file__).parents[3])
@@ -30,12 +31,12 @@ with local_server(Path(sys.argv[1])) as url:
 
 
 @contextmanager
-def user(state_folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def user(state_folder: Path, **variables: str) -> Iterator["subprocess.Popen[str]"]:
     """A command that uses the server until its standard input is closed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     process = subprocess.Popen(
         [sys.executable, "-c", USER, str(state_folder)],
-        env={**environment, "PYTHONPATH": ROOT},
+        env={**environment, "PYTHONPATH": ROOT, **variables},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -107,9 +108,24 @@ def test_commands_share_one_server_which_ends_with_the_last_even_if_that_is_kill
 
 def test_a_given_server_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example:4200/api")
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
     with local_server(tmp_path) as url:
         assert url == "http://prefect.example:4200/api"
+        assert os.environ["DO_NOT_TRACK"] == "1"  # Prefect's client sends nothing to its maker, whatever the server
+    assert "DO_NOT_TRACK" not in os.environ
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_api_url")
+def test_a_server_with_another_password_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(USERS_OWN, raising=False)
+    with user(tmp_path, **{USERS_OWN: "operator:secret"}) as process:
+        assert is_healthy(url_of(process))
+        with pytest.raises(ServerNotStarted, match="was started with another password"), local_server(tmp_path):
+            pass
+        monkeypatch.setenv(USERS_OWN, "operator:secret")
+        with local_server(tmp_path):
+            assert os.environ["PREFECT_API_AUTH_STRING"] == "operator:secret"
 
 
 @pytest.mark.usefixtures("no_api_url")
@@ -127,7 +143,7 @@ def test_the_environment_is_set_for_prefect_and_taken_back(tmp_path: Path, monke
 
     monkeypatch.setenv("NO_PROXY", "example.org")
     before = dict(os.environ)
-    with applied(client_environment(tmp_path, "http://127.0.0.1:1/api")):
+    with applied(client_environment(tmp_path, "http://127.0.0.1:1/api", "operator:secret")):
         settings = get_current_settings()
         assert settings.api.url == "http://127.0.0.1:1/api"
         assert settings.home == tmp_path

@@ -22,8 +22,7 @@ def test_applying_twice_changes_nothing_and_drift_is_mended() -> None:
 
         pool = client.read_work_pool("millrace")
         assert (pool.type, pool.concurrency_limit) == ("process", 4)
-        environment = pool.base_job_template["variables"]["properties"]["env"]["default"]
-        assert environment == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+        assert pool.base_job_template["variables"]["properties"] == {}
         assert client.read_work_queue_by_name("training", work_pool_name="millrace").concurrency_limit == 1
 
         automation = client.read_automations_by_name("millrace: a crashed run goes on")[0]

@@ -27,7 +27,8 @@ def published(server: PrefectServer, data: ReportData) -> dict[str, dict[str, An
         return str(flow_run.id)
 
     run = publish()
-    answer = httpx.post(f"{server.api_url}/artifacts/filter", json={"flow_runs": {"id": {"any_": [run]}}})
+    wanted = {"flow_runs": {"id": {"any_": [run]}}}
+    answer = httpx.post(f"{server.api_url}/artifacts/filter", json=wanted, auth=server.auth)
     return {artifact["key"]: artifact for artifact in answer.raise_for_status().json()}
 
 
