@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from model.configuration import require
-from model.engine import AdamWConfig, Precision
-from model.order import Packing
+from model.configuration import about, require, require_limits
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
+from model.order.packing import Packing
 from model.scaler import ScalerConfig
 from model.schedule import CheckpointSchedule, Schedule
 from model.spikes import SpikePolicy
@@ -15,14 +16,13 @@ from model.spikes import SpikePolicy
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """The loss of the first `sequences` validation sequences is taken every `every` steps and at the end."""
+    """When the validation loss is computed, and over how many sequences."""
 
-    every: int
-    sequences: int
+    every: int = field(metadata=about("Compute the validation loss every so many steps, and after the last.", ge=1))
+    sequences: int = field(metadata=about("Number of validation sequences, taken from the first on.", ge=1))
 
     def __post_init__(self) -> None:
-        for name in ("every", "sequences"):
-            require(getattr(self, name) >= 1, f"validation: {name} is {getattr(self, name)}; it must be at least 1")
+        require_limits(self, "validation")
 
     def due(self, step: int, last: int) -> bool:
         """Whether it is taken after `step` steps of `last`."""
@@ -31,33 +31,47 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Hyper-parameters. `batch` counts sequences per step over all ranks; `threads` per rank changes sums.
+    """Hyperparameters of a run, except the model's shape. All of them enter the run's identity."""
 
-    `precision` is that of the products; weights and moments are kept in fp32. fp16 goes with a loss `scaler`. With
-    `reset_boundaries` attention and positions end at the borders of documents. `compat` is whose data order it is: None
-    for our own, GPT-NeoX's, or that in which rows are stored, as Pythia's are (see `model.order`). With `split`, which
-    is GPT-NeoX's, the run trains on the first share of its only source's documents and validates on the second.
-    """
-
-    sequence_length: int
-    batch: int
-    steps: int
-    schedule: Schedule
-    optimizer: AdamWConfig
-    checkpoints: CheckpointSchedule
-    precision: Precision = "fp32"
-    scaler: ScalerConfig | None = None
-    packing: Packing = "overlapping"
-    reset_boundaries: bool = False
-    validation: ValidationConfig | None = None
-    spikes: SpikePolicy | None = None
-    compat: Literal["neox", "rows", None] = None
-    split: tuple[float, float, float] | None = None
-    threads: int = 1
+    sequence_length: int = field(metadata=about("Tokens per sequence that the model reads.", ge=1))
+    batch: int = field(metadata=about("Sequences per step, over all ranks and accumulated micro-batches.", ge=1))
+    steps: int = field(metadata=about("Optimizer steps of the run.", ge=1))
+    schedule: Schedule = field(metadata=about("Learning-rate schedule."))
+    optimizer: AdamWConfig = field(metadata=about("AdamW and gradient clipping."))
+    checkpoints: CheckpointSchedule = field(metadata=about("Steps after which a checkpoint is kept."))
+    precision: Precision = field(
+        default="fp32",
+        metadata=about("Precision of matrix products; weights and moments are always kept in fp32. fp16 needs scaler."),
+    )
+    scaler: ScalerConfig | None = field(default=None, metadata=about("Loss scaling; required for fp16, only there."))
+    packing: Packing = field(
+        default="overlapping",
+        metadata=about(
+            "How documents fill sequences: consecutive ones share a token (GPT-NeoX), or none (OPT blocks)."
+        ),
+    )
+    reset_boundaries: bool = field(
+        default=False, metadata=about("Restart attention and positions at the start of each document in a sequence.")
+    )
+    validation: ValidationConfig | None = field(default=None, metadata=about("Validation loss; null for none."))
+    spikes: SpikePolicy | None = field(default=None, metadata=about("What to do about loss spikes; null for nothing."))
+    compat: Literal["neox", "rows", None] = field(
+        default=None,
+        metadata=about(
+            "Data order: our own (null), GPT-NeoX's index maps, or rows as stored (Pythia); see model.order."
+        ),
+    )
+    split: tuple[float, float, float] | None = field(
+        default=None,
+        metadata=about("Shares of documents for training, validation and test, with compat neox and one source only."),
+    )
+    threads: int = field(
+        default=1,
+        metadata=about("CPU threads per rank; enters the identity, since it changes floating-point sums.", ge=1),
+    )
 
     def __post_init__(self) -> None:
-        for name in ("sequence_length", "batch", "steps", "threads"):
-            require(getattr(self, name) >= 1, f"training: {name} is {getattr(self, name)}; it must be at least 1")
+        require_limits(self, "training")
         require(
             (self.precision == "fp16") == (self.scaler is not None),
             f"training: precision {self.precision} with scaler {self.scaler}; a loss scaler goes with fp16 only there",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model.configuration import require
+from model.configuration import about, require, require_limits
 
 FACTOR = 2.0  # of growth and of backing off, in both systems
 
@@ -22,17 +22,17 @@ class ScaleExhausted(RuntimeError):
 
 @dataclass(frozen=True)
 class ScalerConfig:
-    """A state machine and its constants; the defaults are GPT-NeoX's (`configs/20B.yml`, "fp16").
+    """A loss scaler and its constants. The defaults are GPT-NeoX's (`configs/20B.yml`, "fp16")."""
 
-    `window` counts good steps before the scale grows, `hysteresis` the overflows that lower it (1: every one does),
-    and `minimum` is the smallest scale. metaseq knows no hysteresis.
-    """
-
-    kind: Literal["deepspeed", "metaseq"] = "deepspeed"
-    initial: float = 2.0**12
-    window: int = 1000
-    hysteresis: int = 2
-    minimum: float = 1.0
+    kind: Literal["deepspeed", "metaseq"] = field(
+        default="deepspeed", metadata=about("Whose state machine adjusts the scale.")
+    )
+    initial: float = field(default=2.0**12, metadata=about("Loss scale of the first step.", gt=0))
+    window: int = field(default=1000, metadata=about("Steps without overflow before the scale is doubled.", ge=1))
+    hysteresis: int = field(
+        default=2, metadata=about("Overflows before the scale is halved; always 1 for metaseq.", ge=1)
+    )
+    minimum: float = field(default=1.0, metadata=about("Smallest loss scale.", gt=0))
 
     def __post_init__(self) -> None:
         require(
@@ -42,8 +42,7 @@ class ScalerConfig:
             math.isfinite(self.initial) and 0 < self.minimum <= self.initial,
             f"scaler: minimum {self.minimum} must be above 0 and not above initial {self.initial}, which is finite",
         )
-        for name in ("window", "hysteresis"):
-            require(getattr(self, name) >= 1, f"scaler: {name} is {getattr(self, name)}; it must be at least 1")
+        require_limits(self, "scaler")
         require(
             self.kind == "deepspeed" or self.hysteresis == 1,
             f"scaler: hysteresis is {self.hysteresis}; metaseq lowers the scale at every overflow, so it must be 1",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from model.configuration import require
+from model.configuration import about, require, require_limits
 
 LAST_POWER = 512  # Pythia's `extra-save-iters`: 0 and the powers of two up to here
 
@@ -23,18 +23,18 @@ class Schedule:
     `warmup` and `decay` count updates from the start of the run; the minimum is reached at `decay` and kept after it.
     """
 
-    kind: Literal["cosine", "linear", "constant"]
-    learning_rate: float
-    minimum: float
-    warmup: int
-    decay: int
+    kind: Literal["cosine", "linear", "constant"] = field(metadata=about("Shape of the decay after warm-up."))
+    learning_rate: float = field(metadata=about("Peak learning rate, reached after warm-up.", gt=0))
+    minimum: float = field(metadata=about("Learning rate at the end of the decay and after it.", ge=0))
+    warmup: int = field(metadata=about("Updates of linear warm-up.", ge=0))
+    decay: int = field(metadata=about("Updates from the start of the run after which the minimum is reached.", ge=1))
 
     def __post_init__(self) -> None:
         require(
             self.kind in ("cosine", "linear", "constant"),
             f"schedule: kind is {self.kind!r}; it must be 'cosine', 'linear' or 'constant'",
         )
-        require(self.learning_rate > 0, f"schedule: learning_rate is {self.learning_rate}; it must be above 0")
+        require_limits(self, "schedule")
         require(
             0 <= self.minimum <= self.learning_rate,
             f"schedule: minimum is {self.minimum}; it must be between 0 and learning_rate {self.learning_rate}",
@@ -68,12 +68,14 @@ class Schedule:
 class CheckpointSchedule:
     """Step 0, every `every` steps and the last step; with kind "pythia" also 1, 2, 4 … 512."""
 
-    kind: Literal["every", "pythia"]
-    every: int
+    kind: Literal["every", "pythia"] = field(
+        metadata=about("Regular steps only, or also the powers of two up to 512 (Pythia).")
+    )
+    every: int = field(metadata=about("Keep a checkpoint every so many steps, and after the last.", ge=1))
 
     def __post_init__(self) -> None:
         require(self.kind in ("every", "pythia"), f"checkpoints: kind is {self.kind!r}; it must be 'every' or 'pythia'")
-        require(self.every >= 1, f"checkpoints: every is {self.every}; it must be at least 1")
+        require_limits(self, "checkpoints")
 
     def keeps(self, step: int, last: int) -> bool:
         """Whether a run of `last` steps keeps a checkpoint after `step` of them."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model.configuration import require
+from model.configuration import about, require, require_limits
 
 Action = Literal["keep", "skip", "rollback", "lower", "fail"]
 
@@ -30,21 +30,24 @@ class SpikePolicy:
     run fails.
     """
 
-    deviations: float = 6.0
-    window: int = 128
-    skip: bool = True
-    patience: int = 16
-    rollback: int = 0
-    lower: float = 1.0
-    limit: int = 8
+    deviations: float = field(
+        default=6.0, metadata=about("A step is high this many standard deviations above the mean.", gt=0)
+    )
+    window: int = field(default=128, metadata=about("Ordinary steps over which mean and deviation are taken.", ge=4))
+    skip: bool = field(default=True, metadata=about("Skip the update of a high step."))
+    patience: int = field(
+        default=16, metadata=about("High steps in a row before the run rolls back or lowers the learning rate.", ge=1)
+    )
+    rollback: int = field(
+        default=0, metadata=about("Checkpoints to go back before the first high step; 0 for no rollback.", ge=0)
+    )
+    lower: float = field(
+        default=1.0, metadata=about("Factor on the learning rate after patience runs out.", gt=0, le=1)
+    )
+    limit: int = field(default=8, metadata=about("Interventions before the run fails.", ge=1))
 
     def __post_init__(self) -> None:
-        require(self.deviations > 0, f"spikes: deviations is {self.deviations}; it must be above 0")
-        require(self.window >= 4, f"spikes: window is {self.window}; it must be at least 4")
-        require(self.patience >= 1, f"spikes: patience is {self.patience}; it must be at least 1")
-        require(self.rollback >= 0, f"spikes: rollback is {self.rollback}; it must not be negative")
-        require(0 < self.lower <= 1, f"spikes: lower is {self.lower}; it must be above 0 and at most 1")
-        require(self.limit >= 1, f"spikes: limit is {self.limit}; it must be at least 1")
+        require_limits(self, "spikes")
 
 
 @dataclass(frozen=True)

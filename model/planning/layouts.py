@@ -9,8 +9,8 @@ from typing import Any
 from model.architecture import ModelConfig
 from model.cost.devices import MACHINE, Device
 from model.layout import PIPELINE_ZERO, Layout, layout_from
+from model.optim.precision import Precision
 from model.parallel_shapes import block_shapes, split_of
-from model.planning.memory import Precision
 
 LARGEST_MICRO_BATCH = 64
 LONGEST_PIPELINE = 64

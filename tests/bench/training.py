@@ -23,7 +23,7 @@ import torch
 from model.architecture import model_config
 from model.cost.devices import Device, reported_device
 from model.determinism import make_deterministic
-from model.engine import Precision
+from model.optim.precision import Precision
 from model.planning.memory import memory
 from tests.bench.measure import DifferentOutputs, Times, alternate
 from tests.bench.training_agreement import require_same_function, require_same_losses

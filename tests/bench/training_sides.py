@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from model.architecture import ModelConfig
-from model.engine import DTYPES, AdamWConfig, Precision
+from model.engine import DTYPES
 from model.engine.native import NativeEngine
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from model.parallel.stage import Stage
 from model.parallel_shapes import whole_shapes
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from model.architecture import model_config
 from model.boxes import Box
-from model.engine import AdamWConfig
 from model.engine.native import NativeEngine
 from model.layout import Layout
 from model.opt import OptConfig
+from model.optim.adamw import AdamWConfig
 from model.parallel.stage import Stage
 from model.state import ReadState, Slice
 from tests.model.small import SHAPES

@@ -26,11 +26,13 @@ from infra.store.lake import Lake
 from model.architecture import initial_state, model_config
 from model.boxes import Box, tiles, whole
 from model.checkpoint import MANIFEST, Checkpoint, read_checkpoint, step_of
-from model.engine import AdamWConfig, Engine, Precision
+from model.engine import Engine
 from model.engine.deepspeed import DeepSpeedEngine, start_ranks
 from model.engine.native import NativeEngine
 from model.launch import die_with_parent
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
 from model.planning.memory import states_of

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from model.architecture import build, model_config
 from model.boxes import Box
 from model.cross_entropy import cross_entropy
-from model.engine import DTYPES, AdamWConfig, Precision
+from model.engine import DTYPES
 from model.engine.native import NativeEngine
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from model.parallel.stage import Stage
 from model.state import KINDS, Kind, ReadState
 from tests.model.course import batches

@@ -13,10 +13,10 @@ from model.context import Context
 from model.cost.carbon import megawatt_hours, tonnes_co2e
 from model.cost.devices import DEVICES
 from model.cost.flops import mfu, model_flops, neox_flops
-from model.engine import AdamWConfig
 from model.engine.buckets import bucket_elements
 from model.engine.native import NativeEngine
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
 from model.parallel.ranks import Place
 from model.parallel.recompute import run_block
 from model.parallel.stage import Stage
