@@ -15,7 +15,7 @@ from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.runs import find_run
 from infra.store.lake import Lake
-from model.checkpoint import committed_steps
+from model.checkpoints.manifest import committed_steps
 from tasks.evaluation.process import evaluate
 
 

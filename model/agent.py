@@ -19,8 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.launch import AGENT
-from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
+from model.supervision.launch import AGENT
+from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
 _ASKED = (signal.SIGTERM, signal.SIGINT)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from model.optim.adamw import AdamWConfig
 from model.parallel.ranks import Place
 from model.parallel.stage import Stage
-from model.state import Kind, ReadState, Slice
+from model.state.slices import Kind, ReadState, Slice
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # AdamW's names in `torch.optim` for its moments.

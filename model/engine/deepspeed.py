@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from model.boxes import interval
 from model.engine import DTYPES, Engine, decay_groups, moved
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
 from model.engine.holdings import Bfloat16Fragments, Fragments, Holdings, Partitions, Replicated
@@ -25,7 +24,8 @@ from model.optim.adamw import AdamWConfig
 from model.optim.precision import Precision
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
-from model.state import Kind, ReadState, Slice
+from model.state.boxes import interval
+from model.state.slices import Kind, ReadState, Slice
 
 
 def start_ranks(layout: Layout) -> Groups:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from model.architecture import ModelConfig
+from model.architectures.llama.model import LlamaConfig
+from model.architectures.opt.model import NORM_EPSILON, OptConfig
+from model.architectures.pythia.model import PythiaConfig
+from model.architectures.registry import ModelConfig
 from model.huggingface.entries import expect, flag, mapping, number, positive, size, token
 from model.huggingface.weights import SpecialTokens, WeightsError
-from model.llama import LlamaConfig
-from model.opt import NORM_EPSILON, OptConfig
-from model.pythia import PythiaConfig
 
 # `gelu_fast` is what the published NeoX-20B says. `gelu`, the default there, is the other form: a converter that says
 # nothing changes what the model computes (gpt-neox, `tools/ckpts/convert_neox_to_hf.py`).

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.architecture import architecture_name, build_empty
+from model.architectures.registry import architecture_name, build_empty
 from model.huggingface.configuration import config_here, config_there
 from model.huggingface.names import ALIASES, COMPUTED, TIED, name_there
 from model.huggingface.weights import StoredTensors, Weights, WeightsError, stored_names

@@ -9,12 +9,12 @@ every tensor rank. Figures are bytes per token of one micro-batch on one tensor 
 
 from __future__ import annotations
 
-from model.architecture import ModelConfig
-from model.cross_entropy import LOGITS_AT_A_TIME
+from model.architectures.cross_entropy import LOGITS_AT_A_TIME
+from model.architectures.llama.model import LlamaConfig
+from model.architectures.opt.model import OptConfig
+from model.architectures.registry import ModelConfig
 from model.layout import Layout
-from model.llama import LlamaConfig
-from model.opt import OptConfig
-from model.parallel_shapes import block_shapes
+from model.parallel.shapes import block_shapes
 
 FP32 = 4
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.architecture import ModelConfig
+from model.architectures.registry import ModelConfig
 from model.cost.devices import MACHINE, Device
 from model.layout import Layout
 from model.optim.precision import Precision
 from model.parallel.cuts import stage_blocks
-from model.parallel_shapes import block_shapes, elements, output_shape
+from model.parallel.shapes import block_shapes, elements, output_shape
 from model.planning.activations import kept_by_head, kept_without_recompute
 from model.planning.memory import SIZES, totals
 

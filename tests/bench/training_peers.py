@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.architecture import architecture_name
+from model.architectures.registry import architecture_name
 from tests.bench.plain_neox import PlainNeoX
 from tests.bench.training_sides import Case, Model, visible_weights
 

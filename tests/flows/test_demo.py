@@ -19,7 +19,7 @@ from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from infra.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, NEAR_DUPLICATE, Planted, planted_records
 from infra.life import Life, lives_of
 from infra.store.lake import Lake
-from model.losses import read_losses
+from model.observers.losses import read_losses
 from tasks.index import find_documents
 from tests.flows.conftest import Millrace
 

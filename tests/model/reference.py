@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.architecture import ModelConfig, architecture_name, build, model_config
+from model.architectures.layers import LanguageModel
+from model.architectures.llama.model import LlamaConfig
+from model.architectures.opt.model import OptConfig
+from model.architectures.registry import ModelConfig, architecture_name, build, model_config
 from model.huggingface.names import name_there
-from model.layers import LanguageModel
-from model.llama import LlamaConfig
-from model.opt import OptConfig
 from tests.model.small import SHAPES
 
 

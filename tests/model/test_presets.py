@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from model.architecture import ARCHITECTURES, ModelConfig, architecture_name, build_empty, model_config
+from model.architectures.llama.model import LlamaConfig
+from model.architectures.opt.model import OptConfig
+from model.architectures.pythia.model import PythiaConfig
+from model.architectures.registry import ARCHITECTURES, ModelConfig, architecture_name, build_empty, model_config
 from model.configuration import from_plain, to_plain
-from model.hyperparameters import TrainingConfig
-from model.llama import LlamaConfig
-from model.opt import OptConfig
+from model.optim.scaler import NEOX_SCALER, OPT_SCALER, ScalerConfig
 from model.presets import preset, preset_names
 from model.presets.page import page
-from model.pythia import PythiaConfig
-from model.scaler import NEOX_SCALER, OPT_SCALER, ScalerConfig
+from model.run.hyperparameters import TrainingConfig
 
 # Biderman et al. 2023 and the configurations of EleutherAI/pythia:
 # layers, width, heads, rotary dimensions, peak rate, micro-batch, accumulation, GPUs, tensor-parallel ranks,

@@ -8,7 +8,7 @@ import pytest
 
 from infra.store.digests import key_of
 from model.presets import preset, preset_names
-from model.run import run_config
+from model.run.config import run_config
 
 KEYS = {
     "llama-7b": "41d0934fcf05e28476090d5e75ca989cca5ae791e579119308b2246984b584f3",

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import optimization
 
+from model.optim.schedule import CheckpointSchedule, Schedule
 from model.presets import preset
-from model.schedule import CheckpointSchedule, Schedule
 
 # The formulas worked out with 40 decimal digits by mpmath; preset -> updates made -> rate of the next one.
 GOLDEN = {

@@ -10,13 +10,13 @@ from typing import Any
 import pydantic
 import pytest
 
-from model.hyperparameters import TrainingConfig, ValidationConfig
 from model.layout import Layout
 from model.optim.adamw import AdamWConfig
+from model.optim.scaler import ScalerConfig
+from model.optim.schedule import CheckpointSchedule, Schedule
+from model.optim.spikes import SpikePolicy
 from model.presets import preset, preset_names
-from model.scaler import ScalerConfig
-from model.schedule import CheckpointSchedule, Schedule
-from model.spikes import SpikePolicy
+from model.run.hyperparameters import TrainingConfig, ValidationConfig
 
 CONFIGURATIONS = [
     TrainingConfig,
@@ -28,7 +28,7 @@ CONFIGURATIONS = [
     CheckpointSchedule,
     SpikePolicy,
 ]
-TORCH_FREE = ["model.hyperparameters", "model.layout"]
+TORCH_FREE = ["model.run.hyperparameters", "model.layout"]
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)

@@ -1,0 +1,1 @@
+"""Pythia and GPT-NeoX."""
