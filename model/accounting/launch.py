@@ -37,7 +37,7 @@ from model.cost.devices import reported_device
 from model.cost.flops import model_flops
 
 if TYPE_CHECKING:
-    from model.architectures.registry import ModelConfig
+    from model.architectures.architecture import ModelConfig
     from model.layout import Layout
     from model.run.config import RunConfig
 

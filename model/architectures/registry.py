@@ -1,45 +1,28 @@
-"""Models by the name of their architecture: `pythia` is the module `model.pythia`, and so on.
+"""The registry of architectures, and models and configurations by the name of their architecture.
 
-A module of an architecture holds a frozen configuration with a `parameters` count, the model, `initial`, which says
-how each parameter starts, and `split`, which says how tensor parallelism cuts each module. Logical names begin with
-`embedding.`, `layers.N.` or `head.`. A new architecture is one such file, its line here and its presets.
+A new architecture is one folder beside this file, its line in ARCHITECTURES and its presets. The folder's
+`ARCHITECTURE` declares all that the rest of the code asks of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.architectures.initialisation import Fill, initialise, keyed_generator
-from model.architectures.layers import LanguageModel, Split
-from model.architectures.llama import model as llama
-from model.architectures.opt import model as opt
-from model.architectures.pythia import model as pythia
+from model.architectures import llama, opt, pythia
+from model.architectures.architecture import Architecture, ModelConfig, NotDeclared
+from model.architectures.initialisation import initialise, keyed_generator
+from model.architectures.layers import LanguageModel
 from model.configuration import from_plain, to_plain
 from model.state.boxes import Box, whole
 from model.state.slices import Kind, ReadState
 
-ModelConfig = pythia.PythiaConfig | opt.OptConfig | llama.LlamaConfig
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a module of an architecture offers."""
-
-    config: type[Any]
-    model: Callable[[Any], LanguageModel]
-    initial: Callable[[str, Any], Fill]
-    split: Callable[[str], Split]
-
-
-ARCHITECTURES = {
-    "pythia": Architecture(pythia.PythiaConfig, pythia.Pythia, pythia.initial, pythia.split),
-    "opt": Architecture(opt.OptConfig, opt.Opt, opt.initial, opt.split),
-    "llama": Architecture(llama.LlamaConfig, llama.Llama, llama.initial, llama.split),
+# By name, which is the value of `model.architecture` in run.json and in presets.
+ARCHITECTURES: dict[str, Architecture] = {
+    found.name: found for found in (pythia.ARCHITECTURE, opt.ARCHITECTURE, llama.ARCHITECTURE)
 }
 
 
@@ -60,7 +43,7 @@ def plain_model_config(config: ModelConfig) -> dict[str, Any]:
 
 def build(config: ModelConfig, seed: int) -> LanguageModel:
     """The model on the CPU in fp32 with the initial weights of `seed`: the same whatever the layout."""
-    architecture = ARCHITECTURES[architecture_name(config)]
+    architecture = architecture_of(config)
     model = architecture.model(config)
     initialise(model, lambda name: architecture.initial(name, config), seed)
     return model
@@ -71,7 +54,7 @@ def initial_state(config: ModelConfig, seed: int) -> ReadState:
 
     The tensor that was read last is held, so that its parts can be read one after another; never two of them.
     """
-    architecture = ARCHITECTURES[architecture_name(config)]
+    architecture = architecture_of(config)
     shapes = {name: tuple(held.shape) for name, held in build_empty(config, "meta").named_parameters()}
     made: dict[str, Tensor] = {}
 
@@ -90,9 +73,17 @@ def initial_state(config: ModelConfig, seed: int) -> ReadState:
 def build_empty(config: ModelConfig, device: str) -> LanguageModel:
     """The model without initial weights, to be loaded; on the device "meta" it takes no memory."""
     with torch.device(device):
-        return ARCHITECTURES[architecture_name(config)].model(config)
+        return architecture_of(config).model(config)
+
+
+def architecture_of(config: ModelConfig) -> Architecture:
+    """The architecture of a configuration. Raises NotDeclared when it is not in the registry."""
+    for architecture in ARCHITECTURES.values():
+        if isinstance(config, architecture.config):
+            return architecture
+    raise NotDeclared(f"{type(config).__name__} is the configuration of no architecture in the registry")
 
 
 def architecture_name(config: ModelConfig) -> str:
     """The name under which the architecture of this configuration stands in ARCHITECTURES."""
-    return next(name for name, architecture in ARCHITECTURES.items() if isinstance(config, architecture.config))
+    return architecture_of(config).name

@@ -8,8 +8,9 @@ from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 
+from model.architectures.architecture import ModelConfig
 from model.architectures.layers import Split
-from model.architectures.registry import ARCHITECTURES, ModelConfig, architecture_name, build_empty
+from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty
 from model.layout import Layout
 from model.parallel.cuts import shard, stage_blocks
 

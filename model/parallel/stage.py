@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.architectures.architecture import ModelConfig
 from model.architectures.context import Context, packed, positions_in_documents
 from model.architectures.cross_entropy import cross_entropy
 from model.architectures.layers import Split
-from model.architectures.registry import ARCHITECTURES, ModelConfig, architecture_name, build_empty, initial_state
+from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty, initial_state
 from model.layout import Layout
 from model.parallel.collectives import all_reduced, portioned
 from model.parallel.cuts import shard, stage_blocks

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from model.architectures.registry import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.cost.devices import MACHINE, Device
 from model.layout import PIPELINE_ZERO, Layout, layout_from
 from model.optim.precision import Precision

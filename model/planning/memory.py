@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from model.architectures.registry import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
 from model.layout import Layout
 from model.optim.precision import Precision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.architectures.registry import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.configuration import require
 from model.cost.devices import MACHINE, Device
 from model.layout import Layout

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.architectures.registry import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.cost.devices import MACHINE, Device
 from model.layout import Layout
 from model.optim.precision import Precision

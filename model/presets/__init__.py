@@ -2,6 +2,7 @@
 
 A preset holds
 
+- `family`: the models that it stands with on the page, with their paper;
 - `source`: paper, configuration files and what was derived from them;
 - `parameters`, and `non_embedding_parameters`, which leaves out the token and position tables and the output layer;
 - `model`, the mapping that `model.architectures.registry.model_config` reads;

@@ -22,7 +22,8 @@ from infra.store.digests import key_of
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Part
-from model.architectures.registry import ModelConfig, model_config, plain_model_config
+from model.architectures.architecture import ModelConfig
+from model.architectures.registry import model_config, plain_model_config
 from model.configuration import from_plain, require, to_plain
 from model.run.events import Course, Event
 from model.run.hyperparameters import TrainingConfig

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from model.architectures.registry import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.engine import DTYPES
 from model.engine.native import NativeEngine
 from model.layout import Layout

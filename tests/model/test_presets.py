@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from model.architectures.architecture import ModelConfig
 from model.architectures.llama.model import LlamaConfig
 from model.architectures.opt.model import OptConfig
 from model.architectures.pythia.model import PythiaConfig
-from model.architectures.registry import ARCHITECTURES, ModelConfig, architecture_name, build_empty, model_config
+from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty, model_config
 from model.configuration import from_plain, to_plain
 from model.optim.scaler import NEOX_SCALER, OPT_SCALER, ScalerConfig
 from model.presets import preset, preset_names
@@ -141,7 +142,16 @@ def test_there_is_a_preset_for_every_published_size() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_can_be_read_and_built(name: str) -> None:
     values, model, training = preset(name), model_of(name), training_of(name)
-    parts = ["source", "parameters", "non_embedding_parameters", "model", "training", "published", "contradictions"]
+    parts = [
+        "family",
+        "source",
+        "parameters",
+        "non_embedding_parameters",
+        "model",
+        "training",
+        "published",
+        "contradictions",
+    ]
     assert list(values) == parts
     assert counts(name) == (values["parameters"], values["non_embedding_parameters"])
     assert model.parameters == values["parameters"]
