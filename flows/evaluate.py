@@ -14,7 +14,7 @@ from flows import parameters
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
-from model.checkpoint import committed_steps
+from model.checkpoints.manifest import committed_steps
 from tasks.evaluation.process import evaluate
 from tasks.runs import find_run
 

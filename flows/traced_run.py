@@ -12,11 +12,12 @@ from infra.engine.shards import PartReader
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Part
-from model.checkpoint import committed_steps, read_checkpoint
-from model.events import read_events
+from model.analysis.trace import DocumentSpan, Steps, documents_in, steps_of_run, steps_that_read
+from model.checkpoints.manifest import committed_steps, read_checkpoint
 from model.order import Order, tokens_digest
-from model.run import open_order, read_run
-from model.trace import DocumentSpan, Steps, documents_in, steps_of_run, steps_that_read
+from model.run.config import read_run
+from model.run.data import open_order
+from model.run.events import read_events
 from tasks.byte_spans import ByteSpans
 from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins, tokens_with
 from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer

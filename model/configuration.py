@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
+# Each limit of a field: how a message words it, and its comparison. NaN is within none of them.
+_LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "gt": ("above", operator.gt),
+    "ge": ("at least", operator.ge),
+    "lt": ("below", operator.lt),
+    "le": ("at most", operator.le),
+}
 
 
 def from_plain(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
@@ -45,6 +53,28 @@ def require(condition: bool, message: str) -> None:
     """Raise ValueError with `message` unless the condition holds: for the checks of frozen configurations."""
     if not condition:
         raise ValueError(message)
+
+
+def about(description: str, **limits: float) -> dict[str, Any]:
+    """Metadata of a dataclass field: its description and the limits of its value (`ge`, `gt`, `le`, `lt`).
+
+    These are the names that Pydantic reads from the fields of a standard dataclass, so that a JSON schema shows them.
+    `require_limits` checks the same limits wherever an instance is made.
+    """
+    if unknown := set(limits) - set(_LIMITS):
+        raise TypeError(f"unknown limits {sorted(unknown)}; the limits are {', '.join(_LIMITS)}")
+    return {"description": description, **limits}
+
+
+def require_limits(config: Any, where: str) -> None:
+    """Check every field of a dataclass against the limits in its metadata. Raises ValueError naming the field."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        limits = {name: field.metadata[name] for name in _LIMITS if name in field.metadata}
+        if value is None or all(_LIMITS[name][1](value, limit) for name, limit in limits.items()):
+            continue
+        allowed = " and ".join(f"{_LIMITS[name][0]} {limit:g}" for name, limit in limits.items())
+        raise ValueError(f"{where}: {field.name} is {value}; it must be {allowed}")
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model.configuration import from_plain, require, to_plain
+from model.configuration import about, from_plain, require, require_limits, to_plain
 
 PIPELINE_ZERO = 1  # DeepSpeed's pipeline engine refuses to partition gradients (`runtime/pipe/engine.py`)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`data`, `tensor` and `pipeline` count ranks in each direction; their product is the number of ranks.
+    """How a run is parallelized. The number of ranks is data · tensor · pipeline.
 
-    `micro_batch` counts sequences of one forward and backward on one data rank. `zero` is DeepSpeed's stage
-    (Rajbhandari et al. 2020). `sequence_parallel` keeps what lies between the tensor-parallel products cut along the
-    sequence, and `recompute` drops activations and computes them again in the backward pass: `selective` all but
-    matrix products and attention, `whole` everything inside a block (Korthikanti et al. 2022).
+    ZeRO: Rajbhandari et al. 2020. Sequence parallelism and selective recomputation: Korthikanti et al. 2022.
     """
 
-    engine: Literal["native", "deepspeed"] = "native"
-    data: int = 1
-    tensor: int = 1
-    pipeline: int = 1
-    zero: int = 0
-    micro_batch: int = 1
-    sequence_parallel: bool = False
-    recompute: Literal["none", "selective", "whole"] = "none"
-    device: Literal["cpu", "cuda"] = "cpu"
+    engine: Literal["native", "deepspeed"] = field(
+        default="native", metadata=about("Plain PyTorch in one process (native), or DeepSpeed.")
+    )
+    data: int = field(default=1, metadata=about("Data-parallel ranks.", ge=1))
+    tensor: int = field(default=1, metadata=about("Tensor-parallel ranks.", ge=1))
+    pipeline: int = field(default=1, metadata=about("Pipeline stages.", ge=1))
+    zero: int = field(
+        default=0, metadata=about("ZeRO stage of DeepSpeed, 0 to 3; at most 1 with a pipeline.", ge=0, le=3)
+    )
+    micro_batch: int = field(
+        default=1, metadata=about("Sequences per forward and backward pass of a data-parallel rank.", ge=1)
+    )
+    sequence_parallel: bool = field(
+        default=False, metadata=about("Shard activations between tensor-parallel layers along the sequence.")
+    )
+    recompute: Literal["none", "selective", "whole"] = field(
+        default="none",
+        metadata=about("Activation checkpointing: none, all but matrix products and attention, or whole blocks."),
+    )
+    device: Literal["cpu", "cuda"] = field(default="cpu", metadata=about("Device of all ranks."))
 
     def __post_init__(self) -> None:
-        for name in ("data", "tensor", "pipeline", "micro_batch"):
-            require(getattr(self, name) >= 1, f"layout: {name} is {getattr(self, name)}; it must be at least 1")
+        require_limits(self, "layout")
         require(self.engine in ("native", "deepspeed"), f"layout: engine is {self.engine!r}; native or deepspeed")
-        require(0 <= self.zero <= 3, f"layout: zero is {self.zero}; the stages are 0 to 3")
         require(
             self.engine == "deepspeed" or (self.ranks == 1 and self.zero == 0),
             f"layout: the native engine is one process without ZeRO, not {self.ranks} ranks with stage {self.zero}; "

@@ -1,4 +1,4 @@
-"""`python -m model.train --lake URI --run-key KEY --layout JSON`: one rank; `model.launch` gives the whole command.
+"""`python -m model.train --lake URI --run-key KEY --layout JSON`: one rank; see `model.supervision.launch`.
 
 Started again, it resumes the run at its newest good checkpoint, or says that it is finished. It exits with 0 when the
 run is finished or a person has stopped it, with 75 when a signal made it save and leave, and with 78 after an error
@@ -18,18 +18,18 @@ from pathlib import Path
 
 from infra.store.lake import Lake
 from model.accounting.launch import open_accounting
-from model.architecture import initial_state
-from model.determinism import make_deterministic
+from model.architectures.registry import initial_state
+from model.checkpoints.retention import Retention
 from model.engine import Engine
-from model.hyperparameters import TrainingConfig
-from model.launch import AGENT, die_with_parent
-from model.launch_records import Launch, Records
 from model.layout import Layout, layout_from
 from model.parallel.stage import Stage
-from model.retention import Retention
-from model.run import RunConfig, read_run
-from model.termination import LEFT_AFTER_SAVING, telling_errors_apart
-from model.trainer import Outcome, Trainer
+from model.run.config import RunConfig, read_run
+from model.run.hyperparameters import TrainingConfig
+from model.supervision.launch import AGENT, die_with_parent
+from model.supervision.termination import LEFT_AFTER_SAVING, telling_errors_apart
+from model.training.determinism import make_deterministic
+from model.training.records import Launch, Records
+from model.training.trainer import Outcome, Trainer
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--run-key", required=True, help="key of the run")
     parser.add_argument("--layout", required=True, help="how it is executed, as JSON: see model.layout")
     parser.add_argument("--cache", required=True, type=Path, help="folder for local copies")
-    parser.add_argument("--retention", default="{}", help="which checkpoints stay whole, as JSON: see model.retention")
+    parser.add_argument("--retention", default="{}", help="which checkpoints stay whole, as JSON")
     arguments = parser.parse_args()
 
     with telling_errors_apart():

@@ -13,7 +13,7 @@ from tasks.run_settings import WrongSetting, is_set
 from tasks.runs import find_run
 
 if TYPE_CHECKING:
-    from model.run import RunConfig
+    from model.run.config import RunConfig
 
 
 def find_origin(lake: Lake, name: str, report: Callable[[str], None] = lambda reason: None) -> str:
@@ -22,7 +22,7 @@ def find_origin(lake: Lake, name: str, report: Callable[[str], None] = lambda re
     `report` is told of each newer one that is not, and why. Raises WrongSetting and StoreError when there is no such
     checkpoint with all of its state.
     """
-    from model.checkpoint import committed_steps, newest_good, read_checkpoint
+    from model.checkpoints.manifest import committed_steps, newest_good, read_checkpoint
 
     start, sign, step = name.partition("@")
     if not start or (sign and not step.isdecimal()):
@@ -68,10 +68,10 @@ def describe_origin(origin: Mapping[str, Any]) -> str:
 
 def with_inheritance(lake: Lake, config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     """The run with what it takes over from its origin; a rate or clip that is set replaces what that was changed to."""
-    from model.checkpoint import read_checkpoint
-    from model.events import read_events
-    from model.origin import take_over
-    from model.run import read_run
+    from model.checkpoints.manifest import read_checkpoint
+    from model.run.config import read_run
+    from model.run.events import read_events
+    from model.run.inheritance import take_over
 
     if (origin := config.origin) is None:
         return config

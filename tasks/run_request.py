@@ -20,8 +20,8 @@ from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import VALIDATION, read_summary
 
 if TYPE_CHECKING:
-    from model.run import RunConfig
-    from model.supply import Counts
+    from model.order.supply import Counts
+    from model.run.config import RunConfig
 
 # GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
 VOCABULARY_MULTIPLE = 128
@@ -57,8 +57,8 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     Raises WrongSetting naming the setting that is wrong; with `fork`, also when another run has the label.
     """
     # torch takes over a second to import, and nothing else in the flow process needs it.
-    from model.run import run_config
-    from model.supply import require_supply
+    from model.run.config import run_config
+    from model.run.supply import require_supply
 
     summary = read_summary(lake, tokens)
     try:
@@ -107,8 +107,8 @@ def _of_preset(request: TrainingRequest, summary: dict[str, Any]) -> dict[str, A
 
 
 def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:
-    from model.checkpoint import read_checkpoint
-    from model.run import read_run
+    from model.checkpoints.manifest import read_checkpoint
+    from model.run.config import read_run
 
     assert request.origin is not None
     run, _, step = find_origin(lake, request.origin).partition("@")
@@ -169,7 +169,7 @@ def _sources(tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], 
 
 def _counts(config: RunConfig, summary: dict[str, Any], suffix: str) -> dict[str, Counts]:
     """What the files of the sources with that suffix hold, by the source's name."""
-    from model.supply import Counts
+    from model.order.supply import Counts
 
     sources = config.validation_sources if suffix else config.sources
     return {source.name: Counts(**summary["sources"][f"{source.name}{suffix}"]) for source in sources}
@@ -181,7 +181,7 @@ def _tokenizer(tokens: Manifest) -> str:
 
 
 def _refuse_label_in_use(lake: Lake, label: str, key: str) -> None:
-    from model.checkpoint import committed_steps
+    from model.checkpoints.manifest import committed_steps
 
     for other in run_keys(lake):
         if other == key or lake.read_json(f"runs/{other}/run.json")["label"] != label:

@@ -18,17 +18,17 @@ from infra.launcher import GuardLost, LaunchError, Stalled, Watch, launch
 from infra.stage import StageConfig
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from model.heartbeat import INTERVAL, Mark, describe, read_mark, stuck
-from model.launch import GRACE_SECONDS, Machines, launch_command
+from model.checkpoints.retention import Retention
 from model.layout import Layout
-from model.logbook import Logbook, read_logbook
-from model.progress import read_progress
-from model.retention import Retention
-from model.termination import LEFT_AFTER_SAVING, PERMANENT
+from model.supervision.heartbeat import INTERVAL, Mark, describe, read_mark, stuck
+from model.supervision.launch import GRACE_SECONDS, Machines, launch_command
+from model.supervision.logbook import Logbook, read_logbook
+from model.supervision.progress import read_progress
+from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT
 from tasks.run_settings import WrongSetting
 
 if TYPE_CHECKING:
-    from model.run import RunConfig
+    from model.run.config import RunConfig
 
 SUPERVISOR = -1  # its place in the logbook, where a rank's number stands
 
@@ -116,7 +116,7 @@ def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -
 
     Raises WrongSetting when it cannot be executed so: what its launch would say, said before there is one.
     """
-    from model.run import create_run
+    from model.run.config import create_run
 
     if not is_finished(lake, config.key):
         check_layout(config, request.layout())
@@ -128,7 +128,7 @@ def is_finished(lake: Lake, run: str) -> bool:
 
     Without that checkpoint, or where its manifest cannot be read, another launch makes it again.
     """
-    from model.checkpoint import read_checkpoint
+    from model.checkpoints.manifest import read_checkpoint
 
     progress = read_progress(lake, run)
     if progress is None or progress.state != "finished":
@@ -195,7 +195,7 @@ def train_on(
 
     A run of weeks meets more interruptions than a task has retries; those are for a run that does not get on.
     """
-    from model.checkpoint import committed_steps
+    from model.checkpoints.manifest import committed_steps
 
     while True:
         before = set(committed_steps(lake, run))
@@ -210,7 +210,7 @@ def train_on(
 def check_layout(config: RunConfig, layout: Layout) -> None:
     """Raise WrongSetting when a run cannot be executed so: what its launch would say."""
     # torch takes over a second to import, and nothing else in the flow process needs it.
-    from model.parallel_shapes import local_shapes
+    from model.parallel.shapes import local_shapes
 
     if (layout.engine, layout.device, config.training.precision) == ("deepspeed", "cpu", "fp16"):
         raise WrongSetting(

@@ -15,8 +15,8 @@ from flows.cli.terminal import friendly_errors, output, print_json, print_table
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
-    from model.comparison import Comparison, Recorded, Trace
-    from model.losses import StepRecord
+    from model.analysis.comparison import Comparison, Recorded, Trace
+    from model.observers.losses import StepRecord
 
 
 def compare(
@@ -29,8 +29,8 @@ def compare(
 ) -> None:
     """Compare two runs: settings, data, losses, norms, events and final weights. Ends with 1 when results differ."""
     with friendly_errors(as_json):
-        from model.comparison import compare_runs
-        from model.losses import read_losses
+        from model.analysis.comparison import compare_runs
+        from model.observers.losses import read_losses
 
         sides = (find(first, lake), find(second, other_lake or lake))
         with tempfile.TemporaryDirectory() as cache:

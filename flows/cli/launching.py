@@ -47,7 +47,7 @@ def machine(
     """
     with friendly_errors(as_json=False, status=_status):
         import infra
-        from model.launch import Machines, launch_command
+        from model.supervision.launch import Machines, launch_command
         from tasks.runs import find_run
 
         opened = open_lake(lake)
@@ -93,8 +93,8 @@ def kubernetes(
     with friendly_errors(as_json):
         from infra.clusters import kubernetes as cluster
         from infra.clusters.kubernetes_values import ManifestError
-        from model.launch import Machines, launch_command
-        from model.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
+        from model.supervision.launch import Machines, launch_command
+        from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
         from tasks.runs import find_run
 
         if not lake.startswith("s3://"):
@@ -122,7 +122,7 @@ def kubernetes(
         command += ["--cache", cluster.CACHE_FOLDER, "--grace", str(grace)]
         for field, value in chosen.to_plain().items():
             command += ["--layout", f"{field}={str(value).lower() if isinstance(value, bool) else value}"]
-        probe = ["python", "-m", "model.heartbeat", "--lake", opened.uri, "--run-key", key]
+        probe = ["python", "-m", "model.supervision.heartbeat", "--lake", opened.uri, "--run-key", key]
         job = cluster.KubernetesJob(
             name=called,
             image=image,
@@ -161,7 +161,7 @@ def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) 
     """
     from flows.training import layout_settings
     from model.layout import layout_from
-    from model.run import read_run
+    from model.run.config import read_run
     from tasks.settings import split_setting
     from tasks.training import check_layout
 
@@ -179,7 +179,7 @@ def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) 
 def _status(error: Exception) -> int:
     """The exit status of a machine that was not started, for whoever would start it again."""
     from infra.store.errors import StoreUnavailable
-    from model.termination import PERMANENT_ERROR
+    from model.supervision.termination import PERMANENT_ERROR
 
     return 1 if isinstance(error, StoreUnavailable) else PERMANENT_ERROR
 

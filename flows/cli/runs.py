@@ -14,7 +14,7 @@ from flows.cli.terminal import fail, friendly_errors, output, print_json
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
-    from model.control import Answer
+    from model.supervision.control import Answer
 
 LIVE = ("starting", "training", "saving")
 CHANGES = ("learning_rate", "learning_rate_factor", "clip")
@@ -97,7 +97,7 @@ def find(run: str, lake: str) -> tuple[Lake, str]:
 
 
 def _ask(opened: Lake, run: str, kind: str, wait: bool, as_json: bool, **values: Any) -> None:
-    from model.control import ask
+    from model.supervision.control import ask
 
     try:
         request = ask(opened, run, kind, **values)
@@ -120,8 +120,8 @@ def _ask(opened: Lake, run: str, kind: str, wait: bool, as_json: bool, **values:
 
 def _wait(opened: Lake, run: str, request: str) -> Answer | None:
     """The answer to a request, None when the run has ended or fallen silent without giving one."""
-    from model.control import read_answer
-    from model.progress import read_progress
+    from model.supervision.control import read_answer
+    from model.supervision.progress import read_progress
 
     while True:
         progress = read_progress(opened, run)
@@ -134,7 +134,7 @@ def _wait(opened: Lake, run: str, request: str) -> Answer | None:
 
 
 def _state(opened: Lake, run: str) -> str:
-    from model.progress import read_progress
+    from model.supervision.progress import read_progress
 
     progress = read_progress(opened, run)
     return "created" if progress is None else progress.state

@@ -105,10 +105,10 @@ def _tell(run: dict[str, Any]) -> None:
 
 def _summary(opened: Lake, run: str) -> dict[str, Any]:
     """How far a run is; a loss that was not finite is left out, as it has no number."""
-    from model.checkpoint import committed_steps
-    from model.logbook import read_logbook
-    from model.losses import read_losses
-    from model.progress import read_progress
+    from model.checkpoints.manifest import committed_steps
+    from model.observers.losses import read_losses
+    from model.supervision.logbook import read_logbook
+    from model.supervision.progress import read_progress
 
     config = opened.read_json(f"runs/{run}/run.json")
     resumed = [one["step"] for one in read_logbook(opened, run) if one["event"] == "resume"]

@@ -105,8 +105,8 @@ def generate(
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-generate-") as cache:
         import torch
 
-        from model.generation import Sampling
-        from model.generation import generate as continue_from
+        from model.analysis.generation import Sampling
+        from model.analysis.generation import generate as continue_from
 
         opened = _open(checkpoint, lake, Path(cache))
         tokenizer = _tokenizer(opened)
@@ -168,10 +168,10 @@ def _open(checkpoint: str, lake: str, cache: Path) -> OpenedCheckpoint:
 def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckpoint:
     """A checkpoint of a run, with the tokenizer of the tokens that it read, where these are still in the lake."""
     from infra.store.errors import NotThere
-    from model.checkpoint import committed_steps
+    from model.analysis.scoring import load_checkpoint
+    from model.checkpoints.manifest import committed_steps
     from model.huggingface.weights import SpecialTokens, Weights
-    from model.run import read_run
-    from model.scoring import load_checkpoint
+    from model.run.config import read_run
     from tasks.evaluation.inputs import fetch_tokenizer, tokens_of_run
     from tasks.tokenizer import END_OF_TEXT, PADDING, TOKENIZER_FILE, load_tokenizer
 
@@ -233,7 +233,7 @@ def _copy_tokenizer(source: Path | None, folder: Path) -> list[str]:
 
 
 def _described(weights: Weights) -> dict[str, Any]:
-    from model.architecture import architecture_name
+    from model.architectures.registry import architecture_name
 
     return {
         "architecture": architecture_name(weights.config),

@@ -37,9 +37,9 @@ from model.cost.devices import reported_device
 from model.cost.flops import model_flops
 
 if TYPE_CHECKING:
-    from model.architecture import ModelConfig
+    from model.architectures.architecture import ModelConfig
     from model.layout import Layout
-    from model.run import RunConfig
+    from model.run.config import RunConfig
 
 # Seconds. Steps are put on record together for so long, and the store is told at most so often.
 WINDOW = 1.0

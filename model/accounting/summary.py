@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from infra.store.lake import Lake
 from model.accounting.account import Attempt, attempts, read_accounts
 from model.accounting.energy import Energy, total
-from model.checkpoint import committed_steps
+from model.checkpoints.manifest import committed_steps
 from model.cost.carbon import POWER_USAGE_EFFECTIVENESS, tonnes_co2e
 
 JOULES_OF_KILOWATT_HOUR = 3.6e6

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from model.architecture import ModelConfig
-from model.parallel_shapes import OUTPUT, POSITIONS, TOKENS, elements, output_shape, whole_shapes
+from model.architectures.architecture import ModelConfig
+from model.parallel.shapes import OUTPUT, POSITIONS, TOKENS, elements, output_shape, whole_shapes
 
 FORWARD_AND_BACKWARD = 6  # operations for each weight and token: 2 forward, 4 backward
 

@@ -9,41 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from model.configuration import require
+from model.optim.adamw import AdamWConfig
 from model.parallel.ranks import Place
 from model.parallel.stage import Stage
-from model.state import Kind, ReadState, Slice
+from model.state.slices import Kind, ReadState, Slice
 
-Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # AdamW's names in `torch.optim` for its moments.
 MOMENTS: tuple[tuple[Kind, str], ...] = (("first_moment", "exp_avg"), ("second_moment", "exp_avg_sq"))
-
-
-@dataclass(frozen=True)
-class AdamWConfig:
-    """AdamW and the clipping of the gradient's L2 norm before it.
-
-    `decay` says which parameters are decayed: `matrices` (GPT-NeoX: not the biases and norms) or `all` (metaseq).
-    """
-
-    betas: tuple[float, float]
-    epsilon: float
-    weight_decay: float
-    clip: float
-    decay: Literal["matrices", "all"] = "matrices"
-
-    def __post_init__(self) -> None:
-        require(all(0 <= beta < 1 for beta in self.betas), f"optimizer: betas are {self.betas}; they must be in [0, 1)")
-        require(self.epsilon > 0, f"optimizer: epsilon is {self.epsilon}; it must be above 0")
-        require(self.weight_decay >= 0, f"optimizer: weight_decay is {self.weight_decay}; it must not be negative")
-        require(self.clip > 0, f"optimizer: clip is {self.clip}; it must be above 0")
 
 
 class Engine(ABC):

@@ -15,16 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from model.boxes import interval
-from model.engine import DTYPES, AdamWConfig, Engine, Precision, decay_groups, moved
+from model.engine import DTYPES, Engine, decay_groups, moved
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
 from model.engine.holdings import Bfloat16Fragments, Fragments, Holdings, Partitions, Replicated
 from model.engine.pipeline import make_pipeline, postpone_update
-from model.launch import meeting
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
-from model.state import Kind, ReadState, Slice
+from model.state.boxes import interval
+from model.state.slices import Kind, ReadState, Slice
+from model.supervision.launch import meeting
 
 
 def start_ranks(layout: Layout) -> Groups:

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.boxes import whole
-from model.engine import DTYPES, MOMENTS, AdamWConfig, Engine, Precision, decay_groups, moved
+from model.engine import DTYPES, MOMENTS, Engine, decay_groups, moved
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from model.parallel.ranks import Place
 from model.parallel.stage import Stage
-from model.state import ReadState, Slice
+from model.state.boxes import whole
+from model.state.slices import ReadState, Slice
 
 
 class NativeEngine(Engine):

@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.architecture import architecture_name, build_empty
-from model.huggingface.configuration import config_here, config_there
-from model.huggingface.names import ALIASES, COMPUTED, TIED, name_there
+from model.architectures.registry import build_empty
+from model.huggingface.configuration import adapter_of, config_here, config_there
 from model.huggingface.weights import StoredTensors, Weights, WeightsError, stored_names
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -26,11 +25,11 @@ def write_folder(weights: Weights, folder: Path, largest: int = LARGEST_FILE) ->
     No file holds more than `largest` bytes of tensors, but for a single tensor that is larger; memory is that of one
     file.
     """
-    architecture = architecture_name(weights.config)
+    adapter = adapter_of(weights.config)
     where: dict[str, int] = {}
     total, number = 0, 0
     for number, tensors in enumerate(_files(weights, largest)):
-        there = {name_there(architecture, name): tensor.contiguous() for name, tensor in tensors.items()}
+        there = {adapter.name_there(name): tensor.contiguous() for name, tensor in tensors.items()}
         save_file(there, folder / f"part-{number}", metadata={"format": "pt"})
         where |= dict.fromkeys(there, number)
         total += sum(tensor.nbytes for tensor in there.values())
@@ -59,15 +58,15 @@ def read_folder(folder: Path) -> Weights:
         config, special_tokens = config_here(values)
     except WeightsError as error:
         raise WeightsError(f"{folder / CONFIG}: {error}") from error
-    architecture = architecture_name(config)
+    adapter = adapter_of(config)
     there = {
-        ALIASES[architecture].get(name, name): (path, name)
+        adapter.aliases.get(name, name): (path, name)
         for name, path in _places(folder).items()
-        if not COMPUTED.search(name)
+        if adapter.computed is None or not adapter.computed.search(name)
     }
-    if architecture in TIED and (copy := TIED[architecture][0]) in there:
-        _check_tied(there, *TIED[architecture])
-        del there[copy]
+    if adapter.tied is not None and adapter.tied[0] in there:
+        _check_tied(there, *adapter.tied)
+        del there[adapter.tied[0]]
     if config.layers > len(there):
         # Said before a model of so many is built.
         raise WeightsError(
@@ -75,7 +74,7 @@ def read_folder(folder: Path) -> Weights:
             f"files and {CONFIG} do not belong together"
         )
     names = [name for name, _ in build_empty(config, "meta").named_parameters()]
-    wanted = {name_there(architecture, name): name for name in names}
+    wanted = {adapter.name_there(name): name for name in names}
     if wrong := sorted(set(wanted) ^ set(there)):
         problem = "is missing" if wrong[0] in wanted else f"is no parameter of a {values['model_type']} of this shape"
         raise WeightsError(f"{folder}: {wrong[0]} {problem}; the files and {CONFIG} do not belong together")

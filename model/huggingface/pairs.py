@@ -1,8 +1,9 @@
 """LLaMA's released rotation, which pairs neighbouring dimensions, and the one by halves that is used here.
 
 Meta's code turns the dimensions 2j and 2j + 1 of a head together (`meta-llama/llama`, `model.py`,
-`apply_rotary_emb`), `model.layers.Rotary` and `transformers` j and j + D / 2. Moving the rows of the query and key
-weights makes one of the other; queries and keys are moved alike, so that their products stay the same.
+`apply_rotary_emb`), `model.architectures.layers.Rotary` and `transformers` j and j + D / 2. Moving the
+rows of the query and key weights makes one of the other; queries and keys are moved alike, so that their products stay
+the same.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from model.architecture import model_config, plain_model_config
+from model.architectures.config_json import mapping
+from model.architectures.registry import model_config, plain_model_config
 from model.configuration import from_plain, to_plain
-from model.huggingface.entries import mapping
 from model.huggingface.folder import read_json
 from model.huggingface.weights import SpecialTokens, StoredTensors, Weights, WeightsError, stored_names
 

@@ -12,8 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model.architecture import ModelConfig, build_empty
-from model.layers import LanguageModel
+from model.architectures.architecture import ModelConfig
+from model.architectures.layers import LanguageModel
+from model.architectures.registry import build_empty
 
 # What a folder may hold of its tokenizer; each is carried along as it is.
 TOKENIZER_FILES = (

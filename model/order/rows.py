@@ -20,8 +20,8 @@ from model.order.sequences import Location, MixtureSource, Order, check_sources,
 class RowOrder:
     """Sequence i is row i of the only source.
 
-    What a row was cut from is not known: to `model.trace` a row is a document. Raises ValueError for several sources,
-    or one whose stored sequences are not all of `length` + 1 tokens.
+    The documents of a row are not known: `model.analysis.trace` takes a row for a document. Raises ValueError for
+    several sources, or one whose stored sequences are not all of `length` + 1 tokens.
     """
 
     def __init__(self, sources: Sequence[MixtureSource], length: int, seed: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from model.boxes import Box, whole
-from model.layers import Split
+from model.architectures.layers import Split
+from model.state.boxes import Box, whole
 
 
 def shard(shape: tuple[int, ...], split: Split, tensor: int, rank: int) -> Box:

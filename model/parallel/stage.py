@@ -9,18 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.architecture import ARCHITECTURES, ModelConfig, architecture_name, build_empty, initial_state
-from model.boxes import Box, whole
-from model.context import Context, packed, positions_in_documents
-from model.cross_entropy import cross_entropy
-from model.layers import Split
+from model.architectures.architecture import ModelConfig
+from model.architectures.context import Context, packed, positions_in_documents
+from model.architectures.cross_entropy import cross_entropy
+from model.architectures.layers import Split
+from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty, initial_state
 from model.layout import Layout
 from model.parallel.collectives import all_reduced, portioned
 from model.parallel.cuts import shard, stage_blocks
 from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyEmbedding
 from model.parallel.ranks import Groups, Place
 from model.parallel.recompute import run_block
-from model.state import ReadState
+from model.state.boxes import Box, whole
+from model.state.slices import ReadState
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from model.architecture import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.cost.devices import MACHINE, Device
 from model.layout import PIPELINE_ZERO, Layout, layout_from
-from model.parallel_shapes import block_shapes, split_of
-from model.planning.memory import Precision
+from model.optim.precision import Precision
+from model.parallel.shapes import block_shapes, split_of
 
 LARGEST_MICRO_BATCH = 64
 LONGEST_PIPELINE = 64

@@ -13,16 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
-from model.architecture import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
 from model.layout import Layout
+from model.optim.precision import Precision
 from model.parallel.cuts import stage_blocks
-from model.parallel_shapes import Shape, elements, local_shapes
+from model.parallel.shapes import Shape, elements, local_shapes
 from model.planning.activations import kept_by_block, kept_by_head, kept_without_recompute, loss_bytes
 
-Precision = Literal["fp32", "bf16", "fp16"]
 SIZES = {"fp32": 4, "bf16": 2, "fp16": 2}  # bytes of an element in which products are computed
 FP32 = 4
 MOMENTS = 2 * FP32  # AdamW

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from model.architecture import model_config
+from model.architectures.registry import model_config
 from model.configuration import require
 from model.cost.carbon import megawatt_hours, tonnes_co2e
 from model.cost.devices import Device

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.architecture import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.configuration import require
 from model.cost.devices import MACHINE, Device
 from model.layout import Layout
+from model.optim.precision import Precision
 from model.planning.layouts import candidates, objections
-from model.planning.memory import SIZES, Memory, Precision, memory
+from model.planning.memory import SIZES, Memory, memory
 from model.planning.speed import StepTime, step_time
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.architecture import ModelConfig
+from model.architectures.architecture import ModelConfig
 from model.cost.devices import MACHINE, Device
 from model.layout import Layout
+from model.optim.precision import Precision
 from model.parallel.cuts import stage_blocks
-from model.parallel_shapes import block_shapes, elements, output_shape
+from model.parallel.shapes import block_shapes, elements, output_shape
 from model.planning.activations import kept_by_head, kept_without_recompute
-from model.planning.memory import SIZES, Precision, totals
+from model.planning.memory import SIZES, totals
 
 # Shares of what the data sheet says. Large matrix products; the H100's power limit lowers its clock in them.
 PRODUCTS = {"v100-32gb": 0.68, "a100-40gb": 0.68, "a100-80gb": 0.68, "h100": 0.6, "h200": 0.6}

@@ -2,10 +2,11 @@
 
 A preset holds
 
+- `family`: the models that it stands with on the page, with their paper;
 - `source`: paper, configuration files and what was derived from them;
 - `parameters`, and `non_embedding_parameters`, which leaves out the token and position tables and the output layer;
-- `model`, the mapping that `model.architecture.model_config` reads;
-- `training`, the fields of `model.hyperparameters.TrainingConfig`;
+- `model`, the mapping that `model.architectures.registry.model_config` reads;
+- `training`, the fields of `model.run.hyperparameters.TrainingConfig`;
 - `published`, how the authors ran it: GPUs, their layout, tokens (null: not stated). Presets of ours have none;
 - `contradictions`: where sources differ, `values` maps each source to what it says, `chosen` is what this preset takes
   and `why`. A `field` that begins with a name above is a path in the preset; others say in words what they are about.

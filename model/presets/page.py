@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from model.presets import preset, preset_names
 
-FAMILIES = {
-    "pythia": "Pythia (Biderman et al. 2023)",
-    "neox": "GPT-NeoX-20B (Black et al. 2022)",
-    "opt": "OPT (Zhang et al. 2022)",
-    "llama": "LLaMA (Touvron et al. 2023)",
-    "tiny": "Ours, for tests and demos",
-}
 SHAPE = ("preset", "parameters", "without embeddings", "vocabulary", "layers", "width", "heads")
 TRAINING = ("preset", "batch", "steps", "tokens", "schedule", "peak", "minimum", "warm-up", "decay", "precision")
 CLUSTER = (
@@ -39,15 +32,27 @@ def page() -> str:
         "Counts without embeddings leave out the token and position tables and the output layer. A batch counts "
         "sequences. “–” stands for what no source states. Under *where sources differ* the value taken is in bold.",
     ]
-    for family, title in FAMILIES.items():
-        presets = {name: preset(name) for name in preset_names() if name.split("-")[0] == family}
+    for family, presets in _families().items():
         names = sorted(presets, key=lambda name: presets[name]["parameters"])
-        parts += [f"## {title}", _table(SHAPE, (_shape(name, presets[name]) for name in names))]
+        parts += [f"## {family}", _table(SHAPE, (_shape(name, presets[name]) for name in names))]
         parts.append(_table(TRAINING, (_training(name, presets[name]) for name in names)))
-        if family != "tiny":
+        if _published(presets):
             parts.append(_table(CLUSTER, (_cluster(name, presets[name]["published"]) for name in names)))
             parts += ["### Where sources differ", _contradictions(names, presets)]
     return "\n\n".join(parts) + "\n"
+
+
+def _families() -> dict[str, dict[str, dict[str, Any]]]:
+    """The presets of each family by name; families in alphabetical order, and our own last."""
+    families: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in preset_names():
+        values = preset(name)
+        families.setdefault(values["family"], {})[name] = values
+    return dict(sorted(families.items(), key=lambda entry: (not _published(entry[1]), entry[0])))
+
+
+def _published(presets: Mapping[str, dict[str, Any]]) -> bool:
+    return all(values["published"] is not None for values in presets.values())
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

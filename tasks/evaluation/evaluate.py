@@ -21,10 +21,10 @@ from infra.store.digests import sha256_file
 from infra.store.errors import StoreError, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
-from model.checkpoint import read_checkpoint
-from model.launch import die_with_parent
-from model.run import read_run
-from model.scoring import Perplexity, load_checkpoint, perplexity
+from model.analysis.scoring import Perplexity, load_checkpoint, perplexity
+from model.checkpoints.manifest import read_checkpoint
+from model.run.config import read_run
+from model.supervision.launch import die_with_parent
 from tasks.evaluation.definitions import LoadedTask, load_tasks
 from tasks.evaluation.harness import DECIMALS, NativeModel, score
 from tasks.evaluation.inputs import HeldOut, held_out_files, open_tokenizer, tokens_artifact

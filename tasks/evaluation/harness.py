@@ -18,7 +18,7 @@ from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_tex
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import nn
 
-from model.scoring import loglikelihood
+from model.analysis.scoring import loglikelihood
 from tasks.evaluation.definitions import LoadedTask
 from tasks.evaluation.local_tasks import LocalTask
 from tasks.tokenizer import END_OF_TEXT

@@ -12,7 +12,7 @@ import infra
 from infra.launcher import LaunchError, launch
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
-from model.checkpoint import committed_steps
+from model.checkpoints.manifest import committed_steps
 from tasks.evaluation.inputs import fetch_tokenizer, held_out_texts, open_tokenizer, tokens_of_run
 from tasks.evaluation.launch import evaluate_command
 from tasks.evaluation.made_tasks import write_made_tasks

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class PlainNeoX(nn.Module):
-    """Token ids (B, S), int64, to logits (B, S, vocabulary). `config` is a `model.pythia.PythiaConfig`."""
+    """Token ids (B, S), int64, to logits (B, S, vocabulary). `config` is a `PythiaConfig`."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

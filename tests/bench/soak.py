@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.store.lake import Lake
-from model.checkpoint import committed_steps
-from model.launch import launch_command
+from model.checkpoints.manifest import committed_steps
 from model.layout import Layout
-from model.logbook import read_logbook
-from model.losses import read_losses
-from model.progress import read_progress
+from model.observers.losses import read_losses
+from model.supervision.launch import launch_command
+from model.supervision.logbook import read_logbook
+from model.supervision.progress import read_progress
 from tests.bench.report import machine, versions
 from tests.model.launches import Moment, run_command
 from tests.model.small import loss_difference, same_end, small_run

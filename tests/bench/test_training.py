@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.architecture import architecture_name, model_config
+from model.architectures.registry import architecture_name, model_config
 from model.cost.devices import DEVICES
 from tests.bench import training_peers, training_sides
 from tests.bench.measure import DifferentOutputs

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from model.architecture import model_config
+from model.architectures.registry import model_config
 from model.cost.devices import Device, reported_device
-from model.determinism import make_deterministic
-from model.engine import Precision
+from model.optim.precision import Precision
 from model.planning.memory import memory
+from model.training.determinism import make_deterministic
 from tests.bench.measure import DifferentOutputs, Times, alternate
 from tests.bench.training_agreement import require_same_function, require_same_losses
 from tests.bench.training_peers import PEERS

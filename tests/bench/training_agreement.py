@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from model.engine import Precision
+from model.optim.precision import Precision
 from tests.bench.measure import DifferentOutputs
 from tests.bench.training_sides import Case, Model, Ours, Side, empty_stage, visible_weights
 

@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from model.architecture import model_config
-from model.determinism import make_deterministic
+from model.architectures.registry import model_config
 from model.presets import preset
+from model.training.determinism import make_deterministic
 from tests.bench.measure import ratios
 from tests.bench.report import machine, versions
 from tests.bench.training import time_sides

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.architecture import architecture_name
+from model.architectures.registry import architecture_name
 from tests.bench.plain_neox import PlainNeoX
 from tests.bench.training_sides import Case, Model, visible_weights
 
@@ -91,9 +91,9 @@ def _filled(model: Model, case: Case) -> Model:
 
 
 def _names_there(case: Case, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    from model.huggingface.names import name_there
+    from model.huggingface.configuration import adapter_of
 
-    return {name_there(architecture_name(case.config), name): value for name, value in tensors.items()}
+    return {adapter_of(case.config).name_there(name): value for name, value in tensors.items()}
 
 
 def _importable(name: str) -> Any:

@@ -11,12 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from model.architecture import ModelConfig
-from model.engine import DTYPES, AdamWConfig, Precision
+from model.architectures.architecture import ModelConfig
+from model.engine import DTYPES
 from model.engine.native import NativeEngine
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
+from model.parallel.shapes import whole_shapes
 from model.parallel.stage import Stage
-from model.parallel_shapes import whole_shapes
 
 OPTIMIZER = AdamWConfig(betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, clip=1.0)
 LEARNING_RATE = 2e-4

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from flows.cli import launching
 from infra.store.errors import StoreDenied, StoreUnavailable
 from infra.store.lake import Lake
-from model.launch import Machines, launch_command
 from model.layout import Layout, layout_from
-from model.termination import PERMANENT_ERROR
+from model.supervision.launch import Machines, launch_command
+from model.supervision.termination import PERMANENT_ERROR
 from tests.model.small import small_run
 
 

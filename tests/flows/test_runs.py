@@ -15,12 +15,13 @@ from typer.testing import CliRunner, Result
 from flows.cli.compare import compare
 from flows.cli.runs import WAIT_SECONDS, change, save_now, stop
 from infra.store.lake import Lake
-from model.checkpoint import Checkpoint, commit
-from model.control import Control, Request
-from model.events import Course, read_events
-from model.losses import Losses, read_losses
-from model.progress import ProgressWriter
-from model.run import Origin, create_run
+from model.checkpoints.manifest import Checkpoint, commit
+from model.observers.losses import Losses, read_losses
+from model.run.config import create_run
+from model.run.events import Course, read_events
+from model.run.origin import Origin
+from model.supervision.control import Control, Request
+from model.supervision.progress import ProgressWriter
 from tests.model.small import small_run
 from tests.model.test_comparison import RECORDS
 

@@ -21,9 +21,10 @@ from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
 from infra.store.tokens import TokenFile
-from model.losses import Losses, StepRecord
+from model.observers.losses import Losses, StepRecord
 from model.order import Order, sequences_digest
-from model.run import RunConfig, create_run, open_order, run_config
+from model.run.config import RunConfig, create_run, run_config
+from model.run.data import open_order
 from tasks.byte_spans import ByteSpans
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer, load_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens

@@ -23,12 +23,13 @@ from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part, store_part, write_manifest
 from infra.store.tokens import TokenFile
-from model.checkpoint import read_checkpoint
-from model.checkpoint import write_manifest as write_manifest_of
+from model.checkpoints.manifest import read_checkpoint
+from model.checkpoints.manifest import write_manifest as write_manifest_of
 from model.engine.native import NativeEngine
-from model.events import SkipData, read_events, record
 from model.order import write_rows
-from model.run import RunConfig, create_run, open_order, run_config
+from model.run.config import RunConfig, create_run, run_config
+from model.run.data import open_order
+from model.run.events import SkipData, read_events, record
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
 from tests.model.small import SHAPES, VOCABULARY, small_run, store_tokens, training_values, write_text
 from tests.model.trained import going_on_from, train_here

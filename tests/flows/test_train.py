@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from infra.store.lake import Lake
-from model.checkpoint import committed_steps, read_checkpoint
-from model.logbook import read_logbook
-from model.losses import read_losses
-from model.progress import read_progress
+from model.checkpoints.manifest import committed_steps, read_checkpoint
+from model.observers.losses import read_losses
+from model.supervision.logbook import read_logbook
+from model.supervision.progress import read_progress
 from tasks.runs import run_keys
 from tests.flows.conftest import Millrace, build
 

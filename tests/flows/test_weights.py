@@ -23,14 +23,14 @@ from infra.store.digests import sha256_file
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
-from model.boxes import whole
-from model.checkpoint import Checkpoint, checkpoint_folder, commit
+from model.architectures.layers import LanguageModel
+from model.checkpoints.files import write_file
+from model.checkpoints.manifest import Checkpoint, checkpoint_folder, commit
 from model.huggingface.folder import read_folder, write_folder
 from model.huggingface.weights import crop_vocabulary, weights_of
-from model.layers import LanguageModel
-from model.run import create_run, run_config
-from model.slices import write_file
-from model.state import Slice
+from model.run.config import create_run, run_config
+from model.state.boxes import whole
+from model.state.slices import Slice
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tests.model.reference import largest_difference, random_model
 from tests.model.small import training_values, write_text

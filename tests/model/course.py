@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.architecture import model_config
-from model.boxes import Box
-from model.engine import AdamWConfig
+from model.architectures.opt.model import OptConfig
+from model.architectures.registry import model_config
 from model.engine.native import NativeEngine
 from model.layout import Layout
-from model.opt import OptConfig
+from model.optim.adamw import AdamWConfig
 from model.parallel.stage import Stage
-from model.state import ReadState, Slice
+from model.state.boxes import Box
+from model.state.slices import ReadState, Slice
 from tests.model.small import SHAPES
 
 BATCH, STEPS = 8, 20

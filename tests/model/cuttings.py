@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from infra.store.lake import Lake
-from model.boxes import Box, interval, whole
-from model.checkpoint import Checkpoint
-from model.retention import NEWEST_TWO, Retention
-from model.saving import Saver
-from model.state import KINDS, Kind, Slice
+from model.checkpoints.manifest import Checkpoint
+from model.checkpoints.retention import NEWEST_TWO, Retention
+from model.checkpoints.saving import Saver
+from model.state.boxes import Box, interval, whole
+from model.state.slices import KINDS, Kind, Slice
 
 SHAPES = {"embedding.tokens.weight": (6, 4), "layers.0.bias": (7,), "layers.0.weight": (3, 5), "head.scale": ()}
 PARAMETERS = 24 + 7 + 15 + 1

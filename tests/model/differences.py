@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.engine import Engine
-from model.state import Slice
+from model.state.slices import Slice
 
 
 class Differences:

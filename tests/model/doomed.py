@@ -18,9 +18,9 @@ from torch import Tensor
 
 from infra.store import faults
 from model import train
-from model.launch import AGENT
 from model.parallel.stage import Stage
-from model.termination import Termination
+from model.supervision.launch import AGENT
+from model.supervision.termination import Termination
 
 
 def main() -> None:

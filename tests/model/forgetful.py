@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import resume, train
-from model.boxes import Box
-from model.position import Position
-from model.scaler import LossScaler
-from model.slices import StateReader
+from model import train
+from model.checkpoints.files import StateReader
+from model.optim.scaler import LossScaler
+from model.state.boxes import Box
+from model.training import resume
+from model.training.position import Position
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from model.architecture import model_config
+from model.architectures.registry import model_config
 from model.engine.deepspeed import DeepSpeedEngine, start_ranks
-from model.launch import die_with_parent
 from model.parallel.stage import Stage
-from model.state import KINDS
+from model.state.slices import KINDS
+from model.supervision.launch import die_with_parent
 from tests.model.course import ADAMW, BATCH, course, reader
 from tests.model.differences import Differences
 from tests.model.mistakes import MISTAKES

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.store.lake import Lake
-from model.launch import launch_command
 from model.layout import Layout
-from model.run import RunConfig
+from model.run.config import RunConfig
+from model.supervision.launch import launch_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 300  # far above what any launch takes

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from model.architecture import model_config
-from model.boxes import whole
-from model.cross_entropy import cross_entropy
+from model.architectures.cross_entropy import cross_entropy
+from model.architectures.registry import model_config
 from model.layout import Layout
 from model.parallel.collectives import copied, gathered, portioned, scattered, summed
 from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyEmbedding
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
+from model.state.boxes import whole
 from tests.model.small import SHAPES
 
 RANKS = 2

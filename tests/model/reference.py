@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.architecture import ModelConfig, architecture_name, build, model_config
-from model.huggingface.names import name_there
-from model.layers import LanguageModel
-from model.llama import LlamaConfig
-from model.opt import OptConfig
+from model.architectures.architecture import ModelConfig
+from model.architectures.layers import LanguageModel
+from model.architectures.llama.model import LlamaConfig
+from model.architectures.opt.model import OptConfig
+from model.architectures.registry import architecture_name, build, model_config
+from model.huggingface.configuration import adapter_of
 from tests.model.small import SHAPES
 
 
@@ -81,7 +82,7 @@ def copy_into(ours: LanguageModel, theirs: nn.Module, strict: bool = True) -> di
     held = {name.replace("lm_head", "embed_out"): parameter for name, parameter in theirs.named_parameters()}
     if architecture == "llama":
         held = dict(theirs.named_parameters())
-    named = {name: name_there(architecture, name) for name, _ in ours.named_parameters()}
+    named = {name: adapter_of(ours.config).name_there(name) for name, _ in ours.named_parameters()}
     assert not strict or sorted(named.values()) == sorted(held)
     with torch.no_grad():
         for name, parameter in ours.named_parameters():

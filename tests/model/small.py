@@ -11,9 +11,9 @@ from typing import Any
 from infra.store.lake import Lake
 from infra.store.manifest import Part, store_part
 from infra.store.tokens import TokenFile, TokenWriter
-from model.checkpoint import read_checkpoint
-from model.losses import read_losses
-from model.run import RunConfig, create_run, run_config
+from model.checkpoints.manifest import read_checkpoint
+from model.observers.losses import read_losses
+from model.run.config import RunConfig, create_run, run_config
 
 END_OF_DOCUMENT = 256  # after the bytes
 VOCABULARY = 260  # the 257 tokens, padded so that four tensor-parallel ranks share it

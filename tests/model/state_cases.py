@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.engine import Precision
 from model.layout import Layout
+from model.optim.precision import Precision
 
 # Larger worlds first: each launch also reads what those before it wrote.
 WORLDS = ("4", "2", "1")

@@ -23,20 +23,22 @@ import torch
 from torch import Tensor, distributed
 
 from infra.store.lake import Lake
-from model.architecture import initial_state, model_config
-from model.boxes import Box, tiles, whole
-from model.checkpoint import MANIFEST, Checkpoint, read_checkpoint, step_of
-from model.engine import AdamWConfig, Engine, Precision
+from model.architectures.registry import initial_state, model_config
+from model.checkpoints.files import open_state
+from model.checkpoints.manifest import MANIFEST, Checkpoint, read_checkpoint, step_of
+from model.checkpoints.saving import Saver
+from model.engine import Engine
 from model.engine.deepspeed import DeepSpeedEngine, start_ranks
 from model.engine.native import NativeEngine
-from model.launch import die_with_parent
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
 from model.planning.memory import states_of
-from model.saving import Saver
-from model.slices import open_state
-from model.state import Kind, ReadState, Slice
+from model.state.boxes import Box, tiles, whole
+from model.state.slices import Kind, ReadState, Slice
+from model.supervision.launch import die_with_parent
 from tests.model.allocations import Allocations
 from tests.model.course import KINK, batches, reader, scaled, watch_relu
 from tests.model.differences import scale

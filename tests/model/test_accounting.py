@@ -24,7 +24,7 @@ from model.accounting.metrics import Metrics, MetricsRecord, ModelFlops, read_me
 from model.accounting.seat import Seat, seat_of_process
 from model.accounting.summary import consumption, run_cost
 from model.accounting.tensorboard import EventFiles, masked_crc
-from model.architecture import model_config
+from model.architectures.registry import model_config
 from model.layout import Layout
 from model.presets import preset
 from tests.model.small import small_run

@@ -10,10 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from model.architecture import ARCHITECTURES, architecture_name, build, build_empty, model_config, plain_model_config
-from model.context import Context, KeyValueCache, number_documents, packed, positions_in_documents
-from model.cross_entropy import cross_entropy
-from model.layers import CausalAttention, Rotary
+from model.architectures.context import Context, KeyValueCache, number_documents, packed, positions_in_documents
+from model.architectures.cross_entropy import cross_entropy
+from model.architectures.layers import CausalAttention, Rotary
+from model.architectures.registry import (
+    ARCHITECTURES,
+    architecture_name,
+    build,
+    build_empty,
+    model_config,
+    plain_model_config,
+)
 from model.presets import preset, preset_names
 from tests.model.reference import copy_into, largest_difference, random_model, reference_model
 from tests.model.small import END_OF_DOCUMENT, SHAPES, VOCABULARY

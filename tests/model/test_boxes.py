@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.boxes import Box, intersection, interval, tiles, whole
+from model.state.boxes import Box, intersection, interval, tiles, whole
 
 
 @st.composite

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from model import slices
-from model.boxes import Box, whole
-from model.checkpoint import (
+from model.checkpoints import files as slices
+from model.checkpoints.files import open_state
+from model.checkpoints.manifest import (
     Checkpoint,
     commit,
     committed_steps,
@@ -27,8 +27,8 @@ from model.checkpoint import (
     withdraw,
     write_manifest,
 )
-from model.slices import open_state
-from model.state import KINDS
+from model.state.boxes import Box, whole
+from model.state.slices import KINDS
 from tests.model.cuttings import (
     SHAPES,
     columns_and_intervals,

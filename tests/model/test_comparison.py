@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from infra.store.lake import Lake
-from model.boxes import Box, whole
-from model.checkpoint import Checkpoint, checkpoint_folder, commit
-from model.comparison import Comparison, compare_runs, compare_steps
-from model.events import Course, Lower, record
-from model.logbook import Logbook
-from model.losses import Losses, StepRecord, read_losses
-from model.run import RunConfig, create_run
-from model.slices import write_file
-from model.state import Slice
+from model.analysis.comparison import Comparison, compare_runs, compare_steps
+from model.checkpoints.files import write_file
+from model.checkpoints.manifest import Checkpoint, checkpoint_folder, commit
+from model.observers.losses import Losses, StepRecord, read_losses
+from model.run.config import RunConfig, create_run
+from model.run.events import Course, Lower, record
+from model.state.boxes import Box, whole
+from model.state.slices import Slice
+from model.supervision.logbook import Logbook
 from tests.model.small import small_run
 from tests.model.trained import going_on_from, train_here
 

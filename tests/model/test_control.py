@@ -10,8 +10,8 @@ import pytest
 
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Entry, Lake
-from model.control import INTERVAL, Control, Request, ask, read_answer
-from model.events import Change, Course, SkipData, read_events
+from model.run.events import Change, Course, SkipData, read_events
+from model.supervision.control import INTERVAL, Control, Request, ask, read_answer
 
 RUN = "run"
 

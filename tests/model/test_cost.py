@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.architecture import model_config
+from model.architectures.registry import model_config
 from model.cost.carbon import TONNES_PER_MEGAWATT_HOUR, megawatt_hours, tonnes_co2e
 from model.cost.devices import DEVICES, device_by_name, reported_device
 from model.cost.flops import hardware_flops, llm_foundry_flops, mfu, model_flops, neox_flops

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model import cross_entropy as module
-from model.cross_entropy import cross_entropy
+from model.architectures import cross_entropy as module
+from model.architectures.cross_entropy import cross_entropy
 from tests.model.allocations import Allocations
 
 BATCH, SEQUENCE, VOCABULARY = 3, 50, 1000

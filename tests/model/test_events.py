@@ -12,19 +12,9 @@ import pytest
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from model.control import Control, ask
-from model.events import (
-    Change,
-    Course,
-    Event,
-    Lower,
-    Rollback,
-    SkipData,
-    plain_event,
-    read_events,
-    record,
-)
-from model.spikes import SpikeJudge, SpikePolicy, rollback_step
+from model.optim.spikes import SpikeJudge, SpikePolicy, rollback_step
+from model.run.events import Change, Course, Event, Lower, Rollback, SkipData, plain_event, read_events, record
+from model.supervision.control import Control, ask
 
 RUN = "run"
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from model.context import Context, KeyValueCache
-from model.generation import Sampling, allowed, generate
+from model.analysis.generation import Sampling, allowed, generate
+from model.architectures.context import Context, KeyValueCache
 from tests.model.reference import copy_into, largest_difference, random_model, reference_model
 from tests.model.small import SHAPES
 

@@ -13,8 +13,8 @@ import pytest
 
 from infra.store.errors import StoreFull, StoreUnavailable
 from infra.store.lake import Lake
-from model import heartbeat as module
-from model.heartbeat import Heartbeat, Mark, Phase, describe, read_mark, read_marks, stuck
+from model.supervision import heartbeat as module
+from model.supervision.heartbeat import Heartbeat, Mark, Phase, describe, read_mark, read_marks, stuck
 
 RUN = "run"
 
@@ -129,7 +129,17 @@ def test_the_probe_of_a_cluster_asks_for_the_ranks_of_its_own_host(lake: Lake, a
 
     put(lake, 0, 41, "compute", time=time.time() - age, host=socket.gethostname())
     put(lake, 1, 41, "compute", time=time.time() - 900, host="another")
-    command = [sys.executable, "-m", "model.heartbeat", "--lake", lake.uri, "--run-key", RUN, "--limit", "300"]
+    command = [
+        sys.executable,
+        "-m",
+        "model.supervision.heartbeat",
+        "--lake",
+        lake.uri,
+        "--run-key",
+        RUN,
+        "--limit",
+        "300",
+    ]
     done = run_process(command, capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     assert ("rank 0" in done.stderr, "rank 1" in done.stderr) == (status == 1, False)

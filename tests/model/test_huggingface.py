@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, OPTForCausalLM
 
-from model.architecture import model_config
+from model.architectures.layers import Rotary
+from model.architectures.registry import model_config
 from model.huggingface.configuration import config_here, config_there
 from model.huggingface.folder import read_folder, write_folder
 from model.huggingface.pairs import halves_from_pairs, pairs_from_halves
@@ -28,7 +29,6 @@ from model.huggingface.weights import (
     finished_folder,
     weights_of,
 )
-from model.layers import Rotary
 from model.presets import preset, preset_names
 from tests.model.reference import largest_difference, random_model, reference_model
 from tests.model.small import SHAPES

@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from infra.store.lake import Lake
-from model.heartbeat import read_mark
-from model.launch import Machines, launch_command
 from model.layout import Layout
-from model.termination import LEFT_AFTER_SAVING
+from model.supervision.heartbeat import read_mark
+from model.supervision.launch import Machines, launch_command
+from model.supervision.termination import LEFT_AFTER_SAVING
 from tests.model.small import small_run
 from tests.model.world import STEPS
 
@@ -196,7 +196,7 @@ def test_only_the_user_can_open_the_file_where_ranks_meet(tmp_path: Path) -> Non
 
 def test_a_rank_dies_with_its_launcher() -> None:
     rank = (
-        "import signal; from model.launch import die_with_parent; die_with_parent(); "
+        "import signal; from model.supervision.launch import die_with_parent; die_with_parent(); "
         "print('ready', flush=True); signal.pause()"
     )
     parent = (
@@ -216,7 +216,7 @@ def test_a_rank_dies_with_its_launcher() -> None:
 
 def test_model_stands_without_deepspeed_prefect_and_arrow() -> None:
     program = (
-        "import sys, model.train, model.scoring, model.agent, model.heartbeat; "
+        "import sys, model.train, model.analysis.scoring, model.agent, model.supervision.heartbeat; "
         "found = {'deepspeed', 'prefect', 'pyarrow', 'pydantic', 'ray'} & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.architecture import build, model_config
-from model.boxes import Box
-from model.cross_entropy import cross_entropy
-from model.engine import DTYPES, AdamWConfig, Precision
+from model.architectures.cross_entropy import cross_entropy
+from model.architectures.registry import build, model_config
+from model.engine import DTYPES
 from model.engine.native import NativeEngine
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from model.parallel.stage import Stage
-from model.state import KINDS, Kind, ReadState
+from model.state.boxes import Box
+from model.state.slices import KINDS, Kind, ReadState
 from tests.model.course import batches
 from tests.model.small import SHAPES
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from infra.store.lake import Lake
-from model.checkpoint import read_checkpoint
-from model.events import Change, Course, Event, Inherited, Lower, Rollback, SkipData, read_events, record
-from model.losses import read_losses
+from model.checkpoints.manifest import read_checkpoint
+from model.observers.losses import read_losses
 from model.order import NeoxOrder
-from model.origin import Origin, take_over
-from model.run import RunConfig, create_run, open_order, read_run, run_config
+from model.run.config import RunConfig, create_run, read_run, run_config
+from model.run.data import open_order
+from model.run.events import Change, Course, Event, Inherited, Lower, Rollback, SkipData, read_events, record
+from model.run.inheritance import take_over
+from model.run.origin import Origin
 from tests.model.small import small_run
 from tests.model.trained import train_here
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor, multiprocessing, nn
 from torch.nn import functional
 
-from model.architecture import model_config
-from model.boxes import Box, tiles, whole
-from model.layers import Split
+from model.architectures.layers import Split
+from model.architectures.registry import model_config
 from model.layout import Layout
 from model.parallel.cuts import shard, stage_blocks
 from model.parallel.ranks import Place, place_of
 from model.parallel.stage import Stage
+from model.state.boxes import Box, tiles, whole
 from tests.model import parallel_launched as launched
 from tests.model.small import SHAPES
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import distributed
 
-from model.architecture import model_config
-from model.context import Context
+from model.architectures.context import Context
+from model.architectures.registry import model_config
 from model.cost.carbon import megawatt_hours, tonnes_co2e
 from model.cost.devices import DEVICES
 from model.cost.flops import mfu, model_flops, neox_flops
-from model.engine import AdamWConfig
 from model.engine.buckets import bucket_elements
 from model.engine.native import NativeEngine
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
 from model.parallel.ranks import Place
 from model.parallel.recompute import run_block
+from model.parallel.shapes import elements, local_shapes, whole_shapes
 from model.parallel.stage import Stage
-from model.parallel_shapes import elements, local_shapes, whole_shapes
 from model.planning.activations import kept_by_block
 from model.planning.layouts import layout_of, objections
 from model.planning.memory import exchange_bytes, memory, memory_of_stage, owned_elements, states_of

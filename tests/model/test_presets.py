@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from model.architecture import ARCHITECTURES, ModelConfig, architecture_name, build_empty, model_config
+from model.architectures.architecture import ModelConfig
+from model.architectures.llama.model import LlamaConfig
+from model.architectures.opt.model import OptConfig
+from model.architectures.pythia.model import PythiaConfig
+from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty, model_config
 from model.configuration import from_plain, to_plain
-from model.hyperparameters import TrainingConfig
-from model.llama import LlamaConfig
-from model.opt import OptConfig
+from model.optim.scaler import NEOX_SCALER, OPT_SCALER, ScalerConfig
 from model.presets import preset, preset_names
 from model.presets.page import page
-from model.pythia import PythiaConfig
-from model.scaler import NEOX_SCALER, OPT_SCALER, ScalerConfig
+from model.run.hyperparameters import TrainingConfig
 
 # Biderman et al. 2023 and the configurations of EleutherAI/pythia:
 # layers, width, heads, rotary dimensions, peak rate, micro-batch, accumulation, GPUs, tensor-parallel ranks,
@@ -141,7 +142,16 @@ def test_there_is_a_preset_for_every_published_size() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_can_be_read_and_built(name: str) -> None:
     values, model, training = preset(name), model_of(name), training_of(name)
-    parts = ["source", "parameters", "non_embedding_parameters", "model", "training", "published", "contradictions"]
+    parts = [
+        "family",
+        "source",
+        "parameters",
+        "non_embedding_parameters",
+        "model",
+        "training",
+        "published",
+        "contradictions",
+    ]
     assert list(values) == parts
     assert counts(name) == (values["parameters"], values["non_embedding_parameters"])
     assert model.parameters == values["parameters"]

@@ -11,7 +11,7 @@ import torch
 
 from model.layout import Layout
 from model.parallel.ranks import Place
-from model.resume import fresh_streams, seating
+from model.training.random_streams import fresh_streams, seating
 
 
 @pytest.fixture(autouse=True)

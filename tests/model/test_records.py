@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from infra.store.lake import Lake
-from model.logbook import Logbook, read_logbook
-from model.losses import Losses, StepRecord, read_losses
-from model.progress import ProgressWriter, read_progress
+from model.observers.losses import Losses, StepRecord, read_losses
+from model.supervision.logbook import Logbook, read_logbook
+from model.supervision.progress import ProgressWriter, read_progress
 
 RECORD = StepRecord(1, 2.5, 0.75, 1e-3, 256, "0" * 64, 0, 0.5)
 

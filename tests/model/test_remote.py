@@ -10,16 +10,16 @@ import torch
 
 from infra.store.lake import Lake
 from model.accounting.launch import open_accounting
-from model.checkpoint import committed_steps, newest_good, read_checkpoint
-from model.launch_records import Launch, Records
+from model.analysis.scoring import load_checkpoint
+from model.checkpoints.files import open_state
+from model.checkpoints.manifest import committed_steps, newest_good, read_checkpoint
+from model.checkpoints.retention import NEWEST_TWO, Retention
 from model.layout import Layout
-from model.logbook import read_logbook
-from model.retention import NEWEST_TWO, Retention
-from model.run import RunConfig
-from model.scoring import load_checkpoint
-from model.slices import open_state
+from model.run.config import RunConfig
+from model.supervision.logbook import read_logbook
 from model.train import make_engine
-from model.trainer import Trainer
+from model.training.records import Launch, Records
+from model.training.trainer import Trainer
 from tests.model.cuttings import columns_and_intervals, cut, save, savers, state_at, uncut
 from tests.model.small import same_end, small_run
 from tests.swift import SwiftStore

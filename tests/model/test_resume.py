@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from infra.store.lake import Lake
-from model.checkpoint import committed_steps
-from model.launch import launch_command
+from model.checkpoints.manifest import committed_steps
 from model.layout import Layout
-from model.logbook import read_logbook
-from model.losses import read_losses
-from model.run import RunConfig
-from model.termination import LEFT_AFTER_SAVING
+from model.observers.losses import read_losses
+from model.run.config import RunConfig
+from model.supervision.launch import launch_command
+from model.supervision.logbook import read_logbook
+from model.supervision.termination import LEFT_AFTER_SAVING
 from tasks import training
 from tasks.training import LayoutRequest, TrainingInterrupted
 from tests.model.forgetful import FORGETTING

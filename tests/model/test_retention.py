@@ -8,9 +8,9 @@ import pytest
 
 from infra.store import faults
 from infra.store.lake import Lake
-from model.checkpoint import Checkpoint, committed_steps, newest_good, read_checkpoint, verify
-from model.retention import Retention, apply_retention
-from model.schedule import CheckpointSchedule
+from model.checkpoints.manifest import Checkpoint, committed_steps, newest_good, read_checkpoint, verify
+from model.checkpoints.retention import Retention, apply_retention
+from model.optim.schedule import CheckpointSchedule
 from tests.model.cuttings import save_steps
 
 FOLDER = "runs/run/checkpoints"

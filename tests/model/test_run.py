@@ -17,20 +17,21 @@ import torch
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from model.boxes import whole
-from model.checkpoint import commit, committed_steps, newest_good, read_checkpoint
-from model.launch_records import Superseded
+from model.analysis.trace import documents_in
+from model.checkpoints.files import open_state
+from model.checkpoints.manifest import commit, committed_steps, newest_good, read_checkpoint
 from model.layout import Layout
-from model.logbook import read_logbook
-from model.losses import read_losses
+from model.observers.losses import read_losses
 from model.order import NeoxOrder
-from model.progress import read_progress
-from model.run import RunConfig, create_run, open_order, open_validation, read_run, run_config
-from model.slices import open_state
-from model.stepping import Diverged, Stepper
-from model.trace import documents_in
+from model.run.config import RunConfig, create_run, read_run, run_config
+from model.run.data import open_order, open_validation
+from model.state.boxes import whole
+from model.supervision.logbook import read_logbook
+from model.supervision.progress import read_progress
 from model.train import make_engine
-from model.verification import Verification
+from model.training.records import Superseded
+from model.training.stepping import Diverged, Stepper
+from model.training.verification import Verification
 from tests.model.small import small_run, training_values
 from tests.model.trained import train_here
 

@@ -21,12 +21,12 @@ import torch
 from infra.store import faults
 from infra.store.errors import Corrupt, StoreError, StoreFull
 from infra.store.lake import Lake
-from model import saving
-from model.boxes import whole
-from model.checkpoint import MANIFEST, Checkpoint, committed_steps, newest_good, read_checkpoint, verify
-from model.retention import Retention
-from model.saving import Saver
-from model.slices import open_state
+from model.checkpoints import saving
+from model.checkpoints.files import open_state
+from model.checkpoints.manifest import MANIFEST, Checkpoint, committed_steps, newest_good, read_checkpoint, verify
+from model.checkpoints.retention import Retention
+from model.checkpoints.saving import Saver
+from model.state.boxes import whole
 from tests.model.cuttings import columns_and_intervals, cut, save, save_steps, savers, state_at, streams_at, uncut
 
 BOXES = columns_and_intervals(2, 1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.configuration import from_plain, to_plain
-from model.scaler import NEOX_SCALER, OPT_SCALER, LossScaler, ScaleExhausted, ScalerConfig
+from model.optim.scaler import NEOX_SCALER, OPT_SCALER, LossScaler, ScaleExhausted, ScalerConfig
 
 
 @pytest.fixture

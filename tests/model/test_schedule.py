@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import optimization
 
+from model.optim.schedule import CheckpointSchedule, Schedule
 from model.presets import preset
-from model.schedule import CheckpointSchedule, Schedule
 
 # The formulas worked out with 40 decimal digits by mpmath; preset -> updates made -> rate of the next one.
 GOLDEN = {
@@ -134,7 +134,7 @@ def test_the_comparison_can_tell_schedules_apart() -> None:
         (("exponential", 1.0, 0.1, 1, 2), "must be 'cosine', 'linear' or 'constant'"),
         (("cosine", 0.0, 0.0, 1, 2), "above 0"),
         (("cosine", 1.0, 2.0, 1, 2), "between 0 and learning_rate"),
-        (("linear", 1.0, -0.1, 1, 2), "between 0 and learning_rate"),
+        (("linear", 1.0, -0.1, 1, 2), "minimum is -0.1; it must be at least 0"),
         (("linear", 1.0, 0.1, 2, 2), "below decay 2"),
         (("constant", 1.0, 0.1, -1, 2), "at least 0"),
     ],

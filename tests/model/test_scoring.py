@@ -12,11 +12,11 @@ from torch import nn
 
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from model.architecture import build, model_config
-from model.checkpoint import read_checkpoint
-from model.run import RunConfig
-from model.scoring import load_checkpoint, loglikelihood, perplexity
-from model.trainer import Trainer
+from model.analysis.scoring import load_checkpoint, loglikelihood, perplexity
+from model.architectures.registry import build, model_config
+from model.checkpoints.manifest import read_checkpoint
+from model.run.config import RunConfig
+from model.training.trainer import Trainer
 from tests.model.small import END_OF_DOCUMENT, SHAPES, VOCABULARY, small_run, write_text
 from tests.model.trained import train_here
 

@@ -13,11 +13,11 @@ import pytest
 from infra.store import faults
 from infra.store.errors import StoreFull
 from infra.store.lake import Lake
-from model import space
-from model.checkpoint import committed_steps, read_checkpoint
-from model.retention import Retention
-from model.schedule import CheckpointSchedule
-from model.space import cache_bytes, checkpoint_bytes, require_space
+from model.checkpoints import space
+from model.checkpoints.manifest import committed_steps, read_checkpoint
+from model.checkpoints.retention import Retention
+from model.checkpoints.space import cache_bytes, checkpoint_bytes, require_space
+from model.optim.schedule import CheckpointSchedule
 from tests.model.cuttings import PARAMETERS, save_steps
 
 GIGABYTE = 10**9

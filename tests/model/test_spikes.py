@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model.configuration import from_plain, to_plain
-from model.spikes import SpikeJudge, SpikePolicy, Verdict, rollback_step
+from model.optim.spikes import SpikeJudge, SpikePolicy, Verdict, rollback_step
 
 CALM = [3.0, 3.2, 2.9, 3.1]
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from infra.store.lake import Lake
-from model.engine import AdamWConfig, Precision
 from model.engine.deepspeed import DeepSpeedEngine
 from model.layout import Layout
+from model.optim.adamw import AdamWConfig
+from model.optim.precision import Precision
 from tests.model.state_cases import CASES, WORLDS, run_key
 from tests.model.states_launched import MISTAKES, OVERFLOW
 

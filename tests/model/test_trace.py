@@ -11,11 +11,11 @@ import pytest
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from model.events import Course, Event, Rollback, SkipData
-from model.events import record as record_event
-from model.losses import Losses, StepRecord
+from model.analysis.trace import Steps, documents_in, steps_of_run, steps_that_read
+from model.observers.losses import Losses, StepRecord
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, sequences_digest
-from model.trace import Steps, documents_in, steps_of_run, steps_that_read
+from model.run.events import Course, Event, Rollback, SkipData
+from model.run.events import record as record_event
 from tests.model.small_tokens import counting_file, source
 
 BATCH = 8

@@ -17,21 +17,21 @@ from infra.store import faults
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.tokens import TokenWriter
-from model import control
 from model.accounting.launch import open_accounting
-from model.checkpoint import checkpoint_folder, committed_steps, read_checkpoint
-from model.control import Request, ask, read_answer
+from model.checkpoints.manifest import checkpoint_folder, committed_steps, read_checkpoint
+from model.checkpoints.retention import Retention
 from model.engine.native import NativeEngine
-from model.events import Change, Rollback, read_events
-from model.launch_records import Launch, Records
 from model.layout import Layout
-from model.logbook import read_logbook
-from model.losses import StepRecord, read_losses
-from model.retention import Retention
-from model.run import RunConfig, create_run, run_config
-from model.stepping import Diverged
+from model.observers.losses import StepRecord, read_losses
+from model.run.config import RunConfig, create_run, run_config
+from model.run.events import Change, Rollback, read_events
+from model.supervision import control
+from model.supervision.control import Request, ask, read_answer
+from model.supervision.logbook import read_logbook
 from model.train import make_engine, whole_checkpoints
-from model.trainer import Outcome, Trainer
+from model.training.records import Launch, Records
+from model.training.stepping import Diverged
+from model.training.trainer import Outcome, Trainer
 from tests.model.launches import Moment, finish, launch
 from tests.model.small import END_OF_DOCUMENT, VOCABULARY, same_end, small_run, store_tokens
 

@@ -10,13 +10,14 @@ import torch
 
 from infra.store.lake import Lake
 from model.accounting.launch import open_accounting
-from model.checkpoint import read_checkpoint
-from model.launch_records import Launch, Records
+from model.checkpoints.manifest import read_checkpoint
+from model.checkpoints.retention import Retention
 from model.layout import Layout
-from model.retention import Retention
-from model.run import Origin, RunConfig, create_run
+from model.run.config import RunConfig, create_run
+from model.run.origin import Origin
 from model.train import make_engine
-from model.trainer import Trainer
+from model.training.records import Launch, Records
+from model.training.trainer import Trainer
 
 
 def train_here(lake: Lake, config: RunConfig, cache: Path, micro_batch: int = 4) -> Trainer:

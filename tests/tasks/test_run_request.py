@@ -19,9 +19,10 @@ from infra.store.errors import StoreError
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
-from model.checkpoint import MANIFEST, Checkpoint, StoredFile, checkpoint_folder, commit
-from model.events import Change, Inherited, Lower, SkipData, record
-from model.run import RunConfig, create_run, open_order
+from model.checkpoints.manifest import MANIFEST, Checkpoint, StoredFile, checkpoint_folder, commit
+from model.run.config import RunConfig, create_run
+from model.run.data import open_order
+from model.run.events import Change, Inherited, Lower, SkipData, record
 from tasks.run_origin import describe_origin, find_origin
 from tasks.run_request import TrainingRequest, requested_run
 from tasks.run_settings import WrongSetting

@@ -13,13 +13,13 @@ import pytest
 
 from infra.launcher import GuardLost, LaunchError, Stalled, Watch
 from infra.store.lake import Lake
-from model.checkpoint import MANIFEST, Checkpoint, checkpoint_folder, commit, withdraw
-from model.heartbeat import Mark
-from model.launch import Machines
+from model.checkpoints.manifest import MANIFEST, Checkpoint, checkpoint_folder, commit, withdraw
 from model.layout import Layout
-from model.logbook import Logbook, read_logbook
-from model.progress import ProgressWriter
-from model.termination import LEFT_AFTER_SAVING
+from model.supervision.heartbeat import Mark
+from model.supervision.launch import Machines
+from model.supervision.logbook import Logbook, read_logbook
+from model.supervision.progress import ProgressWriter
+from model.supervision.termination import LEFT_AFTER_SAVING
 from tasks import training
 from tasks.run_settings import WrongSetting
 from tasks.training import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.launcher import GuardLost, Stalled, Watch, carriers
-from model.launch import Machines, launch_command
+from model.supervision.launch import Machines, launch_command
 from tests.model.test_launch import LAYOUT, with_program
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")

@@ -13,7 +13,7 @@ import tokenizers
 import torch
 from torch import nn
 
-from model.architecture import build, model_config
+from model.architectures.registry import build, model_config
 from tasks.evaluation.definitions import LoadedTask, load_tasks
 from tasks.tokenizer import TokenizerConfig, fit_tokenizer, load_tokenizer
 

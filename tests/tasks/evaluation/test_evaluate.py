@@ -21,8 +21,8 @@ from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part, artifact_digest, fetch_part, store_part, write_manifest
 from infra.store.tokens import TokenFile
-from model.run import RunConfig, create_run, run_config
-from model.scoring import load_checkpoint
+from model.analysis.scoring import load_checkpoint
+from model.run.config import RunConfig, create_run, run_config
 from tasks.evaluation import evaluate
 from tasks.evaluation.evaluate import Evaluation
 from tasks.evaluation.harness import NativeModel, score

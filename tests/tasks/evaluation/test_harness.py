@@ -15,7 +15,7 @@ import torch
 from lm_eval.api.instance import Instance
 from torch import nn
 
-from model.huggingface.names import name_there
+from model.huggingface.configuration import adapter_of
 from tasks.evaluation.harness import NativeModel, score
 from tests.tasks.evaluation.small import (
     POSITIONS,
@@ -237,7 +237,7 @@ def hugging_face(model: nn.Module, tokenizer: tokenizers.Tokenizer, monkeypatch:
     held = dict(reference.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            held[name_there("pythia", name).replace("embed_out", "lm_head")].copy_(parameter)
+            held[adapter_of(model.config).name_there(name).replace("embed_out", "lm_head")].copy_(parameter)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
     return HFLM(pretrained=reference, tokenizer=fast, backend="causal", batch_size=1, device="cpu")
 

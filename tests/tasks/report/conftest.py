@@ -18,11 +18,11 @@ from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from model.accounting.account import Account, write_account
 from model.accounting.energy import Energy
-from model.boxes import whole
-from model.checkpoint import Checkpoint, StoredFile, StoredSlice, commit
-from model.logbook import Logbook
-from model.losses import Losses, StepRecord
-from model.run import RunConfig, create_run, run_config
+from model.checkpoints.manifest import Checkpoint, StoredFile, StoredSlice, commit
+from model.observers.losses import Losses, StepRecord
+from model.run.config import RunConfig, create_run, run_config
+from model.state.boxes import whole
+from model.supervision.logbook import Logbook
 from tasks.builds import BuildRecord
 from tasks.evaluation.results import write_evaluation
 from tasks.report.data import ReportData, collect_report

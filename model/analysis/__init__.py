@@ -1,0 +1,1 @@
+"""What is asked of runs and checkpoints: comparisons, traces, scores, generated text."""

@@ -1,0 +1,1 @@
+"""Model architectures: one folder each, the layers they share, and the registry."""

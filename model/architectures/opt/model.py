@@ -1,0 +1,202 @@
+"""OPT: learned positions, ReLU, tied embeddings, biases, LayerNorm before each part; and the 350m's form.
+
+Zhang et al. 2022. The released OPT-350m puts its norms after each part, has none before the output, and embeds words
+in half of its width, with a projection on the way in and one on the way out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.architectures.context import Context
+from model.architectures.initialisation import Fill, but_row, normal, ones, zeros
+from model.architectures.layers import CausalAttention, LanguageModel, Split, heads
+from model.configuration import require
+
+PADDING = 1  # metaseq's padding token, which no packed sequence holds
+# metaseq's positions count from PADDING + 1 (`learned_positional_embedding.py`): rows 0 and 1 are never read.
+OFFSET = PADDING + 1
+NORM_EPSILON = 1e-5  # PyTorch's own, which metaseq and `transformers` leave as it is
+# `full-megatron-init` with `megatron-init-sigma` 0.006 (metaseq, `launcher/opt_baselines.py`; paper, section 2.2).
+SIGMA = 0.006
+
+
+@dataclass(frozen=True)
+class OptConfig:
+    """A shape. `vocabulary` is the padded size of the tied embedding; `positions` the longest sequence.
+
+    `norm_first` is false for the 350m's form; `embedding_width` is the width of the tied embedding where it is not
+    the model's. `dropout` falls on what attention and feed-forward add to the residual stream, `attention_dropout` on
+    the softmax, and nothing on the embedding (metaseq, `no-emb-dropout`). The published models trained with 0.1.
+    """
+
+    vocabulary: int
+    positions: int
+    layers: int
+    width: int
+    heads: int
+    norm_first: bool = True
+    embedding_width: int | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "positions", "layers", "width", "heads"):
+            require(getattr(self, name) >= 1, f"opt: {name} is {getattr(self, name)}; it must be at least 1")
+        require(self.vocabulary > PADDING, f"opt: a vocabulary of {self.vocabulary} has no padding, token {PADDING}")
+        require(self.width % self.heads == 0, f"opt: width {self.width} is not a multiple of heads {self.heads}")
+        require(
+            self.embedding_width is None or 1 <= self.embedding_width != self.width,
+            f"opt: embedding_width is {self.embedding_width}; leave it out where it is the width {self.width}",
+        )
+        for name in ("dropout", "attention_dropout"):
+            require(0 <= getattr(self, name) < 1, f"opt: {name} is {getattr(self, name)}; it must be in [0, 1)")
+
+    @property
+    def parameters(self) -> int:
+        """L(12d² + 13d) + Ve + (P + 2)d, with 2d for the last norm, and 2de for projections from and to a width e."""
+        d, e = self.width, self.embedding_width or self.width
+        norm = 2 * d if self.norm_first else 0
+        projections = 2 * d * e if self.embedding_width else 0
+        embeddings = self.vocabulary * e + (self.positions + OFFSET) * d
+        return self.layers * (12 * d * d + 13 * d) + embeddings + norm + projections
+
+
+class Embedding(nn.Module):
+    """Words, projected to the width where they are narrower, plus a learned vector for the position."""
+
+    def __init__(self, config: OptConfig) -> None:
+        super().__init__()
+        self.longest = config.positions
+        self.tokens = nn.Embedding(config.vocabulary, config.embedding_width or config.width)
+        self.positions = nn.Embedding(config.positions + OFFSET, config.width)
+        self.project = nn.Linear(config.embedding_width, config.width, bias=False) if config.embedding_width else None
+
+    def forward(self, tokens: Tensor, context: Context) -> Tensor:
+        x = self.tokens(tokens)
+        if self.project is not None:
+            x = self.project(x)
+        positions = context.positions
+        if positions is None:
+            length = tokens.shape[-1]
+            if length > self.longest:
+                raise ValueError(f"a sequence of {length} positions is longer than the model's {self.longest}")
+            positions = torch.arange(length, device=tokens.device)
+        x = x + self.positions(positions + OFFSET)
+        return x
+
+
+class Attention(nn.Module):
+    """Multi-head causal self-attention with separate projections and biases; the query is scaled before the product,
+    as in metaseq.
+    """
+
+    def __init__(self, config: OptConfig) -> None:
+        super().__init__()
+        self.head_dimensions = config.width // config.heads
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(config.width, config.width)
+        self.value = nn.Linear(config.width, config.width)
+        self.core = CausalAttention(dropout=config.attention_dropout, scale=1.0)
+        self.output = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        projected = (self.query(x) * self.head_dimensions**-0.5, self.key(x), self.value(x))
+        query, key, value = (heads(one, self.head_dimensions) for one in projected)
+        mixed: Tensor = self.output(self.core(query, key, value, context))
+        return mixed
+
+
+class FeedForward(nn.Module):
+    """Two layers, four times the width between them, with ReLU."""
+
+    def __init__(self, config: OptConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.width, 4 * config.width)
+        self.down = nn.Linear(4 * config.width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(functional.relu(self.up(x)))
+        return x
+
+
+class Block(nn.Module):
+    """x + attention(norm x), then the same with the feed-forward; or norm(x + attention(x)) and so on."""
+
+    def __init__(self, config: OptConfig) -> None:
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.attention_norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
+        self.attention = Attention(config)
+        self.attention_dropout = nn.Dropout(config.dropout)
+        self.feed_forward_norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        if self.norm_first:
+            x = x + self.attention_dropout(self.attention(self.attention_norm(x), context))
+            return x + self.feed_forward_dropout(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.attention_norm(x + self.attention_dropout(self.attention(x, context)))
+        x = self.feed_forward_norm(x + self.feed_forward_dropout(self.feed_forward(x)))
+        return x
+
+
+class Head(nn.Module):
+    """The last norm, a projection to the embedding's width, and the product with the embedding itself."""
+
+    def __init__(self, config: OptConfig, tokens: nn.Embedding) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON) if config.norm_first else None
+        self.project = nn.Linear(config.width, config.embedding_width, bias=False) if config.embedding_width else None
+        self.output = nn.Linear(tokens.embedding_dim, tokens.num_embeddings, bias=False)
+        self.output.weight = tokens.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.project is not None:
+            x = self.project(x)
+        logits: Tensor = self.output(x)
+        return logits
+
+
+class Opt(LanguageModel):
+    """Token ids (B, S), int64, to logits (B, S, vocabulary)."""
+
+    def __init__(self, config: OptConfig) -> None:
+        embedding = Embedding(config)
+        blocks = (Block(config) for _ in range(config.layers))
+        super().__init__(config, embedding, blocks, Head(config, embedding.tokens))
+
+
+def initial(name: str, config: OptConfig) -> Fill:
+    """How a parameter starts: biases 0, norms 1, weights and both tables N(0, σ²), the two projections back into the
+    residual stream σ / √(2L) (paper, section 2.2: as Megatron-LM has it).
+
+    Row PADDING of both tables starts at 0 (metaseq, `model_parallel/models/transformer_lm.py` and
+    `positional_embedding.py`). From then on that word is one like any other: as an input it never comes, and as an
+    output it is learned to be unlikely.
+    """
+    if name.endswith(".bias"):
+        return zeros
+    if "norm." in name:
+        return ones
+    if name.endswith(("attention.output.weight", "feed_forward.down.weight")):
+        return normal(SIGMA / math.sqrt(2 * config.layers))
+    table = name in ("embedding.tokens.weight", "embedding.positions.weight")
+    return but_row(normal(SIGMA), PADDING) if table else normal(SIGMA)
+
+
+def split(name: str) -> Split:
+    """How tensor parallelism cuts the module of that logical name; table and output are cut alike, as they are tied."""
+    if name in ("embedding.tokens", "head.output"):
+        return "vocabulary"
+    if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.up")):
+        return "column"
+    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "whole"

@@ -1,0 +1,8 @@
+"""Pythia and GPT-NeoX: configuration and model, activation memory, and the form in `transformers`."""
+
+from model.architectures.architecture import Architecture
+from model.architectures.pythia.activations import ACTIVATIONS
+from model.architectures.pythia.huggingface import HUGGINGFACE
+from model.architectures.pythia.model import Pythia, PythiaConfig, initial, split
+
+ARCHITECTURE = Architecture("pythia", PythiaConfig, Pythia, initial, split, ACTIVATIONS, HUGGINGFACE)

@@ -1,0 +1,154 @@
+"""GPT-NeoX / Pythia: parallel attention and feed-forward with a LayerNorm each, rotary on a part of the head.
+
+Black et al. 2022 (GPT-NeoX-20B), Biderman et al. 2023 (Pythia). The fused query-key-value weight is laid out per
+head: q, k, v, as in GPT-NeoX and in `transformers`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.architectures.context import Context
+from model.architectures.initialisation import Fill, normal, ones, zeros
+from model.architectures.layers import CausalAttention, Head, LanguageModel, Rotary, Split, TokenEmbedding
+from model.configuration import require
+
+# GPT-NeoX's default `init_method_std`.
+SIGMA = 0.02
+
+
+@dataclass(frozen=True)
+class PythiaConfig:
+    """A shape. `vocabulary` is the padded size of both embeddings; `positions` the longest sequence.
+
+    `gelu` is the form of the activation: `tanh` is what GPT-NeoX's `bias-gelu-fusion` computes, and so what the
+    published models trained with; `erf` is what `transformers` takes when its `hidden_act` says nothing.
+    `initialisation` is `small` (`small_init` and `wang_init`) or `normal` (GPT-NeoX's defaults `normal` and
+    `scaled_normal`, which the configurations of Pythia 6.9B and 12B imply by naming nothing).
+    """
+
+    vocabulary: int
+    positions: int
+    layers: int
+    width: int
+    heads: int
+    rotary_fraction: float = 0.25
+    rotary_base: float = 10_000.0
+    norm_epsilon: float = 1e-5
+    gelu: Literal["tanh", "erf"] = "tanh"
+    initialisation: Literal["small", "normal"] = "small"
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "positions", "layers", "width", "heads"):
+            require(getattr(self, name) >= 1, f"pythia: {name} is {getattr(self, name)}; it must be at least 1")
+        require(self.width % self.heads == 0, f"pythia: width {self.width} is not a multiple of heads {self.heads}")
+        require(
+            0 < self.rotary_fraction <= 1, f"pythia: rotary_fraction is {self.rotary_fraction}; it must be in (0, 1]"
+        )
+        require(
+            self.rotary_dimensions >= 2 and self.rotary_dimensions % 2 == 0,
+            f"pythia: rotary_fraction {self.rotary_fraction} turns {self.rotary_dimensions} of "
+            f"{self.width // self.heads} dimensions; it must turn an even number",
+        )
+
+    @property
+    def rotary_dimensions(self) -> int:
+        """Dimensions of a head that are turned: int(head · fraction), as GPT-NeoX rounds."""
+        return int(self.width // self.heads * self.rotary_fraction)
+
+    @property
+    def parameters(self) -> int:
+        """L(12d² + 13d) + 2d + 2Vd."""
+        d = self.width
+        return self.layers * (12 * d * d + 13 * d) + 2 * d + 2 * self.vocabulary * d
+
+
+class Attention(nn.Module):
+    """Multi-head causal self-attention with one fused projection and biases."""
+
+    def __init__(self, config: PythiaConfig, rotary: Rotary) -> None:
+        super().__init__()
+        self.head_dimensions = config.width // config.heads
+        self.query_key_value = nn.Linear(config.width, 3 * config.width)
+        self.core = CausalAttention(rotary)
+        self.output = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        # (B, S, heads, 3, dimensions): a tensor-parallel rank has fewer heads.
+        fused = self.query_key_value(x).unflatten(-1, (-1, 3, self.head_dimensions))
+        query, key, value = fused.permute(3, 0, 2, 1, 4)
+        mixed: Tensor = self.output(self.core(query, key, value, context))
+        return mixed
+
+
+class FeedForward(nn.Module):
+    """Two layers, four times the width between them, with GELU."""
+
+    def __init__(self, config: PythiaConfig) -> None:
+        super().__init__()
+        self.approximate = "tanh" if config.gelu == "tanh" else "none"
+        self.up = nn.Linear(config.width, 4 * config.width)
+        self.down = nn.Linear(4 * config.width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(functional.gelu(self.up(x), approximate=self.approximate))
+        return x
+
+
+class Block(nn.Module):
+    """x + attention(norm₁ x) + feed-forward(norm₂ x), the "GPT-J residual" with two norms that are not tied."""
+
+    def __init__(self, config: PythiaConfig, rotary: Rotary) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.attention = Attention(config, rotary)
+        self.feed_forward_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return x + self.attention(self.attention_norm(x), context) + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Pythia(LanguageModel):
+    """Token ids (B, S), int64, to logits (B, S, vocabulary)."""
+
+    def __init__(self, config: PythiaConfig) -> None:
+        rotary = Rotary(config.rotary_dimensions, config.positions, config.rotary_base)
+        super().__init__(
+            config,
+            TokenEmbedding(config.vocabulary, config.width),
+            (Block(config, rotary) for _ in range(config.layers)),
+            Head(nn.LayerNorm(config.width, eps=config.norm_epsilon), config.width, config.vocabulary),
+        )
+
+
+def initial(name: str, config: PythiaConfig) -> Fill:
+    """How a parameter starts (GPT-NeoX, `init_functions.py`): biases 0, norms 1, and for weights, with
+    `initialisation` small, `small_init` σ = √(2 / 5d) (Nguyen and Salazar 2019) and `wang_init` σ = 2 / (L√d) for the
+    two projections back into the residual stream; with normal, 0.02 and for those two 0.02 / √(2L).
+    """
+    if name.endswith(".bias"):
+        return zeros
+    if "norm." in name:
+        return ones
+    small = config.initialisation == "small"
+    if name.endswith(("attention.output.weight", "feed_forward.down.weight")):
+        return normal(2 / (config.layers * math.sqrt(config.width)) if small else SIGMA / math.sqrt(2 * config.layers))
+    return normal(math.sqrt(2 / (5 * config.width)) if small else SIGMA)
+
+
+def split(name: str) -> Split:
+    """How tensor parallelism cuts the module of that logical name.
+
+    The fused rows lie head by head, so that a contiguous cut of them is a cut by heads.
+    """
+    if name in ("embedding.tokens", "head.output"):
+        return "vocabulary"
+    if name.endswith(("attention.query_key_value", "feed_forward.up")):
+        return "column"
+    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "whole"

@@ -1,0 +1,256 @@
+"""Saving in the background: training waits for a copy of its state in host memory, a thread does all the rest.
+
+Every rank's thread writes its files, reads them back and leaves a sidecar that names them. That of rank 0 waits for
+the sidecars of all ranks, commits the manifest and applies the retention. The ranks meet through the store alone:
+a collective in a thread would mix with those of training. A sidecar's name holds the launch and the number of the save
+in it, so that what a killed launch left is never taken for what this one writes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from infra.store import faults
+from infra.store.digests import canonical
+from infra.store.errors import NotThere, StoreError
+from infra.store.lake import Lake
+from model.checkpoints.files import write_file
+from model.checkpoints.manifest import (
+    CONTENTS,
+    Checkpoint,
+    Content,
+    StoredFile,
+    checkpoint_folder,
+    commit,
+    stored_file,
+    withdraw,
+)
+from model.checkpoints.retention import NEWEST_TWO, Retention, apply_retention
+from model.state.boxes import Box, tiles, whole
+from model.state.slices import KINDS, Slice
+
+# Seconds between two looks for another rank's sidecar: the first, and the longest.
+FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0
+
+
+class Abandoned(RuntimeError):
+    """The saver was closed before a checkpoint was committed."""
+
+
+@dataclass
+class _Save:
+    """One save: what was copied, and how it ended."""
+
+    step: int
+    number: int
+    slices: dict[Content, list[Slice]]
+    streams: dict[str, Tensor]
+    trainer: dict[str, Any]
+    parent: str | None
+    aside: bool
+    checkpoint: Checkpoint | None = None
+    ended: bool = False
+    error: Exception | None = None
+    thread: Thread = field(init=False)
+
+
+class Saver:
+    """One rank's saves of one launch, at most one at a time. All ranks begin the same saves in the same order.
+
+    `launch` is any string that no other launch has. `cache` is a local folder: it holds one file of a checkpoint while
+    that is written. Before training goes back to an earlier step, all ranks must have called `finish` and have met.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        run: str,
+        rank: int,
+        ranks: int,
+        launch: str,
+        cache: Path,
+        retention: Retention = NEWEST_TWO,
+    ) -> None:
+        self.lake, self.run, self.rank, self.ranks, self.launch = lake, run, rank, ranks, launch
+        self.retention = retention
+        self._scratch = cache / f"saving-{run}-rank-{rank}"
+        if self._scratch.exists():  # left by a killed launch
+            shutil.rmtree(self._scratch)
+        self._save: _Save | None = None
+        # Called every second while training waits for a save, for who wants to know that it does.
+        self.on_wait: Callable[[], None] = lambda: None
+        self._number = 0
+        self._parent = ""
+        self._committed: list[Checkpoint] = []
+        self._verified: set[str] = set()
+        self._closed = Event()
+
+    def begin(
+        self,
+        step: int,
+        slices: Iterable[Slice],
+        streams: Mapping[str, Tensor],
+        trainer: dict[str, Any],
+        parent: str | None = None,
+        aside: bool = False,
+    ) -> None:
+        """Copy the state after `step` updates to host memory and return; it is written in the background.
+
+        `slices` are this rank's, on any device; `streams` its generators' states by name (uint8); `trainer` is plain
+        JSON. `parent` is the digest of the checkpoint that training went on from, None for the one saved before by
+        this saver. One that is saved `aside`, out of turn, is nobody's parent: a run has the same checkpoints whether
+        or not it was asked for one. Waits for the save before; raises its error, and ValueError or TypeError when
+        `trainer` is not plain.
+        """
+        self._wait()
+        plain = json.loads(canonical(trainer))
+        copies: dict[Content, list[Slice]] = {content: [] for content in CONTENTS}
+        for one in slices:
+            content: Content = "weights" if one.kind == "weight" else "state"
+            copies[content].append(replace(one, values=_copy(one.values, torch.float32)))
+        stream_copies = {name: _copy(stream, torch.uint8) for name, stream in streams.items()}
+        if torch.cuda.is_available():
+            # The copies were only asked for; the next update would change what they copy.
+            torch.cuda.current_stream().synchronize()
+        self._number += 1
+        self._save = _Save(step, self._number, copies, stream_copies, plain, parent, aside)
+        # A daemon: an error in training must end the process, whatever this thread waits for.
+        self._save.thread = Thread(target=self._carry_out, args=(self._save,), name=f"save-{step}", daemon=True)
+        self._save.thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no save whose outcome `poll` has yet to take."""
+        return self._save is None
+
+    def poll(self) -> list[Checkpoint]:
+        """The checkpoints committed since this was last asked; none on other ranks than 0. Does not wait.
+
+        Raises the error of the latest save, with its step: the store's own kind of error, else RuntimeError.
+        """
+        if self._save is None or not self._save.thread.is_alive():
+            self._settle()
+        ready, self._committed = self._committed, []
+        return ready
+
+    def finish(self) -> list[Checkpoint]:
+        """As `poll`, once the save in flight has ended: on rank 0 with its commit, elsewhere with its own files."""
+        self._wait()
+        return self.poll()
+
+    def close(self) -> None:
+        """Give up what is in flight, as soon as the file being written is there. Raises nothing."""
+        self._closed.set()
+        if self._save is not None:
+            self._save.thread.join()
+
+    def _wait(self) -> None:
+        while self._save is not None and self._save.thread.is_alive():
+            self._save.thread.join(LONGEST_WAIT)
+            self.on_wait()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Take the outcome of a save whose thread has ended."""
+        save = self._save
+        if save is None:
+            return
+        if save.error is not None or not save.ended:
+            message = f"saving the checkpoint of step {save.step}: {save.error or 'its thread died, see its traceback'}"
+            raise (type(save.error) if isinstance(save.error, StoreError) else RuntimeError)(message) from save.error
+        if save.checkpoint is not None:
+            self._committed.append(save.checkpoint)
+        self._save = None
+
+    def _carry_out(self, save: _Save) -> None:
+        try:
+            self._write(save)
+        except (StoreError, SafetensorError, OSError, ValueError, Abandoned) as error:
+            save.error = error
+        save.ended = True
+
+    def _write(self, save: _Save) -> None:
+        folder = checkpoint_folder(self.run, save.step)
+        if self.rank == 0:
+            # An older checkpoint of this step is of a state that training has gone back from.
+            withdraw(self.lake, self.run, save.step)
+        files = []
+        for content in CONTENTS:
+            self._go_on(save)
+            faults.reach(f"checkpoint.before_{content}")
+            streams = save.streams if content == "state" else {}
+            if save.slices[content] or streams:
+                # Popped, so that the weights' copy is gone while the moments are written.
+                mine = (self.rank, content, save.slices.pop(content), streams)
+                files.append(write_file(self.lake, folder, *mine, self._scratch))
+        if self.rank == 0:
+            self._commit(save, files)
+            return
+        faults.reach("checkpoint.before_sidecar")
+        self.lake.write_json(self._sidecar(save, self.rank), [asdict(file) for file in files])
+        faults.reach("checkpoint.after_sidecar")
+
+    def _commit(self, save: _Save, files: list[StoredFile]) -> None:
+        for rank in range(1, self.ranks):
+            files += self._files_of(save, rank)
+        _require_whole(save.step, files)
+        parent = self._parent if save.parent is None else save.parent
+        checkpoint = Checkpoint(self.run, save.step, parent, save.trainer, tuple(files), save.aside)
+        self._go_on(save)
+        commit(self.lake, checkpoint)
+        self._parent = parent if save.aside else checkpoint.digest
+        self._verified.add(checkpoint.digest)
+        save.checkpoint = checkpoint
+        for rank in range(1, self.ranks):
+            self.lake.delete(self._sidecar(save, rank))
+        apply_retention(self.lake, self.run, save.step, self.retention, self._verified, self._scratch)
+
+    def _files_of(self, save: _Save, rank: int) -> list[StoredFile]:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return [stored_file(values) for values in self.lake.read_json(self._sidecar(save, rank))]
+            except NotThere:
+                self._closed.wait(wait)
+                self._go_on(save)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def _sidecar(self, save: _Save, rank: int) -> str:
+        return f"{checkpoint_folder(self.run, save.step)}/rank-{rank}-{self.launch}-{save.number}.json"
+
+    def _go_on(self, save: _Save) -> None:
+        if self._closed.is_set():
+            raise Abandoned(f"the checkpoint of step {save.step} was given up, as training ended first")
+
+
+def _copy(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """A contiguous copy in host memory. From a GPU it goes on beside others, into memory that PyTorch keeps pinned."""
+    return torch.empty(values.shape, dtype=dtype, pin_memory=values.is_cuda).copy_(values.detach(), non_blocking=True)
+
+
+def _require_whole(step: int, files: Iterable[StoredFile]) -> None:
+    """Raises ValueError when the ranks' slices are not every tensor once, with both its moments."""
+    boxes: dict[tuple[str, str], list[Box]] = defaultdict(list)
+    shapes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for file in files:
+        for one in file.slices:
+            boxes[one.name, one.kind].append(one.box)
+            shapes[one.name].add(one.shape)
+    for name, found in shapes.items():
+        for kind in KINDS:
+            if len(found) > 1 or not all(tiles(whole(shape), boxes[name, kind]) for shape in found):
+                raise ValueError(
+                    f"step {step}: the ranks' slices of {kind} of {name} (shapes {sorted(found)}) are not the whole "
+                    "tensor once; the engine that gave them is wrong"
+                )

@@ -1,0 +1,7 @@
+"""The precision of matrix products."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Precision = Literal["fp32", "bf16", "fp16"]

@@ -1,0 +1,87 @@
+"""Schedules: the learning rate of an update, and the steps at which a checkpoint is kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from model.configuration import about, require, require_limits
+
+LAST_POWER = 512  # Pythia's `extra-save-iters`: 0 and the powers of two up to here
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A linear warm-up to `learning_rate`, and then by `kind`:
+
+    - `cosine`: down to `minimum` by a cosine (GPT-NeoX, `megatron/learning_rates.py`; LLaMA, section 2.3);
+    - `linear`: down to `minimum` by a straight line (OPT, section 2.2; metaseq, `polynomial_decay_schedule.py` with
+      power 1);
+    - `constant`: as it is; `minimum` and `decay` say nothing then.
+
+    `warmup` and `decay` count updates from the start of the run; the minimum is reached at `decay` and kept after it.
+    """
+
+    kind: Literal["cosine", "linear", "constant"] = field(metadata=about("Shape of the decay after warm-up."))
+    learning_rate: float = field(metadata=about("Peak learning rate, reached after warm-up.", gt=0))
+    minimum: float = field(metadata=about("Learning rate at the end of the decay and after it.", ge=0))
+    warmup: int = field(metadata=about("Updates of linear warm-up.", ge=0))
+    decay: int = field(metadata=about("Updates from the start of the run after which the minimum is reached.", ge=1))
+
+    def __post_init__(self) -> None:
+        require(
+            self.kind in ("cosine", "linear", "constant"),
+            f"schedule: kind is {self.kind!r}; it must be 'cosine', 'linear' or 'constant'",
+        )
+        require_limits(self, "schedule")
+        require(
+            0 <= self.minimum <= self.learning_rate,
+            f"schedule: minimum is {self.minimum}; it must be between 0 and learning_rate {self.learning_rate}",
+        )
+        require(
+            0 <= self.warmup < self.decay,
+            f"schedule: warmup {self.warmup} must be at least 0 and below decay {self.decay}",
+        )
+
+    def at(self, updates: int) -> float:
+        """The rate of the next update after `updates` of them; both systems count no update that overflowed.
+
+        With W = warmup and E = decay it is peak · updates / W up to and including W. In GPT-NeoX the very first
+        update has the rate of the second, peak / W; in metaseq it has the rate 0 (`trainer.py` sets the rate of
+        update 0 before it), so that it moves nothing but Adam's averages. Constant warms up as GPT-NeoX does.
+
+        After W, with progress = (updates - W) / (E - W), it is minimum + (peak - minimum) times
+        (cos(π · progress) + 1) / 2 for cosine and (1 - progress) for linear.
+        """
+        if self.warmup and updates <= self.warmup:
+            first = 0 if self.kind == "linear" else 1
+            return self.learning_rate * max(first, updates) / self.warmup
+        if self.kind == "constant":
+            return self.learning_rate
+        progress = min(1.0, (updates - self.warmup) / (self.decay - self.warmup))
+        left = 1 - progress if self.kind == "linear" else (math.cos(math.pi * progress) + 1) / 2
+        return max(self.minimum, self.minimum + (self.learning_rate - self.minimum) * left)
+
+
+@dataclass(frozen=True)
+class CheckpointSchedule:
+    """Step 0, every `every` steps and the last step; with kind "pythia" also 1, 2, 4 … 512."""
+
+    kind: Literal["every", "pythia"] = field(
+        metadata=about("Regular steps only, or also the powers of two up to 512 (Pythia).")
+    )
+    every: int = field(metadata=about("Keep a checkpoint every so many steps, and after the last.", ge=1))
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("every", "pythia"), f"checkpoints: kind is {self.kind!r}; it must be 'every' or 'pythia'")
+        require_limits(self, "checkpoints")
+
+    def keeps(self, step: int, last: int) -> bool:
+        """Whether a run of `last` steps keeps a checkpoint after `step` of them."""
+        power = self.kind == "pythia" and 0 < step <= LAST_POWER and step & (step - 1) == 0
+        return step % self.every == 0 or step == last or power
+
+    def steps(self, last: int) -> list[int]:
+        """All kept steps of a run of `last` steps; 154 for Pythia's 143,000."""
+        return [step for step in range(last + 1) if self.keeps(step, last)]

@@ -1,0 +1,75 @@
+"""The data of a run: its order of training sequences, and that of its validation sequences."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from infra.store.lake import Lake
+from infra.store.manifest import fetch_part
+from infra.store.tokens import TokenFile
+from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, split_documents
+from model.order.supply import require_sequences, require_validation
+from model.run.config import RunConfig, Source
+
+
+def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
+    """The data order of a run over verified local copies of its token files, kept in the folder `cache`.
+
+    Raises ValueError when the run would read more sequences than its sources allow.
+    """
+    training = config.training
+    sources = _mixture(lake, config.sources, cache)
+    order: Order
+    if training.compat == "neox":
+        part = _part(sources, training.split, 0)
+        order = NeoxOrder(sources, training.sequence_length, config.seed, config.samples, cache, part)
+    elif training.compat == "rows":
+        order = RowOrder(sources, training.sequence_length, config.seed)
+    else:
+        order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
+    require_sequences(config.needed, order.sequences)
+    return order
+
+
+def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order | None:
+    """The order of a run's validation sequences, None for a run that has none.
+
+    Raises ValueError when there are fewer than the run asks for.
+    """
+    training, wanted = config.training, config.training.validation
+    if wanted is None:
+        return None
+    order: Order
+    if training.split is None:
+        sources = _mixture(lake, config.validation_sources, cache)
+        order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
+    else:
+        # GPT-NeoX makes its maps for all evaluations of the run (`build_train_valid_test_data_iterators`), in as many
+        # passes as they take.
+        samples = (training.steps // wanted.every + 1) * wanted.sequences
+        sources = [replace(source, epochs=sys.maxsize) for source in _mixture(lake, config.sources, cache)]
+        part = _part(sources, training.split, 1)
+        order = NeoxOrder(sources, training.sequence_length, config.seed, samples, cache, part)
+    require_validation(wanted.sequences, order.sequences)
+    return order
+
+
+def _part(sources: Sequence[MixtureSource], split: Sequence[float] | None, number: int) -> range | None:
+    """The documents of one share of a split of the only source; None where there is no split."""
+    return None if split is None else split_documents(split, len(sources[0].file.sizes))[number]
+
+
+def _mixture(lake: Lake, sources: tuple[Source, ...], cache: Path) -> list[MixtureSource]:
+    return [
+        MixtureSource(
+            source.name,
+            source.weight,
+            source.epochs,
+            source.digest,
+            TokenFile(fetch_part(lake, source.bin, cache), fetch_part(lake, source.idx, cache)),
+        )
+        for source in sources
+    ]

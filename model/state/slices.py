@@ -1,0 +1,38 @@
+"""The training state as every engine gives and takes it: boxes of weights and of AdamW's moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from model.configuration import require
+from model.state.boxes import Box
+
+Kind = Literal["weight", "first_moment", "second_moment"]
+KINDS: tuple[Kind, ...] = ("weight", "first_moment", "second_moment")
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """`values` (fp32, of shape `box.shape`) are that box of the tensor `name`, whose whole shape is `shape`."""
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    box: Box
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        require(
+            tuple(self.values.shape) == self.box.shape
+            and len(self.box.stop) == len(self.shape)
+            and all(stop <= size for stop, size in zip(self.box.stop, self.shape, strict=True)),
+            f"{self.kind} of {self.name}: {tuple(self.values.shape)} values for {self.box} of a tensor of {self.shape}",
+        )
+
+
+# (parameter name, kind, box) -> that box of the tensor, of shape box.shape
+ReadState = Callable[[str, Kind, Box], Tensor]

@@ -1,0 +1,186 @@
+"""Where each rank's main thread is: the marks by which a supervisor finds and names a rank that is stuck.
+
+A mark is one small object for each rank, which the rank's next mark replaces. A thread carries it to the store, but
+only the main thread makes marks: a rank that hangs leaves its last one standing, with the place where it hangs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Literal
+
+from infra.store.errors import NotThere, StoreError, StoreUnavailable
+from infra.store.lake import Lake
+
+Phase = Literal["starting", "data", "compute", "communication", "saving"]
+INTERVAL = 5.0  # seconds between two marks that reach the store
+
+# In the order of a step. A rank that others wait for stands in an earlier phase than they do.
+_PLACES: dict[str, str] = {
+    "starting": "starting at step {}",
+    "data": "reading the sequences of step {}",
+    "compute": "computing step {}",
+    "communication": "in the gradient exchange of step {}",
+    "saving": "saving the checkpoint of step {}",
+}
+_ORDER = list(_PLACES)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last sign of a rank of a launch: it entered `phase` of `step` at `time` (POSIX seconds) on `host`."""
+
+    launch: str
+    rank: int
+    step: int
+    phase: Phase
+    time: float
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A rank that made no mark for `seconds`; `mark` is its last, None when it never made one in this launch."""
+
+    rank: int
+    seconds: float
+    mark: Mark | None
+
+
+class Heartbeat:
+    """The marks of one rank of one launch. `launch` is the same for all its ranks and differs from any other's.
+
+    Used as `with Heartbeat(...) as heartbeat:` around the work. `beat` costs nothing worth counting, so it may be
+    called for every micro-batch and around every exchange.
+    """
+
+    def __init__(self, lake: Lake, run: str, rank: int, launch: str, interval: float = INTERVAL) -> None:
+        self._lake, self._path = lake, f"{_folder(run)}/{rank}.json"
+        self._rank, self._launch, self._interval = rank, launch, interval
+        self._host = socket.gethostname()
+        self._newest: Mark | None = None
+        self._written: Mark | None = None
+        self._error: StoreError | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._carry, name="heartbeat", daemon=True)
+
+    def beat(self, step: int, phase: Phase) -> None:
+        """Mark that the main thread enters `phase` of `step`. Raises the StoreError that ended the marks' way."""
+        if self._error is not None:
+            raise self._error
+        self._newest = Mark(self._launch, self._rank, step, phase, time.time(), self._host)
+
+    def write(self) -> None:
+        """Carry the newest mark to the store, unless it is there already."""
+        newest = self._newest
+        if newest is not None and newest is not self._written:
+            self._lake.write_json(self._path, asdict(newest))
+            self._written = newest
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _carry(self) -> None:
+        while not self._over.wait(self._interval):
+            try:
+                self.write()
+            except StoreUnavailable:
+                continue  # the next mark says more than this one, and its writing is tried soon
+            except StoreError as error:
+                self._error = error
+                return
+
+
+def read_mark(lake: Lake, run: str, rank: int) -> Mark | None:
+    """The last mark of a rank in any launch, None before its first."""
+    try:
+        return Mark(**lake.read_json(f"{_folder(run)}/{rank}.json"))
+    except NotThere:
+        return None
+
+
+def read_marks(lake: Lake, run: str) -> list[Mark]:
+    """The last marks of the newest launch, by rank. A launch of fewer ranks leaves those of an older one behind."""
+    marks = [Mark(**lake.read_json(entry.path)) for entry in lake.list(_folder(run))]
+    newest = max(marks, key=lambda mark: mark.time, default=None)
+    return sorted((mark for mark in marks if newest and mark.launch == newest.launch), key=lambda mark: mark.rank)
+
+
+def stuck(lake: Lake, run: str, ranks: int, began: float, limit: float, now: float) -> list[Stuck]:
+    """The ranks of a launch that have made no mark for longer than `limit` seconds, those that others wait for first.
+
+    `began` and `now` are POSIX seconds: marks before the launch began are an older one's. Clocks of machines are
+    taken to agree within a second or so, far below any sensible limit.
+    """
+    marks = {mark.rank: mark for mark in read_marks(lake, run) if mark.time >= began}
+    found = []
+    for rank in range(ranks):
+        mark = marks.get(rank)
+        seconds = now - (began if mark is None else mark.time)
+        if seconds > limit:
+            found.append(Stuck(rank, seconds, mark))
+    return sorted(found, key=lambda one: (_place(one), one.rank))
+
+
+def describe(found: Sequence[Stuck]) -> str:
+    """In words, such as: rank 3 (host gpu-7) has been in the gradient exchange of step 41 for 300 s."""
+    sentences = []
+    for place, group in groupby(found, key=_place):
+        ones = list(group)
+        has = "has" if len(ones) == 1 else "have"
+        seconds = max(one.seconds for one in ones)
+        hosts = ", ".join(sorted({one.mark.host for one in ones if one.mark is not None}))
+        ranks = ("rank " if len(ones) == 1 else "ranks ") + _spans([one.rank for one in ones])
+        if place[0] < 0:
+            sentences.append(f"{ranks} {has} given no sign for {seconds:.0f} s")
+        else:
+            where = _PLACES[_ORDER[place[1]]].format(place[0])
+            sentences.append(f"{ranks} (host {hosts}) {has} been {where} for {seconds:.0f} s")
+    return "; ".join(sentences)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m model.supervision.heartbeat`: exit code 1 when a rank of this host is stuck. A cluster's probe."""
+    parser = argparse.ArgumentParser(prog="model.supervision.heartbeat", description=main.__doc__)
+    parser.add_argument("--lake", required=True, help="URI of the lake")
+    parser.add_argument("--run-key", required=True, help="key of the run")
+    parser.add_argument("--limit", required=True, type=float, help="seconds without a mark")
+    parsed = parser.parse_args(arguments)
+    now, host = time.time(), socket.gethostname()
+    marks = [mark for mark in read_marks(Lake(parsed.lake), parsed.run_key) if mark.host == host]
+    found = [Stuck(mark.rank, now - mark.time, mark) for mark in marks if now - mark.time > parsed.limit]
+    if found:
+        sys.exit(describe(sorted(found, key=lambda one: (_place(one), one.rank))))
+
+
+def _place(one: Stuck) -> tuple[int, int]:
+    return (-1, 0) if one.mark is None else (one.mark.step, _ORDER.index(one.mark.phase))
+
+
+def _spans(ranks: list[int]) -> str:
+    """Ranks in order as 0 to 3, 5."""
+    spans = []
+    for _, group in groupby(enumerate(sorted(ranks)), key=lambda pair: pair[1] - pair[0]):
+        members = [rank for _, rank in group]
+        spans.append(str(members[0]) if len(members) == 1 else f"{members[0]} to {members[-1]}")
+    return ", ".join(spans)
+
+
+def _folder(run: str) -> str:
+    return f"runs/{run}/heartbeat"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

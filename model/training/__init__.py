@@ -1,0 +1,1 @@
+"""The training loop of one rank: resume, steps, checkpoints."""

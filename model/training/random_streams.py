@@ -1,0 +1,47 @@
+"""The random streams of a rank, for dropout: how they start, and their states in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from model.architectures.initialisation import keyed_generator
+from model.engine import Engine
+from model.training.records import Launch
+
+
+def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
+    """Start this rank's random streams, for dropout, as its seed, place and step say.
+
+    Tensor ranks share them: what they hold alike must be dropped alike (Megatron-LM, `core/tensor_parallel/random.py`,
+    which gives them different streams where they hold different heads; here these drop the same places). Where the
+    sequence is cut they hold nothing alike that is dropped, and each has its own.
+    """
+    place = f"data rank {engine.place.data}, stage {engine.place.stage}, step {step}"
+    if launch.layout.sequence_parallel:
+        place += f", tensor rank {engine.place.tensor}"
+    generator = keyed_generator(launch.config.seed, place)
+    torch.set_rng_state(generator.get_state())
+    if launch.layout.device == "cuda":
+        torch.cuda.manual_seed(generator.initial_seed())
+
+
+def seating(launch: Launch) -> list[int]:
+    """The ranks in each direction, and whether the sequence is cut: seated otherwise, no rank takes its old streams."""
+    layout = launch.layout
+    return [layout.data, layout.tensor, layout.pipeline, int(layout.sequence_parallel)]
+
+
+def random_streams(launch: Launch) -> dict[str, Tensor]:
+    """The states of this rank's generators by device."""
+    streams = {"cpu": torch.get_rng_state()}
+    return streams | ({"cuda": torch.cuda.get_rng_state()} if launch.layout.device == "cuda" else {})
+
+
+def set_streams(streams: Mapping[str, Tensor]) -> None:
+    """Set this rank's generators to the states that `random_streams` gave."""
+    torch.set_rng_state(streams["cpu"])
+    if "cuda" in streams and torch.cuda.is_available():
+        torch.cuda.set_rng_state(streams["cuda"])

@@ -1,0 +1,92 @@
+"""What one launch of a run writes to: its logbook, losses and progress, under an identity that no other launch has."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.store.lake import Lake
+from model.checkpoints.retention import Retention
+from model.engine import Engine
+from model.layout import Layout
+from model.observers.losses import Losses
+from model.run.config import RunConfig
+from model.supervision.logbook import Logbook
+from model.supervision.progress import ProgressWriter, State, read_progress
+from model.training.position import Position
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a run is carried out this time. `cache` is a local folder; `retention` says which checkpoints stay whole."""
+
+    lake: Lake
+    config: RunConfig
+    layout: Layout
+    cache: Path
+    retention: Retention
+
+
+class Superseded(RuntimeError):
+    """Another launch trains this run now."""
+
+
+class Records:
+    """The records of one rank; the first one speaks for all, each for its own errors."""
+
+    def __init__(self, launch: Launch, engine: Engine) -> None:
+        lake, run = launch.lake, launch.config.key
+        self._lake, self._run = lake, run
+        self.launch: str = engine.gather(uuid.uuid4().hex[:12])[0]
+        self.leads = engine.rank == 0
+        if self.leads:
+            lake.write_json(_claim(run), {"launch": self.launch})
+        self.losses = Losses(lake, run)
+        self._logbook = Logbook(lake, run, self.launch, engine.rank)
+        self._progress = ProgressWriter(lake, run, launch.config.training.steps, self.launch)
+        # How far an earlier launch had come before this one says where it is.
+        before = read_progress(lake, run)
+        self.furthest = 0 if before is None else before.step
+        self._loss: float | None = None
+        self._training = launch.config.training
+
+    def note(self, event: str, step: int, **facts: Any) -> None:
+        """Write an event into the logbook, once for all ranks."""
+        if self.leads:
+            self._logbook.write(event, step, **facts)
+
+    def failed(self, position: Position, error: BaseException) -> None:
+        """Write this rank's error into the logbook; the first rank's progress says so too, while the run is its own."""
+        self._logbook.write("error", position.step, error=type(error).__name__, message=str(error))
+        if not isinstance(error, Superseded):
+            self.show("failed", position)
+
+    def require_ours(self) -> None:
+        """Raise Superseded when a later launch has taken the run over: two must not write its checkpoints."""
+        if self.leads and (latest := self._lake.read_json(_claim(self._run))["launch"]) != self.launch:
+            raise Superseded(
+                f"launch {latest} has taken this run over from {self.launch}, which ends here; start a run once at a "
+                "time"
+            )
+
+    def show(self, state: State, position: Position, tokens_per_second: float | None = None) -> None:
+        """Say how far the run is."""
+        if self.leads:
+            # Until it has found its place, a launch is where the one before it had come to.
+            step = max(position.step, self.furthest) if self._loss is None else position.step
+            self._progress.write(state, step, self._loss, position.tokens, tokens_per_second)
+
+    def took(self, position: Position, loss: float | None, seconds: float) -> None:
+        """A step is done; say so when it is time."""
+        self._loss = loss
+        if self.leads and self._progress.due("training"):
+            self.require_ours()
+            self.losses.write_tail()
+            self.show("training", position, self._training.batch * self._training.sequence_length / seconds)
+
+
+def _claim(run: str) -> str:
+    """Written by a launch once, as it begins: the last one has the run."""
+    return f"runs/{run}/launch.json"

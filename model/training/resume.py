@@ -1,0 +1,99 @@
+"""One way to resume, for crash, preemption and retry alike: everything comes from the newest good checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from infra.store.errors import Corrupt, NotThere
+from infra.store.lake import Lake
+from model.checkpoints.files import open_state
+from model.checkpoints.manifest import Checkpoint, committed_steps, newest_good, read_checkpoint, withdraw
+from model.engine import Engine
+from model.order import Order
+from model.training.position import Position
+from model.training.random_streams import fresh_streams, seating, set_streams
+from model.training.records import Launch
+
+Report = Callable[[int, str], None]
+
+
+def find_checkpoint(
+    launch: Launch, position: Position, report: Report, check: Callable[[Checkpoint], None]
+) -> Checkpoint | None:
+    """The checkpoint to go on from: the run's newest good one, else the one that it begins with, else None.
+
+    `check` reads a checkpoint's files, and raises Corrupt or NotThere. One of a course that was given up is refused,
+    and `report(step, reason)` told. Raises Corrupt or NotThere when what the run begins with is not there as it was.
+    """
+    config = launch.config
+
+    given_up: set[int] = set()
+
+    def objection(checkpoint: Checkpoint) -> str:
+        if _on_course(checkpoint, position):
+            return ""
+        given_up.add(checkpoint.step)
+        return "it is of a course that was given up"
+
+    found = newest_good(launch.lake, config.key, launch.cache, report, objection, check)
+    if found is None and (lost := set(committed_steps(launch.lake, config.key)) - given_up):
+        raise Corrupt(
+            f"run {config.key[:12]}: none of its checkpoints {sorted(lost)} will do to go on from, as the logbook says "
+            "one by one; put back what was lost, or begin anew with `millrace train … --new LABEL`"
+        )
+    if found is not None or config.origin is None:
+        return found
+    origin = read_checkpoint(launch.lake, config.origin.run, config.origin.step)
+    if origin.digest != config.origin.digest:
+        raise Corrupt(f"{origin.folder} is not the checkpoint that this run was made to begin with; start it anew")
+    if origin.pruned:
+        raise NotThere(
+            f"{launch.lake.uri}/{origin.folder} keeps only its weights now; start the run anew from a checkpoint that "
+            "keeps its whole state"
+        )
+    check(origin)
+    return origin
+
+
+def give_up(lake: Lake, run: str, position: Position) -> None:
+    """Take back the checkpoints of a course that was given up, so that nobody takes them for the run's."""
+    if not position.course.events:
+        return
+    for step in committed_steps(lake, run):
+        try:
+            checkpoint = read_checkpoint(lake, run, step)
+        except Corrupt:  # nobody takes it for anything
+            continue
+        if not _on_course(checkpoint, position):
+            withdraw(lake, run, step)
+
+
+def restore(launch: Launch, engine: Engine, position: Position, order: Order, checkpoint: Checkpoint) -> None:
+    """Set the engine, the position and this rank's random streams to where a checkpoint was kept.
+
+    Raises ValueError when the checkpoint is of other data.
+    """
+    if checkpoint.run == launch.config.key:
+        expected = {
+            "fingerprint": order.fingerprint,
+            "seed": launch.config.seed,
+            "next_sequence": position.course.next_sequence(checkpoint.step),
+        }
+        held = {name: checkpoint.trainer[name] for name in expected}
+        if held != expected:
+            raise ValueError(
+                f"{checkpoint.folder}: the data order was {held}, this launch has {expected}; the token files are not "
+                "those that the run began with"
+            )
+    position.load(checkpoint.step, checkpoint.trainer)
+    with open_state(launch.lake, checkpoint, launch.cache) as state:
+        engine.restore(state.read, position.updates)
+        streams = state.random_streams(engine.rank)
+    if streams is None or checkpoint.trainer["ranks"] != seating(launch):
+        fresh_streams(launch, engine, checkpoint.step)
+    else:
+        set_streams(streams)
+
+
+def _on_course(checkpoint: Checkpoint, position: Position) -> bool:
+    return bool(checkpoint.trainer["course"] == position.course.digest(checkpoint.step))
