@@ -42,7 +42,7 @@ bench: setup-dev
 	$(PYTHON_BIN) -m tests.bench --record docs/results
 
 docs: setup
-	$(PYTHON_BIN) -m infra.results
+	$(PYTHON_BIN) -m tests.bench.render
 
 # Makes infra/setup/lock anew: `make lock`, or `make lock UPGRADE="prefect torch"` for new versions of packages.
 lock:
