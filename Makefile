@@ -5,7 +5,7 @@ PARALLEL := -n 2 --dist loadfile
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test test-all lint bench up setup setup-dev clean
+.PHONY: demo check test test-all lint bench docs lock up setup setup-dev setup-tests clean
 
 demo: setup-dev
 	.venv/bin/millrace demo
@@ -17,10 +17,18 @@ setup-dev: setup
 	@bash infra/setup/system.sh
 	-@$(PYTHON_BIN) -m infra.kenlm_tools >/dev/null
 
-test: setup-dev lint
+# The tests also drive a browser and an S3 server.
+setup-tests: setup-dev
+	@bash infra/setup/system.sh tests
+
+# For every change, in under four minutes: what a failure of it would say of a line, not of a whole run.
+check: setup lint
+	$(PYTHON_BIN) -m pytest -m "quick" $(PARALLEL)
+
+test: setup-tests lint
 	$(PYTHON_BIN) -m pytest -m "not heavy" $(PARALLEL)
 
-test-all: setup-dev lint
+test-all: setup-tests lint
 	$(PYTHON_BIN) -m pytest $(PARALLEL)
 
 lint: setup
@@ -29,8 +37,16 @@ lint: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
+# Results are recorded in docs/results and rendered into the documents.
 bench: setup-dev
-	$(PYTHON_BIN) -m tests.bench
+	$(PYTHON_BIN) -m tests.bench --record docs/results
+
+docs: setup
+	$(PYTHON_BIN) -m tests.bench.render
+
+# Makes infra/setup/lock anew: `make lock`, or `make lock UPGRADE="prefect torch"` for new versions of packages.
+lock:
+	python3.11 -m infra.setup.lock $(if $(UPGRADE),--upgrade $(UPGRADE))
 
 up: setup-dev
 	$(PYTHON_BIN) -m infra.server up

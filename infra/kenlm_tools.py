@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -96,21 +95,18 @@ def _cure() -> str:
 
 
 def _download(folder: Path) -> Path:
+    """The source archive, whose SHA-256 pip compares before it runs anything of it."""
+    requirement = folder / "kenlm.txt"
+    requirement.write_text(f"kenlm=={VERSION} --hash=sha256:{SOURCE_SHA256}\n")
     # Only kenlm itself must come as source: with --no-binary :all: pip would compile its build requirements, too.
     _run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        + ["--no-binary", "kenlm", "--dest", str(folder), f"kenlm=={VERSION}"],
-        f"the source archive of kenlm {VERSION} could not be fetched with pip",
-        "Check that pip reaches a package index, or set PIP_INDEX_URL to one.",
+        + ["--require-hashes", "--no-binary", "kenlm", "--dest", str(folder), "--requirement", str(requirement)],
+        f"the published source archive of kenlm {VERSION} (sha256 {SOURCE_SHA256}) could not be fetched with pip",
+        "Check that pip reaches a package index, or set PIP_INDEX_URL to one; "
+        "take other kenlm archives out of PIP_FIND_LINKS.",
     )
-    archive = folder / f"kenlm-{VERSION}.tar.gz"
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if digest != SOURCE_SHA256:
-        raise KenlmToolsMissing(
-            f"{archive.name} from the package index has the sha256 {digest}, not {SOURCE_SHA256}: it is not the "
-            "published archive and is not built. Use a package index that serves the published one."
-        )
-    return archive
+    return folder / f"kenlm-{VERSION}.tar.gz"
 
 
 def _unpack(archive: Path, folder: Path) -> Path:

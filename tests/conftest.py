@@ -10,10 +10,22 @@ import pytest
 
 from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
+from tests.quick import SLOW_FIXTURES, SLOW_PATHS
 
 pytest_plugins = ["tests.conftest_swift"]
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``quick`` what `make check` runs."""
+    root = Path(__file__).resolve().parents[1]
+    slow = [root / path for path in SLOW_PATHS]
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        listed = any(item.path == path or path in item.path.parents for path in slow)
+        if not listed and not fixtures & SLOW_FIXTURES and item.get_closest_marker("heavy") is None:
+            item.add_marker(pytest.mark.quick)
 
 
 @pytest.fixture(scope="session")

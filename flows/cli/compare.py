@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,11 +18,15 @@ if TYPE_CHECKING:
     from model.observers.losses import StepRecord
 
 
+class CannotPlot(ValueError):
+    """The curves cannot be drawn; the message says why."""
+
+
 def compare(
     first: Annotated[str, typer.Argument(help="The start of a run's key.")],
     second: Annotated[str, typer.Argument(help="The start of another's.")],
     other_lake: Annotated[str | None, typer.Option(help="Where the second run lies, if in another lake.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="A PNG file for the two loss curves.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="An SVG file for the two loss curves.")] = None,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,15 +122,30 @@ def _named(sides: tuple[tuple[Lake, str], tuple[Lake, str]]) -> list[tuple[str, 
 
 
 def _plot(curves: dict[str, list[StepRecord]], file: Path) -> None:
-    from matplotlib.figure import Figure
+    """Write the loss curves as an SVG file. Raises CannotPlot for another suffix, or when no loss is finite."""
+    from infra.report.figures import Curve, line_chart, standalone
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for (name, records), style in zip(curves.items(), ("-", "--"), strict=True):
-        # A loss that was not finite leaves a gap.
-        losses = [math.nan if one.loss is None else one.loss for one in records]
-        axes.plot([one.step for one in records], losses, style, label=name)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss, nats per token")
-    axes.legend()
-    figure.savefig(file, format="png", dpi=150)
+    if file.suffix != ".svg":
+        raise CannotPlot(
+            f"--plot writes an SVG file, and {file} does not end in .svg: name it {file.with_suffix('.svg')}"
+        )
+    # Losses that are not finite are left out; the line joins the steps on either side.
+    lines = [
+        Curve(name, shade, tuple((one.step, one.loss) for one in records if one.loss is not None))
+        for (name, records), shade in zip(curves.items(), ("a", "c"), strict=True)
+    ]
+    if not any(line.points for line in lines):
+        raise CannotPlot("--plot: neither run has a finite loss on record, so there is no curve to draw")
+    drawn = [line for line in lines if line.points]
+    colours = {"a": "teal", "c": "red"}
+    legend = "; ".join(f"{line.name} ({colours[line.shade]})" for line in drawn)
+    chart = line_chart(
+        drawn,
+        title="Loss by step",
+        description=legend,
+        x_label=f"step — {legend}",
+        y_label="loss, nats per token",
+        width=900,
+        height=480,
+    )
+    file.write_text(standalone(chart), encoding="utf-8")

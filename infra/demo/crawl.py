@@ -1,6 +1,7 @@
-"""The demo's crawl: six archives, as a crawler would have left them, made from what this machine has.
+"""The demo's crawl: six archives, as a crawler would have left them, made from the standard library's documentation.
 
-The same machine gives the same bytes: dates are fixed, ids follow from URLs, nothing asks for the time of day.
+The same release of Python gives the same bytes, whatever is installed beside it: dates are fixed, ids follow from URLs,
+and nothing asks for the time of day.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from infra.demo.archives import (
 )
 from infra.demo.planted import ARC_FILE, DAMAGED_FILE, MIRROR_FILE, PAGES_FILE, Planted, planted_records
 from infra.demo.rendering import Page, render
-from infra.demo.texts import library_pages, licence_pages, package_pages
+from infra.demo.texts import module_pages, package_pages, topic_pages
 
 LIBRARY_FILE = "00-library.warc.gz"
 PACKAGES_FILE = "01-packages.warc.zst"
@@ -38,9 +39,9 @@ def make_crawl(folder: Path) -> list[Path]:
     """Write the archives into `folder`, replacing those of an earlier call, and give their paths in order."""
     folder.mkdir(parents=True, exist_ok=True)
     members = {
-        LIBRARY_FILE: _warc(LIBRARY_FILE, _site("library", library_pages())),
+        LIBRARY_FILE: _warc(LIBRARY_FILE, _site("library", module_pages())),
         PACKAGES_FILE: _warc(PACKAGES_FILE, _site("packages", package_pages())),
-        ARC_FILE: _arc(ARC_FILE, _site("licences", licence_pages())),
+        ARC_FILE: _arc(ARC_FILE, _site("topics", topic_pages())),
         PAGES_FILE: _warc(PAGES_FILE, []),
         MIRROR_FILE: _warc(MIRROR_FILE, []),
         DAMAGED_FILE: _warc(DAMAGED_FILE, []),

@@ -1,14 +1,16 @@
-"""Texts that every machine with Python has: its library's documentation, package descriptions, licences."""
+"""Texts that every machine with this Python has: its standard library's documentation and its help topics.
+
+What is installed beside it changes nothing: no installed package is looked at.
+"""
 
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib.metadata
 import inspect
 import re
 import sys
 import sysconfig
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,61 +18,27 @@ from infra.demo.rendering import Block, Page
 
 _LEAST_CHARACTERS = 600
 _MOST_CHARACTERS = 12_000
-_MOST_LICENCES = 40
-_UNUSED_FOLDERS = {"__pycache__", "test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages"}
+_MOST_PAGES = 12
+_UNUSED_FOLDERS = {"__pycache__", "test", "tests", "site-packages", "dist-packages"}
 _DECORATION = re.compile(r"\[!\[|!\[|<|\.\. |\||[-=~^#*+]{4,}")
-_LICENCE_NAME = re.compile(r"(licen[cs]e|copying|notice)[^/]*$", re.IGNORECASE)
+# Three lines or more that hold nothing but a comment.
+_COMMENT = re.compile(r"(?:^[ \t]*#[^\n]*\n){3,}", re.MULTILINE)
+# Linux distributions leave these out, or ship them in packages of their own.
+_SPLIT_OFF = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtle", "turtledemo"}
 
 
-def library_pages() -> Iterator[Page]:
-    """The documentation strings of the standard library, module by module, and Python's own help topics.
-
-    Sources are parsed and never imported. Modules without sources on this machine are left out.
-    """
-    library = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(library.rglob("*.py")):
-        relative = path.relative_to(library)
-        name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
-        public = name.partition(".")[0] in sys.stdlib_module_names and not name.startswith("_")
-        if public and not _UNUSED_FOLDERS.intersection(relative.parts):
-            yield from _pages_of(f"{name}: documentation of the module", list(_module_blocks(path)), most_pages=3)
-    yield from _topic_pages()
+def module_pages() -> Iterator[Page]:
+    """Documentation strings and comments of the standard library's modules that are single files, by name."""
+    yield from _library_pages(packages=False)
 
 
 def package_pages() -> Iterator[Page]:
-    """What the packages that are installed say about themselves."""
-    for name, package in _packages():
-        metadata = package.metadata.json
-        description = metadata.get("description", "")
-        blocks = list(_blocks(description)) if isinstance(description, str) else []
-        yield from _pages_of(f"{name}: {metadata.get('summary', 'a package')}", blocks, most_pages=1)
+    """Documentation strings and comments of the modules in the standard library's packages, by name."""
+    yield from _library_pages(packages=True)
 
 
-def licence_pages() -> Iterator[Page]:
-    """The different licence texts that come with those packages, at most `_MOST_LICENCES` of them."""
-    seen: set[str] = set()
-    for name, package in _packages():
-        for file in sorted(package.files or [], key=str):
-            if ".dist-info" not in str(file) or not _LICENCE_NAME.search(str(file)):
-                continue
-            path = Path(str(package.locate_file(file)))
-            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-            digest = hashlib.sha256(" ".join(text.split()).encode()).hexdigest()
-            if digest not in seen and len(seen) < _MOST_LICENCES:
-                seen.add(digest)
-                yield from _pages_of(f"The licence of {name}", list(_blocks(text)))
-
-
-def _packages() -> list[tuple[str, importlib.metadata.Distribution]]:
-    found: dict[str, importlib.metadata.Distribution] = {}
-    for package in importlib.metadata.distributions():
-        name = package.metadata["Name"]
-        if name and name.lower() != "millrace":
-            found.setdefault(name.lower(), package)
-    return sorted(found.items())
-
-
-def _topic_pages() -> Iterator[Page]:
+def topic_pages() -> Iterator[Page]:
+    """Python's own help topics, as far as this machine has them."""
     try:
         from pydoc_data.topics import topics
     except ImportError:
@@ -79,18 +47,35 @@ def _topic_pages() -> Iterator[Page]:
     for name, text in sorted(topics.items()):
         if text not in seen:
             seen.add(text)
-            yield from _pages_of(f"{name}: a help topic of Python", list(_blocks(text)))
+            yield from _pages_of(f"{name}: a help topic of Python", list(_blocks(text)), _MOST_PAGES)
+
+
+def _library_pages(packages: bool) -> Iterator[Page]:
+    # Sources are parsed and never imported. Modules without sources on this machine are left out.
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(library.rglob("*.py")):
+        relative = path.relative_to(library)
+        top = relative.parts[0].removesuffix(".py")
+        if top not in sys.stdlib_module_names or top in _SPLIT_OFF or _UNUSED_FOLDERS.intersection(relative.parts):
+            continue
+        if packages == (len(relative.parts) > 1):
+            name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
+            yield from _pages_of(f"{name}: documentation of the module", list(_module_blocks(path)), _MOST_PAGES)
 
 
 def _module_blocks(path: Path) -> Iterator[Block]:
     try:
-        module = ast.parse(path.read_bytes())
+        with tokenize.open(path) as file:
+            source = file.read()
+        module = ast.parse(source)
     except (SyntaxError, ValueError):
         # Some distributions ship templates and files for other versions beside the library.
         return
     yield from _blocks(ast.get_docstring(module) or "")
     for node in module.body:
         yield from _definition_blocks(node, "")
+    for comment in _COMMENT.findall(source):
+        yield from _blocks("\n".join(line.strip().lstrip("#").removeprefix(" ") for line in comment.splitlines()))
 
 
 def _definition_blocks(node: ast.stmt, prefix: str) -> Iterator[Block]:
@@ -121,7 +106,7 @@ def _blocks(text: str) -> Iterator[Block]:
                     yield Block(joined)
 
 
-def _pages_of(title: str, blocks: list[Block], most_pages: int = 2) -> Iterator[Page]:
+def _pages_of(title: str, blocks: list[Block], most_pages: int) -> Iterator[Page]:
     """Pages of up to `_MOST_CHARACTERS` (a block more); what is left at the end and too short is no page."""
     start = size = number = 0
     for position, block in enumerate(blocks, start=1):

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Debian packages that the tests and the language-model tools need, installed where that is possible.
-# Where it is not, the parts that need them say so themselves.
+# Installs the Debian packages that compiling and the language-model tools need, where that is possible; with "tests"
+# also those that only the tests use, services among them. Where it is not, the parts that need them say so themselves.
 set -euo pipefail
 cd "$(dirname "$0")"
-mapfile -t packages < <(grep -v '^#' apt-packages.txt | grep -v '^$')
+lists=(apt-packages.txt)
+[ "${1:-}" = tests ] && lists+=(apt-packages-tests.txt)
+mapfile -t packages < <(grep -hv '^#' "${lists[@]}" | grep -v '^$')
 command -v dpkg-query >/dev/null || exit 0
 missing=()
 for package in "${packages[@]}"; do

@@ -1,4 +1,7 @@
-"""`python -m tests.bench [NAME ...]`: runs benchmarks, all of them by default; exits with 1 when outputs differ."""
+"""`python -m tests.bench [NAME ...]`: runs benchmarks, all of them by default; exits with 1 when outputs differ.
+
+With `--record` each writes its result as NAME.json into a folder; `make docs` renders docs/results.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import DifferentOutputs
+from tests.bench.records import RECORDER, write_record
 
 # Imported when they are asked for: torch alone takes more memory than some of what is measured.
 BENCHMARKS = {
@@ -18,6 +23,7 @@ BENCHMARKS = {
     "language": "language",
     "build": "build",
     "training": "training_cpu",
+    "demo": "demo",
 }
 
 
@@ -31,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--list", action="store_true", help="only list the benchmarks")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write each result into this folder")
     chosen = parser.parse_args(arguments)
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
@@ -43,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
             continue
         try:
             benchmark.run()
+            if chosen.record:
+                write_record(RECORDER.finish(f"python -m tests.bench {name}"), chosen.record)
         except DifferentOutputs as error:
             print(f"  outputs   DIFFER, nothing is timed: {error}", file=sys.stderr)
             status = 1

@@ -17,6 +17,7 @@ from infra.store.lake import Lake
 from infra.store.manifest import manifest_from_json
 from tests.bench.inputs import kind_of_crawl, two_archives
 from tests.bench.measure import Times, Workload, alternate, ratios, refuse_differences
+from tests.bench.records import RECORDER, spread
 from tests.bench.report import print_head, print_side
 
 ROUNDS = 2
@@ -91,6 +92,15 @@ def _workload(archives: tuple[Path, ...], built: Built) -> Workload[tuple[Path, 
 
 def _print(workload: Workload[Any], one: list[Built], two: list[Built], unchanged: Built) -> None:
     one_worker, two_workers = _flow_times(one), _flow_times(two)
+    RECORDER.set(
+        one_worker=_recorded(one_worker),
+        two_workers=_recorded(two_workers),
+        ratio=_recorded(ratios(two_workers, one_worker)),
+        worker_seconds=[Times(tuple(built.workers for built in side)).median for side in (one, two)],
+        outside=_recorded(Times(tuple((built.flow - built.workers) / built.flow for built in one))),
+        unchanged=unchanged.flow,
+        around=Times(tuple(built.command - built.flow for built in one + two)).median,
+    )
     print_side(workload, "flow, 1 worker", one_worker)
     print_side(workload, "flow, 2 workers", two_workers)
     faster = ratios(two_workers, one_worker)
@@ -116,3 +126,7 @@ def _print(workload: Workload[Any], one: list[Built], two: list[Built], unchange
 
 def _flow_times(built: list[Built]) -> Times:
     return Times(tuple(one.flow for one in built))
+
+
+def _recorded(times: Times) -> dict[str, float]:
+    return spread(times.seconds, times.median).model_dump()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.measure import Comparison, Memory, Times, Workload
+from tests.bench.records import RECORDER, Compared, Input, Side, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,15 @@ class Bar:
 
 
 def print_head(name: str, about: str, workload: Workload[Any], distributions: Sequence[str]) -> None:
-    """What is measured, where, and on what."""
+    """What is measured, where, and on what. Begins the record of this benchmark."""
+    given = Input(
+        name=workload.name,
+        items=workload.items,
+        unit=workload.unit,
+        bytes=workload.bytes,
+        bytes_of=workload.bytes_of,
+    )
+    RECORDER.start(name=name, about=about, machine=machine(), versions=versions(distributions), input=given)
     print(f"\n{name}: {about}")
     _print_row("machine", machine())
     _print_row("versions", versions(distributions))
@@ -32,6 +41,13 @@ def print_head(name: str, about: str, workload: Workload[Any], distributions: Se
 
 def print_comparison(workload: Workload[Any], ours: str, peer: str, found: Comparison) -> None:
     """Both sides' figures and the ratio."""
+    RECORDER.add(
+        Compared(
+            ours=_recorded(ours, found.ours, found.memory[0]),
+            peer=_recorded(peer, found.peer, found.memory[1]),
+            ratio=spread(found.ratios.seconds, found.ratios.median),
+        )
+    )
     _print_row("outputs", f"{ours} and {peer} give the same")
     print_side(workload, ours, found.ours, found.memory[0])
     print_side(workload, peer, found.peer, found.memory[1])
@@ -69,6 +85,11 @@ def versions(distributions: Sequence[str]) -> str:
     """Python's version, and those of installed distributions."""
     found = [f"{name} {importlib.metadata.version(name)}" for name in ("millrace", *distributions)]
     return ", ".join([f"Python {platform.python_version()}", *found])
+
+
+def _recorded(name: str, times: Times, memory: Memory) -> Side:
+    seconds = spread(times.seconds, times.median)
+    return Side(name=name, seconds=seconds, loaded_mib=memory.loaded / 2**20, peak_mib=memory.peak / 2**20)
 
 
 def _print_row(label: str, text: str) -> None:

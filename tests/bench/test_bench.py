@@ -23,6 +23,7 @@ from tests.bench.measure import (
     ratios,
     refuse_differences,
 )
+from tests.bench.records import RECORDER
 from tests.bench.report import Bar, print_bar, print_comparison, print_head
 
 TEXTS = [
@@ -115,6 +116,11 @@ def test_a_comparison_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> Non
     print_comparison(given, ours.name, peer.name, found)
     print_bar(Bar("somebody", 1e-3, "MB"), given.bytes / found.ours.median / 1e6)
     print_bar(Bar("somebody better", 1e9, "MB"), given.bytes / found.ours.median / 1e6)
+    record = RECORDER.finish("python -m tests.bench sums")
+    assert record.name == "sums" and record.input is not None and record.input.items == 100_000
+    [compared] = record.compared
+    assert (compared.ours.name, compared.peer.name, compared.ratio.count) == ("doubling", "adding", 2)
+    assert compared.ours.seconds.median == found.ours.median and compared.ratio.median == found.ratios.median
     printed = capsys.readouterr().out
     for expected in ("cores", "Python 3.11", "numpy ", "100,000 numbers, 0.8 MB of them", "times as fast as adding"):
         assert expected in printed

@@ -28,7 +28,7 @@ TINY = ["--device", "cpu", "--shape", "tiny", "--micro-batch", "1", "--rounds", 
 # What the GPU's machine does not have, and what nobody should need for a benchmark.
 ABSENT = (
     *("prefect", "pydantic", "pyarrow", "s3fs", "fsspec", "ray", "deepspeed", "typer", "click", "rich", "pebble"),
-    *("fasttext", "kenlm", "sentencepiece", "datasketch", "numba", "tensorboard", "matplotlib", "jinja2", "lightning"),
+    *("fasttext", "kenlm", "sentencepiece", "datasketch", "numba", "tensorboard", "jinja2", "lightning"),
 )
 
 

@@ -10,6 +10,7 @@ from model.architectures.registry import model_config
 from model.presets import preset
 from model.training.determinism import make_deterministic
 from tests.bench.measure import ratios
+from tests.bench.records import RECORDER, spread
 from tests.bench.report import machine, versions
 from tests.bench.training import time_sides
 from tests.bench.training_agreement import require_same_function, require_same_losses
@@ -24,6 +25,12 @@ WANTED = 1.0
 
 def run() -> None:
     """Compare, time and print."""
+    RECORDER.start(
+        name="training",
+        about="full steps (forward, backward, clipping, AdamW) in fp32, eager, one thread, CPU seconds",
+        machine=machine(),
+        versions=versions(["torch", "transformers"]),
+    )
     print("\ntraining_cpu: full steps (forward, backward, clipping, AdamW) in fp32, eager, one thread, CPU seconds")
     print(f"  machine   {machine()}")
     print(f"  versions  {versions(['torch', 'transformers'])}")
@@ -61,6 +68,9 @@ def run_case(case: Case, rounds: int) -> float:
         show_side(case, side.name, 1, one, None)
     for side, one in zip(sides[:2], times):
         show_ratio(case, side.name, one, times[2], model.name)
+    for side, one in zip(("deterministic", "fast"), times):
+        found = ratios(one, times[2])
+        RECORDER.set(**{f"{case.name} {side}": spread(found.seconds, found.median).model_dump()})
     median = ratios(times[0], times[2]).median
     verdict = "reached" if median >= WANTED else "missed"
     print(f"  {case.name:<12}bar: {ours.deterministic.name}: at least {WANTED} times: {verdict}")

@@ -18,7 +18,7 @@ from flows.cli.main import application
 from tests.flows.conftest import Millrace
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-HEAVY = ("torch", "prefect", "pyarrow", "numpy", "pydantic", "transformers", "deepspeed", "ray", "matplotlib")
+HEAVY = ("torch", "prefect", "pyarrow", "numpy", "pydantic", "transformers", "deepspeed", "ray")
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

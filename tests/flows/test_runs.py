@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import typer
@@ -147,13 +148,18 @@ def test_compare_ends_with_1_when_results_differ(tmp_path: Path) -> None:
         losses.commit(4)
         commit(one.lake, Checkpoint(one.key, 4, "", {}, ()))
     assert len(read_losses(runs[0].lake, runs[0].key)) == 4
-    key, other, picture = runs[0].key[:8], runs[1].lake.uri, tmp_path / "loss.png"
+    key, other, picture = runs[0].key[:8], runs[1].lake.uri, tmp_path / "loss.svg"
     same = runs[0].json("compare", key, key)
     assert same["same"] and same["configuration"] == []
     differ = runs[0].json("compare", key, key, "--other-lake", other, "--plot", str(picture), code=1)
     (trace,) = (trace for trace in differ["traces"] if trace["field"] == "loss")
     assert trace["first"] == 4 and trace["largest"] == pytest.approx(1 / 3)
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    drawn = ElementTree.fromstring(picture.read_text())
+    lines = [one for one in drawn.iter("{http://www.w3.org/2000/svg}path") if "line" in one.get("class", "").split()]
+    assert len(lines) == 2 and lines[0].get("d") != lines[1].get("d")
+    assert all(f"{name}: {runs[0].key[:12]}" in picture.read_text() for name in ("first", "second"))
+    refused = runs[0].json("compare", key, key, "--other-lake", other, "--plot", str(tmp_path / "loss.png"), code=1)
+    assert "does not end in .svg" in refused["error"] and not (tmp_path / "loss.png").exists()
     shown = runs[0].call("compare", key, key, "--other-lake", other)
     assert shown.exit_code == 1 and "not the same; what differs: loss (first at step 4)" in shown.stdout
 

@@ -100,14 +100,31 @@ def test_without_a_package_index_the_cure_is_named(monkeypatch: pytest.MonkeyPat
     assert find_kenlm_tools(tmp_path / "cache") is None
 
 
-def test_another_archive_is_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fetch_another(command: list[str], failure: str, cure: str) -> None:
-        folder = Path(command[command.index("--dest") + 1])
-        (folder / f"kenlm-{module.VERSION}.tar.gz").write_bytes(b"something else")
-
-    monkeypatch.setattr(module, "_run", fetch_another)
-    with pytest.raises(KenlmToolsMissing, match=f"not {module.SOURCE_SHA256}.*not built"):
+def test_another_archive_is_refused_before_anything_of_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    source = tmp_path / f"kenlm-{module.VERSION}"
+    source.mkdir()
+    (source / "setup.py").write_text(
+        f"import pathlib, setuptools\npathlib.Path({str(ran)!r}).touch()\n"
+        f"setuptools.setup(name='kenlm', version='{module.VERSION}')\n"
+    )
+    (source / "PKG-INFO").write_text(f"Metadata-Version: 1.0\nName: kenlm\nVersion: {module.VERSION}\n")
+    links = tmp_path / "links"
+    links.mkdir()
+    with tarfile.open(links / f"{source.name}.tar.gz", "w:gz") as tar:
+        tar.add(source, source.name)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    with pytest.raises(
+        KenlmToolsMissing, match=rf"(?s){module.SOURCE_SHA256}.*PIP_FIND_LINKS.*DO NOT MATCH THE HASHES"
+    ):
         kenlm_tools(tmp_path / "cache")
+    assert not ran.exists()
+    assert find_kenlm_tools(tmp_path / "cache") is None
+    # The test would notice: without the hash, pip runs that setup.py.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--dest", str(tmp_path)]
+    subprocess.run([*command, f"kenlm=={module.VERSION}"], capture_output=True)
+    assert ran.exists()
 
 
 def test_two_builders_at_once_leave_one_build(

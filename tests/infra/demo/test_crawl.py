@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import zlib
 from collections import Counter
@@ -79,17 +80,50 @@ def test_every_record_has_an_id_of_its_own_but_the_planted_one(crawl: dict[str, 
 
 
 def test_the_crawl_is_large_enough_to_train_on_and_small_enough_to_wait_for(crawl: dict[str, Path]) -> None:
-    pages = [*texts.library_pages(), *texts.package_pages(), *texts.licence_pages()]
+    pages = [*texts.module_pages(), *texts.package_pages(), *texts.topic_pages()]
     assert 100 <= len(pages) <= 1_500
     assert 500_000 <= sum(page.characters for page in pages) <= 8_000_000
     assert all(page.characters >= 600 for page in pages)
     assert sum(path.stat().st_size for path in crawl.values()) < 10 << 20
 
 
-def test_a_machine_without_packages_and_help_topics_has_a_crawl_all_the_same(
+def test_what_is_installed_beside_python_changes_nothing(tmp_path: Path) -> None:
+    """Two processes: one sees our packages, the other none of them but a distribution that nobody else has."""
+    extra = tmp_path / "extra"
+    (extra / "strange-1.0.dist-info").mkdir(parents=True)
+    (extra / "strange-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: strange\nVersion: 1.0\nSummary: a package\n\n" + "It has a description. " * 100
+    )
+    (extra / "strange-1.0.dist-info" / "LICENSE").write_text("Nobody may use it. " * 100)
+    (extra / "strange-1.0.dist-info" / "RECORD").write_text("strange-1.0.dist-info/LICENSE,,\n")
+    here = Path(__file__).resolve().parents[3]
+    # The crawl's writers need two packages: they are imported first, then everything installed goes out of sight.
+    hide = (
+        "import sys, brotli, fastwarc.stream_io; "
+        f"sys.path = [{str(here)!r}, {str(extra)!r}] + [p for p in sys.path if 'site-packages' not in p]; "
+    )
+    code = (
+        "import importlib.metadata as m, sys, pathlib; from infra.demo.crawl import make_crawl; "
+        "make_crawl(pathlib.Path(sys.argv[1])); print(sorted(d.name for d in m.distributions()))"
+    )
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", prelude + code, str(tmp_path / name)],
+            cwd=here,
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout.strip()
+        for name, prelude in (("ours", ""), ("other", hide))
+    ]
+    assert "prefect" in seen[0] and "strange" not in seen[0] and seen[1] == "['strange']"
+    for name in FILES:
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
+
+
+def test_a_machine_without_help_topics_has_a_crawl_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.metadata.distributions", lambda: iter(()))
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     paths = make_crawl(tmp_path)
     assert [path.name for path in paths] == FILES

@@ -1,0 +1,134 @@
+"""`python -m infra.setup.install [dev]`: make .venv from the lock files, with uv, or with pip where uv cannot be had.
+
+Every file is checked against the lock's SHA-256 before anything of it runs, also those that are compiled here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.setup import lockfile
+from infra.setup.indexes import find_links, local_folders, pip_environment, pip_settings, uv_environment
+from infra.setup.lockfile import NotLocked, cpu_wheels, read_lock, refuse_other_wheels
+
+ROOT = Path(__file__).resolve().parents[2]
+# Compiled for a common processor and not for this one: results must not depend on where a package was built.
+_PORTABLE = {"x86_64": "-march=x86-64-v2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """Installs requirement files into one environment: `command` is ``... install`` of uv or pip."""
+
+    name: str
+    command: tuple[str, ...]
+    no_cache: str
+    environ: Mapping[str, str]
+
+    def install(self, arguments: Sequence[str], environ: Mapping[str, str] = {}) -> None:
+        """Run it. Raises CalledProcessError; what it says goes to the terminal."""
+        subprocess.run([*self.command, *arguments], cwd=ROOT, env={**self.environ, **environ}, check=True)
+
+    def install_locked(self, *files: Path, compiled: bool = False) -> None:
+        """Install lock files as they are, without their dependencies: from wheels alone, or `compiled` from sources."""
+        flags = ["--require-hashes", "--no-deps"]
+        environ: dict[str, str] = {}
+        if compiled:
+            # Neither tool's cache of built wheels knows the compiler's options.
+            flags += ["--no-build-isolation", "--no-binary", ":all:", self.no_cache]
+            options = f"-O3 {_PORTABLE.get(platform.machine(), '')}".strip()
+            # DeepSpeed compiles its operators when they are first used.
+            environ = {"CFLAGS": options, "CXXFLAGS": options, "DS_BUILD_OPS": "0"}
+        else:
+            flags += ["--only-binary", ":all:"]
+        self.install([*flags, *(part for file in files for part in ("-r", str(file)))], environ)
+
+
+def find_installer(python: Path, settings: Mapping[str, str], environ: Mapping[str, str]) -> Installer:
+    """uv, installed into the environment of `python` by pip; pip itself, with a message, where that fails."""
+    pip = Installer(
+        "pip",
+        (str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"),
+        "--no-cache-dir",
+        pip_environment(settings, environ),
+    )
+    try:
+        pip.install_locked(lockfile.TOOLS)
+    except subprocess.CalledProcessError:
+        print("uv cannot be had here (see above): pip is used, which takes longer.", file=sys.stderr)
+        return pip
+    command = (str(python.with_name("uv")), "--quiet", "pip", "install", "--python", str(python))
+    # As pip does: of all indexes, the best match. The hashes decide what may be taken.
+    command += ("--index-strategy", "unsafe-best-match")
+    return Installer("uv", command, "--no-cache", uv_environment(settings, environ))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make .venv unless it is up to date; gives the exit status."""
+    dev = "dev" in arguments
+    home = ROOT / ".venv"
+    stamp = home / f".installed-{'dev' if dev else 'runtime'}"
+    if stamp.is_file() and stamp.read_text().strip() == _wanted():
+        return 0
+    try:
+        _make(home, dev)
+    except NotLocked as error:
+        print(error, file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        # The tool has said why.
+        print(f"The set-up did not end: {Path(error.cmd[0]).name} ended with {error.returncode}.", file=sys.stderr)
+        return 1
+    stamp.write_text(_wanted() + "\n")
+    return 0
+
+
+def _make(home: Path, dev: bool) -> None:
+    settings = pip_settings(sys.executable, os.environ)
+    folders = local_folders(find_links(settings, os.environ))
+    files = [lockfile.BUILD, lockfile.RUNTIME, *([lockfile.DEV] if dev else [])]
+    torch = _torch_lock(folders)
+    everything = [*files, torch, lockfile.TORCH_CPU, lockfile.SOURCE, lockfile.TOOLS]
+    refuse_other_wheels(folders, [one for file in dict.fromkeys(everything) for one in read_lock(file.read_text())])
+    # Cleared, so that it holds what the lock names and nothing else.
+    venv.create(home, clear=True, symlinks=True, with_pip=True)
+    python = home / "bin" / "python"
+    installer = find_installer(python, settings, os.environ)
+    print(f"Setting up .venv with {installer.name} (some minutes the first time) ...", flush=True)
+    installer.install_locked(lockfile.BUILD)
+    installer.install_locked(*files[1:], torch)
+    installer.install_locked(lockfile.SOURCE, compiled=True)
+    installer.install(["--no-deps", "--no-build-isolation", "--editable", "."])
+
+
+def _torch_lock(folders: Sequence[Path]) -> Path:
+    """The CPU build where a wheel of it for this machine is at hand, else what the registry has."""
+    [cpu] = read_lock(lockfile.TORCH_CPU.read_text())
+    here = [file for file in cpu_wheels(folders, cpu.version) if file.stem.endswith(platform.machine())]
+    if here:
+        return lockfile.TORCH_CPU
+    print(
+        f"torch comes from the package registry, on x86-64 with CUDA (several GB). For the CPU build, put its wheel, "
+        f"torch {cpu.version}, into a folder that PIP_FIND_LINKS or UV_FIND_LINKS names."
+    )
+    return lockfile.TORCH_REGISTRY
+
+
+def _wanted() -> str:
+    """A digest of what the environment is made from."""
+    digest = hashlib.sha256()
+    for file in [*sorted(lockfile.FOLDER.glob("*.txt")), ROOT / "pyproject.toml", Path(__file__)]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,24 @@
+"""Which tests `make check` leaves out: those that start a server, a training process, a browser or a build.
+
+Their files and folders are listed here, and the fixtures that start such things. `tests/conftest.py` marks all other
+tests ``quick``.
+"""
+
+from __future__ import annotations
+
+SLOW_FIXTURES = frozenset({"millrace", "swift", "server", "browser", "built", "tools"})
+SLOW_PATHS = (
+    "tests/bench",
+    "tests/flows",
+    "tests/infra/clusters",
+    "tests/infra/engine",
+    "tests/infra/report",
+    "tests/infra/server",
+    "tests/infra/setup/test_install.py",
+    "tests/infra/store/test_lake_s3.py",
+    "tests/infra/test_kenlm_tools.py",
+    "tests/infra/test_launcher.py",
+    "tests/infra/test_orchestration.py",
+    "tests/infra/test_prefect_behaviour.py",
+    "tests/test_contributing.py",
+)

