@@ -24,7 +24,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model.supervision.launch import AGENT, MEETING_FILE, RANKS_HERE
+from model.parallel.meeting import MEETING_FILE
+from model.supervision.launch import AGENT, RANKS_HERE
 from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
 _ASKED = (signal.SIGTERM, signal.SIGINT)

@@ -22,11 +22,11 @@ from model.engine.pipeline import make_pipeline, postpone_update
 from model.layout import Layout
 from model.optim.adamw import AdamWConfig
 from model.optim.precision import Precision
+from model.parallel.meeting import meeting
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
 from model.state.boxes import interval
 from model.state.slices import Kind, ReadState, Slice
-from model.supervision.launch import meeting
 
 
 def start_ranks(layout: Layout) -> Groups:

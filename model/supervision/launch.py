@@ -1,4 +1,4 @@
-"""The command that starts a run on one machine, or one machine's part of it; how its ranks meet, and die with it."""
+"""The command that starts a run on one machine, or one machine's part of it; a rank dies with its launcher."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from model.checkpoints.retention import NEWEST_TWO, Retention
 from model.configuration import require
@@ -17,7 +16,6 @@ from model.layout import Layout
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 AGENT = "MILLRACE_AGENT"  # the process id of the agent that starts ranks
-MEETING_FILE = "MILLRACE_MEETING_FILE"  # the file by which the ranks of one machine find each other
 RANKS_HERE = "--ranks"  # of `model.agent`: this many ranks, all on this machine
 GRACE_SECONDS = 20  # of `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
 
@@ -66,20 +64,6 @@ def launch_command(
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
     return [sys.executable, "-m", "model.agent", str(grace), *_options(run, layout, machines), "-m", *what]
-
-
-def meeting() -> dict[str, Any]:
-    """Where a rank meets the others: arguments for `torch.distributed.init_process_group`.
-
-    Ranks of one machine exchange their addresses through the private file that `model.agent` gives them. They do not
-    use ``env://`` there: its TCPStore listens on all interfaces, and anybody who reaches it can read and change what it
-    holds. Without that file there are no arguments, and the default is ``env://``, with the variables of torchrun.
-    """
-    file = os.environ.get(MEETING_FILE)
-    if file is None:
-        return {}
-    place = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
-    return {"init_method": f"file://{file}", **place}
 
 
 def die_with_parent() -> None:

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from infra.store.errors import Corrupt
-from model.supervision.launch import die_with_parent, meeting
+from model.parallel.meeting import meeting
+from model.supervision.launch import die_with_parent
 from model.supervision.termination import LEFT_AFTER_SAVING, Termination, telling_errors_apart
 
 STEPS = 20
