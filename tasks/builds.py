@@ -67,7 +67,10 @@ class BuildRecord:
         """One of its artifacts. Raises NotThere when the build has none of that name, or it is gone."""
         found = read_manifest(lake, *self.artifacts[name]) if name in self.artifacts else None
         if found is None:
-            raise NotThere(f"the build {self.key[:12]} has no artifact {name}")
+            raise NotThere(
+                f"the build {self.key[:12]} has no artifact {name}. Where its lake was upgraded, its annotations were "
+                "left behind: the same `millrace build` makes them again"
+            )
         return found
 
     def corpora(self, lake: Lake) -> dict[str, Manifest]:

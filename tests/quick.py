@@ -12,7 +12,7 @@ SLOW_PATHS = (
     "tests/flows",
     "tests/infra/clusters",
     "tests/infra/engine",
-    "tests/infra/report",
+    "tests/tasks/report",
     "tests/infra/server",
     "tests/infra/setup/test_install.py",
     "tests/infra/store/test_lake_s3.py",

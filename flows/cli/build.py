@@ -52,9 +52,21 @@ def build(
     if as_json:
         print_json({**_result(record, lake), "warnings": warnings})
         return
-    print_funnel(record["ledger"])
+    print_funnels(record["ledger"], record["source_ledgers"])
     output.print(f"\n{record['documents']:,} documents, {record['tokens']:,} tokens in {record['seconds']:,} s")
     output.print(f"build [bold]{record['key'][:12]}[/], named corpus/{record['recipe']['name']}")
+
+
+def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:
+    """Show the funnel of all sources and, where there are several, what each step left of each source."""
+    print_funnel(whole)
+    if len(by_source) > 1:
+        rows = [
+            [name, entry["stage"], entry["documents_in"], entry["documents_kept"]]
+            for name, entries in by_source.items()
+            for entry in entries
+        ]
+        print_table("Source by source", ["source", "stage", "in", "kept"], rows)
 
 
 def print_funnel(ledger: list[dict[str, Any]]) -> None:
@@ -118,6 +130,7 @@ def _result(record: dict[str, Any], lake: str) -> dict[str, Any]:
         "documents": record["documents"],
         "tokens": record["tokens"],
         "ledger": record["ledger"],
+        "source_ledgers": record["source_ledgers"],
         "artifacts": {
             name: {"stage": stage, "key": key, "digest": record["digests"][name]}
             for name, (stage, key) in record["artifacts"].items()

@@ -53,7 +53,7 @@ def run_demo(folder: Path, lake: str, workers: int, reports: str) -> dict[str, A
     same bytes, so that a second call makes nothing that the lake has.
     """
     from flows.line import run_line, training_configs
-    from infra.demo.crawl import make_crawl
+    from tasks.demo.crawl import make_crawl
 
     archives = [str(path) for path in make_crawl(folder / "crawl")]
     trainings = [str(training_configs() / name) for name in TRAININGS]
@@ -62,7 +62,7 @@ def run_demo(folder: Path, lake: str, workers: int, reports: str) -> dict[str, A
 
 
 def _tell(done: dict[str, Any], lake: str) -> None:
-    from infra.demo.planted import planted_records
+    from tasks.demo.planted import planted_records
 
     record = done["build"]
     print_funnel(record["ledger"])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.build import print_funnel
-from flows.cli.opening import open_lake
+from flows.cli.build import print_funnels
+from flows.cli.opening import open_lake, place
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import CommandFailed, friendly_errors, output, print_json, print_table, progress_bars
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from infra.store.lake import Lake
     from infra.store.manifest import Manifest
 
+lake_commands = typer.Typer(no_args_is_help=True)
 ArtifactArgument = Annotated[
     str, typer.Argument(help="A name such as corpus/crawl, or the start of the key of a build or an artifact.")
 ]
@@ -83,10 +84,12 @@ def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json:
             _print_failures(manifest)
             return
         if as_json:
-            print_json({"key": build.key, "digest": build.digest, "ledger": build.ledger})
+            values = {"key": build.key, "digest": build.digest, "ledger": build.ledger}
+            print_json({**values, "source_ledgers": build.source_ledgers})
             return
-        print_funnel(build.ledger)
-        _print_failures(build.manifest(opened, "documents"))
+        print_funnels(build.ledger, build.source_ledgers)
+        for source in build.sources:
+            _print_failures(build.manifest(opened, f"{source}/documents"))
 
 
 def verify(
@@ -133,11 +136,12 @@ def gc(
     """Delete what no name and no run needs any more."""
     with friendly_errors(as_json):
         from infra.store.garbage import plan_sweep, sweep
+        from tasks.roots import find_roots
 
         opened = open_lake(lake)
-        planned = plan_sweep(opened, older_than_hours * 3600)
+        planned = plan_sweep(opened, find_roots, older_than_hours * 3600)
         if not dry_run:
-            sweep(opened, planned)
+            sweep(opened, planned, find_roots)
         if as_json:
             result = {"objects": len(planned.entries), "bytes": planned.bytes, "kept": planned.kept_objects}
             print_json({**result, "deleted": not dry_run})
@@ -146,6 +150,27 @@ def gc(
         output.print(
             f"{len(planned.entries):,} objects of {planned.bytes:,} bytes {verb}; {planned.kept_objects:,} stay"
         )
+
+
+@lake_commands.command("upgrade")
+def upgrade_lake(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
+    """Bring a lake that an older Millrace wrote to the present format. Its parts stay as they are."""
+    with friendly_errors(as_json), progress_bars(as_json) as show:
+        from infra.store.lake import FORMAT
+        from tasks.upgrade import upgrade
+
+        opened = place(lake)
+        done = upgrade(opened, show)
+        if as_json:
+            print_json({"format": FORMAT, **(asdict(done) if done is not None else {})})
+        elif done is None:
+            output.print(f"{opened.uri} has format {FORMAT} already.", markup=False)
+        else:
+            output.print(
+                f"{opened.uri} has format {FORMAT} now: {done.builds} builds, {done.sources} sources and {done.names} "
+                "names were carried over. The next build makes annotations again; runs go on where they were.",
+                markup=False,
+            )
 
 
 def _manifests(lake: Lake, name: str) -> list[Manifest]:

@@ -13,7 +13,7 @@ from flows.cli.demo import demo
 from flows.cli.doctor import doctor
 from flows.cli.evaluate import evaluate
 from flows.cli.explain import explain
-from flows.cli.lake import artifacts, gc, ledger, verify
+from flows.cli.lake import artifacts, gc, lake_commands, ledger, verify
 from flows.cli.launching import launch_commands
 from flows.cli.plan import plan_commands
 from flows.cli.recipes import recipe_commands
@@ -47,6 +47,7 @@ application.add_typer(plan_commands, name="plan", help="Tell what a training run
 application.add_typer(
     launch_commands, name="launch", help="Start a run on machines of your own.", rich_help_panel=TRAINING
 )
+application.add_typer(lake_commands, name="lake", help="Look after a lake.", rich_help_panel=LAKE)
 application.add_typer(recipe_commands, name="recipe", help="Look at recipes.", rich_help_panel=LINE)
 
 

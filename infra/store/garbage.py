@@ -1,10 +1,9 @@
-"""What nothing points at any more: mark from names, builds and runs, then sweep what is old enough.
+"""What nothing points at any more: mark from what is in use, then sweep what is old enough.
 
 What is kept, beside all that is younger than the grace:
 
-- the builds that names point at, and the artifacts of these builds and of young ones; an artifact that a name
-  points at itself; young artifacts; and the tokens artifacts that hold the files of a run, without which its
-  checkpoints could not be evaluated;
+- the roots, which the caller names: objects, artifacts and parts that are in use whatever their age;
+- artifacts that a name points at, and young artifacts;
 - of a kept artifact: its parts, its evidence, and the markers that its manifest lists with their parts;
 - the parts of young markers; and the old markers that have no parts, or only kept ones.
 
@@ -17,6 +16,7 @@ for. It never takes a part and leaves what points at it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ from infra.store.names import all_names
 
 GRACE_SECONDS = 2 * REFRESH_SECONDS
 # What points comes before what is pointed at: a sweep that is killed leaves nothing dangling.
-_POINTERS = ("builds", "artifacts", "markers")
+_POINTERS = ("artifacts", "markers")
 _READERS = 16
 
 
@@ -46,16 +46,38 @@ class Sweep:
         return sum(entry.size for entry in self.entries)
 
 
-def plan_sweep(lake: Lake, grace_seconds: float = GRACE_SECONDS) -> Sweep:
-    """All that nothing needs and that is older than the grace: builds, artifacts, markers, parts, unfinished writes.
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What is in use whatever its age: paths of `objects`, of the manifests of `artifacts`, and of `parts`.
+
+    `folders` are swept beside those of artifacts, markers and parts.
+    """
+
+    objects: frozenset[str] = frozenset()
+    artifacts: frozenset[str] = frozenset()
+    parts: frozenset[str] = frozenset()
+    folders: tuple[str, ...] = ()
+
+
+FindRoots = Callable[[Lake, float], Roots]  # the lake, and the POSIX time before which an object is old
+
+
+def no_roots(lake: Lake, before: float) -> Roots:
+    """The roots of a lake of which only names are in use."""
+    return Roots()
+
+
+def plan_sweep(lake: Lake, find_roots: FindRoots = no_roots, grace_seconds: float = GRACE_SECONDS) -> Sweep:
+    """All that nothing needs and that is older than the grace: artifacts, markers, parts, unfinished writes.
 
     Raises the store's own errors when anything cannot be listed or read: what is not seen is not taken for absent.
     """
     before = time.time() - grace_seconds
-    needed = _needed(lake, before)
+    roots = find_roots(lake, before)
+    needed = _needed(lake, before, roots)
     entries: list[Entry] = []
     kept = 0
-    for folder in (*_POINTERS, "parts"):
+    for folder in (*roots.folders, *_POINTERS, "parts"):
         for entry in lake.list(folder):
             if entry.path in needed or entry.modified >= before:
                 kept += 1
@@ -65,7 +87,7 @@ def plan_sweep(lake: Lake, grace_seconds: float = GRACE_SECONDS) -> Sweep:
     return Sweep(tuple(entries), kept, before)
 
 
-def sweep(lake: Lake, planned: Sweep) -> None:
+def sweep(lake: Lake, planned: Sweep, find_roots: FindRoots = no_roots) -> None:
     """Delete what `plan_sweep` found, but for what has been made use of since."""
     parts: list[Entry] = []
     for entry in planned.entries:
@@ -76,7 +98,7 @@ def sweep(lake: Lake, planned: Sweep) -> None:
         else:
             _delete_if_old(lake, entry.path, planned.before)
     # A build may have written or refreshed what points at a part since the plan was made.
-    needed = _needed(lake, planned.before) if parts else set()
+    needed = _needed(lake, planned.before, find_roots(lake, planned.before)) if parts else set()
     for entry in parts:
         if entry.path not in needed:
             _delete_if_old(lake, entry.path, planned.before)
@@ -88,17 +110,11 @@ def _delete_if_old(lake: Lake, path: str, before: float) -> None:
         lake.delete(path)
 
 
-def _needed(lake: Lake, before: float) -> set[str]:
+def _needed(lake: Lake, before: float, roots: Roots) -> set[str]:
     """The paths of all that is kept for a reason other than its own age."""
-    builds, artifacts = _named(lake)
-    young = {entry.path for entry in lake.list("builds") if entry.modified >= before}
-    for path in builds | young:
-        record = _read(lake, path)
-        if record is not None:
-            artifacts |= {manifest_path(stage, key) for stage, key in record["artifacts"].values()}
+    artifacts = {manifest_path(reference.stage, reference.key) for _, reference in all_names(lake)} | roots.artifacts
     artifacts |= {entry.path for entry in lake.list("artifacts") if entry.modified >= before}
-    of_runs, parts = _of_runs(lake)
-    artifacts |= of_runs
+    parts = set(roots.parts)
     markers: set[str] = set()
     for path in artifacts:
         value = _read(lake, path)
@@ -106,32 +122,7 @@ def _needed(lake: Lake, before: float) -> set[str]:
             manifest = manifest_from_json(value)
             parts |= {part.path for part in manifest.all_parts()}
             markers |= {marker_path(manifest.stage, key) for key in manifest.details.get("markers", ())}
-    return builds | artifacts | parts | _markers(lake, before, markers, parts)
-
-
-def _named(lake: Lake) -> tuple[set[str], set[str]]:
-    """The builds that names point at, and the artifacts that they would be if they are no builds."""
-    references = [reference for _, reference in all_names(lake)]
-    return (
-        {f"builds/{reference.key}.json" for reference in references},
-        {manifest_path(reference.stage, reference.key) for reference in references},
-    )
-
-
-def _of_runs(lake: Lake) -> tuple[set[str], set[str]]:
-    """The tokens artifacts that hold all files of a run, and those files."""
-    runs = [
-        {Part(**source[kind]).path for source in lake.read_json(entry.path)["sources"] for kind in ("bin", "idx")}
-        for entry in lake.list("runs")
-        if entry.path.endswith("/run.json")
-    ]
-    artifacts: set[str] = set()
-    for entry in lake.list("artifacts/tokens") if runs else ():
-        value = _read(lake, entry.path)
-        held = {Part(**part).path for part in value["parts"]} if value is not None else set()
-        if any(files <= held for files in runs):
-            artifacts.add(entry.path)
-    return artifacts, {path for files in runs for path in files}
+    return set(roots.objects) | artifacts | parts | _markers(lake, before, markers, parts)
 
 
 def _markers(lake: Lake, before: float, listed: set[str], parts: set[str]) -> set[str]:

@@ -22,7 +22,8 @@ from infra.store import faults
 from infra.store.digests import canonical
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
-FORMAT = 1
+FORMAT = 2
+OLDEST_FORMAT = 1  # that `millrace lake upgrade` can bring to the present one
 _FORMAT_PATH = "format.json"
 _PARTIAL = ".partial-"
 _PART_SIZE = 32 << 20
@@ -61,7 +62,7 @@ class Lake:
     def open(cls, uri: str) -> Lake:
         """The lake at `uri`, marked with our format version if it is new.
 
-        Raises StoreError when the lake was written by a newer Millrace, and the store's own errors when it
+        Raises StoreError when the lake has another format, naming the cure, and the store's own errors when it
         cannot be reached.
         """
         lake = cls(_absolute(uri))
@@ -77,11 +78,18 @@ class Lake:
                 ) from error
             return lake
         if found != FORMAT:
-            raise StoreError(
-                f"{lake.uri} is a lake of format {found}; this Millrace reads format {FORMAT}. "
-                "Use the version of Millrace that wrote it, or another folder."
-            )
+            older = isinstance(found, int) and OLDEST_FORMAT <= found < FORMAT
+            cure = f"Upgrade it: millrace lake upgrade --lake {uri}" if older else "Use the version that wrote it."
+            raise StoreError(f"{lake.uri} is a lake of format {found}; this Millrace reads format {FORMAT}. {cure}")
         return lake
+
+    def format(self) -> int:
+        """The format that it was written in. Raises NotThere when this is no lake."""
+        return int(self.read_json(_FORMAT_PATH)["format"])
+
+    def set_format(self, number: int) -> None:
+        """Mark the lake as one of that format: the last act of an upgrade."""
+        self.write_json(_FORMAT_PATH, {"format": number})
 
     def read(self, path: str) -> bytes:
         """The whole object. Raises NotThere, StoreUnavailable or StoreDenied."""

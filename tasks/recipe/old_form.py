@@ -27,6 +27,8 @@ def from_old_form(values: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key not in _TAKEN_OVER}
     sources = dict(map(_source, values["sources"]))
     references = dict(map(_source, values.get("reference") or []))
+    for body in references.values():
+        body.pop("share", None)  # it had no meaning there
     floors = [_threshold(item) for item in values.get("floors") or []]
     shared = {
         "steps": _steps(values, floors),

@@ -7,8 +7,8 @@ import functools
 import tempfile
 from pathlib import Path
 
-from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from infra.outcomes import Kept
+from tasks.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from tasks.sources.web_archive import WebArchiveConfig, read_web_archive
 from tests.bench.measure import Workload
 

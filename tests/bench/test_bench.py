@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.demo.crawl import LIBRARY_FILE
+from tasks.demo.crawl import LIBRARY_FILE
 from tests.bench import __main__, archives, heuristics, inputs, language, measure, signatures
 from tests.bench.measure import (
     DifferentOutputs,

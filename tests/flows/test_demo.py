@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
-from infra.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, NEAR_DUPLICATE, Planted, planted_records
 from infra.store.lake import Lake
 from model.observers.losses import read_losses
 from tasks.builds import BuildRecord, find_build
+from tasks.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
+from tasks.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, NEAR_DUPLICATE, Planted, planted_records
 from tasks.index import find_documents
 from tasks.report.history import Life, lives_of
 from tests.flows.conftest import Millrace

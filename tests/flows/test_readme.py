@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.demo.crawl import make_crawl
+from tasks.demo.crawl import make_crawl
 from tests.flows.conftest import Millrace
 
 README = Path(__file__).resolve().parents[2] / "README.md"

@@ -33,6 +33,7 @@ from infra.store.manifest import (
 )
 from infra.store.names import Reference, point
 from tasks.evaluation.inputs import tokens_of_run
+from tasks.roots import find_roots
 
 HOUR = 3600.0
 Store = Callable[..., Part]
@@ -102,7 +103,7 @@ def test_what_is_used_between_plan_and_sweep_stays(lake: Lake, store: Store, use
     write_marker(lake, "toy", marker)
     write_manifest(lake, manifest)
     _age(lake, 30)
-    planned = plan_sweep(lake)
+    planned = plan_sweep(lake, find_roots)
     assert len(planned.entries) == 3
     if use == "marker":
         assert read_marker(lake, "toy", marker.key) == marker
@@ -110,7 +111,7 @@ def test_what_is_used_between_plan_and_sweep_stays(lake: Lake, store: Store, use
         assert read_manifest(lake, "toy", manifest.key, keep=True) == manifest
     else:
         store("rows")
-    sweep(lake, planned)
+    sweep(lake, planned, find_roots)
     assert lake.size(marker.parts[0].path) == 4
     assert (lake.size(marker_path("toy", marker.key)) is not None) == (use == "marker")
     assert (lake.size(manifest.path) is not None) == (use == "manifest")
@@ -119,9 +120,9 @@ def test_what_is_used_between_plan_and_sweep_stays(lake: Lake, store: Store, use
 def test_what_a_marker_written_between_plan_and_sweep_points_at_stays(lake: Lake, store: Store) -> None:
     part = store("rows")
     _age(lake, 30)
-    planned = plan_sweep(lake)
+    planned = plan_sweep(lake, find_roots)
     write_marker(lake, "toy", _marker("a", part))
-    sweep(lake, planned)
+    sweep(lake, planned, find_roots)
     assert read_marker(lake, "toy", "a" * 64) is not None
 
 
@@ -185,7 +186,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_sweep(lake: Lake, store: Store,
 
     # Not by mode bits: root may read everything.
     with mock.patch("os.scandir", refuse), pytest.raises(StoreDenied, match="Check the credentials"):
-        plan_sweep(lake)
+        plan_sweep(lake, find_roots)
 
 
 def test_a_folder_whose_disk_is_away_is_not_taken_for_empty(lake: Lake) -> None:
@@ -202,9 +203,9 @@ def test_what_killed_writes_left_goes_when_it_is_old(lake: Lake) -> None:
         path.write_bytes(b"half")
     _age(lake, 30)
     os.utime(Path(lake.uri) / "parts" / "aa" / ".partial-1")
-    planned = plan_sweep(lake)
+    planned = plan_sweep(lake, find_roots)
     assert (len(planned.entries), planned.bytes, planned.kept_objects) == (3, 12, 0)
-    sweep(lake, planned)
+    sweep(lake, planned, find_roots)
     assert [path.exists() for path in left] == [False] * 3
     assert [entry.path for entry in lake.unfinished()] == ["parts/aa/.partial-1"]
     assert list(lake.list("parts")) == []
@@ -213,8 +214,8 @@ def test_what_killed_writes_left_goes_when_it_is_old(lake: Lake) -> None:
 def test_without_grace_all_that_nothing_needs_goes(lake: Lake, store: Store) -> None:
     write_marker(lake, "toy", _marker("a", store("a")))
     _age(lake, 0.01)
-    assert plan_sweep(lake).entries == ()
-    sweep(lake, plan_sweep(lake, 0))
+    assert plan_sweep(lake, find_roots).entries == ()
+    sweep(lake, plan_sweep(lake, find_roots, 0), find_roots)
     assert [entry.path for entry in lake.list("")] == ["format.json"]
 
 
@@ -223,9 +224,9 @@ def test_the_grace_is_a_day() -> None:
 
 
 def _swept(lake: Lake) -> list[str]:
-    planned = plan_sweep(lake)
-    sweep(lake, planned)
-    assert plan_sweep(lake).entries == ()
+    planned = plan_sweep(lake, find_roots)
+    sweep(lake, planned, find_roots)
+    assert plan_sweep(lake, find_roots).entries == ()
     return [entry.path for entry in planned.entries]
 
 

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from infra.demo.archives import (
+from tasks.demo.archives import (
     ContentEncoding,
     arc_header,
     arc_record,
@@ -24,9 +24,9 @@ from infra.demo.archives import (
     warc_record,
     warcinfo_record,
 )
-from infra.demo.planted import ARC_FILE, DAMAGED_FILE, MIRROR_FILE, PAGES_FILE, Planted, planted_records
-from infra.demo.rendering import Page, render
-from infra.demo.texts import module_pages, package_pages, topic_pages
+from tasks.demo.planted import ARC_FILE, DAMAGED_FILE, MIRROR_FILE, PAGES_FILE, Planted, planted_records
+from tasks.demo.rendering import Page, render
+from tasks.demo.texts import module_pages, package_pages, topic_pages
 
 LIBRARY_FILE = "00-library.warc.gz"
 PACKAGES_FILE = "01-packages.warc.zst"

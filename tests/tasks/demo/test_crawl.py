@@ -14,11 +14,11 @@ from fastwarc.stream_io import Lz4Reader, ZstdReader
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from warcio.archiveiterator import ArchiveIterator as ReferenceIterator
 
-from infra.demo import texts
-from infra.demo.archives import http_response, stored_member, torn_gzip, warc_record
-from infra.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
-from infra.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, PAGES_FILE, STRUCK, planted_records
-from infra.demo.rendering import own_page, page_of, render
+from tasks.demo import texts
+from tasks.demo.archives import http_response, stored_member, torn_gzip, warc_record
+from tasks.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
+from tasks.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, PAGES_FILE, STRUCK, planted_records
+from tasks.demo.rendering import own_page, page_of, render
 
 FILES = [LIBRARY_FILE, PACKAGES_FILE, ARC_FILE, PAGES_FILE, MIRROR_FILE, DAMAGED_FILE]
 
@@ -103,7 +103,7 @@ def test_what_is_installed_beside_python_changes_nothing(tmp_path: Path) -> None
         f"sys.path = [{str(here)!r}, {str(extra)!r}] + [p for p in sys.path if 'site-packages' not in p]; "
     )
     code = (
-        "import importlib.metadata as m, sys, pathlib; from infra.demo.crawl import make_crawl; "
+        "import importlib.metadata as m, sys, pathlib; from tasks.demo.crawl import make_crawl; "
         "make_crawl(pathlib.Path(sys.argv[1])); print(sorted(d.name for d in m.distributions()))"
     )
     seen = [

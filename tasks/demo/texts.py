@@ -14,7 +14,7 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.demo.rendering import Block, Page
+from tasks.demo.rendering import Block, Page
 
 _LEAST_CHARACTERS = 600
 _MOST_CHARACTERS = 12_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.demo.rendering import Page, page_of
+from tasks.demo.rendering import Page, page_of
 
 # Sentences for filling, in ordinary English; no page uses all of them.
 _ORDINARY = (

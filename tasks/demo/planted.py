@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from infra.demo import spam
-from infra.demo.archives import ContentEncoding, encode_body, http_response, record_id, torn_gzip
-from infra.demo.rendering import Page, own_page, page_of, render
+from tasks.demo import spam
+from tasks.demo.archives import ContentEncoding, encode_body, http_response, record_id, torn_gzip
+from tasks.demo.rendering import Page, own_page, page_of, render
 
 SOURCE = "crawl"
 PAGES_FILE = "03-pages.warc.lz4"
@@ -26,7 +26,7 @@ NEAR_DUPLICATE = "near_duplicates:dropped:near_duplicate"
 DUPLICATE_ID = "documents:failed:duplicate_id"
 UNWANTED_LANGUAGE = "language:dropped:unwanted_language"
 
-# How an archive is damaged at the place of a record: see `infra.demo.crawl`.
+# How an archive is damaged at the place of a record: see `tasks.demo.crawl`.
 Damage = Literal["", "cut_off", "corrupt", "wrong_checksum", "wrong_length", "stray_bytes"]
 
 

@@ -1,0 +1,45 @@
+"""What a sweep of a lake must keep: the builds that names point at, young builds, and the tokens of training runs."""
+
+from __future__ import annotations
+
+from infra.store.errors import NotThere
+from infra.store.garbage import Roots
+from infra.store.lake import Lake
+from infra.store.manifest import Part, manifest_from_json, manifest_path
+from infra.store.names import all_names
+from tasks.builds import TOKENS, build_path
+
+_BUILDS = "builds"
+
+
+def find_roots(lake: Lake, before: float) -> Roots:
+    """The roots of a lake; builds written since the POSIX time `before` are young.
+
+    Without the tokens artifact that holds a run's files, the checkpoints of the run could not be evaluated.
+    """
+    named = {build_path(reference.key) for _, reference in all_names(lake)}
+    young = {entry.path for entry in lake.list(_BUILDS) if entry.modified >= before}
+    artifacts: set[str] = set()
+    for path in named | young:
+        try:
+            record = lake.read_json(path)
+        except NotThere:  # the name is not of a build, or the build went
+            continue
+        artifacts |= {manifest_path(stage, key) for stage, key in record["artifacts"].values()}
+    of_runs, parts = _tokens_of_runs(lake)
+    return Roots(frozenset(named), frozenset(artifacts | of_runs), frozenset(parts), (_BUILDS,))
+
+
+def _tokens_of_runs(lake: Lake) -> tuple[set[str], set[str]]:
+    """The tokens artifacts that hold all files of a run, and those files."""
+    runs = [
+        {Part(**source[kind]).path for source in lake.read_json(entry.path)["sources"] for kind in ("bin", "idx")}
+        for entry in lake.list("runs")
+        if entry.path.endswith("/run.json")
+    ]
+    artifacts: set[str] = set()
+    for entry in lake.list(f"artifacts/{TOKENS}") if runs else ():
+        held = {part.path for part in manifest_from_json(lake.read_json(entry.path)).parts}
+        if any(files <= held for files in runs):
+            artifacts.add(entry.path)
+    return artifacts, {path for files in runs for path in files}

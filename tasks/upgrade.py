@@ -1,0 +1,179 @@
+"""Brings a lake of format 1 to format 2: what its names, builds and runs need stays readable.
+
+Format 1 had one pipeline for all sources of a recipe, and keys that named the stages whose columns a stage reads.
+
+- Documents of sources get the keys that the present version looks for, so no archive is read again.
+- Builds get the recipe in the present form, and names point at them. Their corpus and tokens are the same artifacts.
+- Annotations are left behind; the next build makes them again.
+- Parts, runs and checkpoints are not touched.
+
+The format's number is written last, so an upgrade that was interrupted is started again. Nothing is deleted but the
+records of builds that were written anew: `millrace gc` takes what no name needs any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow.compute as pc
+
+from infra.engine.shards import PartReader
+from infra.store.digests import key_of
+from infra.store.errors import NotThere
+from infra.store.lake import FORMAT, Lake
+from infra.store.ledger import Account
+from infra.store.manifest import (
+    Manifest,
+    Part,
+    artifact_digest,
+    read_manifest,
+    read_marker,
+    write_manifest,
+    write_marker,
+)
+from infra.store.names import all_names, point
+from infra.tables import read_row_groups
+from tasks.builds import BuildRecord, build_path, write_build
+from tasks.recipe.old_form import from_old_form
+from tasks.recipe.schema import Recipe
+
+OLD_FORMAT = 1
+_CARRIED = ("index", "tokenizer", "tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What an upgrade did: builds written anew, sources whose documents are found again, names that moved."""
+
+    builds: int
+    sources: int
+    names: int
+
+
+def upgrade(lake: Lake, progress: Callable[[str, int, int], None] = lambda label, done, total: None) -> Upgrade | None:
+    """Upgrade a lake of format 1. None when it has the present format already.
+
+    Raises ValueError for another format, NotThere when this is no lake, and the errors of records that cannot be read.
+    """
+    found = lake.format()
+    if found == FORMAT:
+        return None
+    if found != OLD_FORMAT:
+        raise ValueError(f"{lake.uri} is a lake of format {found}: this Millrace upgrades format {OLD_FORMAT} only")
+    renamed: dict[str, BuildRecord] = {}
+    sources: set[str] = set()
+    with TemporaryDirectory(prefix="millrace-") as cache:
+        entries = [entry.path for entry in lake.list("builds")]
+        for number, path in enumerate(entries):
+            old = lake.read_json(path)
+            if "source_ledgers" in old:  # written by an upgrade that was interrupted
+                continue
+            record = _upgraded(lake, old, PartReader(lake, Path(cache)), sources)
+            write_build(lake, record)
+            renamed[old["key"]] = record
+            progress("builds", number + 1, len(entries))
+    moved = 0
+    for name, reference in all_names(lake):
+        new = renamed.get(reference.key)
+        if reference.stage == "build" and new is not None:
+            point(lake, name, replace(reference, key=new.key))
+            moved += 1
+    for key in renamed:
+        lake.delete(build_path(key))
+    lake.set_format(FORMAT)
+    return Upgrade(len(renamed), len(sources), moved)
+
+
+def _upgraded(lake: Lake, old: Mapping[str, Any], reader: PartReader, sources: set[str]) -> BuildRecord:
+    recipe = Recipe.model_validate(from_old_form(old["recipe"]))
+    made: dict[str, Manifest] = {}
+    for name, manifest in _documents(lake, old):
+        made[f"{name}/documents"] = manifest
+        sources.add(manifest.key)
+    for name, manifest in _corpora(lake, old, list(recipe.sources), reader):
+        made[f"{name}/corpus"] = manifest
+    for name in _CARRIED:
+        if name in old["artifacts"]:
+            made[name] = _manifest(lake, old, name)
+    one = next(iter(recipe.sources)) if len(recipe.sources) == 1 else None
+    record = BuildRecord.make(
+        recipe.model_dump(mode="json"),
+        made,
+        ledger=old["ledger"],
+        source_ledgers={} if one is None else {one: old["ledger"]},
+        documents=old["documents"],
+        tokens=old["tokens"],
+    )
+    return replace(record, created=old["created"])
+
+
+def _documents(lake: Lake, old: Mapping[str, Any]) -> Iterator[tuple[str, Manifest]]:
+    """The documents of every source, under the key that the present version looks for."""
+    for name in old["artifacts"]:
+        kind, _, source = name.partition("/")
+        if kind != "source":
+            continue
+        manifest = _manifest(lake, old, name)
+        before, after = _identity(manifest, view=[], reads=[]), _identity(manifest)
+        files = manifest.details["files"]
+        for file in files:
+            marker = read_marker(lake, manifest.stage, key_of({"identity": before, "file": file["sha256"]}))
+            if marker is not None:
+                key = key_of({"identity": after, "file": file["sha256"]})
+                write_marker(lake, manifest.stage, replace(marker, key=key))
+        inputs = [[file["uri"].rpartition("/")[2], file["sha256"]] for file in files]
+        rekeyed = replace(manifest, key=key_of({"identity": after, "inputs": inputs}))
+        write_manifest(lake, rekeyed)
+        yield source, rekeyed
+
+
+def _identity(manifest: Manifest, **more: Any) -> dict[str, Any]:
+    """What of a stage entered its keys, as it was when the artifact was made."""
+    return {
+        "stage": manifest.stage,
+        "version": manifest.version,
+        "config": manifest.config,
+        "libraries": manifest.libraries,
+        "models": manifest.models,
+        **more,
+    }
+
+
+def _corpora(
+    lake: Lake, old: Mapping[str, Any], sources: list[str], reader: PartReader
+) -> Iterator[tuple[str, Manifest]]:
+    """The corpus of each source: the old one where there is one source, else its parts sorted by their documents."""
+    whole = _manifest(lake, old, "corpus")
+    if len(sources) == 1:
+        yield sources[0], whole
+        return
+    by_source: dict[str, list[Part]] = {name: [] for name in sources}
+    for part in whole.parts:
+        group = next(read_row_groups(reader.path(part), ["source"]))
+        by_source[pc.unique(group["source"]).to_pylist()[0]].append(part)
+    for name, parts in by_source.items():
+        rows = sum(part.rows for part in parts)
+        manifest = replace(
+            whole,
+            key=key_of({"upgraded": whole.key, "source": name}),
+            digest=artifact_digest(parts),
+            parts=tuple(parts),
+            # What became of the other documents of the source was counted for all sources together.
+            account=Account(rows_in=rows, kept=rows),
+            details={"upgraded": whole.key},
+        )
+        write_manifest(lake, manifest)
+        yield name, manifest
+
+
+def _manifest(lake: Lake, old: Mapping[str, Any], name: str) -> Manifest:
+    found = read_manifest(lake, *old["artifacts"][name])
+    if found is None:
+        raise NotThere(
+            f"the build {old['key'][:12]} has no artifact {name}: build it again with the older version first"
+        )
+    return found
