@@ -222,7 +222,8 @@ def test_a_run_that_trains_is_asked_stopped_resumed_and_cancelled(millrace: Mill
 
 def _newest_flow_state(millrace: Millrace) -> dict[str, Any]:
     asked = {"sort": "START_TIME_DESC", "limit": 1, "flows": {"name": {"any_": ["train-model"]}}}
-    answer = httpx.post(f"{millrace.environment['PREFECT_API_URL']}/flow_runs/filter", json=asked)
+    user, _, secret = millrace.environment["PREFECT_API_AUTH_STRING"].partition(":")
+    answer = httpx.post(f"{millrace.environment['PREFECT_API_URL']}/flow_runs/filter", json=asked, auth=(user, secret))
     [found] = answer.raise_for_status().json()
     state: dict[str, Any] = found["state"]
     return state
