@@ -52,9 +52,10 @@ def module_of(stage: Stage) -> str:
 
 
 def _packages(*kinds: StageKind) -> list[str]:
-    own = "tasks.sources" if StageKind.source in kinds else "tasks"
+    own = ["tasks.sources"] if StageKind.source in kinds else []
+    own += ["tasks"] if set(kinds) - {StageKind.source} else []
     given = os.environ.get(PACKAGES_VARIABLE, "")
-    return [own, *(name for name in re.split(r"[,\s]+", given) if name)]
+    return [*own, *(name for name in re.split(r"[,\s]+", given) if name)]
 
 
 def _stage_of(package: str, name: str) -> Stage | None:

@@ -31,7 +31,7 @@ def trace(
             fail("ask for one thing: --step N, --document ID, or --batch N --out FILE", as_json, code=2)
         if (batch is None) != (out is None):
             fail("--batch N and --out FILE go together: which batch, and where to write it", as_json, code=2)
-        from flows.tracing import Tracer
+        from tasks.tracing.tracer import Tracer
 
         tracer = Tracer(open_lake(lake), run, Path(cache))
         asked = tracer.run.config.key

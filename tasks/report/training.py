@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
+from model.accounting.account import Account, read_accounts
+from model.checkpoints.manifest import Checkpoint, committed_steps, read_checkpoint
+from model.observers.losses import StepRecord, read_losses
+from model.supervision.logbook import read_logbook
+from tasks.evaluation.results import read_evaluations
 
 EVENTS_KEPT = 100
 JOULES_OF_KILOWATT_HOUR = 3.6e6
-
-
-@dataclass(frozen=True, slots=True)
-class LossStep:
-    """One step: loss in nats per token, learning rate, tokens read so far, and its wall time.
-
-    A loss that was not finite is None. An update that was left out is `skipped`, and `cause` says why.
-    `validation_loss` is there for the steps after which it was taken.
-    """
-
-    step: int
-    loss: float | None
-    learning_rate: float
-    tokens: int
-    seconds: float
-    skipped: bool
-    cause: str
-    validation_loss: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +84,7 @@ class Training:
     seed: int
     origin: str
     steps_planned: int
-    steps: tuple[LossStep, ...]
+    steps: tuple[StepRecord, ...]
     evaluations: tuple[Evaluation, ...]
     checkpoints: tuple[int, ...]
     checkpoint_bytes: int
@@ -120,7 +109,7 @@ class Training:
         return tuple((step.step, step.validation_loss) for step in self.steps if step.validation_loss is not None)
 
     @property
-    def skipped(self) -> tuple[LossStep, ...]:
+    def skipped(self) -> tuple[StepRecord, ...]:
         """The steps whose update was left out."""
         return tuple(step for step in self.steps if step.skipped)
 
@@ -150,29 +139,28 @@ class Training:
 
 def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
     """What the lake holds about a run. Raises NotThere for an unknown one, ValueError for one of other tokens."""
-    folder = f"runs/{run}"
-    configuration = lake.read_json(f"{folder}/run.json")
+    configuration = lake.read_json(f"runs/{run}/run.json")
     ours = {part.sha256 for part in tokens.parts}
     if not any(source["bin"]["sha256"] in ours for source in configuration["sources"]):
         raise ValueError(f"the run {run} reads none of the token files of the build {tokens.key}: name one that does")
-    logbook = [lake.read_json(entry.path) for entry in lake.list(f"{folder}/logbook")]
+    logbook = read_logbook(lake, run)
     launches = [record for record in logbook if record["event"] in ("launch", "resume")]
     notable = [record for record in logbook if record["event"] != "checkpoint"]
-    steps, size, parameters = _checkpoints(lake, folder)
+    checkpoints = _checkpoints(lake, run)
     origin = configuration["origin"]
     return Training(
         key=run,
         label=configuration["label"],
         architecture=configuration["model"]["architecture"],
-        parameters=parameters,
+        parameters=_parameters(checkpoints),
         configuration={name: configuration[name] for name in ("model", "training")},
         seed=configuration["seed"],
         origin="" if origin is None else f"{origin['run'][:12]}@{origin['step']}",
         steps_planned=configuration["training"]["steps"],
-        steps=_losses(lake, folder),
-        evaluations=_evaluations(lake, folder),
-        checkpoints=steps,
-        checkpoint_bytes=size,
+        steps=tuple(read_losses(lake, run)),
+        evaluations=tuple(map(_evaluation, read_evaluations(lake, run))),
+        checkpoints=tuple(checkpoint.step for checkpoint in checkpoints),
+        checkpoint_bytes=sum(file.bytes for checkpoint in checkpoints for file in checkpoint.kept),
         launches=len(launches),
         restarted_at=tuple(record["step"] for record in launches[1:]),
         errors=sum(record["event"] == "error" for record in logbook),
@@ -181,78 +169,52 @@ def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
         began=logbook[0]["time"] if logbook else "",
         ended=logbook[-1]["time"] if logbook else "",
         torch=launches[-1].get("torch", "") if launches else "",
-        usage=_usage(lake, folder),
+        usage=_usage(read_accounts(lake, run)),
     )
 
 
-def _losses(lake: Lake, folder: str) -> tuple[LossStep, ...]:
-    """Every step once. What lies beside a checkpoint counts before ``tail.jsonl``, which a kill may have left."""
-    steps: dict[int, LossStep] = {}
-    for entry in sorted(lake.list(f"{folder}/losses"), key=lambda entry: entry.path.endswith("/tail.jsonl")):
-        for line in lake.read(entry.path).splitlines():
-            record = json.loads(line)
-            step = LossStep(**{field.name: record[field.name] for field in fields(LossStep)})
-            steps.setdefault(step.step, step)
-    return tuple(steps[number] for number in sorted(steps))
+def _evaluation(record: dict[str, Any]) -> Evaluation:
+    held_out = record["held_out"]
+    return Evaluation(
+        step=record["step"],
+        perplexity=held_out["perplexity"],
+        held_out_tokens=held_out["tokens"],
+        sources=tuple(sorted((source, scores["perplexity"]) for source, scores in held_out["sources"].items())),
+        scores=tuple(
+            Score(task["name"], metric, value, task["standard_errors"].get(metric))
+            for task in record["tasks"]
+            for metric, value in sorted(task["metrics"].items())
+        ),
+        seconds=record["seconds"],
+        libraries=tuple(sorted(record["identity"]["libraries"].items())),
+    )
 
 
-def _evaluations(lake: Lake, folder: str) -> tuple[Evaluation, ...]:
+def _checkpoints(lake: Lake, run: str) -> list[Checkpoint]:
     found = []
-    for entry in lake.list(f"{folder}/evaluations"):
-        record = lake.read_json(entry.path)
-        held_out = record["held_out"]
-        evaluation = Evaluation(
-            step=record["step"],
-            perplexity=held_out["perplexity"],
-            held_out_tokens=held_out["tokens"],
-            sources=tuple(sorted((source, one["perplexity"]) for source, one in held_out["sources"].items())),
-            scores=tuple(
-                Score(task["name"], metric, value, task["standard_errors"].get(metric))
-                for task in record["tasks"]
-                for metric, value in sorted(task["metrics"].items())
-            ),
-            seconds=record["seconds"],
-            libraries=tuple(sorted(record["identity"]["libraries"].items())),
-        )
-        found.append(evaluation)
-    return tuple(sorted(found, key=lambda evaluation: evaluation.step))
+    for step in committed_steps(lake, run):
+        with contextlib.suppress(NotThere):  # withdrawn since the listing
+            found.append(read_checkpoint(lake, run, step))
+    return found
 
 
-def _checkpoints(lake: Lake, folder: str) -> tuple[tuple[int, ...], int, int]:
-    """The committed steps, the bytes that they keep, and the number of parameters in the newest."""
-    paths = {
-        int(entry.path.split("/")[-2].removeprefix("step-")): entry.path
-        for entry in lake.list(f"{folder}/checkpoints")
-        if entry.path.endswith("/manifest.json")
-    }
-    size = parameters = 0
-    for step in sorted(paths):
-        try:
-            manifest = lake.read_json(paths[step])
-        except NotThere:  # withdrawn since the listing
-            continue
-        files = manifest["files"]
-        size += sum(file["bytes"] for file in files if file["content"] == "weights" or not manifest["pruned"])
-        slices = [part for file in files for part in file["slices"]]
-        parameters = sum(math.prod(part["box"]["shape"]) for part in slices if part["kind"] == "weight")
-    return tuple(sorted(paths)), size, parameters
+def _parameters(checkpoints: Sequence[Checkpoint]) -> int:
+    """The number of parameters in the newest checkpoint."""
+    slices = [part for file in checkpoints[-1].files for part in file.slices] if checkpoints else []
+    return sum(math.prod(part.box.shape) for part in slices if part.kind == "weight")
 
 
-def _usage(lake: Lake, folder: str) -> Usage | None:
+def _usage(accounts: Sequence[Account]) -> Usage | None:
     """The accounts of all launches, None where there are none; `millrace cost` tells more of them."""
-    accounts = []
-    for entry in lake.list(f"{folder}/account"):
-        try:
-            accounts.append(lake.read_json(entry.path))
-        except NotThere:  # replaced since the listing
-            continue
     if not accounts:
         return None
-    meters = [[meter["joules"] for meter in account["energy"]] for account in accounts]
-    metered = [sum(joules) for joules in meters if joules and None not in joules]
+    meters = [[meter.joules for meter in account.energy] for account in accounts]
+    metered = [
+        sum(joule for joule in joules if joule is not None) for joules in meters if joules and None not in joules
+    ]
     return Usage(
-        devices=", ".join(sorted({account["device_name"] for account in accounts})),
-        device_hours=sum(account["seconds"] * account["devices"] for account in accounts) / 3600,
+        devices=", ".join(sorted({account.device_name for account in accounts})),
+        device_hours=sum(account.seconds * account.devices for account in accounts) / 3600,
         kilowatt_hours=sum(metered) / JOULES_OF_KILOWATT_HOUR if metered else None,
         unmetered=len(meters) - len(metered),
     )

@@ -15,7 +15,6 @@ import typer
 from typer.testing import CliRunner, Result
 
 from flows.cli.trace import trace
-from flows.tracing import Tracer
 from infra.store.digests import sha256_file
 from infra.store.lake import Lake
 from infra.store.ledger import Account
@@ -25,9 +24,10 @@ from model.observers.losses import Losses, StepRecord
 from model.order import Order, sequences_digest
 from model.run.config import RunConfig, create_run, run_config
 from model.run.data import open_order
-from tasks.byte_spans import ByteSpans
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer, load_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+from tasks.tracing.byte_spans import ByteSpans
+from tasks.tracing.tracer import Tracer
 from tests.model.small import SHAPES, training_values
 
 TAKEN = 12

@@ -18,7 +18,6 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from flows.cli.trace import trace
-from flows.tracing import Tracer
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part, store_part, write_manifest
@@ -31,6 +30,7 @@ from model.run.config import RunConfig, create_run, run_config
 from model.run.data import open_order
 from model.run.events import SkipData, read_events, record
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
+from tasks.tracing.tracer import Tracer
 from tests.model.small import SHAPES, VOCABULARY, small_run, store_tokens, training_values, write_text
 from tests.model.trained import going_on_from, train_here
 

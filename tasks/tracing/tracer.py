@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flows.traced_run import CannotTrace, TracedRun
 from infra.store.errors import NotThere, StoreError
 from infra.store.lake import Lake
 from model.order import write_rows
 from tasks.runs import find_run
+from tasks.tracing.run import CannotTrace, TracedRun
 
 
 class Tracer:

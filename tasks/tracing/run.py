@@ -18,10 +18,10 @@ from model.order import Order, tokens_digest
 from model.run.config import read_run
 from model.run.data import open_order
 from model.run.events import read_events
-from tasks.byte_spans import ByteSpans
 from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins, tokens_with
 from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
 from tasks.tokens import HELD_OUT, VALIDATION
+from tasks.tracing.byte_spans import ByteSpans
 
 # What is cut off from a source's tokens, by the end of its files' names.
 APART = {VALIDATION: "validation", HELD_OUT: "evaluation"}

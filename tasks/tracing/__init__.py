@@ -1,0 +1,1 @@
+"""Which documents each step of a run read, and which steps read a document."""
