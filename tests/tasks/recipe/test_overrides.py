@@ -75,10 +75,8 @@ def test_a_key_stands_for_every_value_that_it_fits(key: str, paths: list[str]) -
 
 def test_values_are_replaced_where_the_key_says_and_nowhere_else() -> None:
     everywhere = replace_values(WHOLE, ["language.decimals=4"], "x")
-    assert [value_at(everywhere, f"sources.{name}.steps.language.config.decimals") for name in ("web", "books")] == [
-        4,
-        4,
-    ]
+    paths = [f"sources.{name}.steps.language.config.decimals" for name in ("web", "books")]
+    assert [value_at(everywhere, path) for path in paths] == [4, 4]
     assert value_at(everywhere, "sources.books.steps.spaced.config.decimals") == 2
     one = replace_values(WHOLE, ["sources.web.language.decimals=4"], "x")
     assert [value_at(one, path) for path in paths] == [4, 2]
