@@ -31,11 +31,17 @@ def made_anew(left: ResolvedRecipe, right: ResolvedRecipe) -> list[str]:
     may give the same result for another config; then what stands on it is not made anew, and this list is too long.
     """
     before, after = _described(left), _described(right)
+    needs = _needs_of_steps(right)
     there = {name for task in build_tasks(left) for name in task.makes}
     anew: list[str] = []
     for task in build_tasks(right):
-        needs_new = any(need in anew for need in task.needs)
-        anew += [name for name in task.makes if needs_new or name not in there or before.get(name) != after.get(name)]
+        anew += [
+            name
+            for name in task.makes
+            if name not in there
+            or before.get(name) != after.get(name)
+            or any(need in anew for need in needs.get(name, task.needs))
+        ]
     return anew
 
 
@@ -58,7 +64,7 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
         found[f"{source.name}/rules"] = (getattr(section, "rules", ()), section.floors, resolved.edits(source))
         found[f"{source.name}/corpus"] = resolved.edits(source)
     for step in resolved.across:
-        found[f"across/{step.name}"] = (step.stage.name, step.config, step.sees, sorted(step.reads))
+        found[f"across/{step.name}"] = (step.stage.name, step.config, step.model, step.sees, dict(step.reads))
     for name, model in recipe.models.items():
         found[f"models/{name}"] = model.model_dump()
     steps = [step for source in resolved.sources for step in source.steps]
@@ -69,6 +75,19 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
     found["tokenizer"] = recipe.tokenizer
     found["tokens"] = (recipe.tokens, recipe.shares(), recipe.epochs(), recipe.tokenizer.file)
     return found
+
+
+def _needs_of_steps(resolved: ResolvedRecipe) -> dict[str, list[str]]:
+    """What each step of a source needs by itself: a task has the needs of all steps that share its read."""
+    models = resolved.recipe.models
+    return {
+        f"{source.name}/{step.name}": [
+            *(f"{source.name}/{name}" for name in ("documents", *step.sees, *step.read_steps)),
+            *([f"models/{step.model}"] if step.model in models else []),
+        ]
+        for source in (*resolved.sources, *resolved.references)
+        for step in source.steps
+    }
 
 
 def _walk(path: str, left: Any, right: Any) -> Iterator[Difference]:

@@ -9,8 +9,8 @@ from typing import Any
 import fasttext
 import pyarrow as pa
 
-from infra.models import bundled_model
 from tasks.language import LanguageConfig, LanguageModel, identify_language, load_language_model
+from tasks.pipeline import model_files
 from tests.bench.inputs import page_texts
 from tests.bench.measure import Side, compare
 from tests.bench.report import Bar, print_bar, print_comparison, print_head
@@ -70,4 +70,4 @@ def _fasttext() -> Any:
 
 
 def _files() -> dict[str, Path]:
-    return {name: Path(path) for name, path in bundled_model(MODEL).local.items()}
+    return {name: Path(path) for name, path in model_files(identify_language, f"bundled:{MODEL}").local.items()}

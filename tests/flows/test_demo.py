@@ -19,8 +19,7 @@ from model.observers.losses import read_losses
 from tasks.builds import BuildRecord, find_build
 from tasks.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from tasks.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, NEAR_DUPLICATE, Planted, planted_records
-from tasks.index import find_documents
-from tasks.report.history import Life, lives_of
+from tasks.report.history import DocumentHistory, histories_of
 from tests.flows.conftest import Millrace
 
 RECORDS = {record.name: record for record in planted_records()}
@@ -39,15 +38,15 @@ class Built:
     record: BuildRecord
     cache: Path
 
-    def lives(self, name: str) -> list[Life]:
+    def histories(self, name: str) -> list[DocumentHistory]:
         """What `millrace explain` would tell of a planted record, or of an id."""
         planted = RECORDS.get(name)
-        return lives_of(self.lake, self.record, planted.url if planted else name, find_documents, self.cache)
+        return histories_of(self.lake, self.record, planted.url if planted else name, self.cache)
 
-    def life(self, name: str) -> Life:
-        """The only life of a planted record."""
-        [life] = self.lives(name)
-        return life
+    def history(self, name: str) -> DocumentHistory:
+        """The only history of a planted record."""
+        [history] = self.histories(name)
+        return history
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +60,23 @@ def built(millrace: Millrace, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.parametrize("record", DOCUMENTS, ids=lambda record: record.name)
 def test_every_planted_document_has_its_fate(built: Built, record: Planted) -> None:
-    [life] = built.lives(record.name)
-    assert (life.fate or KEPT) == record.fate, f"{record.why}; {life.stages}"
-    assert life.shard == f"{record.file}#0"
+    [history] = built.histories(record.name)
+    assert (history.outcome or KEPT) == record.fate, f"{record.why}; {history.steps}"
+    assert history.shard == f"{record.file}#0"
     if record.file != ARC_FILE:
-        assert life.document["id"] == record.document_id
+        assert history.document["id"] == record.document_id
         twins = {other.name for other in DOCUMENTS if other.document_id == record.document_id}
-        assert len(built.lives(record.document_id)) == len(twins)
+        assert len(built.histories(record.document_id)) == len(twins)
 
 
 @pytest.mark.parametrize("record", UNREAD, ids=lambda record: record.name)
 def test_no_other_record_became_a_document(built: Built, record: Planted) -> None:
-    assert built.lives(record.name) == []
+    assert built.histories(record.name) == []
 
 
 def test_what_the_source_dropped_is_what_was_planted_and_nothing_else(built: Built) -> None:
     planted = Counter(record.fate.split(":")[2] for record in UNREAD if ":dropped:" in record.fate)
-    account = built.record.manifest(built.lake, "source/crawl").account
+    account = built.record.manifest(built.lake, "crawl/documents").account
     for path in built.archives:
         with path.open("rb") as stream:
             # FastWARC stops at damage, and it knows no ARC.
@@ -89,7 +88,7 @@ def test_what_the_source_dropped_is_what_was_planted_and_nothing_else(built: Bui
 
 
 def test_every_fault_is_one_entry_with_its_offset_and_its_reason(built: Built) -> None:
-    account = built.record.manifest(built.lake, "source/crawl").account
+    account = built.record.manifest(built.lake, "crawl/documents").account
     planted = [record for record in UNREAD if ":failed:" in record.fate]
     expected = [(record.file, record.fate.split(":")[2]) for record in planted]
     assert [(entry["file"], entry["reason"]) for entry in account.failures] == expected
@@ -114,23 +113,23 @@ def test_the_books_balance_down_to_the_rows_that_were_written(built: Built) -> N
 
 def test_evidence_names_the_record_that_was_copied(built: Built) -> None:
     for record in DOCUMENTS:
-        if not record.copy_of or ":all_paragraphs_struck" in record.fate:
+        if not record.copy_of or ":all_text_struck" in record.fate:
             continue
-        life, original = built.life(record.name), built.life(record.copy_of)
-        found, other = life.stages["near_duplicates"], original.stages["near_duplicates"]
+        history, original = built.history(record.name), built.history(record.copy_of)
+        found, other = history.steps["near_duplicates"], original.steps["near_duplicates"]
         assert found["cluster"] == other["cluster"] is not None, record.name
         assert found["jaccard"] >= 0.8
-        exact = life.viewed_text == original.viewed_text
+        exact = history.viewed_text == original.viewed_text
         assert (found["jaccard"] == 1.0) == exact == record.copy_of.startswith("ferry")
-    assert built.life("anthology").stages["near_duplicates"]["cluster"] is None
+    assert built.history("anthology").steps["near_duplicates"]["cluster"] is None
 
 
 def test_a_cluster_keeps_the_best_of_those_that_pass_every_rule(built: Built) -> None:
     clusters: dict[str, list[Planted]] = {}
     for record in DOCUMENTS:
         if not record.id_of:
-            life = built.lives(record.name)[0]
-            clusters.setdefault(life.stages["near_duplicates"]["cluster"], []).append(record)
+            history = built.histories(record.name)[0]
+            clusters.setdefault(history.steps["near_duplicates"]["cluster"], []).append(record)
     del clusters[None]  # type: ignore[arg-type]
     families = [{record.name for record in members} for members in clusters.values()]
     for name in ("mill", "lake", "ferry"):
@@ -141,12 +140,12 @@ def test_a_cluster_keeps_the_best_of_those_that_pass_every_rule(built: Built) ->
 
 
 def test_lines_of_every_page_are_struck_and_text_is_not(built: Built) -> None:
-    life = built.life("de")
-    assert "demonstration crawl" in life.document["text"]
-    assert "demonstration crawl" not in life.viewed_text
-    assert "Eine Mühle" not in life.viewed_text and "Wer jemals eine Wassermühle besucht hat" in life.viewed_text
-    assert "Subscribe to our newsletter" not in life.document["text"]
-    assert life.stages["paragraphs"]["struck"] == 2
+    history = built.history("de")
+    assert "demonstration crawl" in history.document["text"]
+    assert "demonstration crawl" not in history.viewed_text
+    assert "Eine Mühle" not in history.viewed_text and "Wer jemals eine Wassermühle besucht hat" in history.viewed_text
+    assert "Subscribe to our newsletter" not in history.document["text"]
+    assert history.steps["paragraphs"]["struck"] == 2
 
 
 @pytest.mark.parametrize(
@@ -162,10 +161,10 @@ def test_lines_of_every_page_are_struck_and_text_is_not(built: Built) -> None:
     ],
 )
 def test_charsets_are_found_out(built: Built, name: str, charset: str, words: str) -> None:
-    life = built.life(name)
-    assert words in life.document["text"]
-    assert json.loads(life.document["metadata"])["charset"] == charset
-    assert life.stages["language"]["label"] == name
+    history = built.history(name)
+    assert words in history.document["text"]
+    assert json.loads(history.document["metadata"])["charset"] == charset
+    assert history.steps["language"]["label"] == name
 
 
 @pytest.fixture(scope="module")

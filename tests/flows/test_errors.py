@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from flows.cli.main import application
 from flows.recipe import RECIPES
-from infra.models import bundled_model
 from infra.store.lake import Lake
 from infra.store.names import Reference, point
 from tasks.builds import BuildRecord, write_build
+from tasks.language import identify_language
+from tasks.pipeline import model_files
 from tests.flows.conftest import Millrace
 
 
@@ -94,7 +95,7 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
 
 def test_files_that_are_models_are_taken(shared_data: Path) -> None:
     tokenizer = shared_data / "tokenizers" / "neox-20B_tokenizer.json"
-    language = bundled_model("lid.176.ftz").local["lid.176.ftz"]
+    language = model_files(identify_language, "bundled:lid.176.ftz").local["lid.176.ftz"]
     settings = ["--set", f"tokenizer.file={tokenizer}", "--set", f"language.model={language}"]
     done = CliRunner().invoke(application, ["recipe", "check", "crawl", *settings])
     assert done.exit_code == 0, done.output

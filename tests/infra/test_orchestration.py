@@ -9,15 +9,18 @@ import pytest
 from prefect import flow
 
 from infra import orchestration
-from infra.engine.plans import Call, PassPlan, SourcePlan
-from infra.engine.pool import LocalPool, PieceFailed
-from infra.orchestration import Line, TooManyFailures, as_task
-from infra.store.errors import StoreUnavailable
-from infra.store.inputs import take_inventory
+from infra.engine.graph import BuildTask, Made
+from infra.engine.plans import ConfiguredStage, PassPlan, Plan, SourcePlan
+from infra.engine.pool import LocalPool, WorkFailed
+from infra.engine.views import View
+from infra.orchestration import StageRunner, TooManyFailures, as_task
+from infra.stage import Stage
+from infra.store.errors import NotThere, StoreUnavailable
+from infra.store.inputs import InputFile, take_inventory
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from tests.infra.engine import toy
-from tests.infra.engine.test_plans import quiet, write_inputs
+from tests.infra.engine.test_plans import quiet, read_source, write_inputs
 
 CONFIG = toy.ToyConfig()
 
@@ -36,18 +39,58 @@ def in_flow(work: Callable[[], object]) -> None:
     run()
 
 
+def reading(files: tuple[InputFile, ...], name: str = "toy/documents") -> BuildTask:
+    """The task that reads files."""
+    return BuildTask(name, (name,), (), lambda lake, made: SourcePlan(ConfiguredStage(toy.read_lines, CONFIG), files))
+
+
+def annotating(stage: Stage, makes: str, needs: str = "toy/documents") -> BuildTask:
+    """The task of one annotating stage over the documents that it needs."""
+
+    def plan(lake: Lake, made: Made) -> Plan:
+        return PassPlan((ConfiguredStage(stage, CONFIG),), View("toy", made[needs]))
+
+    return BuildTask(makes, (makes,), (needs,), plan)
+
+
 def test_a_second_build_is_cached_and_does_nothing(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
-    line = Line(lake, pool, quiet)
-    made: list[Manifest] = []
-    plan = SourcePlan(Call(toy.read_lines, CONFIG), files)
-    in_flow(lambda: made.extend(line.make(plan)))
+    tasks = [reading(files), annotating(toy.measure_length, "toy/length")]
+    runner = StageRunner(lake, pool, quiet)
+    made: dict[str, Manifest] = {}
+    in_flow(lambda: made.update(runner.run(tasks)))
+    assert list(made) == ["toy/documents", "toy/length"]
     modified = [path.stat().st_mtime_ns for path in (tmp_path / "lake" / "markers").rglob("*.json")]
-    again: list[Manifest] = []
-    idle = Line(lake, _Refusing(), quiet)
-    in_flow(lambda: again.extend(idle.make(plan)))
+    again: dict[str, Manifest] = {}
+    idle = StageRunner(lake, _Refusing(), quiet)
+    in_flow(lambda: again.update(idle.run(tasks)))
     assert again == made
     assert [path.stat().st_mtime_ns for path in (tmp_path / "lake" / "markers").rglob("*.json")] == modified
+
+
+def test_a_task_takes_what_is_made_already(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    made: dict[str, Manifest] = {}
+    runner = StageRunner(lake, pool, quiet)
+    task = annotating(toy.measure_length, "toy/length")
+    in_flow(lambda: made.update(runner.run([task], {"toy/documents": documents})))
+    assert list(made) == ["toy/length"]
+    assert made["toy/length"].inputs == {"toy/documents": documents.digest}
+
+
+def test_a_task_that_fails_stops_only_those_that_need_it(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    files = take_inventory(lake, write_inputs(tmp_path / "in")).files
+    tasks = [
+        reading(files),
+        annotating(toy.lose_one_row, "toy/lost"),
+        annotating(toy.measure_length, "toy/behind", needs="toy/lost"),
+        annotating(toy.measure_length, "toy/length"),
+    ]
+    with pytest.raises(WorkFailed, match="was given 4 documents and annotated 3"):
+        in_flow(lambda: StageRunner(lake, pool, quiet).run(tasks))
+    # The one beside the failure is in the lake: the next build takes it up.
+    files_of = {path.parent.name for path in (tmp_path / "lake" / "manifests").rglob("*.json")}
+    assert files_of == {"toy_lines", "toy_length"}
 
 
 def test_a_transient_error_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,38 +113,47 @@ def test_another_error_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def broken() -> str:
         tries.append(1)
-        raise PieceFailed("the record is broken")
+        raise WorkFailed("the record is broken")
 
-    with pytest.raises(PieceFailed, match="the record is broken"):
+    with pytest.raises(WorkFailed, match="the record is broken"):
         in_flow(lambda: as_task(broken, "broken")(return_state=True).result())
     assert len(tries) == 1
 
 
-def test_too_many_failures_stop_the_line(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+def test_too_many_failures_stop_the_build(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
-    plan = SourcePlan(Call(toy.read_lines, CONFIG), files)
+    tasks = [reading(files)]
     with pytest.raises(TooManyFailures, match=r"3 of 18 failed.*the recipe allows 10\.0%"):
-        in_flow(lambda: Line(lake, pool, quiet, 0.1).make(plan))
+        in_flow(lambda: StageRunner(lake, pool, quiet, 0.1).run(tasks))
     # What was counted stays counted: the artifact is there, and the next try must not pass as cached.
     with pytest.raises(TooManyFailures):
-        in_flow(lambda: Line(lake, pool, quiet, 0.1).make(plan))
-    in_flow(lambda: Line(lake, pool, quiet, 0.2).make(plan))
+        in_flow(lambda: StageRunner(lake, pool, quiet, 0.1).run(tasks))
+    in_flow(lambda: StageRunner(lake, pool, quiet, 0.2).run(tasks))
+    in_flow(lambda: StageRunner(lake, pool, quiet, 0.1, failures_allowed=3).run(tasks))
 
 
 def test_a_lost_row_fails_the_flow(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
-    line = Line(lake, pool, quiet)
+    tasks = [reading(files), annotating(toy.lose_one_row, "toy/lost")]
+    with pytest.raises(WorkFailed, match="was given 4 documents and annotated 3"):
+        in_flow(lambda: StageRunner(lake, pool, quiet).run(tasks))
 
-    def work() -> None:
-        [documents] = line.make(SourcePlan(Call(toy.read_lines, CONFIG), files))
-        line.make(PassPlan((Call(toy.lose_one_row, CONFIG),), documents))
 
-    with pytest.raises(PieceFailed, match="was given 4 documents and annotated 3"):
-        in_flow(work)
+def test_an_artifact_that_goes_between_two_tasks_is_named(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    files = take_inventory(lake, write_inputs(tmp_path / "in")).files
+
+    def remove(lake: Lake, made: Made) -> Plan:
+        for path in (tmp_path / "lake" / "manifests").rglob("*.json"):
+            path.unlink()
+        return PassPlan((ConfiguredStage(toy.measure_length, CONFIG),), View("toy", made["toy/documents"]))
+
+    tasks = [reading(files), BuildTask("remove", ("toy/length",), ("toy/documents",), remove)]
+    with pytest.raises(NotThere, match="of toy_lines went while the flow ran"):
+        in_flow(lambda: StageRunner(lake, pool, quiet).run(tasks))
 
 
 class _Refusing:
     """An engine that must not be asked."""
 
-    def run(self, pieces: object, progress: object) -> list[dict[str, object]]:
+    def run(self, units: object, progress: object) -> list[dict[str, object]]:
         raise AssertionError("there was nothing to do")

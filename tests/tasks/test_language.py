@@ -5,8 +5,8 @@ import fasttext
 import pyarrow as pa
 import pytest
 
-from infra.models import bundled_model
 from tasks.language import LANGUAGE_SCHEMA, LanguageConfig, LanguageModel, identify_language, load_language_model
+from tasks.pipeline import model_files
 
 CONFIG = LanguageConfig()
 # Share of lingua75's sentences that lid.176.ftz labels as their folder says, as fastText 0.9.3 gives them; the last
@@ -19,7 +19,7 @@ ACCURACY = {
 
 
 def files() -> dict[str, Path]:
-    return {name: Path(path) for name, path in bundled_model("lid.176.ftz").local.items()}
+    return {name: Path(path) for name, path in model_files(identify_language, "bundled:lid.176.ftz").local.items()}
 
 
 @pytest.fixture(scope="module")

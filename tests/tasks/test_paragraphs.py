@@ -14,11 +14,11 @@ from infra.stage import find_stage
 from tasks.paragraphs import (
     PARAGRAPH_SCHEMA,
     ParagraphConfig,
+    annotate_paragraphs,
     hash_lines,
     map_paragraphs,
     paragraphs,
     reduce_paragraphs,
-    scatter_paragraphs,
 )
 from tasks.text.normalise import normalise_for_hashing
 
@@ -37,7 +37,7 @@ def run(shards: Sequence[Sequence[str]], config: ParagraphConfig) -> list[pa.Tab
         reduced.append(reduce_paragraphs(parts, config))
     rows = pa.concat_tables(reduced)
     return [
-        scatter_paragraphs(table, rows.filter(pc.equal(rows["shard"], number)), config)
+        annotate_paragraphs(table, rows.filter(pc.equal(rows["shard"], number)), config)
         for number, table in enumerate(tables)
     ]
 
@@ -129,10 +129,10 @@ def test_groups_do_not_see_each_other() -> None:
 def test_a_line_with_the_hash_that_marks_deletion_is_struck(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pa.table({"shard": pa.array([], pa.int32()), "hash": pa.array([], pa.uint64())})
     text = documents_of(["kept"])
-    assert scatter_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [0]
+    assert annotate_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [0]
     # No text that hashes to 0 is known, so the marker goes to a text.
     monkeypatch.setattr("tasks.paragraphs._DELETED", hash_lines("kept")[0])
-    assert scatter_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [1]
+    assert annotate_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [1]
 
 
 def test_empty_tables_keep_their_schema() -> None:
@@ -141,8 +141,8 @@ def test_empty_tables_keep_their_schema() -> None:
     assert mapped.schema.names == ["partition", "row", "hash"] and mapped.num_rows == 0
     reduced = reduce_paragraphs([], config)
     assert reduced.schema == pa.schema([("shard", pa.int32()), ("hash", pa.uint64())])
-    assert scatter_paragraphs(documents_of([]), reduced, config).schema == PARAGRAPH_SCHEMA
-    assert scatter_paragraphs(documents_of([""]), reduced, config).to_pylist() == [
+    assert annotate_paragraphs(documents_of([]), reduced, config).schema == PARAGRAPH_SCHEMA
+    assert annotate_paragraphs(documents_of([""]), reduced, config).to_pylist() == [
         {"edits": [], "lines": 0, "struck": 0, "bytes_struck": 0}
     ]
 

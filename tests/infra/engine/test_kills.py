@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.store.digests import sha256_file
 from infra.store.lake import Lake
 from tests.infra.engine.test_plans import write_inputs
 
@@ -80,7 +81,7 @@ def test_a_killed_build_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("moment", ["before_marker:2", "inside_part:3", "in_reduce:1"])
-def test_a_lost_worker_costs_only_its_piece(
+def test_a_lost_worker_costs_only_its_unit(
     moment: str, unbroken: tuple[str, dict[str, str], int], tmp_path: Path
 ) -> None:
     inputs, digests, markers = unbroken
@@ -92,6 +93,4 @@ def test_a_lost_worker_costs_only_its_piece(
 
 
 def _sha256(path: Path) -> str:
-    from infra.store.digests import sha256_file
-
     return sha256_file(path)

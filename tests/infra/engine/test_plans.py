@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from infra.engine.pieces import Floor
 
 from infra.engine.partitioned import PartitionedPlan
-from infra.engine.plans import Call, FitPlan, PassPlan, SourcePlan, present
-from infra.engine.pool import LocalPool, PieceFailed
+from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, SelectPlan, SourcePlan, present
+from infra.engine.pool import LocalPool, WorkFailed
 from infra.engine.shards import PartReader
+from infra.engine.units import Floor
+from infra.engine.views import Annotation, View
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake
-from infra.store.ledger import Account
+from infra.store.ledger import Account, BooksDoNotBalance
 from infra.store.manifest import Manifest
+from infra.tables import read_table
 from tests.infra.engine import toy
 
 CONFIG = toy.ToyConfig()
@@ -35,12 +38,10 @@ def write_inputs(folder: Path, files: int = 3) -> list[str]:
 
 def read_source(lake: Lake, pool: LocalPool, patterns: list[str]) -> Manifest:
     files = take_inventory(lake, patterns).files
-    return SourcePlan(Call(toy.read_lines, CONFIG), files).carry_out(lake, pool, quiet)[0]
+    return SourcePlan(ConfiguredStage(toy.read_lines, CONFIG), files).run(lake, pool, quiet)[0]
 
 
 def rows(lake: Lake, tmp_path: Path, manifest: Manifest) -> list[dict[str, object]]:
-    from infra.tables import read_table
-
     reader = PartReader(lake, tmp_path)
     return [row for part in manifest.parts for row in read_table(reader.path(part)).to_pylist()]
 
@@ -76,10 +77,10 @@ def test_an_added_file_reads_that_file_only(lake: Lake, pool: LocalPool, tmp_pat
 
 def test_a_pass_annotates_row_by_row_and_counts_failures(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    doubled = Call(toy.measure_length, toy.ToyConfig(factor=2))
-    plan = PassPlan((doubled,), documents)
+    doubled = ConfiguredStage(toy.measure_length, toy.ToyConfig(factor=2))
+    plan = PassPlan((doubled,), View("toy", documents))
     assert present(lake, plan) is None
-    annotation = plan.carry_out(lake, pool, quiet)[0]
+    annotation = plan.run(lake, pool, quiet)[0]
     found = [row["length"] for row in rows(lake, tmp_path, annotation)]
     assert found == [2 * len(str(row["text"])) for row in rows(lake, tmp_path, documents)]
     assert annotation.account.failed == {"not_ascii": 3}
@@ -90,57 +91,101 @@ def test_a_pass_annotates_row_by_row_and_counts_failures(lake: Lake, pool: Local
 
 def test_a_floor_skips_documents_and_counts_them(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    lengths = PassPlan((Call(toy.measure_length, CONFIG),), documents).carry_out(lake, pool, quiet)[0]
-    again = Call(toy.measure_length, toy.ToyConfig(factor=3))
-    plan = PassPlan(
-        (again,), documents, annotations=(("toy_length", lengths),), floors=(Floor("toy_length.length", at_least=8),)
-    )
-    annotation = plan.carry_out(lake, pool, quiet)[0]
+    lengths = PassPlan((ConfiguredStage(toy.measure_length, CONFIG),), View("toy", documents)).run(lake, pool, quiet)[0]
+    again = ConfiguredStage(toy.measure_length, toy.ToyConfig(factor=3))
+    view = View("toy", documents, annotations=(("toy_length", Annotation(lengths)),))
+    floored = replace(view, floors=(Floor("toy_length.length", at_least=8),))
+    plan = PassPlan((again,), floored)
+    annotation = plan.run(lake, pool, quiet)[0]
     assert annotation.account.skipped == 6
     found = [row["length"] for row in rows(lake, tmp_path, annotation)]
     assert found == [
         3 * len(str(row["text"])) if len(str(row["text"])) >= 8 else None for row in rows(lake, tmp_path, documents)
     ]
-    assert plan.keys != PassPlan((again,), documents, annotations=(("toy_length", lengths),)).keys
+    assert plan.keys != PassPlan((again,), view).keys
 
 
 def test_a_kernel_that_loses_a_row_fails(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    with pytest.raises(PieceFailed, match="was given 4 documents and annotated 3"):
-        PassPlan((Call(toy.lose_one_row, CONFIG),), documents).carry_out(lake, pool, quiet)
+    with pytest.raises(WorkFailed, match="was given 4 documents and annotated 3"):
+        PassPlan((ConfiguredStage(toy.lose_one_row, CONFIG),), View("toy", documents)).run(lake, pool, quiet)
     assert not markers(lake, "toy_loser")
 
 
 def test_books_that_do_not_balance_fail() -> None:
-    from infra.store.ledger import BooksDoNotBalance
-
     with pytest.raises(BooksDoNotBalance, match="10 came in, 9 are accounted for"):
         Account(rows_in=10, kept=8, dropped={"short": 1}).check("stage x")
     with pytest.raises(BooksDoNotBalance, match="5 bytes came in"):
         Account(bytes_in=5, bytes_out={"kept": 4}).check("stage x")
 
 
-@pytest.mark.parametrize("stage", [toy.word_counts, toy.gathered_counts], ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", [toy.word_counts, toy.verified_counts], ids=lambda stage: stage.name)
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_a_partitioned_stage_sees_all_shards(
     lake: Lake, pool: LocalPool, tmp_path: Path, partitions: int, stage: object
 ) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    plan = PartitionedPlan(Call(stage, toy.ToyConfig(partitions=partitions)), documents)  # type: ignore[arg-type]
-    counts = [row["most_common"] for row in rows(lake, tmp_path, plan.carry_out(lake, pool, quiet)[0])]
+    plan = PartitionedPlan(ConfiguredStage(stage, toy.ToyConfig(partitions=partitions)), (View("toy", documents),))  # type: ignore[arg-type]
+    counts = [row["most_common"] for row in rows(lake, tmp_path, plan.run(lake, pool, quiet)[0])]
     assert counts == [9, 6, 9, 3] * 3
 
 
 def test_a_group_sees_its_own_shards_only(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    plan = PartitionedPlan(Call(toy.word_counts, toy.ToyConfig(shards_per_group=1)), documents)
-    counts = [row["most_common"] for row in rows(lake, tmp_path, plan.carry_out(lake, pool, quiet)[0])]
+    plan = PartitionedPlan(
+        ConfiguredStage(toy.word_counts, toy.ToyConfig(shards_per_group=1)), (View("toy", documents),)
+    )
+    counts = [row["most_common"] for row in rows(lake, tmp_path, plan.run(lake, pool, quiet)[0])]
     assert counts == [3, 2, 3, 2] * 3
 
 
 def test_a_fit_reads_every_document_in_order(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    fitted = FitPlan(Call(toy.fit_total, CONFIG), documents).carry_out(lake, pool, quiet)[0]
+    fitted = FitPlan(ConfiguredStage(toy.fit_total, CONFIG), (View("toy", documents),)).run(lake, pool, quiet)[0]
     assert fitted.parts[0].name == "total.txt"
     total = sum(len(str(row["text"])) for row in rows(lake, tmp_path, documents))
     assert lake.read(fitted.parts[0].path).decode() == str(total)
+
+
+def test_a_pass_keys_each_stage_by_what_it_reads(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    """What a neighbour in the pass reads does not enter the key of a stage that does not read it."""
+    documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    lengths = PassPlan((ConfiguredStage(toy.measure_length, CONFIG),), View("toy", documents)).run(lake, pool, quiet)[0]
+    beside = View("toy", documents, annotations=(("toy_length", Annotation(lengths)),))
+    stages = (ConfiguredStage(toy.measure_length, CONFIG), ConfiguredStage(toy.compare_length, CONFIG))
+    together = PassPlan(stages, beside)
+    assert together.keys[0] == PassPlan(stages[:1], View("toy", documents)).keys[0]
+    assert together.keys[1] == PassPlan(stages[1:], beside).keys[0]
+    alone, compared = together.run(lake, pool, quiet)
+    assert alone.digest == lengths.digest
+    assert [row["same"] for row in rows(lake, tmp_path, compared)] == [True] * 12
+    assert set(alone.inputs) == {"toy/documents"}
+    assert compared.inputs == {"toy/documents": documents.digest, "toy/toy_length": lengths.digest}
+
+
+def test_an_annotation_of_all_sources_is_counted_from_the_first_shard_of_each(
+    lake: Lake, pool: LocalPool, tmp_path: Path
+) -> None:
+    first = read_source(lake, pool, write_inputs(tmp_path / "in", 2))
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "h.txt").write_text("the the the\n")
+    second = read_source(lake, pool, [str(tmp_path / "more")])
+    views = (View("one", first), View("two", second))
+    whole = PartitionedPlan(ConfiguredStage(toy.word_counts, CONFIG), views).run(lake, pool, quiet)[0]
+    assert len(whole.parts) == 3
+    assert [row["most_common"] for row in rows(lake, tmp_path, whole)] == [7, 7, 6, 2] * 2 + [7]
+    assert set(whole.inputs) == {"one/documents", "two/documents"}
+    beside = View("two", second, annotations=(("counts", Annotation(whole, first=len(first.parts))),))
+    [shard] = beside.shards()
+    assert dict(shard.annotations)["counts"] == whole.parts[2]
+
+
+def test_a_selection_writes_the_documents_that_stay(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    lengths = PassPlan((ConfiguredStage(toy.measure_length, CONFIG),), View("toy", documents)).run(lake, pool, quiet)[0]
+    view = View("toy", documents, annotations=(("toy_length", Annotation(lengths)),))
+    [kept] = SelectPlan(ConfiguredStage(toy.keep_long, CONFIG), view).run(lake, pool, quiet)
+    texts = [str(row["text"]) for row in rows(lake, tmp_path, documents)]
+    assert [row["text"] for row in rows(lake, tmp_path, kept)] == [text for text in texts if len(text) >= 8]
+    assert kept.account.dropped == {"short": 6}
+    assert [part.name for part in kept.parts] == ["toy_long/a.txt#0", "toy_long/b.txt#0", "toy_long/c.txt#0"]

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine.partitioned import PartitionedPlan
-from infra.engine.plans import Call, FitPlan, PassPlan, Plan, SourcePlan
-from infra.engine.pool import Engine, LocalPool, PieceFailed
-from infra.store.inputs import take_inventory
+from infra.engine.plans import ConfiguredStage, PassPlan
+from infra.engine.pool import Engine, LocalPool, WorkFailed
+from infra.engine.views import View
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest
 from tests.infra.engine import toy
+from tests.infra.engine.line import run_line
 from tests.infra.engine.test_plans import quiet, read_source, write_inputs
 
 ray_engine = pytest.importorskip("infra.engine.ray", reason="the extra `ray` is not installed")
@@ -31,31 +30,17 @@ def cluster() -> Iterator[Engine]:
             yield cluster
 
 
-def line(lake: Lake, engine: Engine, pattern: str) -> dict[str, str]:
-    config = toy.ToyConfig()
-
-    def make(plan: Plan) -> Manifest:
-        return plan.carry_out(lake, engine, quiet)[0]
-
-    documents = make(SourcePlan(Call(toy.read_lines, config), take_inventory(lake, [pattern]).files))
-    made = [
-        documents,
-        make(PassPlan((Call(toy.measure_length, config),), documents)),
-        make(PartitionedPlan(Call(toy.gathered_counts, config), documents)),
-        make(FitPlan(Call(toy.fit_total, config), documents)),
-    ]
-    return {manifest.stage: manifest.digest for manifest in made}
-
-
 def test_a_cluster_gives_the_digests_of_the_local_pool(cluster: Engine, pool: LocalPool, tmp_path: Path) -> None:
     [pattern] = write_inputs(tmp_path / "in")
-    local = line(Lake.open(str(tmp_path / "local")), pool, pattern)
-    assert line(Lake.open(str(tmp_path / "cluster")), cluster, pattern) == local
+    local = run_line(Lake.open(str(tmp_path / "local")), pool, pattern)
+    assert run_line(Lake.open(str(tmp_path / "cluster")), cluster, pattern) == local
 
 
 def test_a_kernel_that_loses_a_row_fails_there_too(
     cluster: Engine, pool: LocalPool, lake: Lake, tmp_path: Path
 ) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    with pytest.raises(PieceFailed, match="was given 4 documents and annotated 3"):
-        PassPlan((Call(toy.lose_one_row, toy.ToyConfig()),), documents).carry_out(lake, cluster, quiet)
+    with pytest.raises(WorkFailed, match="was given 4 documents and annotated 3"):
+        PassPlan((ConfiguredStage(toy.lose_one_row, toy.ToyConfig()),), View("toy", documents)).run(
+            lake, cluster, quiet
+        )

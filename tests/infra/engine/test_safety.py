@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from infra.engine.pieces import SourcePiece
 
-from infra.engine.plans import Call, PassPlan, SourcePlan
-from infra.engine.pool import LocalPool, PieceFailed
+from infra.engine.plans import ConfiguredStage, PassPlan, SourcePlan
+from infra.engine.pool import LocalPool, WorkFailed
+from infra.engine.units import SourceUnit
+from infra.engine.views import View
 from infra.engine.work import do
 from infra.store.errors import StoreError, StoreFull
 from infra.store.inputs import take_inventory
@@ -25,8 +26,8 @@ def test_an_input_that_grows_after_it_was_hashed_is_refused(lake: Lake, pool: Lo
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
     with (tmp_path / "in" / "b.txt").open("a") as stream:
         stream.write("one more line\n")
-    with pytest.raises(PieceFailed, match=r"b\.txt changed while it was read"):
-        SourcePlan(Call(toy.read_lines, toy.ToyConfig()), files).carry_out(lake, pool, quiet)
+    with pytest.raises(WorkFailed, match=r"b\.txt changed while it was read"):
+        SourcePlan(ConfiguredStage(toy.read_lines, toy.ToyConfig()), files).run(lake, pool, quiet)
     assert len(list((tmp_path / "lake" / "markers").rglob("*.json"))) <= 2, "the grown file has no marker"
 
 
@@ -41,27 +42,27 @@ def test_a_flipped_bit_in_a_local_part_is_an_error_not_a_value(lake: Lake, pool:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
     path = tmp_path / "lake" / documents.parts[0].path
     stored = path.read_bytes()
-    plan = PassPlan((Call(toy.measure_length, toy.ToyConfig()),), documents)
+    plan = PassPlan((ConfiguredStage(toy.measure_length, toy.ToyConfig()),), View("toy", documents))
     data = bytearray(stored)
     # The first data page begins right behind the magic and its header.
     data[60] ^= 4
     path.write_bytes(data)
-    with pytest.raises(PieceFailed):
-        plan.carry_out(lake, pool, quiet)
+    with pytest.raises(WorkFailed):
+        plan.run(lake, pool, quiet)
     path.write_bytes(stored)
-    plan.carry_out(lake, pool, quiet)
+    plan.run(lake, pool, quiet)
 
 
 def test_a_full_disk_names_the_folder_and_the_cure(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [file] = take_inventory(lake, [write_inputs(tmp_path / "in", 1)[0] + "/a.txt"]).files
-    piece = SourcePiece(lake, Call(toy.read_lines, toy.ToyConfig()).keyed(file=file.sha256), file)
+    unit = SourceUnit(lake, ConfiguredStage(toy.read_lines, toy.ToyConfig()).keyed(file=file.sha256), file)
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("infra.engine.reading.TableWriter", full)
     with pytest.raises(StoreFull, match="set TMPDIR to a folder with more"):
-        do(piece, tmp_path)
+        do(unit, tmp_path)
     assert not list((tmp_path / "lake" / "markers").rglob("*.json"))
 
 
@@ -79,10 +80,10 @@ def test_a_second_result_for_a_key_is_reported_and_the_first_stays(
     lake: Lake, pool: LocalPool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
-    plan = SourcePlan(Call(toy.read_lines, toy.ToyConfig()), files)
-    [made] = plan.carry_out(lake, pool, quiet)
+    plan = SourcePlan(ConfiguredStage(toy.read_lines, toy.ToyConfig()), files)
+    [made] = plan.run(lake, pool, quiet)
     other = replace(made, digest="0" * 64)
     write_manifest(lake, other)
     with caplog.at_level(logging.WARNING, "millrace.engine"):
-        assert plan.carry_out(lake, pool, quiet) == [other]
+        assert plan.run(lake, pool, quiet) == [other]
     assert "gave another result for the key" in caplog.text

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from infra.documents import DOCUMENT_SCHEMA
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
-from infra.stage import Shape, StageConfig, partitioned, stage
+from infra.stage import StageConfig, StageKind, partitioned, stage
+from infra.store.ledger import Account
 
 
 class ToyConfig(StageConfig):
@@ -19,7 +22,7 @@ class ToyConfig(StageConfig):
     shards_per_group: int | None = None
 
 
-@stage("toy_lines", version=1, shape=Shape.source, config=ToyConfig)
+@stage("toy_lines", version=1, kind=StageKind.source, config=ToyConfig)
 def read_lines(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outcome]:
     """A document a line; empty lines are dropped, lines of '!' are broken."""
     offset = 0
@@ -37,7 +40,7 @@ def read_lines(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outco
 @stage(
     "toy_length",
     version=1,
-    shape=Shape.annotate,
+    kind=StageKind.annotate,
     config=ToyConfig,
     schema=pa.schema([("length", pa.int64()), ("failed", pa.string())]),
 )
@@ -47,7 +50,21 @@ def measure_length(documents: pa.Table, config: ToyConfig) -> pa.Table:
     return pa.table({"length": [len(text) * config.factor for text in texts], "failed": pa.array(failed, pa.string())})
 
 
-@stage("toy_loser", version=1, shape=Shape.annotate, config=ToyConfig, schema=pa.schema([("length", pa.int64())]))
+@stage(
+    "toy_comparison",
+    version=1,
+    kind=StageKind.annotate,
+    config=ToyConfig,
+    columns=["text", "toy_length.length"],
+    schema=pa.schema([("same", pa.bool_())]),
+)
+def compare_length(documents: pa.Table, config: ToyConfig) -> pa.Table:
+    """Whether the annotation beside the text is right: needs another stage's column."""
+    lengths = [len(text) * config.factor for text in documents["text"].to_pylist()]
+    return pa.table({"same": pc.equal(documents["toy_length.length"], pa.array(lengths))})
+
+
+@stage("toy_loser", version=1, kind=StageKind.annotate, config=ToyConfig, schema=pa.schema([("length", pa.int64())]))
 def lose_one_row(documents: pa.Table, config: ToyConfig) -> pa.Table:
     """A kernel with the defect that the books exist to find."""
     return pa.table({"length": [len(text) for text in documents["text"].to_pylist()[1:]]})
@@ -93,26 +110,44 @@ word_counts = partitioned(
     config=ToyConfig,
     reference="tests.infra.engine.toy:word_counts",
     schema=_COUNTS,
+    columns={"map": ["text"], "annotate": ["text"]},
     map=map_words,
     reduce=count_words,
-    scatter=write_counts,
+    annotate=write_counts,
 )
-gathered_counts = partitioned(
-    "toy_gathered",
+verified_counts = partitioned(
+    "toy_verified",
     version=1,
     config=ToyConfig,
-    reference="tests.infra.engine.toy:gathered_counts",
+    reference="tests.infra.engine.toy:verified_counts",
     schema=_COUNTS,
+    columns={"map": ["text"], "verify": ["text"], "annotate": ["text"]},
     map=map_words,
     reduce=count_words,
-    gather=keep_rows,
-    settle=join_rows,
-    scatter=write_counts,
+    verify=keep_rows,
+    resolve=join_rows,
+    annotate=write_counts,
 )
 
 
-@stage("toy_fit", version=1, shape=Shape.fit, config=ToyConfig)
+@stage("toy_fit", version=1, kind=StageKind.fit, config=ToyConfig)
 def fit_total(tables: Iterator[pa.Table], config: ToyConfig, folder: Path) -> dict[str, Path]:
     path = folder / "total.txt"
     path.write_text(str(sum(len(text) for table in tables for text in table["text"].to_pylist())))
     return {"total.txt": path}
+
+
+@stage(
+    "toy_long",
+    version=1,
+    kind=StageKind.select,
+    config=ToyConfig,
+    columns=[*DOCUMENT_SCHEMA.names, "toy_length.length"],
+    schema=DOCUMENT_SCHEMA,
+)
+def keep_long(documents: pa.Table, config: ToyConfig) -> tuple[pa.Table, Account]:
+    """The documents of at least eight characters."""
+    long = pc.fill_null(pc.greater_equal(documents["toy_length.length"], 8), False)
+    kept = documents.filter(long).select(DOCUMENT_SCHEMA.names).cast(DOCUMENT_SCHEMA)
+    short = documents.num_rows - kept.num_rows
+    return kept, Account(rows_in=documents.num_rows, kept=kept.num_rows, dropped={"short": short} if short else {})

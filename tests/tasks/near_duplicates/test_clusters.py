@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies
 
 from tasks.near_duplicates.candidates import NearDuplicateConfig
-from tasks.near_duplicates.clusters import MEMBER_SCHEMA, NEAR_DUPLICATE_SCHEMA, cluster, scatter
+from tasks.near_duplicates.clusters import MEMBER_SCHEMA, NEAR_DUPLICATE_SCHEMA, annotate_clusters, cluster
 from tasks.near_duplicates.edges import EDGE_SCHEMA
 
 CONFIG = NearDuplicateConfig()
@@ -139,20 +139,20 @@ def test_a_long_chain_is_one_cluster():
     assert found["cluster"].unique().to_pylist() == ["000000"]
 
 
-def test_scatter_leaves_documents_outside_of_clusters_empty():
+def test_annotating_leaves_documents_outside_of_clusters_empty():
     members = cluster([edges_of((A, B, 0.9), (B, E, 0.95))], CONFIG)
     documents = pa.table({"id": ["a", "b", "z"], "text": ["", "", ""]})
-    found = scatter(documents, members.filter(pa.compute.equal(members["shard"], 0)), CONFIG)
+    found = annotate_clusters(documents, members.filter(pa.compute.equal(members["shard"], 0)), CONFIG)
     assert found.schema == NEAR_DUPLICATE_SCHEMA
     assert rows_of(found) == [("a", 3, "b", 0.9), ("a", 3, "e", 0.95), (None, None, None, None)]
-    nothing = scatter(documents, members.slice(0, 0), CONFIG)
+    nothing = annotate_clusters(documents, members.slice(0, 0), CONFIG)
     assert nothing.num_rows == 3 and nothing["cluster"].null_count == 3
-    assert scatter(documents.slice(0, 0), members.slice(0, 0), CONFIG).num_rows == 0
+    assert annotate_clusters(documents.slice(0, 0), members.slice(0, 0), CONFIG).num_rows == 0
 
 
-def test_scatter_refuses_other_documents():
+def test_annotating_refuses_other_documents():
     members = cluster([edges_of((A, B, 0.9))], CONFIG)
     with pytest.raises(ValueError, match="row 1 holds the document 'x'"):
-        scatter(pa.table({"id": ["a", "x"]}), members, CONFIG)
+        annotate_clusters(pa.table({"id": ["a", "x"]}), members, CONFIG)
     with pytest.raises(ValueError, match="the shard has 1 documents"):
-        scatter(pa.table({"id": ["a"]}), members, CONFIG)
+        annotate_clusters(pa.table({"id": ["a"]}), members, CONFIG)

@@ -7,8 +7,8 @@ from hypothesis import strategies
 
 from tasks.near_duplicates.candidates import PAIR_SCHEMA, NearDuplicateConfig
 from tasks.near_duplicates.edges import EDGE_SCHEMA, verify
-from tests.tasks.test_shingles import shingles_of
 from tests.tasks.test_signatures import read_articles
+from tests.tasks.text.test_shingles import shingles_of
 
 
 def table_of_pairs(pairs):

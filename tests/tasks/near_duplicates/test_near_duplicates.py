@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 from hypothesis import strategies
 
 from infra.engine.partitioned import PartitionedPlan
-from infra.engine.plans import Call, PassPlan, SourcePlan
+from infra.engine.plans import ConfiguredStage, PassPlan, SourcePlan
 from infra.engine.shards import PartReader
+from infra.engine.views import Annotation, View
 from infra.stage import find_stage
 from infra.store.inputs import take_inventory
 from infra.tables import read_table
@@ -18,7 +19,7 @@ from tasks.near_duplicates import near_duplicates
 from tasks.near_duplicates.candidates import NearDuplicateConfig
 from tasks.signatures import SignatureConfig, signatures
 from tests.infra.engine import toy
-from tests.tasks.test_edges import brute_force
+from tests.tasks.near_duplicates.test_edges import brute_force
 from tests.tasks.test_signatures import read_articles
 
 
@@ -42,12 +43,12 @@ def run(shards, config):
         for partition in range(config.partitions)
     )
     edges = [
-        step["gather"](pairs.filter(pc.equal(pairs["shard"], number)), shards.__getitem__, config)
+        step["verify"](pairs.filter(pc.equal(pairs["shard"], number)), shards.__getitem__, config)
         for number in range(len(shards))
     ]
-    members = step["settle"](edges, config)
+    members = step["resolve"](edges, config)
     return pa.concat_tables(edges), [
-        step["scatter"](shard, members.filter(pc.equal(members["shard"], number)), config)
+        step["annotate"](shard, members.filter(pc.equal(members["shard"], number)), config)
         for number, shard in enumerate(shards)
     ]
 
@@ -62,13 +63,14 @@ def test_the_engine_gives_what_the_steps_give(shared_data, lake, pool, tmp_path)
         (tmp_path / f"{number}.txt").write_text("\n".join(texts[start : start + 250]) + "\n")
     config = NearDuplicateConfig(partitions=3)
 
-    def carry_out(plan):
-        return plan.carry_out(lake, pool, lambda label, done, total: None)[0]
+    def make(plan):
+        return plan.run(lake, pool, lambda label, done, total: None)[0]
 
     files = take_inventory(lake, [str(tmp_path / "*.txt")]).files
-    documents = carry_out(SourcePlan(Call(toy.read_lines, toy.ToyConfig()), files))
-    signed = carry_out(PassPlan((Call(signatures, SignatureConfig()),), documents))
-    found = carry_out(PartitionedPlan(Call(near_duplicates, config), documents, (), (("signatures", signed),)))
+    documents = make(SourcePlan(ConfiguredStage(toy.read_lines, toy.ToyConfig()), files))
+    signed = make(PassPlan((ConfiguredStage(signatures, SignatureConfig()),), View("toy", documents)))
+    view = View("toy", documents, annotations=(("signatures", Annotation(signed)),))
+    found = make(PartitionedPlan(ConfiguredStage(near_duplicates, config), (view,)))
     reader = PartReader(lake, tmp_path / "cache")
     shards, made = ([read_table(reader.path(part)) for part in item.parts] for item in (documents, found))
     assert len(shards) == 4 and found.account.rows_in == len(texts)
