@@ -31,6 +31,7 @@ def open_keeper(
     device: Literal["cpu", "cuda"],
     rated_watts: float | None,
     meters: Sequence[Meter] | None,
+    interval: float = INTERVAL,
 ) -> Keeper:
     """The keeper of this machine's account of a launch, with the meters that `meters_of_machine` finds unless given."""
     name, notes = device_name(device), list[str]()
@@ -57,7 +58,7 @@ def open_keeper(
         energy=(),
         notes=tuple(notes),
     )
-    return Keeper(lake, run, account, meters)
+    return Keeper(lake, run, account, meters, interval)
 
 
 class Keeper:
@@ -66,7 +67,10 @@ class Keeper:
     A store that is away ends nothing: every writing says all that the one before it would have said.
     """
 
-    def __init__(self, lake: Lake, run: str, account: Account, meters: Sequence[Meter]) -> None:
+    def __init__(
+        self, lake: Lake, run: str, account: Account, meters: Sequence[Meter], interval: float = INTERVAL
+    ) -> None:
+        self._interval = interval
         self._lake, self._run, self._account, self._meters = lake, run, account, tuple(meters)
         self._began = time.monotonic()
         # Two threads ask the meters, which remember what they were told last.
@@ -96,7 +100,7 @@ class Keeper:
         self._write()
 
     def _carry(self) -> None:
-        while not self._over.wait(INTERVAL):
+        while not self._over.wait(self._interval):
             self._write()
 
     def _write(self) -> None:

@@ -11,7 +11,8 @@ from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from model.analysis.weight_differences import Weights, compare_weights
 from model.configuration import to_plain
-from model.observers.losses import StepRecord, read_losses
+from model.observers.losses import read_losses
+from model.observers.records import StepRecord
 from model.run.config import RunConfig, read_run
 from model.run.events import plain_event, read_events
 from model.supervision.logbook import read_logbook

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def launch_command(
     machines: Machines | None = None,
     grace: int = GRACE_SECONDS,
     retention: Retention = NEWEST_TWO,
+    trackers: Sequence[str] = (),
 ) -> list[str]:
     """The command that starts a run or resumes it: the whole of it, or the part of one of several `machines`.
 
@@ -62,6 +64,7 @@ def launch_command(
     what = ["model.train", "--lake", lake_uri, "--run-key", run]
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
+    what += ["--trackers", ",".join(trackers)] if trackers else []
     # One process of the native engine has nobody to meet.
     alone = layout.engine == "native" and (machines is None or machines.count == 1)
     meeting = [] if alone else _rendezvous(run, layout, machines)

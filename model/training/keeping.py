@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.accounting.launch import Accounting
+from model.accounting.clock import StepClock
 from model.checkpoints.manifest import Checkpoint
 from model.checkpoints.saving import Saver
 from model.engine import Engine
+from model.observers.observer import StepObserver
 from model.supervision.heartbeat import Heartbeat
 from model.training.position import Position
 from model.training.random_streams import random_streams, seating
@@ -26,14 +27,22 @@ class CheckpointKeeper:
         engine: Engine,
         position: Position,
         records: Records,
-        accounting: Accounting,
+        clock: StepClock,
+        observers: StepObserver,
         heartbeat: Heartbeat,
         fingerprint: str,
     ) -> None:
         self.launch, self.engine, self.position, self.records = launch, engine, position, records
-        self.accounting, self.heartbeat, self.fingerprint = accounting, heartbeat, fingerprint
-        places = (launch.lake, launch.config.key, engine.rank, engine.ranks, records.launch, launch.cache)
-        self._saver = Saver(*places, launch.retention)
+        self.clock, self.observers, self.heartbeat, self.fingerprint = clock, observers, heartbeat, fingerprint
+        self._saver = Saver(
+            launch.lake,
+            launch.config.key,
+            engine.rank,
+            engine.ranks,
+            records.launch,
+            launch.cache,
+            launch.retention,
+        )
         self._saver.on_wait = lambda: heartbeat.beat(position.step, "saving")
         self.newest = -1
         # Of the next checkpoint; None for the one that was begun before it.
@@ -56,11 +65,9 @@ class CheckpointKeeper:
         """Copy the state; the rest happens while training goes on. Raises Superseded when another has the run."""
         step = self.position.step
         self.heartbeat.beat(step, "saving")
-        with self.accounting.clock.measure("saving"):
+        with self.clock.measure("saving"):
             self.records.require_ours()
-            self.accounting.commit(step)
-            if self.records.leads:
-                self.records.losses.commit(step)
+            self.observers.commit(step)
             parent, self._parent = self._parent, None
             streams = random_streams(self.launch)
             self._saver.begin(step, self.engine.state(), streams, self._beside(), parent, aside)

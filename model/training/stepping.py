@@ -13,7 +13,7 @@ from torch import Tensor
 from infra.store import faults
 from model.accounting.clock import StepClock
 from model.engine import Engine
-from model.observers.losses import StepRecord
+from model.observers.records import StepRecord
 from model.optim.spikes import Verdict
 from model.order import Order, sequences_digest
 from model.run.events import StepPlan

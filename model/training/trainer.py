@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 
 from infra.store import faults
-from model.accounting.launch import Accounting
+from model.accounting.clock import StepClock, watch_collectives
 from model.accounting.seat import seat_of_process
 from model.checkpoints.manifest import Checkpoint, read_checkpoint
 from model.checkpoints.space import require_space
 from model.engine import Engine
+from model.observers.observer import Observers, StepObserver
 from model.optim.scaler import ScaleExhausted
 from model.optim.spikes import rollback_step
 from model.run.data import open_order, open_validation
@@ -36,8 +37,11 @@ Outcome = Literal["finished", "stopped", "terminated"]
 class Trainer:
     """One launch of a run, on one of its ranks."""
 
-    def __init__(self, launch: Launch, engine: Engine, records: Records, accounting: Accounting) -> None:
-        self.launch, self.engine, self.records, self.accounting = launch, engine, records, accounting
+    def __init__(
+        self, launch: Launch, engine: Engine, records: Records, clock: StepClock, observers: Sequence[StepObserver]
+    ) -> None:
+        self.launch, self.engine, self.records, self.clock = launch, engine, records, clock
+        self.observers = Observers(observers)
         self.lake, self.run, self.training = launch.lake, launch.config.key, launch.config.training
         self.leads = engine.rank == 0
         self.position = Position(self.training, launch.config.course(read_events(self.lake, self.run)))
@@ -49,14 +53,14 @@ class Trainer:
             with ExitStack() as stack:
                 self.termination = stack.enter_context(Termination())
                 self.heartbeat = stack.enter_context(Heartbeat(self.lake, self.run, engine.rank, records.launch))
-                stack.enter_context(self.accounting.watching())
+                stack.enter_context(watch_collectives(self.clock, self.launch.layout.device))
                 outcome = self._train(stack)
         except Exception as error:
             records.failed(self.position, error)
-            self.accounting.close("failed")
+            self.observers.close("failed")
             raise
         ended: Literal["finished", "stopped"] = "finished" if outcome == "finished" else "stopped"
-        self.accounting.close(ended)
+        self.observers.close(ended)
         records.show(ended, self.position)
         return outcome
 
@@ -69,9 +73,25 @@ class Trainer:
         tokens = self.launch.cache / "tokens"
         order = open_order(self.lake, self.launch.config, tokens)
         validation = open_validation(self.lake, self.launch.config, tokens)
-        parts = (self.launch, self.engine, self.position)
-        self.stepper = Stepper(*parts, (order, validation), self.accounting.clock, self.heartbeat, self._leaving)
-        keeper = CheckpointKeeper(*parts, self.records, self.accounting, self.heartbeat, order.fingerprint)
+        self.stepper = Stepper(
+            self.launch,
+            self.engine,
+            self.position,
+            (order, validation),
+            self.clock,
+            self.heartbeat,
+            self._leaving,
+        )
+        keeper = CheckpointKeeper(
+            self.launch,
+            self.engine,
+            self.position,
+            self.records,
+            self.clock,
+            self.observers,
+            self.heartbeat,
+            order.fingerprint,
+        )
         self.keeper = stack.enter_context(keeper)
         self._begin()
         while not self.position.finished:
@@ -107,9 +127,7 @@ class Trainer:
         if found is None:
             fresh_streams(self.launch, self.engine, 0)
             faults.reach("train.before_first_checkpoint")
-            self.accounting.begin(0)
-            if self.leads:
-                self.records.losses.begin(0)
+            self.observers.begin(0)
             self.keeper.keep()
             return
         assert isinstance(found, Checkpoint)
@@ -127,9 +145,16 @@ class Trainer:
         found = find_checkpoint(self.launch, self.position, self._refused, verification.verify)
         give_up(self.lake, self.run, self.position)
         if found is None or found.step < self.training.steps:
-            places = (self.lake, self.run, self.launch.cache)
-            first = self.launch.config.first_step
-            require_space(*places, parameters, steps, self.launch.retention, ranks, first)
+            require_space(
+                self.lake,
+                self.run,
+                self.launch.cache,
+                parameters,
+                steps,
+                self.launch.retention,
+                ranks,
+                self.launch.config.first_step,
+            )
             self.records.note(
                 "launch" if found is None else "resume",
                 0 if found is None else found.step,
@@ -145,9 +170,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         restore(self.launch, self.engine, self.position, self.stepper.order, checkpoint)
-        self.accounting.begin(self.position.step)
-        if self.leads:
-            self.records.losses.begin(self.position.step)
+        self.observers.begin(self.position.step)
         self.keeper.go_on_from(checkpoint)
 
     def _listen(self) -> Request | str | None:
@@ -200,17 +223,8 @@ class Trainer:
             assert self.training.spikes is not None
             self._decide(self.position.course.lower(step, self.training.spikes.lower, verdict.cause))
         made = self.stepper.carry_out(judged)
-        shown = {
-            "train/loss": made.loss,
-            "train/gradient_norm": made.gradient_norm,
-            "train/learning_rate": made.learning_rate,
-            "train/loss_scale": made.scale,
-            "validation/loss": made.validation_loss,
-        }
-        self.accounting.took(made.step, {name: value for name, value in shown.items() if value is not None})
-        if self.leads:
-            self.records.losses.add(made)
-        self.records.took(self.position, made.loss, made.seconds)
+        self.observers.on_step_end(made)
+        self.records.update(self.position, made, self.observers)
         if self.training.checkpoints.keeps(self.position.step, self.training.steps):
             self.keeper.keep()
 
