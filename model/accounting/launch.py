@@ -23,10 +23,10 @@ from infra.store.errors import StoreError
 from infra.store.lake import Lake
 from model.accounting.clock import StepClock, watch_collectives
 from model.accounting.energy import Energy, Meter, total
-from model.accounting.keeper import INTERVAL, open_keeper
 from model.accounting.memory import memory_held
 from model.accounting.metrics import MetricsRecord, ModelFlops, metrics_log
-from model.accounting.seat import Seat, device_name, seat_of_process
+from model.accounting.rank_info import RankInfo, device_name, rank_info_of_process
+from model.accounting.usage_reporter import INTERVAL, open_usage_reporter
 from model.cost.devices import reported_device
 from model.cost.flops import model_flops
 from model.observers.observer import Ending, StepObserver
@@ -54,7 +54,7 @@ def open_accounting(lake: Lake, config: RunConfig, layout: Layout) -> Accounting
     return Accounting(
         lake,
         config.key,
-        seat_of_process(),
+        rank_info_of_process(),
         layout.device,
         tokens=training.batch * training.sequence_length,
         flops=flops,
@@ -83,7 +83,7 @@ class Accounting(StepObserver):
         self,
         lake: Lake,
         run: str,
-        seat: Seat,
+        rank_info: RankInfo,
         device: Literal["cpu", "cuda"],
         tokens: int,
         flops: ModelFlops,
@@ -95,13 +95,13 @@ class Accounting(StepObserver):
     ) -> None:
         self.clock = StepClock()
         self.latest: MetricsRecord | None = None
-        self._seat, self._device, self._tokens, self._flops = seat, device, tokens, flops
+        self._rank_info, self._device, self._tokens, self._flops = rank_info, device, tokens, flops
         self._metrics = metrics_log(lake, run)
         self._publish_to: tuple[StepObserver, ...] = ()
         self._window, self._throttle = window, Throttle(flush_interval)
-        self._keeper = None
-        if not seat.local_rank:
-            self._keeper = open_keeper(lake, run, seat, device, rated_watts, meters, interval)
+        self._reporter = None
+        if not rank_info.local_rank:
+            self._reporter = open_usage_reporter(lake, run, rank_info, device, rated_watts, meters, interval)
         self._first: int | None = None
         self._step = self._taken = 0
         self._opened = time.monotonic()
@@ -110,8 +110,8 @@ class Accounting(StepObserver):
         self._closed = False
 
     def __enter__(self) -> Accounting:
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._reporter is not None:
+            self._reporter.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -124,7 +124,7 @@ class Accounting(StepObserver):
         Rank 0 gives its measurements also to the observers in `publish_to`.
         """
         self._publish_to = tuple(publish_to)
-        self._say(launch=launch)
+        self._update(launch=launch)
 
     def watching(self) -> AbstractContextManager[None]:
         """Inside, exchanges with other ranks count as communication."""
@@ -138,13 +138,13 @@ class Accounting(StepObserver):
         self._joules = self._energy().joules
         self._first = step if self._first is None else min(self._first, step)
         self._step = step
-        if self._seat.rank == 0:
+        if self._rank_info.rank == 0:
             self._metrics.begin(step)
-        self._say(state="running", first_step=self._first, step=step)
+        self._update(state="running", first_step=self._first, step=step)
 
     def on_step_end(self, record: StepRecord) -> None:
         self._step, self._taken = record.step, self._taken + 1
-        self._say(step=self._step, taken=self._taken)
+        self._update(step=self._step, taken=self._taken)
         self._open.append(record.step)
         if time.monotonic() - self._opened >= self._window:
             self._close_window()
@@ -155,7 +155,7 @@ class Accounting(StepObserver):
 
     def commit(self, step: int) -> None:
         self._close_window()
-        if self._seat.rank == 0:
+        if self._rank_info.rank == 0:
             self._metrics.commit(step)
 
     def close(self, ending: Ending) -> None:
@@ -163,11 +163,11 @@ class Accounting(StepObserver):
         if self._closed:
             return
         self._closed = True
-        self._say(state=ending)
+        self._update(state=ending)
         self._close_window()
         self._write_metrics()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._reporter is not None:
+            self._reporter.close()
 
     def _close_window(self) -> None:
         """Make a record of the steps since the last one; without any, their time goes to the next."""
@@ -177,7 +177,7 @@ class Accounting(StepObserver):
         now = time.monotonic()
         seconds, self._opened = now - self._opened, now
         split = self.clock.take()
-        if self._seat.rank != 0:
+        if self._rank_info.rank != 0:
             return
         energy, before = self._energy(), self._joules
         self._joules = energy.joules
@@ -203,7 +203,7 @@ class Accounting(StepObserver):
 
     def _write_metrics(self) -> None:
         """Write what there is since the newest checkpoint. What a store that is away refuses comes with the next."""
-        if self._seat.rank != 0:
+        if self._rank_info.rank != 0:
             return
         try:
             self._metrics.flush()
@@ -212,11 +212,11 @@ class Accounting(StepObserver):
 
     def _energy(self) -> Energy:
         """That of this machine so far."""
-        return total([] if self._keeper is None else self._keeper.energy())
+        return total([] if self._reporter is None else self._reporter.energy())
 
-    def _say(self, **changes: Any) -> None:
-        if self._keeper is not None:
-            self._keeper.say(**changes)
+    def _update(self, **changes: Any) -> None:
+        if self._reporter is not None:
+            self._reporter.update(**changes)
 
 
 def _scalars(record: MetricsRecord) -> dict[str, float]:

@@ -77,7 +77,7 @@ class Comparison:
     def differs(self) -> tuple[str, ...]:
         """What of the results is known to differ, in a few words each."""
         found = []
-        if any(one.alone for one in self.steps):
+        if any(step.alone for step in self.steps):
             found.append("the steps on record")
         found += [f"{trace.field} (first at step {trace.first:,})" for trace in self.traces if trace.first is not None]
         if self.weights is not None and self.weights.digests[0] != self.weights.digests[1]:

@@ -16,7 +16,7 @@ from model.observers.records import StepRecord
 from model.run.config import RunConfig
 from model.supervision.logbook import Logbook
 from model.supervision.progress import ProgressWriter, State, read_progress
-from model.training.position import Position
+from model.training.train_state import TrainState
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Records:
         if self.leads:
             self._logbook.write(event, step, **facts)
 
-    def failed(self, position: Position, error: BaseException) -> None:
+    def failed(self, train_state: TrainState, error: BaseException) -> None:
         """Write this rank's error into the logbook; the first rank's progress says so too, while the run is its own."""
-        self._logbook.write("error", position.step, error=type(error).__name__, message=str(error))
+        self._logbook.write("error", train_state.step, error=type(error).__name__, message=str(error))
         if not isinstance(error, Superseded):
-            self.show("failed", position)
+            self.show("failed", train_state)
 
     def require_ours(self) -> None:
         """Raise Superseded when a later launch has taken the run over: two must not write its checkpoints."""
@@ -76,14 +76,14 @@ class Records:
                 "time"
             )
 
-    def show(self, state: State, position: Position, tokens_per_second: float | None = None) -> None:
+    def show(self, state: State, train_state: TrainState, tokens_per_second: float | None = None) -> None:
         """Say how far the run is."""
         if self.leads:
             # Until it has found its place, a launch is where the one before it had come to.
-            step = max(position.step, self.furthest) if self._loss is None else position.step
-            self._progress.write(state, step, self._loss, position.tokens, tokens_per_second)
+            step = max(train_state.step, self.furthest) if self._loss is None else train_state.step
+            self._progress.write(state, step, self._loss, train_state.tokens, tokens_per_second)
 
-    def update(self, position: Position, record: StepRecord, observers: StepObserver) -> None:
+    def update(self, train_state: TrainState, record: StepRecord, observers: StepObserver) -> None:
         """A step is done. Once a second, flush the observers and write the progress.
 
         Raises Superseded when a later launch has taken the run over: nothing of this one is written then.
@@ -93,7 +93,7 @@ class Records:
             self.require_ours()
             observers.flush()
             tokens = self._training.batch * self._training.sequence_length
-            self.show("training", position, tokens / record.seconds)
+            self.show("training", train_state, tokens / record.seconds)
 
 
 def _claim(run: str) -> str:

@@ -20,7 +20,7 @@ from model.accounting.energy import Energy, LastingMeter
 from model.accounting.launch import Accounting, flops_of, open_accounting
 from model.accounting.memory import Memory, memory_held
 from model.accounting.metrics import MetricsRecord, ModelFlops, metrics_log, read_metrics
-from model.accounting.seat import Seat, seat_of_process
+from model.accounting.rank_info import RankInfo, rank_info_of_process
 from model.accounting.summary import consumption, run_cost
 from model.architectures.registry import model_config
 from model.layout import Layout
@@ -193,20 +193,22 @@ def test_memory_is_the_kernels_and_the_peak_stays(tmp_path: Path) -> None:
 
 
 def test_seats_are_torchruns() -> None:
-    assert seat_of_process({}) == Seat(0, 0, 0, 1)
+    assert rank_info_of_process({}) == RankInfo(0, 0, 0, 1)
     torchrun = {"RANK": "5", "GROUP_RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}
-    assert seat_of_process(torchrun) == Seat(rank=5, machine=1, local_rank=1, local_ranks=4)
+    assert rank_info_of_process(torchrun) == RankInfo(rank=5, machine=1, local_rank=1, local_ranks=4)
 
 
 def step(number: int, loss: float = 1.0) -> StepRecord:
     return StepRecord(number, loss, 0.5, 1e-3, 512 * number, "0" * 64, 0, 0.1)
 
 
-def accounting(lake: Lake, launch: str, seat: Seat | None = None, window: float = 0.0) -> tuple[Accounting, Observers]:
+def accounting(
+    lake: Lake, launch: str, info: RankInfo | None = None, window: float = 0.0
+) -> tuple[Accounting, Observers]:
     """The account of a launch whose engine is made, and TensorBoard beside it on rank 0."""
-    seat = seat or Seat()
-    one = Accounting(lake, "run", seat, "cpu", 512, FLOPS, meters=[Meter()], window=window)
-    others = [] if seat.rank else [EventFiles(lake, "run", interval=0.0)]
+    info = info or RankInfo()
+    one = Accounting(lake, "run", info, "cpu", 512, FLOPS, meters=[Meter()], window=window)
+    others = [] if info.rank else [EventFiles(lake, "run", interval=0.0)]
     one.join(launch, others)
     return one, Observers([one, *others])
 
@@ -251,7 +253,7 @@ def test_a_meter_that_fails_ends_no_training(lake: Lake, readings: int) -> None:
             return super().read()
 
     meters = [LastingMeter(Failing(), 100.0, (OSError,))]
-    one = Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=meters, window=0.0)
+    one = Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=meters, window=0.0)
     one.begin(0)
     for number in (1, 2, 3):
         one.on_step_end(step(number))
@@ -280,8 +282,8 @@ def test_steps_of_a_window_share_its_record(lake: Lake) -> None:
 
 
 def test_only_the_first_rank_of_a_machine_keeps_an_account(lake: Lake) -> None:
-    for seat in (Seat(0, 0, 0, 2), Seat(1, 0, 1, 2), Seat(2, 1, 0, 2), Seat(3, 1, 1, 2)):
-        _, observers = accounting(lake, "aaaa", seat)
+    for info in (RankInfo(0, 0, 0, 2), RankInfo(1, 0, 1, 2), RankInfo(2, 1, 0, 2), RankInfo(3, 1, 1, 2)):
+        _, observers = accounting(lake, "aaaa", info)
         observers.begin(0)
         observers.on_step_end(step(1))
         observers.close("finished")
@@ -314,7 +316,7 @@ class Watched(Meter):
 
 def test_a_launch_that_hangs_is_on_record_to_within_seconds(lake: Lake) -> None:
     meter = Watched()
-    with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[meter], interval=0.0) as one:
+    with Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=[meter], interval=0.0) as one:
         [opened] = read_accounts(lake, "run")
         assert (opened.state, opened.first_step, opened.launch) == ("starting", None, opened.id)
         meter.wait(2)  # the second reading comes after the first writing
@@ -337,7 +339,7 @@ def test_a_launch_that_hangs_is_on_record_to_within_seconds(lake: Lake) -> None:
 
 def test_a_launch_that_dies_before_its_engine_is_made_is_counted(lake: Lake) -> None:
     with pytest.raises(MemoryError):
-        with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[Meter()]):
+        with Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=[Meter()]):
             raise MemoryError
     [made] = run_cost(lake, "run").attempts
     assert (made.state, made.first_step, made.taken) == ("failed", None, 0)
@@ -372,7 +374,7 @@ def test_a_store_that_is_away_ends_no_training(
 
     monkeypatch.setattr(Lake, "write", away)
     often = {"window": 0.0, "interval": 0.0, "flush_interval": 0.0}
-    with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[meter], **often) as one:
+    with Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=[meter], **often) as one:
         one.begin(0)
         one.on_step_end(step(1))
         one.flush()
@@ -404,7 +406,7 @@ def test_a_killed_launch_is_known_by_the_next_or_by_its_silence() -> None:
 
 def test_machines_that_never_met_are_launches_of_their_own(lake: Lake) -> None:
     machines = [
-        Accounting(lake, "run", Seat(8 * machine, machine, 0, 8), "cpu", 512, FLOPS, meters=[Meter()])
+        Accounting(lake, "run", RankInfo(8 * machine, machine, 0, 8), "cpu", 512, FLOPS, meters=[Meter()])
         for machine in (0, 1)
     ]
     for one in machines:

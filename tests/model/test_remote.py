@@ -94,7 +94,7 @@ def _fail_at(interrupted: Trainer, step: int) -> Any:
     original = interrupted.engine.update
 
     def update(*arguments: Any) -> Any:
-        if interrupted.position.step == step:
+        if interrupted.train_state.step == step:
             interrupted.keeper.settle()  # what is being saved would be given up
             raise RuntimeError("the machine was lost")
         return original(*arguments)
