@@ -82,7 +82,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return None
     if typing.get_origin(kind) is types.UnionType:
         # A tuple that may be None as well; other kinds of a union are told apart by the value's type below.
-        kind = next((one for one in typing.get_args(kind) if typing.get_origin(one) is tuple), kind)
+        kind = next((member for member in typing.get_args(kind) if typing.get_origin(member) is tuple), kind)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where} is {value!r}; it must be a list")
@@ -107,6 +107,6 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         raise ValueError(f"{where} is {value}; it must be finite")
     # A bool is an int to Python, but never a number of layers.
     if type(value) not in allowed:
-        names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed)
+        names = " or ".join(getattr(member, "__name__", str(member)) for member in allowed)
         raise ValueError(f"{where} is {value!r}; it must be {names}")
     return value

@@ -27,7 +27,9 @@ from model.run.config import RunConfig, read_run
 from model.run.hyperparameters import TrainingConfig
 from model.supervision.launch import AGENT, die_with_parent
 from model.supervision.termination import LEFT_AFTER_SAVING, telling_errors_apart
+from model.trackers.tracker import require_trackers
 from model.training.determinism import make_deterministic
+from model.training.observers import open_observers
 from model.training.records import Launch, Records
 from model.training.trainer import Outcome, Trainer
 
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--run-key", required=True, help="key of the run")
     parser.add_argument("--layout", required=True, help="how it is executed, as JSON: see model.layout")
     parser.add_argument("--cache", required=True, type=Path, help="folder for local copies")
+    parser.add_argument("--trackers", default="", help="experiment trackers, by name with commas between them")
     parser.add_argument("--retention", default="{}", help="which checkpoints stay whole, as JSON")
     arguments = parser.parse_args()
 
@@ -59,12 +62,14 @@ def _train(arguments: argparse.Namespace) -> Outcome:
     retention = Retention(**json.loads(arguments.retention))
     # A policy that goes back must find something to go back to.
     retention = replace(retention, full=max(retention.full, whole_checkpoints(config.training)))
-    launch = Launch(lake, config, layout, arguments.cache, retention)
+    trackers = tuple(filter(None, arguments.trackers.split(",")))
+    require_trackers(trackers)
+    launch = Launch(lake, config, layout, arguments.cache, retention, trackers)
     with open_accounting(lake, config, layout) as accounting:
         engine = make_engine(config, layout)
         records = Records(launch, engine)
-        accounting.join(records.launch)
-        outcome = Trainer(launch, engine, records, accounting).train()
+        observers = open_observers(launch, records, accounting)
+        outcome = Trainer(launch, engine, records, accounting.clock, observers).train()
     if engine.rank == 0:
         print(f"run {arguments.run_key} is {outcome}")
     engine.close()

@@ -15,7 +15,7 @@ from flows.cli.terminal import friendly_errors, output, print_json, print_table
 if TYPE_CHECKING:
     from infra.store.lake import Lake
     from model.analysis.comparison import Comparison, Recorded, Trace
-    from model.observers.losses import StepRecord
+    from model.observers.records import StepRecord
 
 
 class CannotPlot(ValueError):

@@ -64,10 +64,10 @@ def energy(powercap: Path | None = None) -> dict[str, Any]:
     import torch
 
     from model.accounting.hardware import POWERCAP, meters_of_machine
-    from model.accounting.seat import Seat, gpus_of_machine
+    from model.accounting.rank_info import RankInfo, gpus_of_machine
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    gpus = gpus_of_machine(Seat(local_ranks=count)) if count else []
+    gpus = gpus_of_machine(RankInfo(local_ranks=count)) if count else []
     meters, notes = meters_of_machine(gpus, None, "the devices", powercap or POWERCAP)
     readings = [meter.read() for meter in meters]
     measured = [f"measured: {reading.by}" for reading in readings if reading.basis == "measured"]

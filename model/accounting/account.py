@@ -3,8 +3,8 @@
     runs/<key>/account/<id>.json  by each machine of a launch
 
 An account is opened once the run's configuration has been read, before anything is loaded or compiled. A thread
-rewrites it every few seconds (`model.accounting.keeper`), in a launch that hangs as well, so of one that is killed at
-most some seconds are missing; more only where the store was away, or a call kept all threads of the process waiting.
+rewrites it every few seconds (`model.accounting.usage_reporter`), also in a launch that hangs. Of a killed launch at
+most some seconds are missing; more only where the store was away, or a call blocked all threads of the process.
 Until its ranks have found one another each machine's account is a launch of its own.
 
 Steps that a later launch computed again are lost, and the time that went into them is waste.
@@ -95,7 +95,7 @@ def read_accounts(lake: Lake, run: str) -> list[Account]:
             values = lake.read_json(entry.path)
         except NotThere:  # replaced since the listing
             continue
-        energy = tuple(Energy(**one) for one in values["energy"])
+        energy = tuple(Energy(**used) for used in values["energy"])
         accounts.append(Account(**values | {"energy": energy, "notes": tuple(values["notes"])}))
     return sorted(accounts, key=lambda account: (account.started, account.machine))
 
@@ -154,7 +154,9 @@ def _attempt(machines: list[Account], end: int | None, over: bool, newest_checkp
         lost=lead.taken - kept,
         wasted=share * device_seconds,
         energy=total([energy for machine in machines for energy in machine.energy]),
-        rated_joules=sum(known) if len(known := [one for one in rated if one is not None]) == len(rated) else None,
+        rated_joules=sum(known)
+        if len(known := [joules for joules in rated if joules is not None]) == len(rated)
+        else None,
         notes=tuple(dict.fromkeys(note for machine in machines for note in machine.notes)),
     )
 

@@ -1,49 +1,46 @@
-"""All that one launch keeps account of: the trainer tells it of steps and checkpoints, and it writes the rest.
+"""The account of one launch on one rank: its time and energy by part, and what it writes of them.
 
     with open_accounting(lake, config, layout) as accounting:
         accounting.join(launch)                         # once the engine is made
         with accounting.watching():
-            accounting.begin(step)                      # after the resume
+            accounting.begin(step)                      # from here on as any StepObserver
             with accounting.clock.measure("data"): ...  # and "compute", "saving"
-            accounting.took(step, {"loss": loss})       # after every step
-            accounting.commit(step)                     # before a checkpoint is committed
-            accounting.close("finished")
 
-It is opened before the engine is made, which is where a launch is most likely to fail. Every rank has one and calls it
-alike; rank 0 writes the metrics and the event files, and the first rank of each machine that machine's account. No rank
-waits for another.
+It is opened before the engine is made, which is where a launch is most likely to fail. Every rank has one; rank 0
+writes the metrics, and the first rank of each machine that machine's account. No rank waits for another.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from infra.store.errors import StoreError
 from infra.store.lake import Lake
-from model.accounting.account import State
 from model.accounting.clock import StepClock, watch_collectives
 from model.accounting.energy import Energy, Meter, total
-from model.accounting.keeper import open_keeper
 from model.accounting.memory import memory_held
-from model.accounting.metrics import Metrics, MetricsRecord, ModelFlops
-from model.accounting.seat import Seat, device_name, seat_of_process
-from model.accounting.tensorboard import EventFiles
+from model.accounting.metrics import MetricsRecord, ModelFlops, metrics_log
+from model.accounting.rank_info import RankInfo, device_name, rank_info_of_process
+from model.accounting.usage_reporter import INTERVAL, open_usage_reporter
 from model.cost.devices import reported_device
 from model.cost.flops import model_flops
+from model.observers.observer import Ending, StepObserver
+from model.observers.records import StepRecord
+from model.observers.throttle import Throttle
 
 if TYPE_CHECKING:
     from model.architectures.architecture import ModelConfig
     from model.layout import Layout
     from model.run.config import RunConfig
 
-# Seconds. Steps are put on record together for so long, and the store is told at most so often.
-WINDOW = 1.0
-SHOW = 5.0
+# Seconds that one metrics record covers at least, and between two writings of the tail.
+WINDOW_SECONDS = 1.0
+FLUSH_SECONDS = 5.0
 
 
 def open_accounting(lake: Lake, config: RunConfig, layout: Layout) -> Accounting:
@@ -57,7 +54,7 @@ def open_accounting(lake: Lake, config: RunConfig, layout: Layout) -> Accounting
     return Accounting(
         lake,
         config.key,
-        seat_of_process(),
+        rank_info_of_process(),
         layout.device,
         tokens=training.batch * training.sequence_length,
         flops=flops,
@@ -73,56 +70,67 @@ def flops_of(config: ModelConfig, sequence_length: int, precision: str, layout: 
     return ModelFlops(counted.total, counted.convention, None if peak is None else peak * layout.ranks)
 
 
-class Accounting:
+class Accounting(StepObserver):
     """One rank's account of a launch. `tokens` are those of a step over all ranks, `flops` the model's arithmetic.
 
     As a context it is on record from its beginning on, and an error that leaves it closes it as "failed".
     `rated_watts` is the rated power of one device, None when unknown: energy that cannot be measured is then unknown.
-    `meters` are this machine's, found by `meters_of_machine` unless given.
+    `meters` are this machine's, found by `meters_of_machine` unless given. A metrics record covers at least `window`
+    seconds of steps, the account is written every `interval` seconds, and the metrics every `flush_interval`.
     """
 
     def __init__(
         self,
         lake: Lake,
         run: str,
-        seat: Seat,
+        rank_info: RankInfo,
         device: Literal["cpu", "cuda"],
         tokens: int,
         flops: ModelFlops,
         rated_watts: float | None = None,
         meters: Sequence[Meter] | None = None,
+        window: float = WINDOW_SECONDS,
+        interval: float = INTERVAL,
+        flush_interval: float = FLUSH_SECONDS,
     ) -> None:
         self.clock = StepClock()
         self.latest: MetricsRecord | None = None
-        self._seat, self._device, self._tokens, self._flops = seat, device, tokens, flops
-        self._metrics, self._events = Metrics(lake, run), EventFiles(lake, run)
-        self._keeper = None if seat.local_rank else open_keeper(lake, run, seat, device, rated_watts, meters)
+        self._rank_info, self._device, self._tokens, self._flops = rank_info, device, tokens, flops
+        self._metrics = metrics_log(lake, run)
+        self._publish_to: tuple[StepObserver, ...] = ()
+        self._window, self._throttle = window, Throttle(flush_interval)
+        self._reporter = None
+        if not rank_info.local_rank:
+            self._reporter = open_usage_reporter(lake, run, rank_info, device, rated_watts, meters, interval)
         self._first: int | None = None
         self._step = self._taken = 0
-        self._opened = self._shown = time.monotonic()
+        self._opened = time.monotonic()
         self._open: list[int] = []
         self._joules: float | None = None
         self._closed = False
 
     def __enter__(self) -> Accounting:
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._reporter is not None:
+            self._reporter.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             self.close("failed")
 
-    def join(self, launch: str) -> None:
-        """The ranks have found one another: this machine's account is of the launch that all of them call so."""
-        self._say(launch=launch)
+    def join(self, launch: str, publish_to: Sequence[StepObserver] = ()) -> None:
+        """Attach this machine's account to the launch id that all ranks share.
+
+        Rank 0 gives its measurements also to the observers in `publish_to`.
+        """
+        self._publish_to = tuple(publish_to)
+        self._update(launch=launch)
 
     def watching(self) -> AbstractContextManager[None]:
         """Inside, exchanges with other ranks count as communication."""
         return watch_collectives(self.clock, self._device)
 
     def begin(self, step: int) -> None:
-        """The launch goes on after `step`, its newest good checkpoint or one rolled back to."""
         self._close_window()
         # What went before, loading and compiling, is in the account and in no step's time.
         self.clock.take()
@@ -130,42 +138,36 @@ class Accounting:
         self._joules = self._energy().joules
         self._first = step if self._first is None else min(self._first, step)
         self._step = step
-        if self._seat.rank == 0:
+        if self._rank_info.rank == 0:
             self._metrics.begin(step)
-            self._events.begin(step)
-        self._say(state="running", first_step=self._first, step=step)
+        self._update(state="running", first_step=self._first, step=step)
 
-    def took(self, step: int, values: Mapping[str, float]) -> None:
-        """A step is done; `values` by tag are shown in TensorBoard beside its speed."""
-        self._step, self._taken = step, self._taken + 1
-        self._say(step=self._step, taken=self._taken)
-        self._open.append(step)
-        if self._seat.rank == 0:
-            self._events.add(step, time.time(), values)
-        now = time.monotonic()
-        if now - self._opened >= WINDOW:
+    def on_step_end(self, record: StepRecord) -> None:
+        self._step, self._taken = record.step, self._taken + 1
+        self._update(step=self._step, taken=self._taken)
+        self._open.append(record.step)
+        if time.monotonic() - self._opened >= self._window:
             self._close_window()
-        if now - self._shown >= SHOW:
-            self._shown = now
-            self._show()
+
+    def flush(self) -> None:
+        if self._throttle.due():
+            self._write_metrics()
 
     def commit(self, step: int) -> None:
-        """Keep what is known up to the checkpoint after `step`; call it before that checkpoint is committed."""
         self._close_window()
-        if self._seat.rank == 0:
+        if self._rank_info.rank == 0:
             self._metrics.commit(step)
-            self._events.commit(step)
 
-    def close(self, state: State) -> None:
-        """The launch ends: "finished", "stopped" when it was asked to, or "failed"; what is said later is ignored."""
+    def close(self, ending: Ending) -> None:
+        """The launch ends; only the first call counts."""
         if self._closed:
             return
         self._closed = True
-        self._say(state=state)
+        self._update(state=ending)
         self._close_window()
-        self._show()
-        if self._keeper is not None:
-            self._keeper.close()
+        self._write_metrics()
+        if self._reporter is not None:
+            self._reporter.close()
 
     def _close_window(self) -> None:
         """Make a record of the steps since the last one; without any, their time goes to the next."""
@@ -175,7 +177,7 @@ class Accounting:
         now = time.monotonic()
         seconds, self._opened = now - self._opened, now
         split = self.clock.take()
-        if self._seat.rank != 0:
+        if self._rank_info.rank != 0:
             return
         energy, before = self._energy(), self._joules
         self._joules = energy.joules
@@ -196,29 +198,29 @@ class Accounting:
             energy=energy.basis,
         )
         self._metrics.add(record)
-        self._events.add(record.step, record.time, _tags(record))
+        for observer in self._publish_to:
+            observer.on_scalars(record.step, record.time, _scalars(record))
 
-    def _show(self) -> None:
-        """Write what there is since the newest checkpoint, for people who look on; what fails comes with the next."""
-        if self._seat.rank != 0:
+    def _write_metrics(self) -> None:
+        """Write what there is since the newest checkpoint. What a store that is away refuses comes with the next."""
+        if self._rank_info.rank != 0:
             return
         try:
-            self._metrics.show()
-            self._events.show()
+            self._metrics.flush()
         except StoreError as error:
-            print(f"the metrics of this launch stand as they were last written: {error}", file=sys.stderr)
+            print(f"the metrics of this launch stay as last written: {error}", file=sys.stderr)
 
     def _energy(self) -> Energy:
         """That of this machine so far."""
-        return total([] if self._keeper is None else self._keeper.energy())
+        return total([] if self._reporter is None else self._reporter.energy())
 
-    def _say(self, **changes: Any) -> None:
-        if self._keeper is not None:
-            self._keeper.say(**changes)
+    def _update(self, **changes: Any) -> None:
+        if self._reporter is not None:
+            self._reporter.update(**changes)
 
 
-def _tags(record: MetricsRecord) -> dict[str, float]:
-    """What TensorBoard shows of a record; times and joules are those of one step."""
+def _scalars(record: MetricsRecord) -> dict[str, float]:
+    """What a dashboard shows of a record; times and joules are per step."""
     steps = record.step - record.first_step + 1
     tags = {
         "speed/tokens_per_second": record.tokens_per_second,

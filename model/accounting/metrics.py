@@ -1,23 +1,21 @@
 """How fast a run is and what it uses: a line for every second or more of training, beside the losses of every step.
 
 A line is about the steps from `first_step` to `step`, one or several: where a step takes milliseconds, asking the
-meters at each would cost more than the step. The lines up to a checkpoint are written before it is committed, in an
-object named by its step; those since are in `tail.jsonl`. They are no part of what a resumed run repeats to the bit.
+meters at each would cost more than the step. Resumed runs do not repeat them to the bit.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
-from infra.store.digests import canonical
-from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from model.accounting.clock import Split
 from model.accounting.energy import Basis
 from model.accounting.memory import Memory
 from model.configuration import require
+from model.observers.segmented_log import SegmentedLog, read_segments
 
 # A fraction, or that nobody knows what the device could do.
 Utilisation = float | Literal["unknown"]
@@ -74,63 +72,22 @@ class MetricsRecord:
     energy: Basis
 
 
-class Metrics:
-    """The writer of a run's metrics: used by rank 0 alone."""
-
-    def __init__(self, lake: Lake, run: str) -> None:
-        self._lake, self._run = lake, run
-        self._since_checkpoint: list[MetricsRecord] = []
-        self._changed = False
-
-    def begin(self, step: int) -> None:
-        """Go on after the checkpoint at `step`: what is on record of later steps is taken away."""
-        for entry in list(self._lake.list(_folder(self._run))):
-            if entry.path == _tail(self._run) or int(entry.path.rpartition("-")[2].partition(".")[0]) > step:
-                self._lake.delete(entry.path)
-        self._since_checkpoint, self._changed = [], False
-
-    def add(self, record: MetricsRecord) -> None:
-        """Take a record; nothing is written yet."""
-        self._since_checkpoint.append(record)
-        self._changed = True
-
-    def show(self) -> None:
-        """Write what there is since the newest checkpoint."""
-        if self._changed:
-            self._lake.write(_tail(self._run), _lines(self._since_checkpoint))
-            self._changed = False
-
-    def commit(self, step: int) -> None:
-        """Keep the records up to the checkpoint after `step`; call it before that checkpoint is committed."""
-        if self._since_checkpoint:
-            self._lake.write(f"{_folder(self._run)}/step-{step:06d}.jsonl", _lines(self._since_checkpoint))
-        self._since_checkpoint, self._changed = [], False
+def metrics_log(lake: Lake, run: str) -> SegmentedLog[MetricsRecord]:
+    """The writer of a run's metrics; used by rank 0 only."""
+    return SegmentedLog(lake, _folder(run))
 
 
 def read_metrics(lake: Lake, run: str) -> list[MetricsRecord]:
     """All records, in order; no step is in two of them."""
     records: list[MetricsRecord] = []
-    # "tail" sorts after the steps; it may still hold what has since been kept with a checkpoint.
-    for entry in lake.list(_folder(run)):
-        try:
-            lines = lake.read(entry.path).splitlines()
-        except NotThere:  # replaced since the listing
-            continue
-        read = (_record(line) for line in lines)
+    for lines in read_segments(lake, _folder(run)):
+        read = map(_record, lines)
         records += [record for record in read if not records or record.first_step > records[-1].step]
     return records
 
 
 def _folder(run: str) -> str:
     return f"runs/{run}/metrics"
-
-
-def _tail(run: str) -> str:
-    return f"{_folder(run)}/tail.jsonl"
-
-
-def _lines(records: list[MetricsRecord]) -> bytes:
-    return b"".join(canonical(asdict(record)) + b"\n" for record in records)
 
 
 def _record(line: bytes) -> MetricsRecord:

@@ -48,24 +48,27 @@ def run_cost(lake: Lake, run: str) -> RunCost:
     """The cost of a run so far; everything is zero or unknown before its first launch."""
     made = attempts(read_accounts(lake, run), max(committed_steps(lake, run), default=0), time.time())
     hours = {
-        device: sum(one.device_seconds for one in made if one.device == device) / 3600 for device in ("cuda", "cpu")
+        device: sum(attempt.device_seconds for attempt in made if attempt.device == device) / 3600
+        for device in ("cuda", "cpu")
     }
-    whole = sum(one.device_seconds for one in made)
-    known = [one.energy for one in made if one.energy.joules is not None]
-    on_gpus = [one for one in made if one.device == "cuda"]
-    rated = [Energy(one.rated_joules, "estimated", f"LLaMA's formula, {one.device_name}") for one in on_gpus]
+    whole = sum(attempt.device_seconds for attempt in made)
+    known = [attempt.energy for attempt in made if attempt.energy.joules is not None]
+    on_gpus = [attempt for attempt in made if attempt.device == "cuda"]
+    rated = [
+        Energy(attempt.rated_joules, "estimated", f"LLaMA's formula, {attempt.device_name}") for attempt in on_gpus
+    ]
     return RunCost(
         attempts=tuple(made),
-        steps_taken=sum(one.taken for one in made),
-        steps_lost=sum(one.lost for one in made),
-        seconds=sum(one.seconds for one in made),
+        steps_taken=sum(attempt.taken for attempt in made),
+        steps_lost=sum(attempt.lost for attempt in made),
+        seconds=sum(attempt.seconds for attempt in made),
         gpu_hours=hours["cuda"],
         cpu_hours=hours["cpu"],
-        wasted_share=sum(one.wasted for one in made) / whole if whole else 0.0,
+        wasted_share=sum(attempt.wasted for attempt in made) / whole if whole else 0.0,
         metered=consumption(total(known)),
         unmetered=len(made) - len(known),
         rated=consumption(total(rated)),
-        notes=tuple(dict.fromkeys(note for one in made for note in one.notes)),
+        notes=tuple(dict.fromkeys(note for attempt in made for note in attempt.notes)),
     )
 
 

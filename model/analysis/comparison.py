@@ -11,7 +11,8 @@ from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from model.analysis.weight_differences import Weights, compare_weights
 from model.configuration import to_plain
-from model.observers.losses import StepRecord, read_losses
+from model.observers.losses import read_losses
+from model.observers.records import StepRecord
 from model.run.config import RunConfig, read_run
 from model.run.events import plain_event, read_events
 from model.supervision.logbook import read_logbook
@@ -76,7 +77,7 @@ class Comparison:
     def differs(self) -> tuple[str, ...]:
         """What of the results is known to differ, in a few words each."""
         found = []
-        if any(one.alone for one in self.steps):
+        if any(step.alone for step in self.steps):
             found.append("the steps on record")
         found += [f"{trace.field} (first at step {trace.first:,})" for trace in self.traces if trace.first is not None]
         if self.weights is not None and self.weights.digests[0] != self.weights.digests[1]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from model.observers.losses import StepRecord, read_losses
+from model.observers.losses import read_losses
+from model.observers.records import StepRecord
 from model.order import Order, sequences_digest
 from model.run.events import Course, Rollback
 

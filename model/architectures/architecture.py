@@ -8,7 +8,7 @@ from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from model.architectures.initialisation import Fill
-from model.architectures.layers import LanguageModel, Split
+from model.architectures.layers import LanguageModel, ParallelStyle
 
 # (configuration, bytes of an element, device) -> bytes per token of one block, before any sharding
 Bytes = Callable[[Any, int, str], float]
@@ -111,7 +111,7 @@ class Architecture:
     config: type[Any]
     model: Callable[[Any], LanguageModel]
     initial: Callable[[str, Any], Fill]
-    split: Callable[[str], Split]
+    split: Callable[[str], ParallelStyle]
     activations: Activations | None = None
     huggingface: HuggingFaceAdapter | None = None
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from model.architectures.context import Context
 
-# How tensor parallelism cuts a module: the outputs of a product (its rows in the weight), its inputs, the rows of a
-# table of words and the outputs that are words, or not at all.
-Split = Literal["column", "row", "vocabulary", "whole"]
+# How tensor parallelism shards a module: column-parallel (rows of its weight), row-parallel (columns of its weight),
+# vocabulary-parallel (rows of the token embedding, logits), or replicated on every rank.
+ParallelStyle = Literal["column", "row", "vocabulary", "replicated"]
 
 
 class LanguageModel(nn.Module):

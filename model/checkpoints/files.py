@@ -37,8 +37,8 @@ def write_file(
 
     The object is read back and compared; Corrupt is raised when it differs. `scratch` holds one local copy meanwhile.
     """
-    stored = tuple(StoredSlice(one.name, one.kind, one.shape, one.box) for one in slices)
-    tensors = {what.key: one.values for what, one in zip(stored, slices, strict=True)}
+    stored = tuple(StoredSlice(part.name, part.kind, part.shape, part.box) for part in slices)
+    tensors = {what.key: part.values for what, part in zip(stored, slices, strict=True)}
     if len(tensors) != len(slices):
         raise ValueError(f"{folder}: rank {rank} gives two {content} slices of one tensor that begin at one place")
     tensors |= {f"{RANDOM}{name}": stream for name, stream in streams.items()}
@@ -73,8 +73,8 @@ class StateReader:
         self._files: dict[str, Any] = {}
         self._index: dict[tuple[str, str], list[tuple[StoredSlice, StoredFile]]] = defaultdict(list)
         for file in checkpoint.kept:
-            for one in file.slices:
-                self._index[one.name, one.kind].append((one, file))
+            for entry in file.slices:
+                self._index[entry.name, entry.kind].append((entry, file))
 
     def read(self, name: str, kind: Kind, box: Box) -> Tensor:
         """That box of a tensor: fp32, of shape `box.shape`, read without what lies outside the box.
@@ -85,21 +85,21 @@ class StateReader:
         if kind != "weight":
             self._require_state()
         found: list[tuple[Box, StoredSlice, StoredFile]] = []
-        for one, file in self._index.get((name, kind), ()):
-            if len(one.shape) != len(box.shape):
-                raise Corrupt(f"{self._where()}: {kind} of {name} has the shape {one.shape}, none with {box} in it")
-            if (common := intersection(one.box, box)) is not None:
-                found.append((common, one, file))
+        for entry, file in self._index.get((name, kind), ()):
+            if len(entry.shape) != len(box.shape):
+                raise Corrupt(f"{self._where()}: {kind} of {name} has the shape {entry.shape}, none with {box} in it")
+            if (common := intersection(entry.box, box)) is not None:
+                found.append((common, entry, file))
         if not tiles(box, (common for common, _, _ in found)):
             raise Corrupt(
                 f"{self._where()}: {kind} of {name} from {box.start} to {box.stop} is not there once and whole; the "
                 "checkpoint is of another model"
             )
         values = torch.empty(box.shape)
-        for common, one, file in found:
+        for common, entry, file in found:
             stored = self._open(file)
             # A tensor without dimensions has no slices.
-            piece = stored.get_slice(one.key)[common.inside(one.box)] if box.shape else stored.get_tensor(one.key)
+            piece = stored.get_slice(entry.key)[common.inside(entry.box)] if box.shape else stored.get_tensor(entry.key)
             values[common.inside(box)] = piece
         return values
 

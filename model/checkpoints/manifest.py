@@ -123,7 +123,7 @@ def write_manifest(lake: Lake, checkpoint: Checkpoint) -> None:
     )
 
 
-def withdraw(lake: Lake, run: str, step: int) -> None:
+def delete_manifest(lake: Lake, run: str, step: int) -> None:
     """Take back the manifest of a step: its checkpoint does not exist any more."""
     lake.delete(f"{checkpoint_folder(run, step)}/{MANIFEST}")
 

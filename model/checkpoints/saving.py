@@ -33,8 +33,8 @@ from model.checkpoints.manifest import (
     StoredFile,
     checkpoint_folder,
     commit,
+    delete_manifest,
     stored_file,
-    withdraw,
 )
 from model.checkpoints.retention import NEWEST_TWO, Retention, apply_retention
 from model.state.boxes import Box, tiles, whole
@@ -58,7 +58,7 @@ class _Save:
     streams: dict[str, Tensor]
     trainer: dict[str, Any]
     parent: str | None
-    aside: bool
+    ephemeral: bool
     checkpoint: Checkpoint | None = None
     ended: bool = False
     error: Exception | None = None
@@ -103,30 +103,30 @@ class Saver:
         streams: Mapping[str, Tensor],
         trainer: dict[str, Any],
         parent: str | None = None,
-        aside: bool = False,
+        ephemeral: bool = False,
     ) -> None:
         """Copy the state after `step` updates to host memory and return; it is written in the background.
 
         `slices` are this rank's, on any device; `streams` its generators' states by name (uint8); `trainer` is plain
         JSON. `parent` is the digest of the checkpoint that training went on from, None for the one saved before by
-        this saver. One that is saved `aside`, out of turn, is nobody's parent: a run has the same checkpoints whether
-        or not it was asked for one. Waits for the save before; raises its error, and ValueError or TypeError when
-        `trainer` is not plain.
+        this saver. An `ephemeral` checkpoint, saved out of turn, is nobody's parent: a run has the same checkpoints
+        whether or not it was asked for one. Waits for the save before and raises its error. Raises ValueError or
+        TypeError when `trainer` is not plain.
         """
         self._wait()
         plain = json.loads(canonical(trainer))
         copies: dict[Content, list[Slice]] = {content: [] for content in CONTENTS}
-        for one in slices:
-            content: Content = "weights" if one.kind == "weight" else "state"
-            copies[content].append(replace(one, values=_copy(one.values, torch.float32)))
+        for part in slices:
+            content: Content = "weights" if part.kind == "weight" else "state"
+            copies[content].append(replace(part, values=_copy(part.values, torch.float32)))
         stream_copies = {name: _copy(stream, torch.uint8) for name, stream in streams.items()}
         if torch.cuda.is_available():
             # The copies were only asked for; the next update would change what they copy.
             torch.cuda.current_stream().synchronize()
         self._number += 1
-        self._save = _Save(step, self._number, copies, stream_copies, plain, parent, aside)
+        self._save = _Save(step, self._number, copies, stream_copies, plain, parent, ephemeral)
         # A daemon: an error in training must end the process, whatever this thread waits for.
-        self._save.thread = Thread(target=self._carry_out, args=(self._save,), name=f"save-{step}", daemon=True)
+        self._save.thread = Thread(target=self._run, args=(self._save,), name=f"save-{step}", daemon=True)
         self._save.thread.start()
 
     @property
@@ -173,7 +173,7 @@ class Saver:
             self._committed.append(save.checkpoint)
         self._save = None
 
-    def _carry_out(self, save: _Save) -> None:
+    def _run(self, save: _Save) -> None:
         try:
             self._write(save)
         except (StoreError, SafetensorError, OSError, ValueError, Abandoned) as error:
@@ -184,7 +184,7 @@ class Saver:
         folder = checkpoint_folder(self.run, save.step)
         if self.rank == 0:
             # An older checkpoint of this step is of a state that training has gone back from.
-            withdraw(self.lake, self.run, save.step)
+            delete_manifest(self.lake, self.run, save.step)
         files = []
         for content in CONTENTS:
             self._go_on(save)
@@ -192,8 +192,8 @@ class Saver:
             streams = save.streams if content == "state" else {}
             if save.slices[content] or streams:
                 # Popped, so that the weights' copy is gone while the moments are written.
-                mine = (self.rank, content, save.slices.pop(content), streams)
-                files.append(write_file(self.lake, folder, *mine, self._scratch))
+                slices = save.slices.pop(content)
+                files.append(write_file(self.lake, folder, self.rank, content, slices, streams, self._scratch))
         if self.rank == 0:
             self._commit(save, files)
             return
@@ -206,10 +206,10 @@ class Saver:
             files += self._files_of(save, rank)
         _require_whole(save.step, files)
         parent = self._parent if save.parent is None else save.parent
-        checkpoint = Checkpoint(self.run, save.step, parent, save.trainer, tuple(files), save.aside)
+        checkpoint = Checkpoint(self.run, save.step, parent, save.trainer, tuple(files), save.ephemeral)
         self._go_on(save)
         commit(self.lake, checkpoint)
-        self._parent = parent if save.aside else checkpoint.digest
+        self._parent = parent if save.ephemeral else checkpoint.digest
         self._verified.add(checkpoint.digest)
         save.checkpoint = checkpoint
         for rank in range(1, self.ranks):
@@ -244,9 +244,9 @@ def _require_whole(step: int, files: Iterable[StoredFile]) -> None:
     boxes: dict[tuple[str, str], list[Box]] = defaultdict(list)
     shapes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for file in files:
-        for one in file.slices:
-            boxes[one.name, one.kind].append(one.box)
-            shapes[one.name].add(one.shape)
+        for stored in file.slices:
+            boxes[stored.name, stored.kind].append(stored.box)
+            shapes[stored.name].add(stored.shape)
     for name, found in shapes.items():
         for kind in KINDS:
             if len(found) > 1 or not all(tiles(whole(shape), boxes[name, kind]) for shape in found):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from model.optim.adamw import AdamWConfig
-from model.parallel.ranks import Place
+from model.parallel.ranks import MeshCoordinates
 from model.parallel.stage import Stage
 from model.state.slices import Kind, ReadState, Slice
 
@@ -32,7 +32,7 @@ class Engine(ABC):
 
     rank: int
     ranks: int
-    place: Place
+    coordinates: MeshCoordinates
     stage: Stage
     loss_scale: float = 1.0
 
@@ -90,8 +90,8 @@ class Engine(ABC):
 def decay_groups(parameters: Iterable[nn.Parameter], config: AdamWConfig) -> list[dict[str, Any]]:
     """AdamW's parameter groups: those with decay, then those without."""
     parameters = list(parameters)
-    decayed = [one for one in parameters if one.ndim >= 2 or config.decay == "all"]
-    rest = [one for one in parameters if one.ndim < 2 and config.decay == "matrices"]
+    decayed = [parameter for parameter in parameters if parameter.ndim >= 2 or config.decay == "all"]
+    rest = [parameter for parameter in parameters if parameter.ndim < 2 and config.decay == "matrices"]
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": rest, "weight_decay": 0.0},

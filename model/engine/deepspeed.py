@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 
 from model.engine import DTYPES, Engine, decay_groups, moved
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
-from model.engine.holdings import Bfloat16Fragments, Fragments, Holdings, Partitions, Replicated
+from model.engine.optimizer_state import Bfloat16Fragments, Fragments, OptimizerState, Partitions, Replicated
 from model.engine.pipeline import make_pipeline, postpone_update
 from model.layout import Layout
 from model.optim.adamw import AdamWConfig
@@ -30,7 +30,7 @@ from model.state.slices import Kind, ReadState, Slice
 
 
 def start_ranks(layout: Layout) -> Groups:
-    """Join the other ranks, once per process; gives this rank's place and groups."""
+    """Join the other ranks, once per process; returns this rank's coordinates and groups."""
     os.environ["DS_ACCELERATOR"] = layout.device
     import deepspeed
 
@@ -59,7 +59,7 @@ class DeepSpeedEngine(Engine):
             raise ValueError(f"layout: zero is 0 with {precision}; use 1 or more, where gradients are added up in fp32")
         import deepspeed
 
-        self.stage, self.groups, self.place = stage, groups, groups.place
+        self.stage, self.groups, self.coordinates = stage, groups, groups.coordinates
         self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
         self._accumulation, self._layout, self._precision = accumulation, layout, precision
         self._partitioned: Any = None  # ZeRO 3: one parameter that is, and has DeepSpeed's way to others
@@ -83,9 +83,9 @@ class DeepSpeedEngine(Engine):
         )
         if layout.pipeline > 1:
             postpone_update(self._engine)
-        self._holdings = self._find_holdings()
+        self._optimizer_state = self._find_optimizer_state()
         # DeepSpeed may have taken a step without a gradient to make its buffers; AdamW must count from zero.
-        self._holdings.reset(0)
+        self._optimizer_state.reset(0)
 
     def accumulate(self, micro_batches: Sequence[Tensor]) -> float:
         if len(micro_batches) != self._accumulation:
@@ -108,7 +108,7 @@ class DeepSpeedEngine(Engine):
         return self._mean(total / len(micro_batches))
 
     def gradient_norm(self) -> float:
-        owned = [values for name, _, values in self._holdings.gradients() if self._writes(name)]
+        owned = [values for name, _, values in self._optimizer_state.gradients() if self._writes(name)]
         squares = torch.zeros((), dtype=torch.float64)
         if owned := [values for values in owned if values.numel()]:
             squares = torch.stack(torch._foreach_norm([values.float() for values in owned])).double().square().sum()
@@ -132,7 +132,7 @@ class DeepSpeedEngine(Engine):
         # The engine's own step goes its course, its counters with it, around an update that drops the gradient.
         optimizer = self._engine.optimizer
         held = optimizer.step
-        optimizer.step = lambda *_, **__: self._holdings.discard()
+        optimizer.step = lambda *_, **__: self._optimizer_state.discard()
         try:
             self._step()
         finally:
@@ -152,12 +152,12 @@ class DeepSpeedEngine(Engine):
         return self._mean(sums / len(micro_batches))
 
     def gradients(self) -> Iterator[Slice]:
-        for name, first, values in self._holdings.gradients():
+        for name, first, values in self._optimizer_state.gradients():
             if self._writes(name):
                 yield from self._slices(name, "weight", first, values.float() / self.loss_scale)
 
     def state(self) -> Iterator[Slice]:
-        for held in self._holdings.held():
+        for held in self._optimizer_state.views():
             if self._writes(held.name):
                 start, length = held.owned
                 yield from self._slices(held.name, "weight", held.first + start, held.weight.narrow(0, start, length))
@@ -166,15 +166,15 @@ class DeepSpeedEngine(Engine):
                     yield from self._slices(held.name, kind, held.first + start, moment)
 
     def restore(self, read: ReadState, updates: int) -> None:
-        self._holdings.reset(updates)
-        held = {one.name: one for one in self._holdings.held()}
+        self._optimizer_state.reset(updates)
+        held = {view.name: view for view in self._optimizer_state.views()}
         # Tensor by tensor, whether this rank keeps a stretch of it or not: no two are read at a time.
         for name, shard in self.stage.shards.items():
-            if (one := held.get(name)) is not None:
-                one.weight.copy_(self._stretch(read, name, "weight", one.first, one.length))
+            if (view := held.get(name)) is not None:
+                view.weight.copy_(self._stretch(read, name, "weight", view.first, view.length))
                 for kind, key in _KINDS.items():
-                    one.moments[key].copy_(self._stretch(read, name, kind, one.first, one.length))
-            self._holdings.spread(name, partial(self._stretch, read, name, "weight", 0, shard.box.elements))
+                    view.moments[key].copy_(self._stretch(read, name, kind, view.first, view.length))
+            self._optimizer_state.write_back(name, partial(self._stretch, read, name, "weight", 0, shard.box.elements))
 
     def gather(self, value: Any) -> list[Any]:
         values: list[Any] = [None] * self.ranks
@@ -244,10 +244,10 @@ class DeepSpeedEngine(Engine):
             values |= {"fp16": {"enabled": True, "loss_scale": 1.0}, "data_types": {"grad_accum_dtype": "fp32"}}
         return values
 
-    def _find_holdings(self) -> Holdings:
+    def _find_optimizer_state(self) -> OptimizerState:
         optimizer = self._engine.optimizer
         names = {parameter: name for name, parameter in self.stage.named()}
-        kinds: dict[str, Callable[..., Holdings]] = {
+        kinds: dict[str, Callable[..., OptimizerState]] = {
             "DeepSpeedZeroOptimizer": Fragments,
             "BF16_Optimizer": Bfloat16Fragments,
             "DeepSpeedZeroOptimizer_Stage3": Partitions,
@@ -255,7 +255,7 @@ class DeepSpeedEngine(Engine):
         if (kind := kinds.get(type(optimizer).__name__)) is not None:
             return kind(optimizer, names)
         if isinstance(optimizer, torch.optim.AdamW):
-            return Replicated(optimizer, names, self.place.data, self._layout.data)
+            return Replicated(optimizer, names, self.coordinates.data, self._layout.data)
         raise ValueError(f"DeepSpeed chose {type(optimizer).__name__}, whose state this engine cannot read")
 
     def _step(self) -> None:

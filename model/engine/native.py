@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.engine import DTYPES, MOMENTS, Engine, decay_groups, moved
 from model.optim.adamw import AdamWConfig
 from model.optim.precision import Precision
-from model.parallel.ranks import Place
+from model.parallel.ranks import MeshCoordinates
 from model.parallel.stage import Stage
 from model.state.boxes import whole
 from model.state.slices import ReadState, Slice
@@ -21,7 +21,7 @@ class NativeEngine(Engine):
     """Weights, gradients and moments in fp32; with another precision the products are computed on a cast copy."""
 
     def __init__(self, stage: Stage, config: AdamWConfig, precision: Precision = "fp32") -> None:
-        self.rank, self.ranks, self.place = 0, 1, Place(0, 0, 0)
+        self.rank, self.ranks, self.coordinates = 0, 1, MeshCoordinates(0, 0, 0)
         device = stage.layout.device
         self.stage, self._device = stage, torch.device(device)
         self._cast = precision != "fp32"

@@ -24,7 +24,7 @@ def make_pipeline(stage: Stage, groups: Groups) -> Any:
         def get_tied_weights_and_groups(self) -> list[tuple[nn.Parameter, Any]]:
             return [] if stage.tied is None else [(stage.tied, groups.ends)]
 
-    layers = [stage if number == groups.place.stage else nn.Identity() for number in range(layout.pipeline)]
+    layers = [stage if number == groups.coordinates.stage else nn.Identity() for number in range(layout.pipeline)]
     made = Pipeline(
         layers=layers,
         topology=topology,

@@ -48,7 +48,11 @@ def config_here(values: Mapping[str, Any]) -> tuple[ModelConfig, SpecialTokens]:
     Raises WeightsError for a model of no known architecture, a form of one that does not exist here, quantized weights,
     and entries of a wrong type.
     """
-    adapters = {one.huggingface.model_type: one.huggingface for one in ARCHITECTURES.values() if one.huggingface}
+    adapters = {
+        architecture.huggingface.model_type: architecture.huggingface
+        for architecture in ARCHITECTURES.values()
+        if architecture.huggingface
+    }
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in adapters:
         raise WeightsError(f"model_type is {kind!r}; it must be one of {', '.join(adapters)}")

@@ -37,10 +37,10 @@ def write_folder(weights: Weights, folder: Path, largest: int = LARGEST_FILE) ->
         (folder / "part-0").rename(folder / SINGLE)
     else:
         # How many there are is known only now, and is part of the names.
-        names = [f"model-{one + 1:05d}-of-{number + 1:05d}.safetensors" for one in range(number + 1)]
-        for one, name in enumerate(names):
-            (folder / f"part-{one}").rename(folder / name)
-        index = {"metadata": {"total_size": total}, "weight_map": {key: names[one] for key, one in where.items()}}
+        names = [f"model-{part + 1:05d}-of-{number + 1:05d}.safetensors" for part in range(number + 1)]
+        for part, name in enumerate(names):
+            (folder / f"part-{part}").rename(folder / name)
+        index = {"metadata": {"total_size": total}, "weight_map": {key: names[part] for key, part in where.items()}}
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     dtype = str(weights.tensors["embedding.tokens.weight"].dtype).removeprefix("torch.")
     values = config_there(weights.config, weights.special_tokens, dtype)
@@ -104,7 +104,7 @@ def _files(weights: Weights, largest: int) -> Iterator[dict[str, Tensor]]:
     """The tensors by logical name, as many at a time as go into a file."""
     held: dict[str, Tensor] = {}
     for name, tensor in weights.tensors.items():
-        if held and sum(one.nbytes for one in held.values()) + tensor.nbytes > largest:
+        if held and sum(other.nbytes for other in held.values()) + tensor.nbytes > largest:
             yield held
             held = {}
         held[name] = tensor

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from model.architectures.layers import Split
+from model.architectures.layers import ParallelStyle
 from model.state.boxes import Box, whole
 
 
-def shard(shape: tuple[int, ...], split: Split, tensor: int, rank: int) -> Box:
+def shard(shape: tuple[int, ...], split: ParallelStyle, tensor: int, rank: int) -> Box:
     """The box of a parameter that tensor rank `rank` of `tensor` holds.
 
     A column-parallel module is cut along its outputs, a row-parallel one along its inputs, with the bias whole; an
     embedding or output layer along the vocabulary (Shoeybi et al. 2019, section 3). Raises ValueError when the
     dimension does not come out even.
     """
-    dimension = {"column": 0, "vocabulary": 0, "row": 1, "whole": None}[split]
+    dimension = {"column": 0, "vocabulary": 0, "row": 1, "replicated": None}[split]
     if tensor == 1 or dimension is None or dimension >= len(shape):
         return whole(shape)
     size, rest = divmod(shape[dimension], tensor)

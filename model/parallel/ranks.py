@@ -1,4 +1,4 @@
-"""Which rank stands where: pipeline stage, data rank and tensor rank, and the groups that talk to each other."""
+"""The coordinates of ranks in the mesh of pipeline stages, data ranks and tensor ranks, and their process groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.layout import Layout
 
 
 @dataclass(frozen=True)
-class Place:
+class MeshCoordinates:
     """The coordinates of a rank. Tensor ranks are neighbours, then data ranks, then stages.
 
     It is the order of DeepSpeed's `PipeModelDataParallelTopology`, and keeps the busiest group on one machine.
@@ -23,11 +23,11 @@ class Place:
     tensor: int
 
 
-def place_of(rank: int, layout: Layout) -> Place:
-    """Where a rank of the layout stands."""
+def coordinates_of(rank: int, layout: Layout) -> MeshCoordinates:
+    """The coordinates of a rank of the layout."""
     rest, tensor = divmod(rank, layout.tensor)
     stage, data = divmod(rest, layout.data)
-    return Place(stage, data, tensor)
+    return MeshCoordinates(stage, data, tensor)
 
 
 class Groups:
@@ -39,19 +39,19 @@ class Groups:
 
     def __init__(self, layout: Layout) -> None:
         self.layout, self.rank = layout, distributed.get_rank()
-        self.place = place_of(self.rank, layout)
-        self.tensor = self._group(lambda place: (place.stage, place.data))
-        self.data = self._group(lambda place: (place.stage, place.tensor))
-        self.model = self._group(lambda place: place.data)
+        self.coordinates = coordinates_of(self.rank, layout)
+        self.tensor = self._group(lambda at: (at.stage, at.data))
+        self.data = self._group(lambda at: (at.stage, at.tensor))
+        self.model = self._group(lambda at: at.data)
         ends = {0, layout.pipeline - 1}
         # The first and the last stage share the embedding where it is tied to the output.
-        self.ends = self._group(lambda place: (place.data, place.tensor) if place.stage in ends else None)
+        self.ends = self._group(lambda at: (at.data, at.tensor) if at.stage in ends else None)
 
-    def _group(self, key: Callable[[Place], Any]) -> Any:
-        """The group of the ranks whose place has this rank's key; a rank whose key is None is in none."""
+    def _group(self, key: Callable[[MeshCoordinates], Any]) -> Any:
+        """The group of the ranks whose coordinates have this rank's key; a rank whose key is None is in none."""
         members: dict[Any, list[int]] = {}
         for rank in range(self.layout.ranks):
-            members.setdefault(key(place_of(rank, self.layout)), []).append(rank)
+            members.setdefault(key(coordinates_of(rank, self.layout)), []).append(rank)
         mine = None
         for found, ranks in members.items():
             if found is not None:
@@ -61,7 +61,7 @@ class Groups:
 
     def get_model_parallel_rank(self) -> int:
         """The tensor rank: DeepSpeed counts what is not cut on the first of them only."""
-        return self.place.tensor
+        return self.coordinates.tensor
 
     def get_model_parallel_world_size(self) -> int:
         """Tensor ranks."""
@@ -73,7 +73,7 @@ class Groups:
 
     def get_tensor_model_parallel_rank(self) -> int:
         """The tensor rank."""
-        return self.place.tensor
+        return self.coordinates.tensor
 
     def get_tensor_model_parallel_world_size(self) -> int:
         """Tensor ranks."""
@@ -85,7 +85,7 @@ class Groups:
 
     def get_data_parallel_rank(self) -> int:
         """The data rank."""
-        return self.place.data
+        return self.coordinates.data
 
     def get_data_parallel_world_size(self) -> int:
         """Data ranks."""

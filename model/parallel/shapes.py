@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from model.architectures.architecture import ModelConfig
-from model.architectures.layers import Split
+from model.architectures.layers import ParallelStyle
 from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty
 from model.layout import Layout
 from model.parallel.cuts import shard, stage_blocks
@@ -60,7 +60,7 @@ def elements(shape: Shape) -> int:
     return math.prod(shape)
 
 
-def split_of(config: ModelConfig, name: str) -> Split:
+def split_of(config: ModelConfig, name: str) -> ParallelStyle:
     """How tensor parallelism cuts the module to which the parameter of that logical name belongs."""
     return ARCHITECTURES[architecture_name(config)].split(name.rpartition(".")[0])
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from model.architectures.architecture import ModelConfig
 from model.architectures.context import Context, packed, positions_in_documents
 from model.architectures.cross_entropy import cross_entropy
-from model.architectures.layers import Split
+from model.architectures.layers import ParallelStyle
 from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty, initial_state
 from model.layout import Layout
 from model.parallel.collectives import all_reduced, portioned
 from model.parallel.cuts import shard, stage_blocks
 from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyEmbedding
-from model.parallel.ranks import Groups, Place
+from model.parallel.ranks import Groups, MeshCoordinates
 from model.parallel.recompute import run_block
 from model.state.boxes import Box, whole
 from model.state.slices import ReadState
@@ -56,20 +56,20 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.layout, self.end_of_document = config, layout, end_of_document
-        place = Place(0, 0, 0) if groups is None else groups.place
+        coordinates = MeshCoordinates(0, 0, 0) if groups is None else groups.coordinates
         self.group = None if groups is None or layout.tensor == 1 else groups.tensor
-        self.first, self.last = place.stage == 0, place.stage == layout.pipeline - 1
+        self.first, self.last = coordinates.stage == 0, coordinates.stage == layout.pipeline - 1
         self._architecture = ARCHITECTURES[architecture_name(config)]
         model = build_empty(config, "meta")
         names = _canonical_names(model)
         if self.first:
             self.embedding = model.embedding
-        blocks = stage_blocks(config.layers, layout.pipeline, place.stage)
+        blocks = stage_blocks(config.layers, layout.pipeline, coordinates.stage)
         self.layers = nn.ModuleDict({str(number): model.layers[number] for number in blocks})  # type: ignore[index]
         if self.last:
             self.head = model.head
         self.shards: dict[str, Shard] = {}
-        self._fill(names, place, None if seed is None else initial_state(config, seed))
+        self._fill(names, coordinates, None if seed is None else initial_state(config, seed))
         self._shared = {logical for name, logical in names.items() if logical != name and layout.pipeline > 1}
 
     @property
@@ -118,7 +118,7 @@ class Stage(nn.Module):
         for buffer in self.buffers():
             buffer.data = buffer.data.to(device)
 
-    def _fill(self, logical: dict[str, str], place: Place, initial: ReadState | None) -> None:
+    def _fill(self, logical: dict[str, str], coordinates: MeshCoordinates, initial: ReadState | None) -> None:
         """Put real parameters, cut for this rank, in place of the empty ones, then the layers that make up for it."""
         names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
         self._logical = {name: logical[name] for name in names}
@@ -128,7 +128,7 @@ class Stage(nn.Module):
             module = self.get_submodule(module_name)
             if logical[name] not in made:
                 split = self._architecture.split(logical[name].rpartition(".")[0])
-                made[logical[name]] = self._parameter(name, getattr(module, attribute), split, place, initial)
+                made[logical[name]] = self._parameter(name, getattr(module, attribute), split, coordinates, initial)
             setattr(module, attribute, made[logical[name]])
         if self.layout.tensor > 1:
             self._exchange = Exchange(self.group, self.layout.sequence_parallel)
@@ -136,13 +136,13 @@ class Stage(nn.Module):
                 self._replace(name, self._architecture.split(name))
 
     def _parameter(
-        self, name: str, empty: Tensor, split: Split, place: Place, initial: ReadState | None
+        self, name: str, empty: Tensor, split: ParallelStyle, coordinates: MeshCoordinates, initial: ReadState | None
     ) -> nn.Parameter:
         logical, shape = self._logical[name], tuple(empty.shape)
-        box = shard(shape, split, self.layout.tensor, place.tensor)
+        box = shard(shape, split, self.layout.tensor, coordinates.tensor)
         cut = box != whole(shape)
         # What every tensor rank holds is written by the first; what the first stage holds too, by that one.
-        owned = (cut or place.tensor == 0) and (logical == name or self.first)
+        owned = (cut or coordinates.tensor == 0) and (logical == name or self.first)
         self.shards[logical] = Shard(shape, box, owned)
         # One number stands for all: of the device "meta" a parameter could not be moved elsewhere.
         values = torch.zeros(()).expand(box.shape) if initial is None else initial(logical, "weight", box).clone()
@@ -151,13 +151,13 @@ class Stage(nn.Module):
         parameter.model_parallel = cut  # type: ignore[attr-defined]
         return parameter
 
-    def _replace(self, name: str, split: Split) -> None:
+    def _replace(self, name: str, split: ParallelStyle) -> None:
         module, sequence = self.get_submodule(name), self.layout.sequence_parallel
         parent_name, _, last = name.rpartition(".")
         parent = self.get_submodule(parent_name)
         held = dict(module.named_parameters(recurse=False))
         weight, bias = held["weight"], held.get("bias")
-        if split == "whole":
+        if split == "replicated":
             if sequence and not name.startswith("embedding."):
                 # It works on a part of the sequence, so its gradient is a part of the sum.
                 for parameter in module.parameters(recurse=False):

@@ -30,7 +30,7 @@ def _same_sequences(config: RunConfig, before: RunConfig) -> bool:
     """Whether each sequence holds the same tokens in both runs."""
     if _data(config) != _data(before):
         return False
-    left = [(one.training.steps - config.first_step) * one.training.batch for one in (config, before)]
+    left = [(run.training.steps - config.first_step) * run.training.batch for run in (config, before)]
     return config.training.compat != "neox" or left[0] == left[1]
 
 

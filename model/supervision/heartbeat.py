@@ -131,18 +131,18 @@ def stuck(lake: Lake, run: str, ranks: int, began: float, limit: float, now: flo
         seconds = now - (began if mark is None else mark.time)
         if seconds > limit:
             found.append(Stuck(rank, seconds, mark))
-    return sorted(found, key=lambda one: (_place(one), one.rank))
+    return sorted(found, key=lambda rank: (_place(rank), rank.rank))
 
 
 def describe(found: Sequence[Stuck]) -> str:
     """In words, such as: rank 3 (host gpu-7) has been in the gradient exchange of step 41 for 300 s."""
     sentences = []
     for place, group in groupby(found, key=_place):
-        ones = list(group)
-        has = "has" if len(ones) == 1 else "have"
-        seconds = max(one.seconds for one in ones)
-        hosts = ", ".join(sorted({one.mark.host for one in ones if one.mark is not None}))
-        ranks = ("rank " if len(ones) == 1 else "ranks ") + _spans([one.rank for one in ones])
+        stuck_ranks = list(group)
+        has = "has" if len(stuck_ranks) == 1 else "have"
+        seconds = max(rank.seconds for rank in stuck_ranks)
+        hosts = ", ".join(sorted({rank.mark.host for rank in stuck_ranks if rank.mark is not None}))
+        ranks = ("rank " if len(stuck_ranks) == 1 else "ranks ") + _spans([rank.rank for rank in stuck_ranks])
         if place[0] < 0:
             sentences.append(f"{ranks} {has} given no sign for {seconds:.0f} s")
         else:
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> None:
     marks = [mark for mark in read_marks(Lake(parsed.lake), parsed.run_key) if mark.host == host]
     found = [Stuck(mark.rank, now - mark.time, mark) for mark in marks if now - mark.time > parsed.limit]
     if found:
-        sys.exit(describe(sorted(found, key=lambda one: (_place(one), one.rank))))
+        sys.exit(describe(sorted(found, key=lambda rank: (_place(rank), rank.rank))))
 
 
 def _place(one: Stuck) -> tuple[int, int]:

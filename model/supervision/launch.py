@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def launch_command(
     machines: Machines | None = None,
     grace: int = GRACE_SECONDS,
     retention: Retention = NEWEST_TWO,
+    trackers: Sequence[str] = (),
 ) -> list[str]:
     """The command that starts a run or resumes it: the whole of it, or the part of one of several `machines`.
 
@@ -63,6 +65,7 @@ def launch_command(
     what = ["model.train", "--lake", lake_uri, "--run-key", run]
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
+    what += ["--trackers", ",".join(trackers)] if trackers else []
     return [sys.executable, "-m", "model.agent", str(grace), *_options(run, layout, machines), "-m", *what]
 
 

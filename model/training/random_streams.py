@@ -19,9 +19,9 @@ def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
     which gives them different streams where they hold different heads; here these drop the same places). Where the
     sequence is cut they hold nothing alike that is dropped, and each has its own.
     """
-    place = f"data rank {engine.place.data}, stage {engine.place.stage}, step {step}"
+    place = f"data rank {engine.coordinates.data}, stage {engine.coordinates.stage}, step {step}"
     if launch.layout.sequence_parallel:
-        place += f", tensor rank {engine.place.tensor}"
+        place += f", tensor rank {engine.coordinates.tensor}"
     generator = keyed_generator(launch.config.seed, place)
     torch.set_rng_state(generator.get_state())
     if launch.layout.device == "cuda":

@@ -11,22 +11,28 @@ from infra.store.lake import Lake
 from model.checkpoints.retention import Retention
 from model.engine import Engine
 from model.layout import Layout
-from model.observers.losses import Losses
+from model.observers.observer import StepObserver
+from model.observers.records import StepRecord
 from model.run.config import RunConfig
 from model.supervision.logbook import Logbook
 from model.supervision.progress import ProgressWriter, State, read_progress
-from model.training.position import Position
+from model.training.train_state import TrainState
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a run is carried out this time. `cache` is a local folder; `retention` says which checkpoints stay whole."""
+    """How a run is executed this time.
+
+    `cache` is a local folder, `retention` says which checkpoints keep their whole state, and `trackers` names the
+    experiment trackers that rank 0 reports to. None of it is part of the run's identity.
+    """
 
     lake: Lake
     config: RunConfig
     layout: Layout
     cache: Path
     retention: Retention
+    trackers: tuple[str, ...] = ()
 
 
 class Superseded(RuntimeError):
@@ -43,7 +49,6 @@ class Records:
         self.leads = engine.rank == 0
         if self.leads:
             lake.write_json(_claim(run), {"launch": self.launch})
-        self.losses = Losses(lake, run)
         self._logbook = Logbook(lake, run, self.launch, engine.rank)
         self._progress = ProgressWriter(lake, run, launch.config.training.steps, self.launch)
         # How far an earlier launch had come before this one says where it is.
@@ -57,11 +62,11 @@ class Records:
         if self.leads:
             self._logbook.write(event, step, **facts)
 
-    def failed(self, position: Position, error: BaseException) -> None:
+    def failed(self, train_state: TrainState, error: BaseException) -> None:
         """Write this rank's error into the logbook; the first rank's progress says so too, while the run is its own."""
-        self._logbook.write("error", position.step, error=type(error).__name__, message=str(error))
+        self._logbook.write("error", train_state.step, error=type(error).__name__, message=str(error))
         if not isinstance(error, Superseded):
-            self.show("failed", position)
+            self.show("failed", train_state)
 
     def require_ours(self) -> None:
         """Raise Superseded when a later launch has taken the run over: two must not write its checkpoints."""
@@ -71,20 +76,24 @@ class Records:
                 "time"
             )
 
-    def show(self, state: State, position: Position, tokens_per_second: float | None = None) -> None:
+    def show(self, state: State, train_state: TrainState, tokens_per_second: float | None = None) -> None:
         """Say how far the run is."""
         if self.leads:
             # Until it has found its place, a launch is where the one before it had come to.
-            step = max(position.step, self.furthest) if self._loss is None else position.step
-            self._progress.write(state, step, self._loss, position.tokens, tokens_per_second)
+            step = max(train_state.step, self.furthest) if self._loss is None else train_state.step
+            self._progress.write(state, step, self._loss, train_state.tokens, tokens_per_second)
 
-    def took(self, position: Position, loss: float | None, seconds: float) -> None:
-        """A step is done; say so when it is time."""
-        self._loss = loss
+    def update(self, train_state: TrainState, record: StepRecord, observers: StepObserver) -> None:
+        """A step is done. Once a second, flush the observers and write the progress.
+
+        Raises Superseded when a later launch has taken the run over: nothing of this one is written then.
+        """
+        self._loss = record.loss
         if self.leads and self._progress.due("training"):
             self.require_ours()
-            self.losses.write_tail()
-            self.show("training", position, self._training.batch * self._training.sequence_length / seconds)
+            observers.flush()
+            tokens = self._training.batch * self._training.sequence_length
+            self.show("training", train_state, tokens / record.seconds)
 
 
 def _claim(run: str) -> str:

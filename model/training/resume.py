@@ -7,18 +7,18 @@ from collections.abc import Callable
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
 from model.checkpoints.files import open_state
-from model.checkpoints.manifest import Checkpoint, committed_steps, newest_good, read_checkpoint, withdraw
+from model.checkpoints.manifest import Checkpoint, committed_steps, delete_manifest, newest_good, read_checkpoint
 from model.engine import Engine
 from model.order import Order
-from model.training.position import Position
 from model.training.random_streams import fresh_streams, seating, set_streams
 from model.training.records import Launch
+from model.training.train_state import TrainState
 
 Report = Callable[[int, str], None]
 
 
 def find_checkpoint(
-    launch: Launch, position: Position, report: Report, check: Callable[[Checkpoint], None]
+    launch: Launch, train_state: TrainState, report: Report, check: Callable[[Checkpoint], None]
 ) -> Checkpoint | None:
     """The checkpoint to go on from: the run's newest good one, else the one that it begins with, else None.
 
@@ -30,7 +30,7 @@ def find_checkpoint(
     given_up: set[int] = set()
 
     def objection(checkpoint: Checkpoint) -> str:
-        if _on_course(checkpoint, position):
+        if _on_course(checkpoint, train_state):
             return ""
         given_up.add(checkpoint.step)
         return "it is of a course that was given up"
@@ -55,21 +55,21 @@ def find_checkpoint(
     return origin
 
 
-def give_up(lake: Lake, run: str, position: Position) -> None:
+def delete_abandoned(lake: Lake, run: str, train_state: TrainState) -> None:
     """Take back the checkpoints of a course that was given up, so that nobody takes them for the run's."""
-    if not position.course.events:
+    if not train_state.course.events:
         return
     for step in committed_steps(lake, run):
         try:
             checkpoint = read_checkpoint(lake, run, step)
         except Corrupt:  # nobody takes it for anything
             continue
-        if not _on_course(checkpoint, position):
-            withdraw(lake, run, step)
+        if not _on_course(checkpoint, train_state):
+            delete_manifest(lake, run, step)
 
 
-def restore(launch: Launch, engine: Engine, position: Position, order: Order, checkpoint: Checkpoint) -> None:
-    """Set the engine, the position and this rank's random streams to where a checkpoint was kept.
+def restore(launch: Launch, engine: Engine, train_state: TrainState, order: Order, checkpoint: Checkpoint) -> None:
+    """Set the engine, the train_state and this rank's random streams to where a checkpoint was kept.
 
     Raises ValueError when the checkpoint is of other data.
     """
@@ -77,7 +77,7 @@ def restore(launch: Launch, engine: Engine, position: Position, order: Order, ch
         expected = {
             "fingerprint": order.fingerprint,
             "seed": launch.config.seed,
-            "next_sequence": position.course.next_sequence(checkpoint.step),
+            "next_sequence": train_state.course.next_sequence(checkpoint.step),
         }
         held = {name: checkpoint.trainer[name] for name in expected}
         if held != expected:
@@ -85,9 +85,9 @@ def restore(launch: Launch, engine: Engine, position: Position, order: Order, ch
                 f"{checkpoint.folder}: the data order was {held}, this launch has {expected}; the token files are not "
                 "those that the run began with"
             )
-    position.load(checkpoint.step, checkpoint.trainer)
+    train_state.load(checkpoint.step, checkpoint.trainer)
     with open_state(launch.lake, checkpoint, launch.cache) as state:
-        engine.restore(state.read, position.updates)
+        engine.restore(state.read, train_state.updates)
         streams = state.random_streams(engine.rank)
     if streams is None or checkpoint.trainer["ranks"] != seating(launch):
         fresh_streams(launch, engine, checkpoint.step)
@@ -95,5 +95,5 @@ def restore(launch: Launch, engine: Engine, position: Position, order: Order, ch
         set_streams(streams)
 
 
-def _on_course(checkpoint: Checkpoint, position: Position) -> bool:
-    return bool(checkpoint.trainer["course"] == position.course.digest(checkpoint.step))
+def _on_course(checkpoint: Checkpoint, train_state: TrainState) -> bool:
+    return bool(checkpoint.trainer["course"] == train_state.course.digest(checkpoint.step))

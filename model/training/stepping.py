@@ -13,14 +13,14 @@ from torch import Tensor
 from infra.store import faults
 from model.accounting.clock import StepClock
 from model.engine import Engine
-from model.observers.losses import StepRecord
+from model.observers.records import StepRecord
 from model.optim.spikes import Verdict
 from model.order import Order, sequences_digest
 from model.run.events import StepPlan
 from model.supervision.heartbeat import Heartbeat
-from model.training.position import Position
 from model.training.random_streams import random_streams, set_streams
 from model.training.records import Launch
+from model.training.train_state import TrainState
 
 
 class Interrupted(Exception):
@@ -32,8 +32,8 @@ class Diverged(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A step whose gradient is there and whose verdict is known; without `Stepper.carry_out`, nothing has changed."""
+class PendingUpdate:
+    """A step whose gradient is there and whose verdict is known; without `Stepper.apply`, nothing has changed."""
 
     plan: StepPlan
     loss: float
@@ -50,26 +50,26 @@ class Stepper:
         self,
         launch: Launch,
         engine: Engine,
-        position: Position,
+        train_state: TrainState,
         orders: tuple[Order, Order | None],
         clock: StepClock,
         heartbeat: Heartbeat,
         leaving: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.launch, self.engine, self.position = launch, engine, position
+        self.launch, self.engine, self.train_state = launch, engine, train_state
         self.order, self.validation = orders
         self.clock, self.heartbeat, self.leaving = clock, heartbeat, leaving
 
-    def judge(self) -> Judged:
+    def compute_gradients(self) -> PendingUpdate:
         """Compute the gradient of the next step and decide what to do with it.
 
         Raises Diverged when nothing helps, and Interrupted, with the random streams as they were, when any rank is
         leaving: a step may take longer than there is time to save.
         """
-        began, position, step = time.monotonic(), self.position, self.position.step
-        plan = position.course.at(step)
+        began, train_state, step = time.monotonic(), self.train_state, self.train_state.step
+        plan = train_state.course.at(step)
         faults.reach(f"train.step.{step}")
-        scale = None if position.scaler is None else position.scaler.scale
+        scale = None if train_state.scaler is None else train_state.scaler.scale
         self.engine.loss_scale = 1.0 if scale is None else scale
         self.heartbeat.beat(step, "data")
         with self.clock.measure("data"):
@@ -86,44 +86,44 @@ class Stepper:
             self.heartbeat.beat(step, "communication")
             norm = self.engine.gradient_norm()
         faults.reach(f"train.update.{step}")
-        return Judged(plan, loss, norm, self._verdict(loss, norm, scale), scale, began)
+        return PendingUpdate(plan, loss, norm, self._verdict(loss, norm, scale), scale, began)
 
-    def carry_out(self, judged: Judged) -> StepRecord:
+    def apply(self, pending: PendingUpdate) -> StepRecord:
         """Update with the gradient, or drop it, and count the step."""
-        position, training = self.position, self.launch.config.training
+        train_state, training = self.train_state, self.launch.config.training
         # Schedules count updates: a step whose update is dropped does not move them (DeepSpeed and metaseq alike).
-        rate = judged.plan.rate(training.schedule.at(position.updates))
-        keep = judged.verdict.action == "keep"
+        rate = pending.plan.rate(training.schedule.at(train_state.updates))
+        keep = pending.verdict.action == "keep"
         with self.clock.measure("compute"):
             if keep:
-                self.engine.update(rate, training.optimizer.clip if judged.plan.clip is None else judged.plan.clip)
-                position.updates += 1
+                self.engine.update(rate, training.optimizer.clip if pending.plan.clip is None else pending.plan.clip)
+                train_state.updates += 1
             else:
                 self.engine.discard()
-        if position.scaler is not None:
-            position.scaler.update(not math.isfinite(judged.norm))
-        faults.reach(f"train.after_update.{position.step}")
-        position.count()
+        if train_state.scaler is not None:
+            train_state.scaler.update(not math.isfinite(pending.norm))
+        faults.reach(f"train.after_update.{train_state.step}")
+        train_state.count()
         validation = self._validation_loss()
-        sequences = judged.plan.sequences
+        sequences = pending.plan.sequences
         return StepRecord(
-            step=position.step,
-            loss=finite(judged.loss),
-            gradient_norm=finite(judged.norm),
+            step=train_state.step,
+            loss=finite(pending.loss),
+            gradient_norm=finite(pending.norm),
             learning_rate=rate,
-            tokens=position.tokens,
+            tokens=train_state.tokens,
             sequences=sequences_digest(self.order.fingerprint, self.order.seed, sequences),
             first_sequence=sequences[0],
-            seconds=round(time.monotonic() - judged.began, 6),
+            seconds=round(time.monotonic() - pending.began, 6),
             skipped=not keep,
-            cause=judged.verdict.cause,
-            scale=judged.scale,
+            cause=pending.verdict.cause,
+            scale=pending.scale,
             validation_loss=validation,
         )
 
     def _watch(self, micro_batches: int) -> Callable[[], None]:
         """What is done before each micro-batch: a mark, and between two of them a look at who is leaving."""
-        step, begun = self.position.step, 0
+        step, begun = self.train_state.step, 0
         # The stages of a pipeline are never between two micro-batches at one time.
         asks = micro_batches > 1 and self.launch.layout.pipeline == 1
 
@@ -137,11 +137,11 @@ class Stepper:
         return watch
 
     def _verdict(self, loss: float, norm: float, scale: float | None) -> Verdict:
-        step, course = self.position.step, self.position.course
+        step, course = self.train_state.step, self.train_state.course
         if scale is not None and not math.isfinite(norm):
             # An overflow of fp16 is the scaler's business, not a spike.
             return Verdict("skip", f"the gradient overflowed at loss scale {scale:g}", step)
-        verdict = self.position.judge.judge(step, loss, norm, course.interventions(step))
+        verdict = self.train_state.judge.judge(step, loss, norm, course.interventions(step))
         if verdict.action == "fail":
             raise Diverged(
                 f"step {step + 1}: {verdict.cause}; lower the learning rate, raise the warm-up, or give the run a "
@@ -150,7 +150,7 @@ class Stepper:
         return verdict
 
     def _validation_loss(self) -> float | None:
-        training, step = self.launch.config.training, self.position.step
+        training, step = self.launch.config.training, self.train_state.step
         wanted = training.validation
         if wanted is None or self.validation is None or not wanted.due(step, training.steps):
             return None
@@ -159,8 +159,8 @@ class Stepper:
             return self.engine.evaluate(self._micro_batches(self.validation, range(wanted.sequences)))
 
     def _micro_batches(self, order: Order, sequences: Sequence[int]) -> list[Tensor]:
-        places = self.launch.layout.share(range(len(sequences)), self.engine.place.data)
-        return [self._tokens(order.tokens, [sequences[place] for place in one]) for one in places]
+        shares = self.launch.layout.share(range(len(sequences)), self.engine.coordinates.data)
+        return [self._tokens(order.tokens, [sequences[index] for index in share]) for share in shares]
 
     def _tokens(self, tokens_of: Callable[[int], object], indices: Sequence[int]) -> Tensor:
         tokens = torch.stack([torch.as_tensor(tokens_of(index)) for index in indices])

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 
 from infra.store import faults
-from model.accounting.launch import Accounting
-from model.accounting.seat import seat_of_process
+from model.accounting.clock import StepClock, watch_collectives
+from model.accounting.rank_info import rank_info_of_process
 from model.checkpoints.manifest import Checkpoint, read_checkpoint
 from model.checkpoints.space import require_space
 from model.engine import Engine
+from model.observers.observer import Observers, StepObserver
 from model.optim.scaler import ScaleExhausted
 from model.optim.spikes import rollback_step
 from model.run.data import open_order, open_validation
@@ -22,12 +23,12 @@ from model.run.events import Course, Event, plain_event, read_events, record
 from model.supervision.control import Control, Request
 from model.supervision.heartbeat import Heartbeat
 from model.supervision.termination import Termination
-from model.training.keeping import CheckpointKeeper
-from model.training.position import Position
+from model.training.checkpoint_manager import CheckpointManager
 from model.training.random_streams import fresh_streams
 from model.training.records import Launch, Records
-from model.training.resume import find_checkpoint, give_up, restore
-from model.training.stepping import Diverged, Interrupted, Judged, Stepper, finite
+from model.training.resume import delete_abandoned, find_checkpoint, restore
+from model.training.stepping import Diverged, Interrupted, PendingUpdate, Stepper, finite
+from model.training.train_state import TrainState
 from model.training.verification import Verification
 
 Outcome = Literal["finished", "stopped", "terminated"]
@@ -36,11 +37,14 @@ Outcome = Literal["finished", "stopped", "terminated"]
 class Trainer:
     """One launch of a run, on one of its ranks."""
 
-    def __init__(self, launch: Launch, engine: Engine, records: Records, accounting: Accounting) -> None:
-        self.launch, self.engine, self.records, self.accounting = launch, engine, records, accounting
+    def __init__(
+        self, launch: Launch, engine: Engine, records: Records, clock: StepClock, observers: Sequence[StepObserver]
+    ) -> None:
+        self.launch, self.engine, self.records, self.clock = launch, engine, records, clock
+        self.observers = Observers(observers)
         self.lake, self.run, self.training = launch.lake, launch.config.key, launch.config.training
         self.leads = engine.rank == 0
-        self.position = Position(self.training, launch.config.course(read_events(self.lake, self.run)))
+        self.train_state = TrainState(self.training, launch.config.course(read_events(self.lake, self.run)))
 
     def train(self) -> Outcome:
         """Take the run to its end, or to where it is asked to stop. An error is written into the logbook and raised."""
@@ -49,15 +53,15 @@ class Trainer:
             with ExitStack() as stack:
                 self.termination = stack.enter_context(Termination())
                 self.heartbeat = stack.enter_context(Heartbeat(self.lake, self.run, engine.rank, records.launch))
-                stack.enter_context(self.accounting.watching())
+                stack.enter_context(watch_collectives(self.clock, self.launch.layout.device))
                 outcome = self._train(stack)
         except Exception as error:
-            records.failed(self.position, error)
-            self.accounting.close("failed")
+            records.failed(self.train_state, error)
+            self.observers.close("failed")
             raise
         ended: Literal["finished", "stopped"] = "finished" if outcome == "finished" else "stopped"
-        self.accounting.close(ended)
-        records.show(ended, self.position)
+        self.observers.close(ended)
+        records.show(ended, self.train_state)
         return outcome
 
     def _train(self, stack: ExitStack) -> Outcome:
@@ -65,16 +69,32 @@ class Trainer:
         # Before anyone can see that the run is starting: what is asked of it from then on is meant for this launch.
         self.control = Control(self.lake, self.run, self.records.launch) if self.leads else None
         self._awaited: list[tuple[Request, int]] = []
-        self.records.show("starting", self.position)
+        self.records.show("starting", self.train_state)
         tokens = self.launch.cache / "tokens"
         order = open_order(self.lake, self.launch.config, tokens)
         validation = open_validation(self.lake, self.launch.config, tokens)
-        parts = (self.launch, self.engine, self.position)
-        self.stepper = Stepper(*parts, (order, validation), self.accounting.clock, self.heartbeat, self._leaving)
-        keeper = CheckpointKeeper(*parts, self.records, self.accounting, self.heartbeat, order.fingerprint)
-        self.keeper = stack.enter_context(keeper)
+        self.stepper = Stepper(
+            self.launch,
+            self.engine,
+            self.train_state,
+            (order, validation),
+            self.clock,
+            self.heartbeat,
+            self._leaving,
+        )
+        manager = CheckpointManager(
+            self.launch,
+            self.engine,
+            self.train_state,
+            self.records,
+            self.clock,
+            self.observers,
+            self.heartbeat,
+            order.fingerprint,
+        )
+        self.checkpoints = stack.enter_context(manager)
         self._begin()
-        while not self.position.finished:
+        while not self.train_state.finished:
             if (stop := self._listen()) is not None:
                 return self._leave(stop)
             try:
@@ -93,43 +113,48 @@ class Trainer:
         return self.termination.requested
 
     def _take_step(self) -> None:
-        judged = self.stepper.judge()
-        if judged.verdict.action == "rollback":
-            self._roll_back(judged)
+        pending = self.stepper.compute_gradients()
+        if pending.verdict.action == "rollback":
+            self._roll_back(pending)
         else:
-            self._carry_out(judged)
+            self._apply(pending)
 
     def _begin(self) -> None:
         """Go on from the newest good checkpoint, or keep the first one."""
         # The first rank has written the logbook before any rank goes on.
         verification = Verification(self.lake, self.engine, self.launch.cache)
-        found = verification.tell(self._find(verification)) if self.leads else verification.take_part()
+        found = verification.broadcast(self._find(verification)) if self.leads else verification.follow()
         if found is None:
             fresh_streams(self.launch, self.engine, 0)
             faults.reach("train.before_first_checkpoint")
-            self.accounting.begin(0)
-            if self.leads:
-                self.records.losses.begin(0)
-            self.keeper.keep()
+            self.observers.begin(0)
+            self.checkpoints.save()
             return
         assert isinstance(found, Checkpoint)
         if found.run == self.run and found.step == self.training.steps:
-            self.position.load(found.step, found.trainer)
-            self.keeper.go_on_from(found)
+            self.train_state.load(found.step, found.trainer)
+            self.checkpoints.continue_from(found)
             return
         self._restore(found)
         if found.run != self.run:
-            self.keeper.keep()
+            self.checkpoints.save()
 
     def _find(self, verification: Verification) -> Checkpoint | None:
         steps = self.training.checkpoints.steps(self.training.steps)
-        parameters, ranks = self.launch.config.model.parameters, seat_of_process().local_ranks
-        found = find_checkpoint(self.launch, self.position, self._refused, verification.verify)
-        give_up(self.lake, self.run, self.position)
+        parameters, ranks = self.launch.config.model.parameters, rank_info_of_process().local_ranks
+        found = find_checkpoint(self.launch, self.train_state, self._refused, verification.verify)
+        delete_abandoned(self.lake, self.run, self.train_state)
         if found is None or found.step < self.training.steps:
-            places = (self.lake, self.run, self.launch.cache)
-            first = self.launch.config.first_step
-            require_space(*places, parameters, steps, self.launch.retention, ranks, first)
+            require_space(
+                self.lake,
+                self.run,
+                self.launch.cache,
+                parameters,
+                steps,
+                self.launch.retention,
+                ranks,
+                self.launch.config.first_step,
+            )
             self.records.note(
                 "launch" if found is None else "resume",
                 0 if found is None else found.step,
@@ -139,32 +164,30 @@ class Trainer:
                 fingerprint=self.stepper.order.fingerprint,
                 torch=torch.__version__,
                 checkpoint="" if found is None else found.digest,
-                next_sequence=0 if found is None else self.position.course.next_sequence(found.step),
+                next_sequence=0 if found is None else self.train_state.course.next_sequence(found.step),
             )
         return found
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        restore(self.launch, self.engine, self.position, self.stepper.order, checkpoint)
-        self.accounting.begin(self.position.step)
-        if self.leads:
-            self.records.losses.begin(self.position.step)
-        self.keeper.go_on_from(checkpoint)
+        restore(self.launch, self.engine, self.train_state, self.stepper.order, checkpoint)
+        self.observers.begin(self.train_state.step)
+        self.checkpoints.continue_from(checkpoint)
 
     def _listen(self) -> Request | str | None:
         """What ends the launch before the next step, on all ranks alike: a request to stop or the name of a signal."""
-        self.keeper.poll()
-        if self.keeper.idle:
+        self.checkpoints.poll()
+        if self.checkpoints.idle:
             self._answer_awaited()
         asked: list[Request] = []
-        course = self.position.course
+        course = self.train_state.course
         if self.control is not None:
-            for request in self.control.poll(self.position.step):
+            for request in self.control.poll(self.train_state.step):
                 if request.kind in ("change", "skip_data"):
-                    step = max(self.position.step, self.records.furthest)
+                    step = max(self.train_state.step, self.records.furthest)
                     course = self.control.accept(request, course, step, self._lack_of_data)
                 else:
                     asked.append(request)
-        signal, new = self.termination.signal, course.events[len(self.position.course.events) :]
+        signal, new = self.termination.signal, course.events[len(self.train_state.course.events) :]
         if not self.engine.anyone(bool(signal or asked or new)):
             return None
         heard = self.engine.gather((signal, asked, new))
@@ -172,8 +195,8 @@ class Trainer:
         self._follow(new)
         for request in asked:
             if request.kind == "save_now":
-                self.keeper.keep_aside()
-                self._awaited.append((request, self.position.step))
+                self.checkpoints.save_ephemeral()
+                self._awaited.append((request, self.train_state.step))
         stops = [request for request in asked if request.kind == "stop"]
         signals = [name for name, _, _ in heard if name]
         return stops[0] if stops else signals[0] if signals else None
@@ -181,42 +204,33 @@ class Trainer:
     def _leave(self, stop: Request | str) -> Outcome:
         """Save, unless told not to, and end the launch; the run goes on when it is started again."""
         if isinstance(stop, str) or stop.save:
-            self.keeper.keep_aside()
+            self.checkpoints.save_ephemeral()
         self._settle()
         if isinstance(stop, str):
-            self.records.note("terminated", self.position.step, signal=stop)
+            self.records.note("terminated", self.train_state.step, signal=stop)
             return "terminated"
-        self.records.note("stop", self.position.step, cause=stop.cause, who=stop.who, request=stop.id)
-        self._awaited.append((stop, self.position.step))
+        self.records.note("stop", self.train_state.step, cause=stop.cause, who=stop.who, request=stop.id)
+        self._awaited.append((stop, self.train_state.step))
         self._answer_awaited()
         return "stopped"
 
-    def _carry_out(self, judged: Judged) -> None:
-        verdict, step = judged.verdict, self.position.step
+    def _apply(self, pending: PendingUpdate) -> None:
+        verdict, step = pending.verdict, self.train_state.step
         if verdict.action != "keep":
-            found = {"loss": finite(judged.loss), "gradient_norm": finite(judged.norm)}
+            found = {"loss": finite(pending.loss), "gradient_norm": finite(pending.norm)}
             self.records.note(verdict.action, step, cause=verdict.cause, **found)
         if verdict.action == "lower":
             assert self.training.spikes is not None
-            self._decide(self.position.course.lower(step, self.training.spikes.lower, verdict.cause))
-        made = self.stepper.carry_out(judged)
-        shown = {
-            "train/loss": made.loss,
-            "train/gradient_norm": made.gradient_norm,
-            "train/learning_rate": made.learning_rate,
-            "train/loss_scale": made.scale,
-            "validation/loss": made.validation_loss,
-        }
-        self.accounting.took(made.step, {name: value for name, value in shown.items() if value is not None})
-        if self.leads:
-            self.records.losses.add(made)
-        self.records.took(self.position, made.loss, made.seconds)
-        if self.training.checkpoints.keeps(self.position.step, self.training.steps):
-            self.keeper.keep()
+            self._decide(self.train_state.course.lower(step, self.training.spikes.lower, verdict.cause))
+        made = self.stepper.apply(pending)
+        self.observers.on_step_end(made)
+        self.records.update(self.train_state, made, self.observers)
+        if self.training.checkpoints.keeps(self.train_state.step, self.training.steps):
+            self.checkpoints.save()
 
-    def _roll_back(self, judged: Judged) -> None:
+    def _roll_back(self, pending: PendingUpdate) -> None:
         """Go back some checkpoints, leave out the data since, and note it."""
-        policy, step, verdict = self.training.spikes, self.position.step, judged.verdict
+        policy, step, verdict = self.training.spikes, self.train_state.step, pending.verdict
         assert policy is not None
         self.engine.discard()
         self._settle()
@@ -230,37 +244,37 @@ class Trainer:
                 f"step {step + 1}: {verdict.cause}; the policy goes back to step {to}, whose checkpoint keeps only its "
                 "weights: resume with a retention that keeps more of them whole"
             )
-        event = self.position.course.roll_back(step, to, policy.lower, verdict.cause)
-        if lack := self._lack_of_data(self.position.course.following(event)):
+        event = self.train_state.course.roll_back(step, to, policy.lower, verdict.cause)
+        if lack := self._lack_of_data(self.train_state.course.following(event)):
             raise Diverged(
                 f"step {step + 1}: {verdict.cause}; the policy goes back to step {to} and leaves out the data since, "
                 f"but then {lack}: go on in more tokens with `millrace train --from`"
             )
-        found = {"loss": finite(judged.loss), "gradient_norm": finite(judged.norm)}
+        found = {"loss": finite(pending.loss), "gradient_norm": finite(pending.norm)}
         self.records.note("rollback", step, cause=verdict.cause, to=to, **found)
         faults.reach("train.rollback")
         self._decide(event)
         faults.reach("train.rollback.decided")
         if self.leads:
-            give_up(self.lake, self.run, self.position)
+            delete_abandoned(self.lake, self.run, self.train_state)
         faults.reach("train.rollback.given_up")
         self._restore(checkpoint)
 
     def _decide(self, event: Event) -> None:
         """Record an event of the policy, on which all ranks agree, before it takes effect."""
         if self.leads:
-            record(self.lake, self.run, self.records.launch, self.position.course, event)
+            record(self.lake, self.run, self.records.launch, self.train_state.course, event)
         self.engine.gather(None)
         self._follow([event])
 
     def _follow(self, events: Sequence[Event]) -> None:
         """Take recorded events into the course; one that a killed launch had recorded is in it already."""
-        known = self.position.course.events
+        known = self.train_state.course.events
         new = [event for event in events if event not in known]
         for event in new:
             facts = {name: value for name, value in plain_event(event).items() if name != "step"}
             self.records.note("course", event.step, **facts)
-        self.position.course = self.position.course.following(*new)
+        self.train_state.course = self.train_state.course.following(*new)
 
     def _lack_of_data(self, course: Course) -> str:
         """Why a course cannot be taken to the end of the run: the sequences that it leaves are too few; "" if not."""
@@ -271,7 +285,7 @@ class Trainer:
 
     def _settle(self) -> None:
         """Wait until what is being saved is committed, for all ranks."""
-        self.keeper.settle()
+        self.checkpoints.settle()
         self._answer_awaited()
 
     def _answer_awaited(self) -> None:

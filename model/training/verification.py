@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 class Verification:
-    """The first rank looks for a checkpoint and calls `verify`, then `tell`; the others `take_part` meanwhile."""
+    """The first rank looks for a checkpoint and calls `verify`, then `broadcast`; the others `follow` meanwhile."""
 
     def __init__(self, lake: Lake, engine: Engine, cache: Path) -> None:
         self._lake, self._engine, self._cache = lake, engine, cache
@@ -24,12 +24,12 @@ class Verification:
         self._engine.gather(("verify", checkpoint))
         self._verify_share(checkpoint)
 
-    def tell(self, found: Found) -> Found:
-        """End the search: `take_part` gives `found` on the other ranks."""
+    def broadcast(self, found: Found) -> Found:
+        """End the search: `follow` gives `found` on the other ranks."""
         self._engine.gather(("found", found))
         return found
 
-    def take_part(self) -> object:
+    def follow(self) -> object:
         """On the other ranks: read what is asked for until the first rank has found something, and give that."""
         while True:
             what, value = self._engine.gather(None)[0]
@@ -46,6 +46,6 @@ class Verification:
             verify(self._lake, checkpoint, self._cache, (self._engine.rank, self._engine.ranks))
         except (Corrupt, NotThere) as found:
             error = found
-        for one in self._engine.gather(error):
-            if one is not None:
-                raise one
+        for failure in self._engine.gather(error):
+            if failure is not None:
+                raise failure

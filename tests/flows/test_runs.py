@@ -143,8 +143,8 @@ def test_compare_ends_with_1_when_results_differ(tmp_path: Path) -> None:
     for one, loss in zip(runs, (1.0, 1.5), strict=True):
         losses = Losses(one.lake, one.key)
         for record in RECORDS[:-1]:
-            losses.add(record)
-        losses.add(replace(RECORDS[-1], loss=loss))
+            losses.on_step_end(record)
+        losses.on_step_end(replace(RECORDS[-1], loss=loss))
         losses.commit(4)
         commit(one.lake, Checkpoint(one.key, 4, "", {}, ()))
     assert len(read_losses(runs[0].lake, runs[0].key)) == 4
@@ -170,7 +170,7 @@ def test_compare_tells_what_a_run_goes_on_from(run: Run) -> None:
     for config, records in ((run.config, RECORDS), (child, [replace(one, step=one.step + 4) for one in RECORDS])):
         losses = Losses(run.lake, config.key)
         for record in records:
-            losses.add(record)
+            losses.on_step_end(record)
         losses.commit(records[-1].step)
         commit(run.lake, Checkpoint(config.key, 4, "", {}, ()))
     shown = run.call("compare", run.key, child.key)
@@ -185,8 +185,8 @@ def test_compare_tells_what_a_run_goes_on_from(run: Run) -> None:
 def test_compare_says_no_more_than_it_knows(run: Run, steps: int, words: str) -> None:
     losses = Losses(run.lake, run.key)
     for record in RECORDS[:steps]:
-        losses.add(record)
-    losses.write_tail()
+        losses.on_step_end(record)
+    losses.flush()
     shown = run.call("compare", run.key, run.key)
     assert shown.exit_code == 1 and words in " ".join(shown.stdout.split())
 

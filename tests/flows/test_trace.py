@@ -20,7 +20,8 @@ from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
 from infra.store.tokens import TokenFile
-from model.observers.losses import Losses, StepRecord
+from model.observers.losses import Losses
+from model.observers.records import StepRecord
 from model.order import Order, sequences_digest
 from model.run.config import RunConfig, create_run, run_config
 from model.run.data import open_order
@@ -120,7 +121,7 @@ def write_records(lake: Lake, config: RunConfig, order: Order) -> None:
     for step in range(1, TAKEN + 1):
         sequences = range(BATCH * (step - 1), BATCH * step)
         digest = sequences_digest(order.fingerprint, config.seed, sequences)
-        losses.add(StepRecord(step, 0.0, 0.0, 0.0, 0, digest, sequences.start, 0.0))
+        losses.on_step_end(StepRecord(step, 0.0, 0.0, 0.0, 0, digest, sequences.start, 0.0))
     losses.commit(TAKEN)
 
 

@@ -13,7 +13,7 @@ from model.checkpoints.files import StateReader
 from model.optim.scaler import LossScaler
 from model.state.boxes import Box
 from model.training import resume
-from model.training.position import Position
+from model.training.train_state import TrainState
 
 
 def main() -> None:
@@ -42,13 +42,13 @@ def _scaler() -> None:
 
 def _updates() -> None:
     """The count of updates, which skipped steps are no part of."""
-    original = Position.load
+    original = TrainState.load
 
-    def load(self: Position, step: int, values: Any) -> None:
+    def load(self: TrainState, step: int, values: Any) -> None:
         original(self, step, values)
         self.updates = step
 
-    Position.load = load  # type: ignore[method-assign]
+    TrainState.load = load  # type: ignore[method-assign]
 
 
 FORGETTING = {"moments": _moments, "random streams": _random_streams, "scaler": _scaler, "updates": _updates}

@@ -53,7 +53,7 @@ def run(case: Case) -> dict[str, list[float]]:
     differences = Differences()
     engine.restore(reader(reference.start), 0)
     for step in reference.steps:
-        mine = [step.batch[list(one)] for one in case.layout.share(range(BATCH), engine.place.data)]
+        mine = [step.batch[list(one)] for one in case.layout.share(range(BATCH), engine.coordinates.data)]
         loss, norm = engine.accumulate(mine), engine.gradient_norm()
         differences.number("losses", loss)
         differences.number("loss", abs(loss - step.loss) / step.loss)

@@ -315,7 +315,7 @@ def evaluate(engine: Engine) -> list[float]:
 
 def share(engine: Engine, sequences: Tensor) -> list[Tensor]:
     """This rank's micro-batches of them."""
-    return [sequences[list(one)] for one in engine.stage.layout.share(range(len(sequences)), engine.place.data)]
+    return [sequences[list(one)] for one in engine.stage.layout.share(range(len(sequences)), engine.coordinates.data)]
 
 
 def repeat(engine: Engine, last: Step, ended: list[Slice]) -> list[str]:

@@ -13,19 +13,20 @@ import pytest
 from infra.store.errors import StoreUnavailable
 from infra.store.lake import Lake
 from model import train
-from model.accounting import keeper
 from model.accounting import launch as launching
 from model.accounting.account import SILENT, Account, attempts, read_accounts, write_account
 from model.accounting.clock import Split
 from model.accounting.energy import Energy, LastingMeter
 from model.accounting.launch import Accounting, flops_of, open_accounting
 from model.accounting.memory import Memory, memory_held
-from model.accounting.metrics import Metrics, MetricsRecord, ModelFlops, read_metrics
-from model.accounting.seat import Seat, seat_of_process
+from model.accounting.metrics import MetricsRecord, ModelFlops, metrics_log, read_metrics
+from model.accounting.rank_info import RankInfo, rank_info_of_process
 from model.accounting.summary import consumption, run_cost
-from model.accounting.tensorboard import EventFiles, masked_crc
 from model.architectures.registry import model_config
 from model.layout import Layout
+from model.observers.observer import Observers
+from model.observers.records import StepRecord
+from model.observers.tensorboard import EventFiles, masked_crc
 from model.presets import preset
 from tests.model.small import small_run
 
@@ -71,32 +72,32 @@ class Meter:
 
 
 def test_metrics_survive_to_the_bit_and_no_step_is_in_two(lake: Lake) -> None:
-    metrics = Metrics(lake, "run")
+    metrics = metrics_log(lake, "run")
     metrics.begin(0)
     records = [replace(span(1, 3), seconds=0.1 + 0.2), span(4, 4), span(5, 8)]
     metrics.add(records[0])
     metrics.add(records[1])
-    metrics.show()
+    metrics.flush()
     metrics.commit(4)
     assert read_metrics(lake, "run") == records[:2], "the tail repeats what the checkpoint kept, and is not read twice"
     metrics.add(records[2])
-    metrics.show()
+    metrics.flush()
     assert read_metrics(lake, "run") == records
 
 
 def test_a_resumed_run_shows_no_step_that_was_lost(lake: Lake) -> None:
-    killed = Metrics(lake, "run")
+    killed = metrics_log(lake, "run")
     killed.begin(0)
     for step in (4, 8):
         killed.add(span(step - 3, step))
         killed.commit(step)
     killed.add(span(9, 10))
-    killed.show()
-    resumed = Metrics(lake, "run")
+    killed.flush()
+    resumed = metrics_log(lake, "run")
     resumed.begin(4)
     assert read_metrics(lake, "run") == [span(1, 4)]
     resumed.add(span(5, 6))
-    resumed.show()
+    resumed.flush()
     assert read_metrics(lake, "run") == [span(1, 4), span(5, 6)]
 
 
@@ -123,17 +124,17 @@ def scalars(lake: Lake, purge: bool = True) -> dict[str, list[tuple[int, float, 
 
 
 def test_tensorboard_reads_every_value(lake: Lake) -> None:
-    events = EventFiles(lake, "run")
+    events = EventFiles(lake, "run", interval=0.0)
     events.begin(0)
     values = {}
     for step in range(1, 301):
         values[step] = (1e9 + step / 7, {"loss": 10 / step, "norm": -1e-40 * step, "rate": 1e300 if step == 2 else 3.0})
-        events.add(step, *values[step])
+        events.on_scalars(step, *values[step])
         if step in (1, 128, 256):
             events.commit(step)
         elif step % 50 == 0:
-            events.show()
-    events.show()
+            events.flush()
+    events.flush()
     read = scalars(lake)
     with np.errstate(over="ignore"):
         for tag in ("loss", "norm", "rate"):
@@ -144,19 +145,19 @@ def test_tensorboard_reads_every_value(lake: Lake) -> None:
 
 @pytest.mark.parametrize("purge", [True, False])
 def test_tensorboard_shows_no_step_twice_after_a_resume(lake: Lake, purge: bool) -> None:
-    killed = EventFiles(lake, "run")
+    killed = EventFiles(lake, "run", interval=0.0)
     killed.begin(0)
     for step in range(1, 13):
-        killed.add(step, 1000.0 + step, {"loss": float(step)})
+        killed.on_scalars(step, 1000.0 + step, {"loss": float(step)})
         if step in (4, 8):
             killed.commit(step)
-    killed.show()
+    killed.flush()
     # The newest checkpoint is corrupt: the run goes on from the one before it.
-    resumed = EventFiles(lake, "run")
+    resumed = EventFiles(lake, "run", interval=0.0)
     resumed.begin(4)
     for step in range(5, 11):
-        resumed.add(step, 2000.0 + step, {"loss": -float(step)})
-    resumed.show()
+        resumed.on_scalars(step, 2000.0 + step, {"loss": -float(step)})
+    resumed.flush()
     expected = [(step, 1000.0 + step, float(step)) for step in range(1, 5)]
     expected += [(step, 2000.0 + step, -float(step)) for step in range(5, 11)]
     assert scalars(lake, purge)["loss"] == expected
@@ -164,15 +165,15 @@ def test_tensorboard_shows_no_step_twice_after_a_resume(lake: Lake, purge: bool)
 
 def test_tensorboard_follows_a_running_run(lake: Lake) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
-    events = EventFiles(lake, "run")
+    events = EventFiles(lake, "run", interval=0.0)
     events.begin(0)
-    events.add(1, 1.0, {"loss": 1.0})
-    events.show()
+    events.on_scalars(1, 1.0, {"loss": 1.0})
+    events.flush()
     read = accumulator(str(lake.local_path("runs/run/tensorboard")))
     for step in range(2, 9):
         assert [one.step for one in read.Reload().Scalars("loss")] == list(range(1, step))
-        events.add(step, float(step), {"loss": float(step)})
-        events.commit(step) if step == 4 else events.show()
+        events.on_scalars(step, float(step), {"loss": float(step)})
+        events.commit(step) if step == 4 else events.flush()
 
 
 def test_memory_is_the_kernels_and_the_peak_stays(tmp_path: Path) -> None:
@@ -192,30 +193,37 @@ def test_memory_is_the_kernels_and_the_peak_stays(tmp_path: Path) -> None:
 
 
 def test_seats_are_torchruns() -> None:
-    assert seat_of_process({}) == Seat(0, 0, 0, 1)
+    assert rank_info_of_process({}) == RankInfo(0, 0, 0, 1)
     torchrun = {"RANK": "5", "GROUP_RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}
-    assert seat_of_process(torchrun) == Seat(rank=5, machine=1, local_rank=1, local_ranks=4)
+    assert rank_info_of_process(torchrun) == RankInfo(rank=5, machine=1, local_rank=1, local_ranks=4)
 
 
-def accounting(lake: Lake, launch: str, seat: Seat | None = None) -> Accounting:
-    """One whose engine is made."""
-    one = Accounting(lake, "run", seat or Seat(), "cpu", 512, FLOPS, meters=[Meter()])
-    one.join(launch)
-    return one
+def step(number: int, loss: float = 1.0) -> StepRecord:
+    return StepRecord(number, loss, 0.5, 1e-3, 512 * number, "0" * 64, 0, 0.1)
 
 
-def test_a_launch_from_begin_to_end(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launching, "WINDOW", 0.0)
-    one = accounting(lake, "aaaa")
+def accounting(
+    lake: Lake, launch: str, info: RankInfo | None = None, window: float = 0.0
+) -> tuple[Accounting, Observers]:
+    """The account of a launch whose engine is made, and TensorBoard beside it on rank 0."""
+    info = info or RankInfo()
+    one = Accounting(lake, "run", info, "cpu", 512, FLOPS, meters=[Meter()], window=window)
+    others = [] if info.rank else [EventFiles(lake, "run", interval=0.0)]
+    one.join(launch, others)
+    return one, Observers([one, *others])
+
+
+def test_a_launch_from_begin_to_end(lake: Lake) -> None:
+    one, observers = accounting(lake, "aaaa")
     with one, one.watching():
-        one.begin(0)
-        for step in range(1, 5):
+        observers.begin(0)
+        for number in range(1, 5):
             with one.clock.measure("compute"):
                 pass
-            one.took(step, {"loss": 1 / step})
-            if step == 3:
-                one.commit(3)
-        one.close("finished")
+            observers.on_step_end(step(number, 1 / number))
+            if number == 3:
+                observers.commit(3)
+        observers.close("finished")
     records = read_metrics(lake, "run")
     assert [(record.first_step, record.step) for record in records] == [(1, 1), (2, 2), (3, 3), (4, 4)]
     assert one.latest == records[-1]
@@ -225,7 +233,7 @@ def test_a_launch_from_begin_to_end(lake: Lake, monkeypatch: pytest.MonkeyPatch)
         assert record.split.total == pytest.approx(record.seconds, abs=0.05) and record.split.compute > 0
         assert record.joules is not None and record.joules >= 10 and record.energy == "measured"
     tags = scalars(lake)
-    assert [value for *_, value in tags["loss"]] == [float(np.float32(1 / step)) for step in range(1, 5)]
+    assert [value for *_, value in tags["train/loss"]] == [float(np.float32(1 / number)) for number in range(1, 5)]
     assert [value for *_, value in tags["speed/tokens_per_second"]] == [
         float(np.float32(record.tokens_per_second)) for record in records
     ]
@@ -235,9 +243,8 @@ def test_a_launch_from_begin_to_end(lake: Lake, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("readings", range(6))
-def test_a_meter_that_fails_ends_no_training(lake: Lake, monkeypatch: pytest.MonkeyPatch, readings: int) -> None:
+def test_a_meter_that_fails_ends_no_training(lake: Lake, readings: int) -> None:
     """At any of its readings: when the launch begins, at a window's end, in an account, when the launch has failed."""
-    monkeypatch.setattr(launching, "WINDOW", 0.0)
 
     class Failing(Meter):
         def read(self) -> Energy:
@@ -245,10 +252,11 @@ def test_a_meter_that_fails_ends_no_training(lake: Lake, monkeypatch: pytest.Mon
                 raise OSError("GPU is lost")
             return super().read()
 
-    one = Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[LastingMeter(Failing(), 100.0, (OSError,))])
+    meters = [LastingMeter(Failing(), 100.0, (OSError,))]
+    one = Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=meters, window=0.0)
     one.begin(0)
-    for step in (1, 2, 3):
-        one.took(step, {})
+    for number in (1, 2, 3):
+        one.on_step_end(step(number))
     one.close("failed")
     [account] = read_accounts(lake, "run")
     fails = readings < 5
@@ -259,28 +267,28 @@ def test_a_meter_that_fails_ends_no_training(lake: Lake, monkeypatch: pytest.Mon
     assert len(joules) == 3 and all(one is not None and one >= 0 for one in joules)
 
 
-def test_steps_of_a_window_share_its_record(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launching, "WINDOW", 3600.0)
-    one = accounting(lake, "aaaa")
-    one.begin(7)
-    for step in range(8, 13):
-        one.took(step, {"loss": 1.0})
-        if step == 10:
-            one.commit(10)
+def test_steps_of_a_window_share_its_record(lake: Lake) -> None:
+    _, observers = accounting(lake, "aaaa", window=3600.0)
+    observers.begin(7)
+    for number in range(8, 13):
+        observers.on_step_end(step(number))
+        if number == 10:
+            observers.commit(10)
+        observers.flush()
     assert read_metrics(lake, "run")[0].first_step == 8, "the checkpoint keeps what is known before it"
-    one.close("stopped")
+    observers.close("stopped")
     assert [(record.first_step, record.step) for record in read_metrics(lake, "run")] == [(8, 10), (11, 12)]
-    assert [step for step, *_ in scalars(lake)["loss"]] == [8, 9, 10, 11, 12]
+    assert [number for number, *_ in scalars(lake)["train/loss"]] == [8, 9, 10, 11, 12]
 
 
 def test_only_the_first_rank_of_a_machine_keeps_an_account(lake: Lake) -> None:
-    for seat in (Seat(0, 0, 0, 2), Seat(1, 0, 1, 2), Seat(2, 1, 0, 2), Seat(3, 1, 1, 2)):
-        one = accounting(lake, "aaaa", seat)
-        one.begin(0)
-        one.took(1, {"loss": 1.0})
-        one.close("finished")
+    for info in (RankInfo(0, 0, 0, 2), RankInfo(1, 0, 1, 2), RankInfo(2, 1, 0, 2), RankInfo(3, 1, 1, 2)):
+        _, observers = accounting(lake, "aaaa", info)
+        observers.begin(0)
+        observers.on_step_end(step(1))
+        observers.close("finished")
     assert [(one.launch, one.machine) for one in read_accounts(lake, "run")] == [("aaaa", 0), ("aaaa", 1)]
-    assert len(read_metrics(lake, "run")) == 1 and len(scalars(lake)["loss"]) == 1
+    assert len(read_metrics(lake, "run")) == 1 and len(scalars(lake)["train/loss"]) == 1
     accounts = read_accounts(lake, "run")
     [made] = attempts(accounts, 1, NOW)
     joules = [account.energy[0].joules or 0.0 for account in accounts]
@@ -306,10 +314,9 @@ class Watched(Meter):
             assert self.asked.wait_for(lambda: self.joules >= enough, SECONDS)
 
 
-def test_a_launch_that_hangs_is_on_record_to_within_seconds(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "INTERVAL", 0.0)
+def test_a_launch_that_hangs_is_on_record_to_within_seconds(lake: Lake) -> None:
     meter = Watched()
-    with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[meter]) as one:
+    with Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=[meter], interval=0.0) as one:
         [opened] = read_accounts(lake, "run")
         assert (opened.state, opened.first_step, opened.launch) == ("starting", None, opened.id)
         meter.wait(2)  # the second reading comes after the first writing
@@ -317,7 +324,7 @@ def test_a_launch_that_hangs_is_on_record_to_within_seconds(lake: Lake, monkeypa
         assert starting.seconds > opened.seconds and starting.energy[0].joules > opened.energy[0].joules  # type: ignore[operator]
         one.join("aaaa")
         one.begin(0)
-        one.took(1, {})
+        one.on_step_end(step(1))
         # Here the main thread hangs in the second step, and is killed.
         meter.wait(2)
         [hanging] = read_accounts(lake, "run")
@@ -332,7 +339,7 @@ def test_a_launch_that_hangs_is_on_record_to_within_seconds(lake: Lake, monkeypa
 
 def test_a_launch_that_dies_before_its_engine_is_made_is_counted(lake: Lake) -> None:
     with pytest.raises(MemoryError):
-        with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[Meter()]):
+        with Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=[Meter()]):
             raise MemoryError
     [made] = run_cost(lake, "run").attempts
     assert (made.state, made.first_step, made.taken) == ("failed", None, 0)
@@ -360,18 +367,17 @@ def test_the_command_opens_the_account_first(lake: Lake, tmp_path: Path, monkeyp
 def test_a_store_that_is_away_ends_no_training(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(keeper, "INTERVAL", 0.0)
-    monkeypatch.setattr(launching, "SHOW", 0.0)
-    monkeypatch.setattr(launching, "WINDOW", 0.0)
     meter, write = Watched(), Lake.write
 
     def away(*_: object) -> None:
         raise StoreUnavailable("no answer")
 
     monkeypatch.setattr(Lake, "write", away)
-    with Accounting(lake, "run", Seat(), "cpu", 512, FLOPS, meters=[meter]) as one:
+    often = {"window": 0.0, "interval": 0.0, "flush_interval": 0.0}
+    with Accounting(lake, "run", RankInfo(), "cpu", 512, FLOPS, meters=[meter], **often) as one:
         one.begin(0)
-        one.took(1, {"loss": 1.0})
+        one.on_step_end(step(1))
+        one.flush()
         meter.wait(2)
         assert read_accounts(lake, "run") == [] == read_metrics(lake, "run")
         assert "the account of this launch stands as it was last written: no answer" in capsys.readouterr().err
@@ -379,7 +385,8 @@ def test_a_store_that_is_away_ends_no_training(
         meter.wait(2)
         [account] = read_accounts(lake, "run")
         assert (account.state, account.taken) == ("running", 1)
-        one.took(2, {"loss": 1.0})
+        one.on_step_end(step(2))
+        one.flush()
         assert [record.step for record in read_metrics(lake, "run")] == [1, 2], "nothing is missing"
         monkeypatch.setattr(Lake, "write", away)
         one.close("finished")
@@ -399,7 +406,7 @@ def test_a_killed_launch_is_known_by_the_next_or_by_its_silence() -> None:
 
 def test_machines_that_never_met_are_launches_of_their_own(lake: Lake) -> None:
     machines = [
-        Accounting(lake, "run", Seat(8 * machine, machine, 0, 8), "cpu", 512, FLOPS, meters=[Meter()])
+        Accounting(lake, "run", RankInfo(8 * machine, machine, 0, 8), "cpu", 512, FLOPS, meters=[Meter()])
         for machine in (0, 1)
     ]
     for one in machines:
@@ -475,7 +482,7 @@ def test_the_cost_of_a_run_says_what_it_does_not_know(lake: Lake) -> None:
 
 
 def test_what_is_written_is_plain_json(lake: Lake) -> None:
-    metrics = Metrics(lake, "run")
+    metrics = metrics_log(lake, "run")
     metrics.add(replace(RECORD, mfu="unknown", joules=None, energy="unknown"))
     metrics.commit(1)
     [line] = lake.read("runs/run/metrics/step-000001.jsonl").splitlines()
@@ -500,7 +507,7 @@ def test_a_run_on_this_processor_claims_no_utilisation(lake: Lake, tmp_path: Pat
     config = small_run(lake, tmp_path / "text")
     one = open_accounting(lake, config, Layout())
     one.begin(0)
-    one.took(1, {"loss": 5.0})
+    one.on_step_end(step(1))
     one.close("finished")
     [record] = read_metrics(lake, config.key)
     assert record.mfu == "unknown" and record.flops_per_second > 0

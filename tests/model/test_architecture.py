@@ -246,13 +246,13 @@ def test_every_matrix_has_a_cut(architecture: str) -> None:
     cuts = {
         name: split(name) for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Embedding))
     }
-    whole = {name for name, cut in cuts.items() if cut == "whole"}
+    whole = {name for name, cut in cuts.items() if cut == "replicated"}
     assert whole == ({"embedding.positions", "embedding.project", "head.project"} & set(cuts))
     assert {name for name, cut in cuts.items() if cut == "vocabulary"} == {"embedding.tokens", "head.output"}
     assert sum(cut == "row" for cut in cuts.values()) == 2 * model.config.layers
     norms = [name for name, _ in model.named_modules() if name.endswith("norm")]
     assert norms
-    assert {split(name) for name in norms} == {"whole"}
+    assert {split(name) for name in norms} == {"replicated"}
 
 
 @pytest.mark.parametrize("architecture", SHAPES)

@@ -19,12 +19,14 @@ from model.checkpoints import files as slices
 from model.checkpoints.files import open_state
 from model.checkpoints.manifest import (
     Checkpoint,
+    StoredFile,
+    StoredSlice,
     commit,
     committed_steps,
+    delete_manifest,
     newest_good,
     read_checkpoint,
     verify,
-    withdraw,
     write_manifest,
 )
 from model.state.boxes import Box, whole
@@ -221,7 +223,7 @@ def test_what_is_no_manifest_is_refused(change: dict[str, Any], lake: Lake, tmp_
 
 def test_an_uncommitted_checkpoint_does_not_exist(lake: Lake, tmp_path: Path) -> None:
     earlier, later = save_steps(lake, tmp_path, 4, 8)
-    withdraw(lake, "run", 8)
+    delete_manifest(lake, "run", 8)
     lake.write("runs/run/checkpoints/step-000012/rank-0-weights-0.safetensors", b"half")
     assert newest_good(lake, "run", tmp_path, lambda step, reason: pytest.fail(reason)) == earlier
     assert committed_steps(lake, "run") == [4]
@@ -264,3 +266,11 @@ def test_one_that_keeps_its_weights_serves_scoring_alone(lake: Lake, tmp_path: P
                 reader.read("layers.0.bias", kind, whole((7,)))
         with pytest.raises(NotThere, match="keeps only its weights"):
             reader.random_streams(0)
+
+
+def test_a_digest_is_the_recorded_one() -> None:
+    """Checkpoints that were written earlier keep their identity, whatever the code calls the fields of a manifest."""
+    part = StoredSlice("embedding.tokens.weight", "weight", (4, 8), Box((0, 0), (2, 8)))
+    file = StoredFile(0, "weights", "c" * 64, 100, (part,))
+    checkpoint = Checkpoint("a" * 64, 4, "b" * 64, {"updates": 4}, (file,))
+    assert checkpoint.digest == "c4f2fe0a31c0a1549f79c8fd32b774539db272bd6b8ef938dda57edc9696f565"

@@ -14,7 +14,8 @@ from infra.store.lake import Lake
 from model.analysis.comparison import Comparison, compare_runs, compare_steps
 from model.checkpoints.files import write_file
 from model.checkpoints.manifest import Checkpoint, checkpoint_folder, commit
-from model.observers.losses import Losses, StepRecord, read_losses
+from model.observers.losses import Losses, read_losses
+from model.observers.records import StepRecord
 from model.run.config import RunConfig, create_run
 from model.run.events import Course, Lower, record
 from model.state.boxes import Box, whole
@@ -76,7 +77,7 @@ class Written:
         Logbook(self.lake, self.key, "launch", 0).write("launch", 0, fingerprint="data")
         losses = Losses(self.lake, self.key)
         for one in records:
-            losses.add(one)
+            losses.on_step_end(one)
         losses.commit(step)
         folder = checkpoint_folder(self.key, step)
         cut = slices(weights() if tensors is None else tensors, rows)
@@ -130,8 +131,8 @@ def test_weights_before_the_last_step_prove_nothing(tmp_path: Path) -> None:
     runs = [Written(tmp_path / name).trained() for name in ("a", "b")]
     for one in runs:
         losses = Losses(one.lake, one.key)
-        losses.add(step_record(5))
-        losses.write_tail()
+        losses.on_step_end(step_record(5))
+        losses.flush()
     comparison = runs[0].compared(runs[1])
     assert comparison.weights is not None and comparison.weights.step == 4
     assert comparison.differs == () and not comparison.same

@@ -6,7 +6,7 @@ import pytest
 
 from model.layout import Layout, layout_from
 from model.parallel.cuts import stage_blocks
-from model.parallel.ranks import place_of
+from model.parallel.ranks import coordinates_of
 
 LAYOUTS = [
     Layout(micro_batch=2),
@@ -30,7 +30,7 @@ def test_every_sequence_of_a_step_is_taken_once(layout: Layout) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_rank_has_a_place_of_its_own(layout: Layout) -> None:
-    places = [place_of(rank, layout) for rank in range(layout.ranks)]
+    places = [coordinates_of(rank, layout) for rank in range(layout.ranks)]
     assert len(set(places)) == layout.ranks
     # Tensor ranks are neighbours, so that a machine holds whole groups of them.
     assert [place.tensor for place in places[: layout.tensor]] == list(range(layout.tensor))

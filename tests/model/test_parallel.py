@@ -14,27 +14,27 @@ from hypothesis import strategies as st
 from torch import Tensor, multiprocessing, nn
 from torch.nn import functional
 
-from model.architectures.layers import Split
+from model.architectures.layers import ParallelStyle
 from model.architectures.registry import model_config
 from model.layout import Layout
 from model.parallel.cuts import shard, stage_blocks
-from model.parallel.ranks import Place, place_of
+from model.parallel.ranks import MeshCoordinates, coordinates_of
 from model.parallel.stage import Stage
 from model.state.boxes import Box, tiles, whole
 from tests.model import parallel_launched as launched
 from tests.model.small import SHAPES
 
 TOLERANCE = 1e-5
-SPLITS: tuple[Split, ...] = ("column", "row", "vocabulary", "whole")
+SPLITS: tuple[ParallelStyle, ...] = ("column", "row", "vocabulary", "replicated")
 
 
 @pytest.mark.parametrize("split", SPLITS)
 @given(parts=st.integers(1, 4), rows=st.integers(1, 3), columns=st.integers(1, 3))
-def test_shards_hold_every_element_once(split: Split, parts: int, rows: int, columns: int) -> None:
+def test_shards_hold_every_element_once(split: ParallelStyle, parts: int, rows: int, columns: int) -> None:
     """Of a matrix in parts, of a vector (a bias) too where its outputs are cut; what is not cut is whole everywhere."""
     for shape in ((rows * parts, columns * parts), (rows * parts,)):
         boxes = [shard(shape, split, parts, rank) for rank in range(parts)]
-        if split == "whole" or (split == "row" and len(shape) == 1):
+        if split == "replicated" or (split == "row" and len(shape) == 1):
             assert boxes == [whole(shape)] * parts
         else:
             assert tiles(whole(shape), boxes)
@@ -72,14 +72,14 @@ def test_ranks_stand_where_deepspeed_puts_them(pipeline: int, data: int, tensor:
     topology = PipeModelDataParallelTopology(num_pp=pipeline, num_mp=tensor, num_dp=data)
     for rank in range(layout.ranks):
         coordinate = topology.get_coord(rank)
-        assert place_of(rank, layout) == Place(coordinate.pipe, coordinate.data, coordinate.model)
+        assert coordinates_of(rank, layout) == MeshCoordinates(coordinate.pipe, coordinate.data, coordinate.model)
 
 
 def stages_of(architecture: str, layout: Layout, seed: int | None) -> list[Stage]:
     """The stages of all ranks, in this one process; they cannot compute."""
-    places = [place_of(rank, layout) for rank in range(layout.ranks)]
+    places = [coordinates_of(rank, layout) for rank in range(layout.ranks)]
     config = model_config(SHAPES[architecture])
-    groups: Any = [SimpleNamespace(place=place, tensor=None) for place in places]
+    groups: Any = [SimpleNamespace(coordinates=place, tensor=None) for place in places]
     return [Stage(config, layout, one, seed) for one in groups]
 
 
@@ -99,7 +99,7 @@ def test_the_stages_hold_the_model_once(architecture: str, pipeline: int, data: 
             # DeepSpeed adds these up over the tensor ranks.
             assert parameter.model_parallel == (held.box != whole(held.shape))  # type: ignore[attr-defined]
             if held.owned:
-                owned[place_of(rank, layout).data, name].append(held.box)
+                owned[coordinates_of(rank, layout).data, name].append(held.box)
     for replica, (name, parameter) in itertools.product(range(data), reference.items()):
         assert tiles(whole(tuple(parameter.shape)), owned[replica, name]), name
 

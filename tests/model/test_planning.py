@@ -17,7 +17,7 @@ from model.engine.buckets import bucket_elements
 from model.engine.native import NativeEngine
 from model.layout import Layout
 from model.optim.adamw import AdamWConfig
-from model.parallel.ranks import Place
+from model.parallel.ranks import MeshCoordinates
 from model.parallel.recompute import run_block
 from model.parallel.shapes import elements, local_shapes, whole_shapes
 from model.parallel.stage import Stage
@@ -49,7 +49,7 @@ def published_layout(name: str) -> Layout:
 
 def rank_of(tensor: int, pipeline: int, tensor_rank: int, stage: int) -> SimpleNamespace:
     """The groups of one rank, without the other ranks."""
-    return SimpleNamespace(place=Place(stage, 0, tensor_rank), tensor=None)
+    return SimpleNamespace(coordinates=MeshCoordinates(stage, 0, tensor_rank), tensor=None)
 
 
 # Shapes and states: exact.
@@ -139,7 +139,7 @@ def two_ranks():
 def kept(config, layout: Layout, group, precision: str) -> int:
     """Bytes that stay after the forward pass of a block in the middle of others."""
     sequences, positions = 2, 32
-    place = SimpleNamespace(place=Place(0, 0, 0), tensor=group)
+    place = SimpleNamespace(coordinates=MeshCoordinates(0, 0, 0), tensor=group)
     stage = Stage(config, layout, place, seed=1).to(DTYPES[precision])
     cut = layout.tensor if layout.sequence_parallel else 1
     x = torch.randn(sequences, positions // cut, config.width, dtype=DTYPES[precision])

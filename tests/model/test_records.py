@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from infra.store.lake import Lake
-from model.observers.losses import Losses, StepRecord, read_losses
+from model.observers.losses import Losses, read_losses
+from model.observers.records import StepRecord
 from model.supervision.logbook import Logbook, read_logbook
 from model.supervision.progress import ProgressWriter, read_progress
 
@@ -42,20 +43,20 @@ def test_losses_are_read_once_each_and_exactly(lake: Lake) -> None:
     losses = Losses(lake, "run")
     records = [replace(RECORD, step=step, loss=0.1 + step / 3) for step in range(1, 8)]
     for record in records[:4]:
-        losses.add(record)
+        losses.on_step_end(record)
     losses.commit(4)
     for record in records[4:]:
-        losses.add(record)
-    losses.write_tail()
+        losses.on_step_end(record)
+    losses.flush()
     assert read_losses(lake, "run") == records, "floats survive to the last bit"
 
 
 def test_what_stands_beside_a_checkpoint_has_precedence(lake: Lake) -> None:
     losses = Losses(lake, "run")
-    losses.add(replace(RECORD, loss=9.0))
-    losses.write_tail()
+    losses.on_step_end(replace(RECORD, loss=9.0))
+    losses.flush()
     losses = Losses(lake, "run")
-    losses.add(RECORD)
+    losses.on_step_end(RECORD)
     losses.commit(1)
     assert read_losses(lake, "run") == [RECORD]
 

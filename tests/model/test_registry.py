@@ -16,7 +16,7 @@ from model.architectures.architecture import Activations, Architecture, HuggingF
 from model.architectures.config_json import expect
 from model.architectures.context import Context
 from model.architectures.initialisation import Fill, normal
-from model.architectures.layers import LanguageModel, Split, TokenEmbedding
+from model.architectures.layers import LanguageModel, ParallelStyle, TokenEmbedding
 from model.architectures.registry import ARCHITECTURES, architecture_name, build, model_config, plain_model_config
 from model.engine.native import NativeEngine
 from model.huggingface.configuration import config_here, config_there
@@ -78,8 +78,8 @@ def initial(name: str, config: ToyConfig) -> Fill:
     return normal(0.02)
 
 
-def split(name: str) -> Split:
-    return "vocabulary" if name in ("embedding.tokens", "head.output") else "whole"
+def split(name: str) -> ParallelStyle:
+    return "vocabulary" if name in ("embedding.tokens", "head.output") else "replicated"
 
 
 def read_config(values: Mapping[str, Any], common: dict[str, Any]) -> ToyConfig:

@@ -18,6 +18,7 @@ from model.layout import Layout
 from model.run.config import RunConfig
 from model.supervision.logbook import read_logbook
 from model.train import make_engine
+from model.training.observers import open_observers
 from model.training.records import Launch, Records
 from model.training.trainer import Trainer
 from tests.model.cuttings import columns_and_intervals, cut, save, savers, state_at, uncut
@@ -85,14 +86,15 @@ def trainer(lake: Lake, config: RunConfig, cache: Path) -> Trainer:
     launch = Launch(lake, config, LAYOUT, cache, NEWEST_TWO)
     engine = make_engine(config, LAYOUT)
     records = Records(launch, engine)
-    return Trainer(launch, engine, records, open_accounting(lake, config, LAYOUT))
+    accounting = open_accounting(lake, config, LAYOUT)
+    return Trainer(launch, engine, records, accounting.clock, open_observers(launch, records, accounting))
 
 
 def _fail_at(interrupted: Trainer, step: int) -> Any:
     original = interrupted.engine.update
 
     def update(*arguments: Any) -> Any:
-        if interrupted.position.step == step:
+        if interrupted.train_state.step == step:
             interrupted.keeper.settle()  # what is being saved would be given up
             raise RuntimeError("the machine was lost")
         return original(*arguments)

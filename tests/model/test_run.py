@@ -86,7 +86,7 @@ def test_a_finished_run_says_so(trained: tuple[Lake, RunConfig], tmp_path: Path)
     lake, config = trained
     before = len(read_logbook(lake, config.key))
     trainer = train_here(lake, config, tmp_path)
-    assert trainer.position.step == 24 and len(read_logbook(lake, config.key)) == before
+    assert trainer.train_state.step == 24 and len(read_logbook(lake, config.key)) == before
 
 
 def test_a_run_begins_with_the_checkpoint_of_another(trained: tuple[Lake, RunConfig], tmp_path: Path) -> None:
@@ -248,16 +248,16 @@ def test_when_no_checkpoint_will_do_the_run_does_not_begin_again(lake: Lake, tmp
 def test_a_launch_ends_when_another_has_taken_over(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The later one trains to the end in the middle of a step of the other, which must then touch nothing more."""
     config = small_run(lake, tmp_path / "text")
-    carry_out, left = Stepper.carry_out, []
+    carry_out, left = Stepper.apply, []
 
     def interrupted(self: Stepper, judged: Any) -> Any:
-        if self.position.step == 2 and not left:
+        if self.train_state.step == 2 and not left:
             left.append(self)
             train_here(lake, config, tmp_path / "another cache")
             left.append(sorted((entry.path, entry.size) for entry in lake.list(f"runs/{config.key}/checkpoints")))
         return carry_out(self, judged)
 
-    monkeypatch.setattr(Stepper, "carry_out", interrupted)
+    monkeypatch.setattr(Stepper, "apply", interrupted)
     with pytest.raises(Superseded, match="has taken this run over"):
         train_here(lake, config, tmp_path / "cache")
     assert sorted((entry.path, entry.size) for entry in lake.list(f"runs/{config.key}/checkpoints")) == left[1]
@@ -286,14 +286,14 @@ def test_files_are_verified_by_all_ranks_together(lake: Lake, tmp_path: Path) ->
         engine: Any = SimpleNamespace(rank=number, ranks=2, gather=gather)
         verification = Verification(lake, engine, tmp_path / f"cache-{number}")
         if number:
-            return verification.take_part()
+            return verification.follow()
         reports: list[int] = []
         found = newest_good(
             *(lake, config.key, tmp_path / "cache", lambda step, reason: reports.append(step)),
             check=verification.verify,
         )
         assert reports == [8]
-        return verification.tell(found)
+        return verification.broadcast(found)
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(rank, range(2)))

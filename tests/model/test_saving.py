@@ -196,7 +196,7 @@ def test_one_saved_out_of_turn_is_nobodys_parent(lake: Lake, tmp_path: Path) -> 
     first, second = save_steps(Lake.open(str(tmp_path / "undisturbed")), tmp_path, 0, 4)
     (saver,) = savers(lake, tmp_path)
     assert save([saver], 0) == first
-    saver.begin(2, cut(state_at(2), uncut())[0], streams_at(2, 0), {}, aside=True)
+    saver.begin(2, cut(state_at(2), uncut())[0], streams_at(2, 0), {}, ephemeral=True)
     (between,) = saver.finish()
     assert between.parent == first.digest and save([saver], 4) == second
 

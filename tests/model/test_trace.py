@@ -12,7 +12,8 @@ import pytest
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from model.analysis.trace import Steps, documents_in, steps_of_run, steps_that_read
-from model.observers.losses import Losses, StepRecord
+from model.observers.losses import Losses
+from model.observers.records import StepRecord
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, sequences_digest
 from model.run.events import Course, Event, Rollback, SkipData
 from model.run.events import record as record_event
@@ -96,11 +97,11 @@ class World:
     def took(self, *steps: int, commit: bool = True) -> None:
         losses = Losses(self.lake, "run")
         for step in steps:
-            losses.add(record(self.order, step, self.course.at(step - 1).sequences))
+            losses.on_step_end(record(self.order, step, self.course.at(step - 1).sequences))
         if commit:
             losses.commit(steps[-1])
         else:
-            losses.write_tail()
+            losses.flush()
 
     def steps(self, until: int | None = None) -> Steps:
         return steps_of_run(self.lake, "run", self.order, self.course, until)

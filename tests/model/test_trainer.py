@@ -22,13 +22,15 @@ from model.checkpoints.manifest import checkpoint_folder, committed_steps, read_
 from model.checkpoints.retention import Retention
 from model.engine.native import NativeEngine
 from model.layout import Layout
-from model.observers.losses import StepRecord, read_losses
+from model.observers.losses import read_losses
+from model.observers.records import StepRecord
 from model.run.config import RunConfig, create_run, run_config
 from model.run.events import Change, Rollback, read_events
 from model.supervision import control
 from model.supervision.control import Request, ask, read_answer
 from model.supervision.logbook import read_logbook
 from model.train import make_engine, whole_checkpoints
+from model.training.observers import open_observers
 from model.training.records import Launch, Records
 from model.training.stepping import Diverged
 from model.training.trainer import Outcome, Trainer
@@ -70,7 +72,8 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outc
         retention = Retention(max(2, whole_checkpoints(config.training)))
         one = Launch(lake, config, LAYOUT, tmp_path / "cache", retention)
         records = Records(one, engine)
-        return Trainer(one, engine, records, open_accounting(lake, config, LAYOUT)).train()
+        accounting = open_accounting(lake, config, LAYOUT)
+        return Trainer(one, engine, records, accounting.clock, open_observers(one, records, accounting)).train()
 
     return train
 

@@ -13,7 +13,7 @@ import pytest
 
 from infra.launcher import GuardLost, LaunchError, Stalled, Watch
 from infra.store.lake import Lake
-from model.checkpoints.manifest import MANIFEST, Checkpoint, checkpoint_folder, commit, withdraw
+from model.checkpoints.manifest import MANIFEST, Checkpoint, checkpoint_folder, commit, delete_manifest
 from model.layout import Layout
 from model.supervision.heartbeat import Mark
 from model.supervision.launch import Machines
@@ -233,7 +233,7 @@ def test_a_run_without_its_last_checkpoint_is_not_finished(lake: Lake) -> None:
     path = f"{checkpoint_folder(RUN, 100)}/{MANIFEST}"
     lake.write(path, lake.read(path)[:-9])
     assert not is_finished(lake, RUN)
-    withdraw(lake, RUN, 100)
+    delete_manifest(lake, RUN, 100)
     assert not is_finished(lake, RUN)
 
 

@@ -17,9 +17,9 @@ from model.architectures.layers import (
     CausalAttention,
     Head,
     LanguageModel,
+    ParallelStyle,
     RMSNorm,
     Rotary,
-    Split,
     TokenEmbedding,
     heads,
 )
@@ -132,10 +132,10 @@ def initial(name: str, config: LlamaConfig) -> Fill:
     return normal(SIGMA)
 
 
-def split(name: str) -> Split:
+def split(name: str) -> ParallelStyle:
     """How tensor parallelism cuts the module of that logical name."""
     if name in ("embedding.tokens", "head.output"):
         return "vocabulary"
     if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.gate", "feed_forward.up")):
         return "column"
-    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "whole"
+    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "replicated"

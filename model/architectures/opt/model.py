@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from model.architectures.context import Context
 from model.architectures.initialisation import Fill, but_row, normal, ones, zeros
-from model.architectures.layers import CausalAttention, LanguageModel, Split, heads
+from model.architectures.layers import CausalAttention, LanguageModel, ParallelStyle, heads
 from model.configuration import require
 
 PADDING = 1  # metaseq's padding token, which no packed sequence holds
@@ -107,7 +107,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         projected = (self.query(x) * self.head_dimensions**-0.5, self.key(x), self.value(x))
-        query, key, value = (heads(one, self.head_dimensions) for one in projected)
+        query, key, value = (heads(x, self.head_dimensions) for x in projected)
         mixed: Tensor = self.output(self.core(query, key, value, context))
         return mixed
 
@@ -193,10 +193,10 @@ def initial(name: str, config: OptConfig) -> Fill:
     return but_row(normal(SIGMA), PADDING) if table else normal(SIGMA)
 
 
-def split(name: str) -> Split:
+def split(name: str) -> ParallelStyle:
     """How tensor parallelism cuts the module of that logical name; table and output are cut alike, as they are tied."""
     if name in ("embedding.tokens", "head.output"):
         return "vocabulary"
     if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.up")):
         return "column"
-    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "whole"
+    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "replicated"

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from model.architectures.context import Context
 from model.architectures.initialisation import Fill, normal, ones, zeros
-from model.architectures.layers import CausalAttention, Head, LanguageModel, Rotary, Split, TokenEmbedding
+from model.architectures.layers import CausalAttention, Head, LanguageModel, ParallelStyle, Rotary, TokenEmbedding
 from model.configuration import require
 
 # GPT-NeoX's default `init_method_std`.
@@ -142,7 +142,7 @@ def initial(name: str, config: PythiaConfig) -> Fill:
     return normal(math.sqrt(2 / (5 * config.width)) if small else SIGMA)
 
 
-def split(name: str) -> Split:
+def split(name: str) -> ParallelStyle:
     """How tensor parallelism cuts the module of that logical name.
 
     The fused rows lie head by head, so that a contiguous cut of them is a cut by heads.
@@ -151,4 +151,4 @@ def split(name: str) -> Split:
         return "vocabulary"
     if name.endswith(("attention.query_key_value", "feed_forward.up")):
         return "column"
-    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "whole"
+    return "row" if name.endswith(("attention.output", "feed_forward.down")) else "replicated"

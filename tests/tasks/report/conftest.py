@@ -19,7 +19,8 @@ from infra.store.manifest import Manifest
 from model.accounting.account import Account, write_account
 from model.accounting.energy import Energy
 from model.checkpoints.manifest import Checkpoint, StoredFile, StoredSlice, commit
-from model.observers.losses import Losses, StepRecord
+from model.observers.losses import Losses
+from model.observers.records import StepRecord
 from model.run.config import RunConfig, create_run, run_config
 from model.state.boxes import whole
 from model.supervision.logbook import Logbook
@@ -103,11 +104,11 @@ def _write_run(lake: Lake, build: BuildRecord) -> str:
     _save(lake, config, 0)
     for step in range(1, STEPS + 1):
         if step == 10:
-            losses.write_tail()
+            losses.flush()
             logbook = Logbook(lake, run, "second", 0)
             logbook.write("resume", 8, layout={"engine": "deepspeed", "ranks": 2}, torch="2.13.0", note=ATTACK)
         overflows = step == 2
-        losses.add(
+        losses.on_step_end(
             StepRecord(
                 step=step,
                 loss=None if overflows else 6.0 - step / 4,

@@ -1,4 +1,4 @@
-"""Where a rank sits, and what the devices of its machine are called."""
+"""A rank's position among machines, and the names of its machine's devices."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CPU_INFORMATION = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a rank sits: on which machine, and which of that machine's `local_ranks` it is."""
+class RankInfo:
+    """The global rank, its machine, and which of that machine's `local_ranks` it is."""
 
     rank: int = 0
     machine: int = 0
@@ -26,15 +26,17 @@ class Seat:
     local_ranks: int = 1
 
     def __post_init__(self) -> None:
-        require(0 <= self.local_rank < self.local_ranks, f"seat: rank {self.local_rank} of {self.local_ranks} here")
+        require(
+            0 <= self.local_rank < self.local_ranks, f"rank info: rank {self.local_rank} of {self.local_ranks} here"
+        )
 
 
-def seat_of_process(environment: Mapping[str, str] = os.environ) -> Seat:
-    """The seat that the variables of torchrun and `model.agent` give; a process alone without them."""
+def rank_info_of_process(environment: Mapping[str, str] = os.environ) -> RankInfo:
+    """From the environment variables of torchrun or `model.agent`; a single process without them."""
     names = ("RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if names[0] not in environment:
-        return Seat()
-    return Seat(*(int(environment[name]) for name in names))
+        return RankInfo()
+    return RankInfo(*(int(environment[name]) for name in names))
 
 
 def device_name(device: Literal["cpu", "cuda"]) -> str:
@@ -51,6 +53,6 @@ def device_name(device: Literal["cpu", "cuda"]) -> str:
     return platform.machine()
 
 
-def gpus_of_machine(seat: Seat) -> list[str]:
+def gpus_of_machine(rank_info: RankInfo) -> list[str]:
     """The UUIDs of the GPUs of this machine's ranks: local rank i computes on device i."""
-    return [f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in range(seat.local_ranks)]
+    return [f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in range(rank_info.local_ranks)]

@@ -19,37 +19,38 @@ from infra.store.lake import Lake
 from model.accounting.account import Account, write_account
 from model.accounting.energy import Energy, Meter
 from model.accounting.hardware import meters_of_machine
-from model.accounting.seat import Seat, device_name, gpus_of_machine
+from model.accounting.rank_info import RankInfo, device_name, gpus_of_machine
 
 INTERVAL = 5.0  # seconds between two writings
 
 
-def open_keeper(
+def open_usage_reporter(
     lake: Lake,
     run: str,
-    seat: Seat,
+    rank_info: RankInfo,
     device: Literal["cpu", "cuda"],
     rated_watts: float | None,
     meters: Sequence[Meter] | None,
-) -> Keeper:
+    interval: float = INTERVAL,
+) -> UsageReporter:
     """The keeper of this machine's account of a launch, with the meters that `meters_of_machine` finds unless given."""
     name, notes = device_name(device), list[str]()
     if meters is None:
-        rated = None if rated_watts is None else rated_watts * seat.local_ranks
-        gpus = gpus_of_machine(seat) if device == "cuda" else []
-        meters, notes = meters_of_machine(gpus, rated, f"{seat.local_ranks} × {name}")
+        rated = None if rated_watts is None else rated_watts * rank_info.local_ranks
+        gpus = gpus_of_machine(rank_info) if device == "cuda" else []
+        meters, notes = meters_of_machine(gpus, rated, f"{rank_info.local_ranks} × {name}")
     own, now = uuid.uuid4().hex[:12], time.time()
     account = Account(
         id=own,
         launch=own,
-        machine=seat.machine,
+        machine=rank_info.machine,
         state="starting",
         started=now,
         updated=now,
         seconds=0.0,
         device=device,
         device_name=name,
-        devices=seat.local_ranks,
+        devices=rank_info.local_ranks,
         rated_watts=rated_watts,
         first_step=None,
         step=0,
@@ -57,16 +58,19 @@ def open_keeper(
         energy=(),
         notes=tuple(notes),
     )
-    return Keeper(lake, run, account, meters)
+    return UsageReporter(lake, run, account, meters, interval)
 
 
-class Keeper:
+class UsageReporter:
     """Counts time and energy from when it is made; on record from `start` to `close`.
 
     A store that is away ends nothing: every writing says all that the one before it would have said.
     """
 
-    def __init__(self, lake: Lake, run: str, account: Account, meters: Sequence[Meter]) -> None:
+    def __init__(
+        self, lake: Lake, run: str, account: Account, meters: Sequence[Meter], interval: float = INTERVAL
+    ) -> None:
+        self._interval = interval
         self._lake, self._run, self._account, self._meters = lake, run, account, tuple(meters)
         self._began = time.monotonic()
         # Two threads ask the meters, which remember what they were told last.
@@ -79,7 +83,7 @@ class Keeper:
         self._write()
         self._thread.start()
 
-    def say(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Change fields of the account; the next writing has them."""
         self._account = replace(self._account, **changes)
 
@@ -96,7 +100,7 @@ class Keeper:
         self._write()
 
     def _carry(self) -> None:
-        while not self._over.wait(INTERVAL):
+        while not self._over.wait(self._interval):
             self._write()
 
     def _write(self) -> None:
@@ -106,7 +110,7 @@ class Keeper:
             updated=time.time(),
             seconds=time.monotonic() - self._began,
             energy=energy,
-            notes=(*self._account.notes, *(one.note for one in energy if one.note)),
+            notes=(*self._account.notes, *(used.note for used in energy if used.note)),
         )
         try:
             write_account(self._lake, self._run, account)

@@ -11,7 +11,7 @@ from model.run.events import Course
 from model.run.hyperparameters import TrainingConfig
 
 
-class Position:
+class TrainState:
     """The steps taken, those of them that updated the weights, the tokens read, loss scale, spike statistics, course.
 
     All ranks move theirs alike.

@@ -19,7 +19,7 @@ from model.engine import MOMENTS
 
 
 @dataclass(frozen=True)
-class Holding:
+class StateView:
     """`length` elements of a parameter from `first` on: views of the weight and the moments in fp32, 1-D.
 
     `owned` is the part of it, relative to its start, that this rank writes: (start, length).
@@ -37,7 +37,7 @@ class Holding:
         return self.weight.numel()
 
 
-class Holdings(ABC):
+class OptimizerState(ABC):
     """One kind of DeepSpeed's optimizers. `names` maps its parameters to their logical names."""
 
     def __init__(self, optimizer: Any, names: dict[nn.Parameter, str]) -> None:
@@ -45,7 +45,7 @@ class Holdings(ABC):
         self.parameters = {name: parameter for parameter, name in names.items()}
 
     @abstractmethod
-    def held(self) -> Iterator[Holding]:
+    def views(self) -> Iterator[StateView]:
         """All stretches that this rank keeps, `reset` or an update having made the moments."""
 
     @abstractmethod
@@ -57,7 +57,7 @@ class Holdings(ABC):
         """Make the moments, at zero, with AdamW's count at `updates`."""
 
     @abstractmethod
-    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
+    def write_back(self, name: str, weight: Callable[[], Tensor]) -> None:
         """Put a restored weight where the products are computed; `weight` reads this rank's shard of it, flat."""
 
     @abstractmethod
@@ -65,18 +65,18 @@ class Holdings(ABC):
         """Drop the accumulated gradient."""
 
 
-class Replicated(Holdings):
+class Replicated(OptimizerState):
     """No ZeRO, fp32: torch's AdamW on the model's own parameters, of which each data rank writes its share."""
 
     def __init__(self, optimizer: Any, names: dict[nn.Parameter, str], data_rank: int, data_ranks: int) -> None:
         super().__init__(optimizer, names)
         self._rank, self._ranks = data_rank, data_ranks
 
-    def held(self) -> Iterator[Holding]:
+    def views(self) -> Iterator[StateView]:
         for parameter, name in self.names.items():
             state = self.optimizer.state[parameter]
             moments = {key: state[key].view(-1) for _, key in MOMENTS}
-            yield Holding(name, 0, parameter.detach().view(-1), moments, self._share(parameter))
+            yield StateView(name, 0, parameter.detach().view(-1), moments, self._share(parameter))
 
     def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
         for parameter, name in self.names.items():
@@ -88,7 +88,7 @@ class Replicated(Holdings):
         for parameter in self.names:
             _restart(self.optimizer.state[parameter], parameter.detach(), updates)
 
-    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
+    def write_back(self, name: str, weight: Callable[[], Tensor]) -> None:
         return None
 
     def discard(self) -> None:
@@ -100,17 +100,17 @@ class Replicated(Holdings):
         return start, min(size, parameter.numel() - start)
 
 
-class Fragments(Holdings):
+class Fragments(OptimizerState):
     """ZeRO 1 and 2 (`DeepSpeedZeroOptimizer`): each group of parameters is flat, and a rank keeps a part of it."""
 
-    def held(self) -> Iterator[Holding]:
+    def views(self) -> Iterator[StateView]:
         for parameter, flat in self._mapped():
             mapping = parameter._hp_mapping
             address, length = mapping.lp_fragment_address, mapping.lp_fragment_address.numel
             start = mapping.get_hp_fragment_address().start
             state = self._state(flat)
             moments = {key: state[key].narrow(0, start, length) for _, key in MOMENTS}
-            yield Holding(
+            yield StateView(
                 self.names[parameter], address.start, flat.detach().narrow(0, start, length), moments, (0, length)
             )
 
@@ -127,7 +127,7 @@ class Fragments(Holdings):
         for flat in self._flats():
             _restart(self.optimizer.optimizer.state[flat], flat.detach(), updates)
 
-    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
+    def write_back(self, name: str, weight: Callable[[], Tensor]) -> None:
         parameter = self.parameters[name]
         with torch.no_grad():
             parameter.copy_(weight().view_as(parameter))
@@ -181,15 +181,15 @@ class Bfloat16Fragments(Fragments):
         return self.optimizer.fp32_groups_flat_partition
 
 
-class Partitions(Holdings):
+class Partitions(OptimizerState):
     """ZeRO 3 (`DeepSpeedZeroOptimizer_Stage3`): every parameter by itself is cut into equal parts, the last padded."""
 
-    def held(self) -> Iterator[Holding]:
+    def views(self) -> Iterator[StateView]:
         for parameter, name in self.names.items():
             flat, start, length, first = self._place(parameter)
             state = self.optimizer.optimizer.state[flat]
             moments = {key: state[key].narrow(0, start, length) for _, key in MOMENTS}
-            yield Holding(name, first, flat.detach().narrow(0, start, length), moments, (0, length))
+            yield StateView(name, first, flat.detach().narrow(0, start, length), moments, (0, length))
 
     def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
         for group, parameters in enumerate(self.optimizer.fp16_groups):
@@ -201,7 +201,7 @@ class Partitions(Holdings):
         for flat in self.optimizer.fp32_partitioned_groups_flat:
             _restart(self.optimizer.optimizer.state[flat], flat.detach(), updates)
 
-    def spread(self, name: str, weight: Callable[[], Tensor]) -> None:
+    def write_back(self, name: str, weight: Callable[[], Tensor]) -> None:
         parameter = self.parameters[name]
         with torch.no_grad():
             flat, start, length, _ = self._place(parameter)

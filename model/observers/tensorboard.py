@@ -8,54 +8,77 @@ resumed run writes it anew from that step on, so no step is shown twice. The for
 from __future__ import annotations
 
 import struct
+import sys
+import time as clock
 from collections.abc import Mapping
 
+from infra.store.errors import StoreError
 from infra.store.lake import Lake
+from model.observers.observer import Ending, StepObserver
+from model.observers.records import StepRecord
+from model.observers.throttle import Throttle
 
 # The first record of every file: an event with the format's version.
 VERSION = b"brain.Event:2"
 # CRC-32C (Castagnoli), reflected; and the constant with which TensorFlow masks it (`crc32c.h`).
 POLYNOMIAL = 0x82F63B78
 MASK = 0xA282EAD8
+FLUSH_SECONDS = 5.0
 
 
-class EventFiles:
-    """The writer of a run's event files: used by rank 0 alone. The format keeps values as 32-bit floats."""
+class EventFiles(StepObserver):
+    """Writes a run's event files; used by rank 0 only. The format keeps values as 32-bit floats.
 
-    def __init__(self, lake: Lake, run: str) -> None:
+    `flush` writes at most every `interval` seconds. A store that is away does not end the run before the next commit.
+    """
+
+    def __init__(self, lake: Lake, run: str, interval: float = FLUSH_SECONDS) -> None:
         self._lake, self._run = lake, run
+        self._throttle = Throttle(interval)
         self._open = bytearray()
         self._first = 1
         self._shown = 0
 
     def begin(self, step: int) -> None:
-        """Go on after the checkpoint at `step`: what is on record of later steps is taken away."""
         for entry in list(self._lake.list(_folder(self._run))):
             if int(entry.path.rpartition(".")[2]) > step:
                 self._lake.delete(entry.path)
         self._start(step + 1)
 
-    def add(self, step: int, time: float, values: Mapping[str, float]) -> None:
-        """Take the values of a step by tag, at `time` in POSIX seconds; nothing is written yet."""
+    def on_step_end(self, record: StepRecord) -> None:
+        self.on_scalars(record.step, clock.time(), record.scalars())
+
+    def on_scalars(self, step: int, time: float, scalars: Mapping[str, float]) -> None:
         if not self._open:
             # The time of the first event, so that the file's beginning stays the same when it is written again.
             self._open += _record(_event(time, 0, _field(3, VERSION)))
         summary = b"".join(
             _field(1, _field(1, tag.encode()) + _key(2, 5) + struct.pack("<f", _float32(value)))
-            for tag, value in values.items()
+            for tag, value in scalars.items()
         )
         self._open += _record(_event(time, step, _field(5, summary)))
 
-    def show(self) -> None:
-        """Write what there is since the newest checkpoint."""
+    def flush(self) -> None:
+        if self._throttle.due():
+            self._try_to_write()
+
+    def commit(self, step: int) -> None:
+        self._write()
+        self._start(step + 1)
+
+    def close(self, ending: Ending) -> None:
+        self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except StoreError as error:
+            print(f"the TensorBoard files of this launch stay as last written: {error}", file=sys.stderr)
+
+    def _write(self) -> None:
         if len(self._open) > self._shown:
             self._lake.write(f"{_folder(self._run)}/events.out.tfevents.{self._first:09d}", bytes(self._open))
             self._shown = len(self._open)
-
-    def commit(self, step: int) -> None:
-        """Keep the steps up to the checkpoint after `step`; call it before that checkpoint is committed."""
-        self.show()
-        self._start(step + 1)
 
     def _start(self, first: int) -> None:
         self._open, self._first, self._shown = bytearray(), first, 0

@@ -1,0 +1,40 @@
+"""The record of a training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step, counted from 1 and recorded after its update.
+
+    `loss` is before the update, in nats per token; `gradient_norm` before clipping; both are None when not finite.
+    `tokens` were read so far. `sequences` is the digest of the sequences that the step read, and `first_sequence` the
+    first of them. `seconds` is its wall time. When the update was `skipped`, `cause` says why. `scale` is the fp16 loss
+    scale. `validation_loss` is after the update, None where it was not computed.
+    """
+
+    step: int
+    loss: float | None
+    gradient_norm: float | None
+    learning_rate: float
+    tokens: int
+    sequences: str
+    first_sequence: int
+    seconds: float
+    skipped: bool = False
+    cause: str = ""
+    scale: float | None = None
+    validation_loss: float | None = None
+
+    def scalars(self) -> dict[str, float]:
+        """What a dashboard shows of the step, by tag."""
+        shown = {
+            "train/loss": self.loss,
+            "train/gradient_norm": self.gradient_norm,
+            "train/learning_rate": self.learning_rate,
+            "train/loss_scale": self.scale,
+            "validation/loss": self.validation_loss,
+        }
+        return {tag: value for tag, value in shown.items() if value is not None}

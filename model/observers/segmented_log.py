@@ -1,0 +1,70 @@
+"""A log of JSON lines in the lake, in one object per checkpoint, so that a kill loses no line of a committed step.
+
+    FOLDER/step-000123.jsonl  the records up to the checkpoint after step 123, written before it is committed
+    FOLDER/tail.jsonl         those since the newest checkpoint, for people who watch
+
+A resumed run computes the steps after its checkpoint again, so their records are dropped first. After a commit the tail
+may repeat what the checkpoint's object holds; readers give that object precedence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from infra.store.digests import canonical
+from infra.store.errors import NotThere
+from infra.store.lake import Lake
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
+
+
+class SegmentedLog(Generic[Record]):
+    """The writer of such a log; one process writes it. Records are dataclasses."""
+
+    def __init__(self, lake: Lake, folder: str) -> None:
+        self._lake, self._folder = lake, folder
+        self._since_checkpoint: list[Record] = []
+        self._changed = False
+
+    def begin(self, step: int) -> None:
+        """Continue after the checkpoint at `step`: delete what is on record of later steps."""
+        for entry in list(self._lake.list(self._folder)):
+            name = entry.path.rpartition("/")[2].removesuffix(".jsonl")
+            if name == "tail" or int(name.removeprefix("step-")) > step:
+                self._lake.delete(entry.path)
+        self._since_checkpoint, self._changed = [], False
+
+    def add(self, record: Record) -> None:
+        """Add a record; nothing is written yet."""
+        self._since_checkpoint.append(record)
+        self._changed = True
+
+    def flush(self) -> None:
+        """Write the tail when there is something new."""
+        if self._changed:
+            self._lake.write(f"{self._folder}/tail.jsonl", _lines(self._since_checkpoint))
+            self._changed = False
+
+    def commit(self, step: int) -> None:
+        """Write the records up to `step` into an object of their own."""
+        if self._since_checkpoint:
+            self._lake.write(f"{self._folder}/step-{step:06d}.jsonl", _lines(self._since_checkpoint))
+        self._since_checkpoint, self._changed = [], False
+
+
+def read_segments(lake: Lake, folder: str) -> Iterator[list[bytes]]:
+    """The lines of each object of a log, in the order of steps; the tail, which may repeat some, comes last."""
+    for entry in lake.list(folder):  # sorted by name
+        try:
+            yield lake.read(entry.path).splitlines()
+        except NotThere:  # replaced since the listing
+            continue
+
+
+def _lines(records: list[Any]) -> bytes:
+    return b"".join(canonical(asdict(record)) + b"\n" for record in records)

@@ -1,0 +1,1 @@
+"""Experiment trackers (Weights & Biases, MLflow, Trackio): observers that can neither stop nor delay a run."""

@@ -1,0 +1,91 @@
+"""What a tracker is, and the trackers there are."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from model.configuration import require
+from model.observers.observer import Ending
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What a tracker is told of a run. `config` is its run.json; `folder` is a local folder for offline data.
+
+    All launches of a run have the same `key`, so that a tracker continues what an earlier launch began.
+    """
+
+    key: str
+    label: str
+    launch: str
+    config: dict[str, Any]
+    folder: str
+
+    @property
+    def name(self) -> str:
+        """A short name for people."""
+        return f"{self.label}-{self.key[:12]}" if self.label else self.key[:12]
+
+
+class Tracker(Protocol):
+    """Runs in a process of its own, made with a RunDescription. Any method may raise, or never return."""
+
+    def log(self, step: int, time: float, scalars: Mapping[str, float]) -> None:
+        """Record values of a step by tag, at `time` in POSIX seconds. Steps may repeat after a resume or rollback."""
+
+    def close(self, ending: Ending) -> None:
+        """Deliver what is left. Returns when all of it is delivered or stored locally."""
+
+
+@dataclass(frozen=True)
+class TrackerKind:
+    """Where a tracker's class is (module:class), the package that it needs, and the optional extra that installs it."""
+
+    target: str
+    package: str
+    extra: str
+
+
+TRACKERS: dict[str, TrackerKind] = {
+    "wandb": TrackerKind("model.trackers.wandb:WandbTracker", "wandb", "wandb"),
+    "mlflow": TrackerKind("model.trackers.mlflow:MlflowTracker", "mlflow", "mlflow"),
+    "trackio": TrackerKind("model.trackers.trackio:TrackioTracker", "trackio", "trackio"),
+}
+
+
+def require_trackers(names: Sequence[str]) -> None:
+    """Raise ValueError for a tracker that does not exist or is named twice."""
+    for name in names:
+        require(name in TRACKERS, f"there is no tracker {name!r}; the trackers are {', '.join(TRACKERS)}")
+        require(names.count(name) == 1, f"the tracker {name!r} is named more than once")
+
+
+def require_installed(names: Sequence[str]) -> None:
+    """Raise ValueError also for a tracker whose package is not installed here. To be called before a launch."""
+    require_trackers(names)
+    for name in names:
+        kind = TRACKERS[name]
+        if importlib.util.find_spec(kind.package) is None:
+            raise ValueError(
+                f"the tracker {name!r} needs the package {kind.package}, which is not installed: "
+                f"pip install 'millrace[{kind.extra}]'"
+            )
+
+
+def load_tracker(target: str) -> Callable[[RunDescription], Tracker]:
+    """The class at module:class."""
+    module, _, name = target.partition(":")
+    made: Callable[[RunDescription], Tracker] = getattr(importlib.import_module(module), name)
+    return made
+
+
+def own_folder(run: RunDescription, tracker: str) -> Path:
+    """The folder for a tracker's offline data, created."""
+    folder = Path(run.folder) / tracker
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,44 @@
+"""The observers of a launch on one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from model.accounting.launch import Accounting
+from model.observers.losses import Losses
+from model.observers.observer import Ending, StepObserver
+from model.observers.tensorboard import EventFiles
+from model.trackers.feed import PATIENCE, TrackerFeed
+from model.trackers.tracker import TRACKERS, RunDescription
+from model.training.records import Launch, Records
+
+
+def open_observers(
+    launch: Launch, records: Records, accounting: Accounting, patience: Mapping[Ending, float] = PATIENCE
+) -> list[StepObserver]:
+    """The account on every rank, in front of those that it publishes to; on rank 0 also losses, TensorBoard, trackers.
+
+    Joins the account to the launch. Trackers get `patience` seconds at the end, by how the launch ends.
+    """
+    lake, run = launch.lake, launch.config.key
+    others: list[StepObserver] = []
+    if records.leads:
+        others = [Losses(lake, run), EventFiles(lake, run), *_trackers(launch, records, patience)]
+    accounting.join(records.launch, others)
+    return [accounting, *others]
+
+
+def _trackers(launch: Launch, records: Records, patience: Mapping[Ending, float]) -> list[TrackerFeed]:
+    config = launch.config
+    run = RunDescription(
+        key=config.key,
+        label=config.label,
+        launch=records.launch,
+        config=config.to_plain(),
+        folder=str((launch.cache / "trackers").absolute()),
+    )
+
+    def report(step: int, account: dict[str, object]) -> None:
+        records.note("tracker", step, **account)
+
+    return [TrackerFeed(name, TRACKERS[name].target, run, report, patience=patience) for name in launch.trackers]
