@@ -82,7 +82,8 @@ def _fasttext() -> dict[str, Any]:
     import fasttext
 
     whole = hasattr(fasttext, "train_supervised")
-    return _check("fasttext is itself", whole, "yes" if whole else "fasttext-predict lies over it: run `make setup`")
+    cure = "fasttext-predict lies over it: delete .venv and run `make setup`"
+    return _check("fasttext is itself", whole, "yes" if whole else cure)
 
 
 def _python() -> dict[str, Any]:

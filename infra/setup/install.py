@@ -65,9 +65,9 @@ def find_installer(python: Path, settings: Mapping[str, str], environ: Mapping[s
     except subprocess.CalledProcessError:
         print("uv cannot be had here (see above): pip is used, which takes longer.", file=sys.stderr)
         return pip
-    command = (str(python.with_name("uv")), "--quiet", "pip", "install", "--python", str(python))
     # As pip does: of all indexes, the best match. The hashes decide what may be taken.
-    command += ("--index-strategy", "unsafe-best-match")
+    options = ("--python", str(python), "--index-strategy", "unsafe-best-match")
+    command = (str(python.with_name("uv")), "--quiet", "pip", "install", *options)
     return Installer("uv", command, "--no-cache", uv_environment(settings, environ))
 
 
