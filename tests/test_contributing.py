@@ -92,8 +92,20 @@ def test_a_worked_example_works(heading: str, copy: Path) -> None:
     assert all((copy / block.path).exists() for block in blocks)
 
 
-def test_there_is_an_example_of_an_evaluation_task() -> None:
-    assert "To add an evaluation task" in EXAMPLES
+@pytest.mark.parametrize(
+    ("heading", "files", "changed"),
+    [
+        ("To add a stage", ["tasks/vowels.py", "vowels.yaml"], 0),
+        ("To add a source", ["tasks/sources/text_lines.py", "lines.yaml"], 0),
+        ("To add an architecture", ["model/architectures/sequential/__init__.py"], 1),
+        ("To add an evaluation task", ["evaluation/capitals.jsonl", "evaluation/tasks.json"], 0),
+    ],
+)
+def test_what_an_addition_takes(heading: str, files: list[str], changed: int) -> None:
+    """Beside its tests: the new files, and the lines that change in files that are there (docs/architecture.md)."""
+    blocks = [block for block in EXAMPLES[heading] if not Path(block.path).name.startswith("test_")]
+    assert [block.path for block in blocks if block.after is None] == files
+    assert sum(len(block.text.splitlines()) for block in blocks if block.after is not None) == changed
 
 
 def test_blocks_are_found_and_carried_out(tmp_path: Path) -> None:

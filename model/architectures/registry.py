@@ -1,18 +1,18 @@
 """The registry of architectures, and models and configurations by the name of their architecture.
 
-A new architecture is one folder beside this file, its line in ARCHITECTURES and its presets. The folder's
+A new architecture is one folder beside this file, its line in FOLDERS and its presets. The folder's
 `ARCHITECTURE` declares all that the rest of the code asks of it.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.architectures import llama, opt, pythia
 from model.architectures.architecture import Architecture, ModelConfig, NotDeclared
 from model.architectures.initialisation import initialise, keyed_generator
 from model.architectures.layers import LanguageModel
@@ -20,9 +20,14 @@ from model.configuration import from_plain, to_plain
 from model.state.boxes import Box, whole
 from model.state.slices import Kind, ReadState
 
-# By name, which is the value of `model.architecture` in run.json and in presets.
+# Folders beside this file, one line each. The name is the value of `model.architecture` in run.json and in presets.
+FOLDERS = (
+    "pythia",
+    "opt",
+    "llama",
+)
 ARCHITECTURES: dict[str, Architecture] = {
-    found.name: found for found in (pythia.ARCHITECTURE, opt.ARCHITECTURE, llama.ARCHITECTURE)
+    name: importlib.import_module(f"model.architectures.{name}").ARCHITECTURE for name in FOLDERS
 }
 
 
