@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -95,11 +95,8 @@ def test_the_whole_is_the_sum_of_the_sources() -> None:
 
 
 def test_every_entry_takes_up_what_the_one_before_left() -> None:
-    def pairs() -> Iterator[tuple[FunnelEntry, FunnelEntry]]:
-        for funnel in (whole(), source_funnel(WEB_READ, WEB, WEB_STEPS, 5)):
-            yield from zip(funnel, funnel[1:], strict=False)
-
-    for before, after in pairs():
+    funnels = (whole(), source_funnel(WEB_READ, WEB, WEB_STEPS, 5))
+    for before, after in (pair for funnel in funnels for pair in pairwise(funnel)):
         assert after.documents_in == before.documents_kept
         if before.stage != "source":
             assert after.bytes_in == before.bytes_kept
