@@ -11,7 +11,8 @@ from infra.stage import Stage, StageConfig, StageKind
 from tasks.corpus.outcomes import Survivors
 from tasks.stages import NAME, STEPS, find_stage
 
-NAME_FIELD = pydantic.Field(pattern=NAME)
+# Artifacts of every source, and what a funnel calls the reading and the end: no step can have their names.
+RESERVED_STEPS = ("source", "documents", "rules", "outcomes", "corpus", "encode")
 
 
 class Section(pydantic.BaseModel):
@@ -86,6 +87,8 @@ class Step(StageUse):
 
     @pydantic.model_validator(mode="after")
     def _fits_its_stage(self) -> Self:
+        if self.name in RESERVED_STEPS:
+            raise ValueError(f"{self.name} has a meaning of its own; choose another name, with stage: {self.stage}")
         stage = self.declared()
         object.__setattr__(self, "config", checked_config(stage, self.config, self.name))
         if self.model is not None and stage.load is None:

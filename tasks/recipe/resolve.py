@@ -227,6 +227,8 @@ def _read(
     if maker.reads(implied):
         raise Unresolved(f"{where}: {role} reads other steps itself; list it before {step.name}")
     name = f"{step.name}_{role}"
+    if any(earlier.name == name for earlier in steps):
+        raise Unresolved(f"{where}: it adds a step {name}, and one of that name has another config; rename that one")
     return ResolvedStep(name, maker, implied, sees if maker.reads_text(implied) else (), {"": ()})
 
 

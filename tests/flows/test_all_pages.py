@@ -39,7 +39,7 @@ def test_all_pages_run_to_tokens_and_the_books_balance(built: tuple[Path, dict[s
     record = find_build(opened)
     for name in record.artifacts:
         record.manifest(opened, name).account.check(name)
-    assert record.manifest(opened, "corpus").rows == result["documents"]
+    assert record.manifest(opened, "crawl/corpus").rows == result["documents"]
 
 
 def test_an_unchanged_rebuild_takes_seconds_and_does_nothing(

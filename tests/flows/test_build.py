@@ -7,11 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from infra.engine.shards import PartReader
+from infra.store.lake import Lake
+from tasks.builds import find_build
 from tests.flows.conftest import Millrace, build, digests, markers
-
-SCORING = {"paragraphs", "language", "heuristics", "signatures", "language_models", "perplexity", "near_duplicates"}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,8 @@ def test_a_threshold_moves_without_a_scoring_kernel(millrace: Millrace, pages: l
     after = markers(lake)
     assert tight["documents"] < loose["documents"]
     assert {stage for stage in after if after[stage] != before.get(stage)} == {
+        "rules",
+        "outcomes",
         "corpus",
         "tokenizer",
         "encode",
@@ -87,7 +91,7 @@ def test_a_moved_floor_runs_exactly_the_stages_behind_it(millrace: Millrace, pag
             "--set",
             rule,
             "--set",
-            f"floors=[{{stage: language, column: score, at_least: {least}}}]",
+            f"floors=[{{column: language.score, at_least: {least}}}]",
         )
 
     with_floor(0.6)
@@ -95,8 +99,8 @@ def test_a_moved_floor_runs_exactly_the_stages_behind_it(millrace: Millrace, pag
     moved = with_floor(0.7)
     after = markers(lake)
     changed = {stage for stage in after if after[stage] != before.get(stage)}
-    assert {"signatures", "perplexity"} <= changed
-    assert not changed & {"web_archive", "paragraphs", "language", "heuristics", "index"}
+    assert {"heuristics", "signatures", "perplexity"} <= changed, "steps behind the language"
+    assert not changed & {"web_archive", "paragraphs", "language", "index"}
     # Below the floor is below the threshold, so the corpus is that of no floor at all.
     rule = "rules.low_language_score.at_least=0.8"
     assert build(millrace, lake, pages, "--set", rule)["digest"] == moved["digest"]
@@ -115,7 +119,7 @@ def test_an_added_archive_is_read_alone(millrace: Millrace, pages: list[str], la
 
 
 def test_a_threshold_looser_than_its_floor_is_refused(millrace: Millrace, pages: list[str], tmp_path: Path) -> None:
-    floor = "floors=[{stage: language, column: score, at_least: 0.9}]"
+    floor = "floors=[{column: language.score, at_least: 0.9}]"
     refused = millrace.run("build", "crawl", "--input", pages[0], "--lake", str(tmp_path), "--set", floor, "--json")
     assert refused.returncode == 1
     assert "no rule is at least as strict as the floor on language.score" in refused.stderr
@@ -124,26 +128,20 @@ def test_a_threshold_looser_than_its_floor_is_refused(millrace: Millrace, pages:
 
 def test_explain_tells_of_kept_and_dropped_documents(millrace: Millrace, pages: list[str], lake: Path) -> None:
     build(millrace, lake, pages, "--set", "rules.low_language_score.at_least=0.9")
-    import pyarrow.parquet as pq
-
-    from infra.engine.shards import PartReader
-    from infra.store.lake import Lake
-    from tasks.builds import find_build
-
     opened = Lake.open(str(lake))
     record = find_build(opened)
     reader = PartReader(opened, lake)
-    [fates] = record.manifest(opened, "corpus").evidence("reduce")
-    rows = pq.read_table(reader.path(fates)).to_pylist()
-    documents = record.manifest(opened, "documents")
+    [found] = record.manifest(opened, "outcomes").evidence("reduce")
+    rows = pq.read_table(reader.path(found)).to_pylist()
+    documents = record.manifest(opened, "crawl/documents")
     for fate in ("", "language:dropped:low_language_score"):
-        row = next(row for row in rows if row["fate"] == fate)
+        row = next(row for row in rows if row["outcome"] == fate)
         table = pq.read_table(reader.path(documents.parts[row["shard"]]))
         identity = table["id"][row["row"]].as_py()
-        life = millrace.json("explain", identity, "--lake", str(lake))["documents"][0]
-        assert life["fate"] == (fate or "kept")
-        assert life["stages"]["language"]["label"]
-        assert life["metadata"]["offset"] >= 0
+        history = millrace.json("explain", identity, "--lake", str(lake))["documents"][0]
+        assert history["fate"] == (fate or "kept")
+        assert history["stages"]["language"]["label"]
+        assert history["metadata"]["offset"] >= 0
         words = millrace.run("explain", table["url"][row["row"]].as_py(), "--lake", str(lake))
         assert ("It is in the corpus" if not fate else "dropped by language") in words.stdout
     unknown = millrace.run("explain", "nobody", "--lake", str(lake))

@@ -85,7 +85,7 @@ def test_a_ledger_is_that_of_the_build(millrace: Millrace, built: tuple[str, dic
     lake, result = built
     assert millrace.json("ledger", "corpus/crawl", "--lake", lake)["ledger"] == result["ledger"]
     assert millrace.json("ledger", result["key"][:10], "--lake", lake)["ledger"] == result["ledger"]
-    source = result["artifacts"]["source/crawl"]["key"]
+    source = result["artifacts"]["crawl/documents"]["key"]
     account = millrace.json("ledger", source, "--lake", lake)["account"]
     assert account["rows_in"] == result["ledger"][0]["documents_in"]
     _funnel_is_readable(millrace.run("ledger", "corpus/crawl", "--lake", lake, COLUMNS="80").stdout, result["ledger"])
@@ -142,12 +142,38 @@ def test_tokens_are_made_anew_with_another_tokenizer(
 
 def test_recipes_are_checked_without_being_built(millrace: Millrace) -> None:
     assert millrace.json("recipe", "list")["recipes"] == ["crawl", "demo"]
-    assert millrace.json("recipe", "check", "crawl")["name"] == "crawl"
-    wrong = millrace.run("recipe", "check", "crawl", "--set", "rules.word_count.column=words")
+    assert millrace.json("recipe", "check", "crawl")["recipe"]["name"] == "crawl"
+    wrong = millrace.run("recipe", "check", "crawl", "--set", "rules.word_count.column=heuristics.words")
     assert wrong.returncode == 1
     assert "heuristics has no column words; it has word_count" in wrong.stderr
     misspelt = millrace.run("recipe", "check", "crawl", "--set", "near_duplicate.threshold=0.7")
     assert "near_duplicate" in misspelt.stderr and misspelt.returncode == 1
+
+
+def test_a_check_tells_what_a_lake_has(millrace: Millrace, built: tuple[str, dict[str, Any]], pages: list[str]) -> None:
+    asked = ("recipe", "check", "crawl", "--input", pages[0], "--lake", built[0])
+    found = millrace.json(*asked, "--set", "rules.word_count.at_least=60")
+    assert found["settings"] == {"rules.word_count.at_least": ["sources.crawl.rules.word_count.at_least"]}
+    states = {task["name"]: task["state"] for task in found["tasks"]}
+    behind = {"crawl: rules", "outcomes", "crawl: corpus", "tokenizer", "crawl: encode", "tokens"}
+    assert {name for name, state in states.items() if state == "to build"} == behind
+    unchanged = millrace.json(*asked)["tasks"]
+    assert {task["state"] for task in unchanged} == {"there"}
+    assert {task["state"] for task in millrace.json("recipe", "check", "crawl")["tasks"]} == {"unknown"}
+
+
+def test_recipes_are_compared(millrace: Millrace) -> None:
+    found = millrace.json("recipe", "diff", "crawl", "crawl", "--set", "near_duplicates.survivors=[earliest]")
+    [difference] = found["differences"]
+    assert difference == {
+        "path": "sources.crawl.steps.near_duplicates.survivors",
+        "left": ["longest", "earliest"],
+        "right": ["earliest"],
+    }
+    assert found["made_anew"] == ["outcomes", "crawl/corpus", "tokenizer", "crawl/encode", "tokens"]
+    shown = millrace.run("recipe", "diff", "crawl", "crawl")
+    assert "The recipes are the same." in shown.stdout
+    assert millrace.json("recipe", "show", "crawl")["sources"]["crawl"]["read"]["stage"] == "web_archive"
 
 
 def test_json_is_alone_on_standard_output(

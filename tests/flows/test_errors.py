@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import application
-from flows.recipe import RECIPES
+from flows.recipe import RECIPES, load_recipe, with_tokens
 from infra.store.lake import Lake
 from infra.store.names import Reference, point
 from tasks.builds import BuildRecord, write_build
@@ -35,11 +35,9 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def built(tmp_path: Path) -> str:
     """A lake with the record of a build of the recipe ``crawl``, named ``corpus/crawl``."""
-    from flows.recipe import load_recipe
-
     lake = Lake.open(str(tmp_path / "built"))
-    recipe = load_recipe("crawl").model_dump(mode="json")
-    record = BuildRecord("c0ffee" * 8, "0" * 64, recipe, {}, {}, [], 1, 1, "2024-01-01T00:00:00+00:00")
+    recipe = load_recipe("crawl").recipe.model_dump(mode="json")
+    record = BuildRecord("c0ffee" * 8, "0" * 64, recipe, {}, {}, [], {}, 1, 1, "2024-01-01T00:00:00+00:00")
     write_build(lake, record)
     point(lake, "corpus/crawl", Reference("build", record.key, record.digest))
     return lake.uri
@@ -62,18 +60,25 @@ def refused(*arguments: str) -> str:
     [
         ("tokenizer.file=no/such/tokenizer.json", "tokenizer.file: there is no file no/such/tokenizer.json"),
         ("language.model=no/such/lid.bin", "language.model: there is no file no/such/lid.bin"),
-        ("language.model=bundled:lid.177.ftz", "no model named lid.177.ftz is bundled; there are lid.176.ftz"),
-        ("sources.crawl.config.min_chars=3", "config of crawl: web_archive has no min_chars; it has extractor"),
-        ("sources.crawl.config.min_characters=few", "config of crawl: min_characters: Input should be a valid integer"),
-        ("sources.crawl.config.source=other", "web_archive has no source"),
-        ("sources.crawl.config=3", "sources.0.config: Input should be a valid dictionary"),
-        ("rules.low_language_score.column=label", "at_least and at_most are for numbers, and language.label holds str"),
+        ("language.model=bundled:lid.177.ftz", "no model lid.177.ftz is bundled; there are lid.176.ftz"),
+        ("sources.crawl.read.min_chars=3", "there is no min_chars; it has extractor"),
+        ("sources.crawl.read.min_characters=few", "web_archive.min_characters: Input should be a valid integer"),
+        ("sources.crawl.read.source=other", "there is no source; it has extractor"),
+        ("sources.crawl.read=3", "sources.crawl.read: Input should be a valid dictionary"),
+        ("sources.crawl.language.decimals=9", "language.decimals: Input should be less than or equal to 6"),
+        ("sources.crawl.steps=[unheard_of]", "there is no annotate or partitioned stage unheard_of: there are"),
+        ("sources.crawl.steps=[perplexity]", "perplexity reads language, and no step of that stage stands before it"),
+        ("models.language_models.on=[nowhere]", "language_models.on: there is no source or reference nowhere"),
+        (
+            "rules.low_language_score.column=language.label",
+            "at_least and at_most are for numbers, and language.label holds str",
+        ),
         ("rules.word_count.one_of=[ten]", "one_of is for strings, and heuristics.word_count holds int64"),
-        ("rules.word_count.column=words", "heuristics has no column words"),
+        ("rules.word_count.column=heuristics.words", "heuristics has no column words"),
         ("rules=[1", "--set rules=[1: the value is not YAML"),
-        ("name=2024-13-01", "--set name=2024-13-01: the value is not YAML: month must be in 1..12"),
+        ("name=!!int x", "--set name=!!int x: the value is not YAML: invalid literal for int()"),
         ("rules.unheard_of.at_least=1", "the list has no unheard_of; it has low_language_score, word_count"),
-        ("survivors.0.x=1", "the value there is 'longest', with nothing inside"),
+        ("near_duplicates.survivors.0.x=1", "the value there is 'longest', with nothing inside"),
         ("tokenizer.vocabulary_size=3", "tokenizer.vocabulary_size: Input should be greater than or equal to 258"),
         ("no-sign", "--set no-sign: write KEY=VALUE"),
     ],
@@ -102,7 +107,7 @@ def test_files_that_are_models_are_taken(shared_data: Path) -> None:
 
 
 def test_thresholds_on_columns_of_strings_are_taken() -> None:
-    rule = "{stage: language, column: label, one_of: [en, de], reason: language}"
+    rule = "{column: language.label, one_of: [en, de], reason: language}"
     done = CliRunner().invoke(application, ["recipe", "check", "crawl", "--set", f"rules=[{rule}]"])
     assert done.exit_code == 0, done.output
 
@@ -127,8 +132,21 @@ def test_a_file_that_cannot_be_read_is_refused(text: bytes, told: str, tmp_path:
 
 def test_inputs_need_one_source(tmp_path: Path) -> None:
     path = tmp_path / "written.yaml"
+    path.write_text("name: a\nsources: {one: {read: jsonl}, two: {read: jsonl}}\n")
+    told = refused("build", str(path), "--input", "x.warc.gz")
+    assert "has several sources: give inputs with --set sources.NAME.inputs=[...]" in told
     path.write_text("name: a\nsources: 3\n")
-    assert "not one source alone" in refused("build", str(path), "--input", "x.warc.gz")
+    assert "sources: Input should be a valid dictionary" in refused("build", str(path), "--input", "x.warc.gz")
+
+
+def test_a_recipe_of_the_form_before_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "written.yaml"
+    path.write_text("name: a\nsources: [{name: one, reader: jsonl}]\nlanguage: {}\n")
+    done = CliRunner().invoke(application, ["recipe", "check", str(path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert [task["name"] for task in json.loads(done.stdout)["tasks"]][:2] == ["one: jsonl", "one: language"]
+    path.write_text("name: a\nsources: [one]\n")
+    assert "sources: each has a name and a reader, and this is 'one'" in refused("recipe", "check", str(path))
 
 
 @pytest.mark.parametrize(
@@ -202,10 +220,9 @@ def test_what_a_lake_does_not_have_is_told(arguments: list[str], told: str, buil
 
 
 def test_an_old_recipe_may_name_a_model_that_is_gone(built: str, tmp_path: Path) -> None:
-    from flows.recipe import load_recipe, with_tokens
-
-    values = load_recipe("crawl").model_dump(mode="json")
-    values["language"]["model"] = str(tmp_path / "gone.bin")
+    values = load_recipe("crawl").recipe.model_dump(mode="json")
+    [language] = [step for step in values["sources"]["crawl"]["steps"] if step["name"] == "language"]
+    language["model"] = str(tmp_path / "gone.bin")
     assert with_tokens(values, None, 300, None).tokenizer.vocabulary_size == 300
 
 

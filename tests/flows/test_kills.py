@@ -16,11 +16,11 @@ MOMENTS = {
     "in the write of a later part": "inside_part:20",
     "in a reduce": "in_reduce:3",
     "before the first manifest": "before_manifest:1",
-    "before an annotation's marker": "before_marker:25",
+    "before an annotation's marker": "before_marker:21",
     "in the reduce of near-duplicates": "in_reduce:20",
     "in the index": "in_fit:1",
     "in tokens": "in_fit:4",
-    "before the last manifest": "before_manifest:14",
+    "before the last manifest": "before_manifest:15",
 }
 
 

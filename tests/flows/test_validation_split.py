@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from flows.recipe import parse_recipe
+from flows.recipe import parse_recipe, resolve_recipe
 from infra.engine.shards import PartReader
 from infra.store.lake import Lake
 from tasks.builds import find_build
@@ -23,12 +23,15 @@ SHARE = 0.3
 PAIRS = 60
 
 
+def text(*survivors: str) -> dict[str, Any]:
+    """A source whose duplicates are found, and some of which stay."""
+    return {"read": {"jsonl": {"id_field": "id"}}, "steps": [{"near_duplicates": {"survivors": list(survivors)}}]}
+
+
 def recipe(**changes: Any) -> dict[str, Any]:
     return {
         "name": "twins",
-        "sources": [{"name": "text", "reader": "jsonl", "config": {"id_field": "id"}}],
-        "near_duplicates": {},
-        "survivors": ["all"],
+        "sources": {"text": text("all")},
         "tokenizer": {"vocabulary_size": 400},
         "tokens": {"validation": SHARE},
         **changes,
@@ -64,12 +67,12 @@ def test_planted_twins_are_not_torn_apart(millrace: Millrace, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"near_duplicates": None, "survivors": ["longest"]}, "looks for no near_duplicates"),
-        ({"survivors": ["all", "longest"]}, "nothing to choose by"),
+        ({"sources": {"text": {"read": "jsonl"}}}, "no step finds the duplicates of text"),
+        ({"sources": {"text": text("all", "longest")}}, "with all, every member stays"),
         ({"tokens": {"validation": 1.0}}, "less than 1"),
     ],
 )
 def test_splits_that_keep_no_promise_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        parse_recipe(recipe(**changes), "x")
-    parse_recipe(recipe(), "x")
+        resolve_recipe(parse_recipe(recipe(**changes), "x"), "x")
+    resolve_recipe(parse_recipe(recipe(), "x"), "x")

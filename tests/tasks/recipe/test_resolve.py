@@ -169,6 +169,10 @@ def test_labels_of_a_floor_include_those_of_its_rule() -> None:
             source("paragraphs", {"again": {"stage": "paragraphs", "sees": []}}),
             "a step that changes the text sees all changes before it: paragraphs",
         ),
+        (
+            source({"near_duplicates_signatures": {"stage": "signatures", "seed": 2}}, "near_duplicates"),
+            "it adds a step near_duplicates_signatures, and one of that name has another config",
+        ),
         (source("perplexity", "language"), "perplexity reads language, and no step of that stage"),
         (source("language", "perplexity"), "web.perplexity: it needs a model"),
         (source(rules=[SCORE]), "sources.web.rules.low_score: the source has no step language; it has none"),

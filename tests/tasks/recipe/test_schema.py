@@ -65,6 +65,8 @@ def test_a_fitted_model_takes_fields_of_its_stage_beside_on() -> None:
         ({"near_duplicates": {"survivors": ["best"]}}, "Input should be 'longest'"),
         ({"language": {"reads": {"paragraphs": "x"}}}, "language.reads: language does not read paragraphs"),
         ({"No Name": {"stage": "language"}}, "String should match pattern"),
+        ({"rules": {"stage": "language"}}, "rules has a meaning of its own; choose another name"),
+        ({"documents": {"stage": "language"}}, "documents has a meaning of its own"),
     ],
 )
 def test_a_wrong_step_is_refused_by_name(step: Any, words: str) -> None:

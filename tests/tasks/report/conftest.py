@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pydoc_data.topics import topics
 
@@ -11,9 +11,9 @@ import pytest
 
 from flows.build import make_corpus
 from flows.recipe import load_recipe
-from infra.engine.plans import Plan
+from infra.engine.graph import BuildTask, Made
 from infra.engine.pool import LocalPool
-from infra.orchestration import Line
+from infra.orchestration import StageRunner
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from model.accounting.account import Account, write_account
@@ -27,6 +27,7 @@ from model.supervision.logbook import Logbook
 from tasks.builds import BuildRecord
 from tasks.evaluation.results import write_evaluation
 from tasks.report.data import ReportData, collect_report
+from tests.infra.engine.builds import run_tasks
 from tests.tasks.sources.samples import COMPRESSIONS, HTML, http_response, page, warc_record
 
 ATTACK = "<script>alert('text')</script><img src=x onerror=alert(1)>"
@@ -39,11 +40,11 @@ GERMAN = (
 STEPS, SAVED_EVERY = 12, 4
 
 
-class DirectLine(Line):
-    """Plans carried out without Prefect."""
+class DirectRunner(StageRunner):
+    """Runs the tasks of a build without Prefect."""
 
-    def make(self, plan: Plan) -> list[Manifest]:
-        return plan.carry_out(self.lake, self.engine, self.progress)
+    def run(self, tasks: Sequence[BuildTask], made: Made | None = None) -> dict[str, Manifest]:
+        return run_tasks(tasks, self.lake, self.engine, made)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def built(pool: LocalPool, tmp_path_factory: pytest.TempPathFactory) -> Built:
     settings += ["tokenizer.vocabulary_size=600", "tokens.held_out_every=7", "perplexity.head_percentile=20"]
     recipe = load_recipe("crawl", settings, [str(folder / "*.warc.gz")])
     lake = Lake.open(str(folder / "lake"))
-    build = make_corpus(DirectLine(lake, pool, lambda label, done, total: None), recipe)
+    build = make_corpus(DirectRunner(lake, pool, lambda label, done, total: None), recipe)
     return Built(lake, build, _write_run(lake, build))
 
 

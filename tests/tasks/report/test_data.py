@@ -42,6 +42,13 @@ def test_funnel_is_the_ledger(built: Built, data: ReportData) -> None:
     assert [step.payload for step in data.funnel] == [True] + [False] * (len(data.funnel) - 1)
 
 
+def test_the_funnel_of_the_only_source_is_that_of_the_whole(built: Built, data: ReportData) -> None:
+    assert data.source_funnels == {"crawl": data.funnel}
+    assert built.build.source_ledgers == {"crawl": built.build.ledger}
+    total = data.distributions.total
+    assert data.distributions.sources == {"crawl": total} and total.kept == data.documents
+
+
 def test_planted_fates_are_there(data: ReportData) -> None:
     fates = {(step.stage, reason.name): reason for step in data.funnel for reason in step.reasons}
     assert fates["source", "warcinfo"].documents == 1
@@ -56,7 +63,7 @@ def test_languages_are_those_of_the_parts(built: Built, data: ReportData) -> Non
     """Tokens are counted by the lineage of the token files, a way that the report does not take."""
     labels = {
         document["id"]: language["label"]
-        for document, language in zip(_rows(built, "documents"), _rows(built, "language"), strict=True)
+        for document, language in zip(_rows(built, "crawl/documents"), _rows(built, "crawl/language"), strict=True)
     }
     tokens: Counter[object] = Counter()
     kept: Counter[object] = Counter()
@@ -73,7 +80,7 @@ def test_languages_are_those_of_the_parts(built: Built, data: ReportData) -> Non
 
 
 def test_perplexities_are_those_of_the_parts(built: Built, data: ReportData) -> None:
-    scored = [row for row in _rows(built, "perplexity") if row["perplexity"] is not None]
+    scored = [row for row in _rows(built, "crawl/perplexity") if row["perplexity"] is not None]
     [english] = data.distributions.perplexities
     assert english.language == "en"
     assert english.histogram.total == len(scored) > 30
@@ -85,25 +92,26 @@ def test_perplexities_are_those_of_the_parts(built: Built, data: ReportData) -> 
 
 def test_rules_count_what_they_would_drop_alone(built: Built, data: ReportData) -> None:
     [rule] = [rule for rule in data.distributions.rules if rule.column == "word_count"]
-    words = [row["word_count"] for row in _rows(built, "heuristics")]
+    words = [row["word_count"] for row in _rows(built, "crawl/heuristics")]
     assert rule.fails == sum(not 50 <= count <= 100_000 for count in words)  # type: ignore[operator]
     assert dict(rule.histogram.series)["fails"] and rule.histogram.total == len(words)
     assert rule.histogram.logarithmic
 
 
 def test_a_value_at_a_threshold_passes(built: Built, tmp_path: Path) -> None:
-    words = sorted(row["word_count"] for row in _rows(built, "heuristics"))  # type: ignore[type-var]
+    words = sorted(row["word_count"] for row in _rows(built, "crawl/heuristics"))  # type: ignore[type-var]
     least, most = words[10], words[-10]
-    rule = {"stage": "heuristics", "column": "word_count", "reason": "both_ends", "one_of": None, "missing": "fails"}
-    recipe = {**built.build.recipe, "rules": [{**rule, "at_least": least, "at_most": most}]}
+    rule = {"column": "heuristics.word_count", "reason": "both_ends", "one_of": None, "missing": "fails"}
+    section = {**built.build.recipe["sources"]["crawl"], "rules": [{**rule, "at_least": least, "at_most": most}]}
+    recipe = {**built.build.recipe, "sources": {"crawl": section}}
     [view] = collect_report(built.lake, replace(built.build, recipe=recipe), tmp_path).distributions.rules
     assert view.fails == sum(count < least or count > most for count in words)  # type: ignore[operator]
     assert view.fails == sum(dict(view.histogram.series)["fails"])
 
 
 def test_the_planted_pair_is_shown_with_its_evidence(data: ReportData) -> None:
-    near = data.near_duplicates
-    assert near is not None
+    [near] = data.near_duplicates
+    assert (near.step, near.scope) == ("near_duplicates", "crawl")
     assert near.clusters == 1 and near.members == 2 and near.sizes == ((2, 1),)
     [pair] = [pair for pair in near.pairs if HOSTILE_URI in (pair.left.url, pair.right.url)]
     assert pair.verified and 0.9 < pair.jaccard < 1
@@ -159,10 +167,13 @@ def test_a_tail_never_replaces_what_a_checkpoint_stands_on(built: Built, tmp_pat
     assert training is not None and training.steps[4].loss == 6.0 - 5 / 4
 
 
-def test_every_stage_stands_after_what_it_was_made_from(data: ReportData) -> None:
+def test_every_stage_stands_after_what_it_was_made_from(built: Built, data: ReportData) -> None:
     names = [stage.name for stage in data.stages]
-    wanted = ["source/crawl", "paragraphs", "language", "perplexity", "corpus", "encode", "tokens"]
-    assert [name for name in names if name in wanted] == wanted
+    wanted = [
+        f"crawl/{name}" for name in ("documents", "paragraphs", "language", "perplexity", "rules", "corpus", "encode")
+    ]
+    assert [name for name in names if name in [*wanted, "tokens"]] == [*wanted, "tokens"]
+    assert set(names) == set(built.build.artifacts)
 
 
 @pytest.mark.parametrize("wrong", [{"documents": 1}, {"tokens": 1}])
@@ -174,18 +185,18 @@ def test_a_ledger_that_the_parts_belie_is_refused(built: Built, tmp_path: Path, 
 
 
 def test_annotations_of_other_documents_are_refused(built: Built, tmp_path: Path) -> None:
-    language = built.build.manifest(built.lake, "language")
+    language = built.build.manifest(built.lake, "crawl/language")
     swapped = replace(language, key="0" * 64, parts=language.parts[::-1])
     write_manifest(built.lake, swapped)
-    build = replace(built.build, artifacts={**built.build.artifacts, "language": ["language", "0" * 64]})
+    build = replace(built.build, artifacts={**built.build.artifacts, "crawl/language": ["language", "0" * 64]})
     with pytest.raises(ValueError, match="annotates the shard"):
         collect_report(built.lake, build, tmp_path)
 
 
 def test_tokens_of_another_corpus_are_refused(built: Built, tmp_path: Path) -> None:
-    encoded = built.build.manifest(built.lake, "encode")
+    encoded = built.build.manifest(built.lake, "crawl/encode")
     write_manifest(built.lake, replace(encoded, key="1" * 64, parts=encoded.parts[::-1]))
-    build = replace(built.build, artifacts={**built.build.artifacts, "encode": ["encode", "1" * 64]})
+    build = replace(built.build, artifacts={**built.build.artifacts, "crawl/encode": ["encode", "1" * 64]})
     with pytest.raises(Corrupt, match="build the tokens again"):
         collect_report(built.lake, build, tmp_path)
 
