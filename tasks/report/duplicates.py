@@ -153,7 +153,9 @@ def _edits_seen(
     reader: PartReader, build: BuildParts, manifest: Manifest, source: str, number: int
 ) -> tuple[Part, ...]:
     """The edits in the text as it was compared: what the artifact was made from tells them, in order."""
-    names = [name.partition("/")[2] for name in manifest.inputs if name.partition("/")[0] == source]
-    steps = [name for name in names if name != "documents" and build.artifact(source, name) is not None]
+    read = {name.partition("/")[2] for name in manifest.inputs if name.partition("/")[0] == source} - {"documents"}
+    # The build lists steps in order; the inputs of a manifest are sorted by name.
+    scopes = [name.partition("/") for name in build.manifests]
+    steps = [step for scope, _, step in scopes if scope in (source, "across") and step in read]
     parts = [build.part(source, step, number) for step in steps]
     return tuple(part for part in parts if "edits" in pq.read_schema(reader.path(part)).names)
