@@ -27,7 +27,7 @@ SHARE_WANTED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """One build: seconds of the command, of the flow in it, and of the workers in their pieces, added up."""
+    """One build: seconds of the command, of the flow in it, and of the workers in their units, added up."""
 
     command: float
     flow: float
@@ -112,14 +112,14 @@ def _print(workload: Workload[Any], one: list[Built], two: list[Built], unchange
     print(f"  command   Python's start and imports around the flow: median {around.median:.2f} s")
     print(f"  rebuild   nothing changed: flow {unchanged.flow:.2f} s, command {unchanged.command:.2f} s")
     print(
-        f"  workers   {Times(tuple(built.workers for built in one)).median:.2f} s of the flow are pieces of work with "
+        f"  workers   {Times(tuple(built.workers for built in one)).median:.2f} s of the flow are units of work with "
         f"1 worker, {Times(tuple(built.workers for built in two)).median:.2f} s with 2, added up"
     )
     share = Times(tuple((built.flow - built.workers) / built.flow for built in one))
     least, most = share.spread()
     verdict = "reached" if share.median <= SHARE_WANTED else "missed"
     print(
-        f"  bar       at most {SHARE_WANTED:.0%} of the time outside pieces of work, 1 worker, starting it included: "
+        f"  bar       at most {SHARE_WANTED:.0%} of the time outside units of work, 1 worker, starting it included: "
         f"{verdict}, {share.median:.0%} ({least:.0%} to {most:.0%})"
     )
 

@@ -89,8 +89,8 @@ def test_a_task_that_fails_stops_only_those_that_need_it(lake: Lake, pool: Local
     with pytest.raises(WorkFailed, match="was given 4 documents and annotated 3"):
         in_flow(lambda: StageRunner(lake, pool, quiet).run(tasks))
     # The one beside the failure is in the lake: the next build takes it up.
-    files_of = {path.parent.name for path in (tmp_path / "lake" / "manifests").rglob("*.json")}
-    assert files_of == {"toy_lines", "toy_length"}
+    made = {entry.path.split("/")[1] for entry in lake.list("artifacts")}
+    assert made == {"toy_lines", "toy_length"}
 
 
 def test_a_transient_error_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +143,8 @@ def test_an_artifact_that_goes_between_two_tasks_is_named(lake: Lake, pool: Loca
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
 
     def remove(lake: Lake, made: Made) -> Plan:
-        for path in (tmp_path / "lake" / "manifests").rglob("*.json"):
-            path.unlink()
+        for entry in lake.list("artifacts"):
+            (tmp_path / "lake" / entry.path).unlink()
         return PassPlan((ConfiguredStage(toy.measure_length, CONFIG),), View("toy", made["toy/documents"]))
 
     tasks = [reading(files), BuildTask("remove", ("toy/length",), ("toy/documents",), remove)]
