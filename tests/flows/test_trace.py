@@ -29,7 +29,7 @@ from model.run.data import open_order
 from tasks.byte_spans import ByteSpans
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer, load_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
-from tests.model.small import SHAPES, training_values
+from tests.model.support.small import SHAPES, training_values
 
 TAKEN = 12
 BATCH = 8

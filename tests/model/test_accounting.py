@@ -28,7 +28,7 @@ from model.observers.observer import Observers
 from model.observers.records import StepRecord
 from model.observers.tensorboard import EventFiles, masked_crc
 from model.presets import preset
-from tests.model.small import small_run
+from tests.model.support.small import small_run
 
 FLOPS = ModelFlops(1000.0, "full attention, 6 N + 12 L d S", 1e9)
 RECORD = MetricsRecord(
