@@ -380,7 +380,7 @@ def test_a_store_that_is_away_ends_no_training(
         one.flush()
         meter.wait(2)
         assert read_accounts(lake, "run") == [] == read_metrics(lake, "run")
-        assert "the account of this launch stands as it was last written: no answer" in capsys.readouterr().err
+        assert "the account of this launch stays as last written: no answer" in capsys.readouterr().err
         monkeypatch.setattr(Lake, "write", write)
         meter.wait(2)
         [account] = read_accounts(lake, "run")
