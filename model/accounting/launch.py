@@ -73,7 +73,7 @@ def flops_of(config: ModelConfig, sequence_length: int, precision: str, layout: 
 class Accounting(StepObserver):
     """One rank's account of a launch. `tokens` are those of a step over all ranks, `flops` the model's arithmetic.
 
-    As a context it is on record from its beginning on, and an error that leaves it closes it as "failed".
+    As a context manager it writes the account from its beginning on; an exception closes it as "failed".
     `rated_watts` is the rated power of one device, None when unknown: energy that cannot be measured is then unknown.
     `meters` are this machine's, found by `meters_of_machine` unless given. A metrics record covers at least `window`
     seconds of steps, the account is written every `interval` seconds, and the metrics every `flush_interval`.
@@ -127,7 +127,7 @@ class Accounting(StepObserver):
         self._update(launch=launch)
 
     def watching(self) -> AbstractContextManager[None]:
-        """Inside, exchanges with other ranks count as communication."""
+        """Within this context, collectives are timed as communication."""
         return watch_collectives(self.clock, self._device)
 
     def begin(self, step: int) -> None:
@@ -170,7 +170,7 @@ class Accounting(StepObserver):
             self._reporter.close()
 
     def _close_window(self) -> None:
-        """Make a record of the steps since the last one; without any, their time goes to the next."""
+        """Record the steps since the last record. Without any, their time goes to the next record."""
         if not self._open:
             return
         steps, self._open = self._open, []
@@ -211,7 +211,7 @@ class Accounting(StepObserver):
             print(f"the metrics of this launch stay as last written: {error}", file=sys.stderr)
 
     def _energy(self) -> Energy:
-        """That of this machine so far."""
+        """The energy of this machine since the launch began."""
         return total([] if self._reporter is None else self._reporter.energy())
 
     def _update(self, **changes: Any) -> None:

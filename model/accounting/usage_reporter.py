@@ -1,7 +1,7 @@
-"""The account of a machine's part of a launch, rewritten every few seconds whatever the main thread does meanwhile.
+"""Writes a machine's account of a launch every few seconds, from a thread of its own.
 
-What kills a process, or has it hang, comes without warning: in making the engine, in a first step that compiles for
-minutes, in an exchange with a rank that is gone. A thread of its own so writes the account while it lasts.
+A process may be killed or hang at any time: while the engine is made, in a first step that compiles for minutes, in a
+collective with a rank that is gone. The thread keeps the account current until then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def open_usage_reporter(
     meters: Sequence[Meter] | None,
     interval: float = INTERVAL,
 ) -> UsageReporter:
-    """The keeper of this machine's account of a launch, with the meters that `meters_of_machine` finds unless given."""
+    """The reporter of this machine's usage, with the meters that `meters_of_machine` finds unless given."""
     name, notes = device_name(device), list[str]()
     if meters is None:
         rated = None if rated_watts is None else rated_watts * rank_info.local_ranks
@@ -62,9 +62,9 @@ def open_usage_reporter(
 
 
 class UsageReporter:
-    """Counts time and energy from when it is made; on record from `start` to `close`.
+    """Counts time and energy from its creation, and writes them from `start` to `close`.
 
-    A store that is away ends nothing: every writing says all that the one before it would have said.
+    A store that is unavailable ends nothing: every write contains all of the previous one.
     """
 
     def __init__(
@@ -73,22 +73,22 @@ class UsageReporter:
         self._interval = interval
         self._lake, self._run, self._account, self._meters = lake, run, account, tuple(meters)
         self._began = time.monotonic()
-        # Two threads ask the meters, which remember what they were told last.
+        # Two threads read the meters, which keep state between readings.
         self._asking = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._carry, name="account", daemon=True)
 
     def start(self) -> None:
-        """Write the account, and go on doing so."""
+        """Write the account now and from then on every `interval` seconds."""
         self._write()
         self._thread.start()
 
     def update(self, **changes: Any) -> None:
-        """Change fields of the account; the next writing has them."""
+        """Change fields of the account; the next write contains them."""
         self._account = replace(self._account, **changes)
 
     def energy(self) -> list[Energy]:
-        """What each meter tells now."""
+        """The current reading of each meter."""
         with self._asking:
             return [meter.read() for meter in self._meters]
 
@@ -115,4 +115,4 @@ class UsageReporter:
         try:
             write_account(self._lake, self._run, account)
         except StoreError as error:
-            print(f"the account of this launch stands as it was last written: {error}", file=sys.stderr)
+            print(f"the account of this launch stays as last written: {error}", file=sys.stderr)

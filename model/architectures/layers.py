@@ -87,7 +87,7 @@ class Rotary(nn.Module):
     fp32 whatever the model is cast to, and the turn is computed in fp32 and then cast back, as in LLaMA's release
     (`model.py`, `apply_rotary_emb`): in bf16 the slow dimensions of late positions would be those of their
     neighbours. That release pairs neighbours instead; the two differ by a fixed permutation of the rows of the query
-    and key weights (`model.huggingface.pairs`) and give the same attention. One of these serves all blocks of a model.
+    and key weights and give the same attention. One of these serves all blocks of a model.
     """
 
     cosine: Tensor

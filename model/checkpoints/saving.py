@@ -50,7 +50,7 @@ class Abandoned(RuntimeError):
 
 @dataclass
 class _Save:
-    """One save: what was copied, and how it ended."""
+    """A save in flight: the copied state and its outcome."""
 
     step: int
     number: int
@@ -88,7 +88,7 @@ class Saver:
         if self._scratch.exists():  # left by a killed launch
             shutil.rmtree(self._scratch)
         self._save: _Save | None = None
-        # Called every second while training waits for a save, for who wants to know that it does.
+        # Called once a second while training blocks on a save; used by the heartbeat.
         self.on_wait: Callable[[], None] = lambda: None
         self._number = 0
         self._parent = ""
@@ -131,7 +131,7 @@ class Saver:
 
     @property
     def idle(self) -> bool:
-        """Whether there is no save whose outcome `poll` has yet to take."""
+        """Whether `poll` has no outcome left to collect."""
         return self._save is None
 
     def poll(self) -> list[Checkpoint]:
@@ -150,7 +150,7 @@ class Saver:
         return self.poll()
 
     def close(self) -> None:
-        """Give up what is in flight, as soon as the file being written is there. Raises nothing."""
+        """Abandon the save in flight once its current file is written. Raises nothing."""
         self._closed.set()
         if self._save is not None:
             self._save.thread.join()

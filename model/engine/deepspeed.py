@@ -129,7 +129,7 @@ class DeepSpeedEngine(Engine):
         self._step()
 
     def discard(self) -> None:
-        # The engine's own step goes its course, its counters with it, around an update that drops the gradient.
+        # Call DeepSpeed's step() so that its counters advance, with the optimizer's update replaced by a discard.
         optimizer = self._engine.optimizer
         held = optimizer.step
         optimizer.step = lambda *_, **__: self._optimizer_state.discard()

@@ -65,11 +65,6 @@ class Weights:
         return model.eval().requires_grad_(False)
 
 
-def weights_of(model: LanguageModel, special_tokens: SpecialTokens = SpecialTokens()) -> Weights:
-    """The weights of a model as they are."""
-    return Weights(model.config, {name: value.detach() for name, value in model.named_parameters()}, special_tokens)
-
-
 def crop_vocabulary(weights: Weights, vocabulary: int) -> Weights:
     """The same weights for the first `vocabulary` tokens alone: without the rows that pad the tables.
 

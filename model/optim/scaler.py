@@ -49,11 +49,6 @@ class ScalerConfig:
         )
 
 
-NEOX_SCALER = ScalerConfig()
-# `metaseq/optim/dynamic_loss_scaler.py` with `--fp16-init-scale 4` of `metaseq/launcher/opt_baselines.py`.
-OPT_SCALER = ScalerConfig("metaseq", initial=4.0, window=256, hysteresis=1, minimum=2.0**-5)
-
-
 class LossScaler:
     """The scale of the next step, moved on by one `update` for each step."""
 

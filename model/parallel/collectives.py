@@ -47,7 +47,7 @@ def _all_gathered(x: Tensor, group: Any) -> Tensor:
     part = x.transpose(0, 1).contiguous()
     whole = part.new_empty((part.shape[0] * distributed.get_world_size(group), *part.shape[1:]))
     distributed.all_gather_into_tensor(whole, part, group=group)
-    # Laid out once: every product that takes it would do so for itself.
+    # Make it contiguous once; otherwise each following matmul copies it.
     return whole.transpose(0, 1).contiguous()
 
 

@@ -1,9 +1,10 @@
-"""Events that change a run's course: learning rate and clip, data left out, rollbacks. Data, replayed at every resume.
+"""Events that change a run: learning rate and clip, skipped data, rollbacks. They are data, replayed at every resume.
 
     runs/<key>/events/000001-<launch>.json   one object for each, in order, never changed
 
-An event is written before it takes effect, so a kill in between loses nothing. `Course` says what they make of a step:
-a pure function of the events, and the only place that training, resuming, tracing and comparing ask.
+An event is written before it takes effect, so a kill in between loses nothing. `Course` is the history of a run's
+events. It says what each step reads and which learning rate it has, as a pure function of the events; training,
+resuming, tracing and comparing all use it.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from infra.store.lake import Lake
 from model.configuration import from_plain, require, to_plain
 
 POLICY = "spike policy"
-# Fields that tell of an event and change nothing: two runs are the same whoever asked, in whatever words.
+# Fields that describe an event and do not change the run: they are left out of digests.
 _TOLD = ("cause", "who", "request", "decided")
 
 
 @dataclass(frozen=True)
 class Change:
-    """From the update after `step` others on: another rate or clip; what is None stays as it is.
+    """Overrides the learning rate or the clip from update `step` (0-based) on. None means unchanged.
 
-    `learning_rate` replaces the schedule, `learning_rate_factor` multiplies it; the later of the two holds. `request`
-    is the id of the request that asked for it.
+    `learning_rate` replaces the schedule and `learning_rate_factor` multiplies it; the later event wins. `request` is
+    the id of the request that asked for it.
     """
 
     step: int
@@ -54,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True)
 class SkipData:
-    """From the update after `step` others on: sequences `first` up to, but not including, `stop` are left out."""
+    """Skips the sequences [first, stop) from update `step` (0-based) on."""
 
     step: int
     cause: str
@@ -69,7 +70,7 @@ class SkipData:
 
 @dataclass(frozen=True)
 class Lower:
-    """From the update after `step` others on: the policy multiplies the learning rate by `scale`, all told."""
+    """The spike policy multiplies the learning rate by `scale`, in total, from update `step` (0-based) on."""
 
     step: int
     cause: str
@@ -79,10 +80,10 @@ class Lower:
 
 @dataclass(frozen=True)
 class Rollback:
-    """The run goes back to its state after `step` steps and leaves out the sequences `first` up to `stop` from there.
+    """The run returns to its state after `step` steps and skips the sequences [first, stop) from there on.
 
-    It was decided at the update after `decided` steps; from `step` on, the policy multiplies the rate by `scale`, all
-    told. What had happened since `step` is undone, but for the changes that people asked for.
+    The policy decided it after `decided` steps. From `step` on the learning rate is multiplied by `scale`, in total.
+    Everything since `step` is undone, except changes that people asked for.
     """
 
     step: int
@@ -107,9 +108,9 @@ KINDS: dict[str, type[Event]] = {"change": Change, "skip_data": SkipData, "lower
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a step takes: its sequences in order, and what replaces the configuration's rate and clip, None for nothing.
+    """What a step reads, and its overrides: `learning_rate` and `clip` replace the configuration's unless None.
 
-    `factor` multiplies the rate.
+    `factor` multiplies the learning rate. `sequences` are in the order of reading.
     """
 
     learning_rate: float | None
@@ -118,15 +119,15 @@ class StepPlan:
     sequences: tuple[int, ...]
 
     def rate(self, scheduled: float) -> float:
-        """The learning rate where the schedule says `scheduled`; the same bits when there are no events."""
+        """The learning rate of the step, given the schedule's. Without events it is exactly the schedule's."""
         return (scheduled if self.learning_rate is None else self.learning_rate) * self.factor
 
 
 @dataclass(frozen=True)
 class Inherited:
-    """What the events of another run had made of its course where this run takes it up.
+    """The effect of another run's events at the step where this run continues it.
 
-    `learning_rate`, `factor` and `clip` are as in a StepPlan; the sequences of each (first, stop) are left out.
+    `learning_rate`, `factor` and `clip` are as in StepPlan. The sequences of each (first, stop) are skipped.
     """
 
     learning_rate: float | None = None
@@ -136,11 +137,11 @@ class Inherited:
 
 
 class Course:
-    """What the events of a run, in the order in which they were recorded, make of its steps.
+    """The history of a run's events, in the order of recording, and its effect on each step.
 
-    Of two events about one thing, the later recorded holds where both are in effect. Steps are counted by the steps
-    before them, and `batch` is the sequences of one. `begins` are the steps taken before the run, and the sequence that
-    its first step begins with; `inherited` holds from there on, as the first of all events.
+    Where two events set the same thing, the later recorded wins. Steps are counted from 0. `batch` is the number of
+    sequences per step. `begins` is (steps taken before the run, first sequence of its first step). `inherited` applies
+    from there on, before all events.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The checkpoints that a launch keeps: what goes into one beside the tensors, and when it is committed."""
+"""The checkpoints of a launch: what they hold besides tensors, and when they are committed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from model.training.train_state import TrainState
 
 
 class CheckpointManager:
-    """One rank's checkpoints of one launch, within a `with` block; all ranks call it alike.
+    """Saves one rank's checkpoints of one launch; a context manager. All ranks call it in the same order.
 
-    `newest` is the step of the newest checkpoint that was begun, or that training went on from; -1 before the first.
+    `newest` is the step of the newest checkpoint that was begun or resumed from; -1 before the first.
     """
 
     def __init__(
@@ -45,24 +45,23 @@ class CheckpointManager:
         )
         self._saver.on_wait = lambda: heartbeat.beat(train_state.step, "saving")
         self.newest = -1
-        # Of the next checkpoint; None for the one that was begun before it.
+        # The parent's digest of the next checkpoint; None for the one that was saved before it.
         self._parent: str | None = ""
 
     @property
     def idle(self) -> bool:
-        """Whether all that was begun is committed, as far as `poll` has seen."""
+        """Whether every save that was begun is committed, as of the last `poll`."""
         return self._saver.idle
 
     def continue_from(self, checkpoint: Checkpoint) -> None:
-        """Training goes on from this one: it is the next one's parent, unless it was kept out of turn."""
+        """Training continues from this checkpoint. It is the next one's parent, unless it is ephemeral."""
         self.newest = checkpoint.step
         training, run = self.launch.config.training, self.launch.config.key
         keeps = training.checkpoints.keeps(checkpoint.step, training.steps)
-        # One that was kept out of turn is nobody's parent.
         self._parent = checkpoint.digest if keeps or checkpoint.run != run else checkpoint.parent
 
     def save(self, ephemeral: bool = False) -> None:
-        """Copy the state; the rest happens while training goes on. Raises Superseded when another has the run."""
+        """Copy the state to host memory; it is written in the background. Raises Superseded for an older launch."""
         step = self.train_state.step
         self.heartbeat.beat(step, "saving")
         with self.clock.measure("saving"):
@@ -74,17 +73,17 @@ class CheckpointManager:
         self.newest = step
 
     def save_ephemeral(self) -> None:
-        """A checkpoint out of turn, unless the newest one is of this step."""
+        """Save a checkpoint out of schedule, unless the newest one is of this step."""
         if self.newest != self.train_state.step:
             self.save(ephemeral=True)
 
     def poll(self) -> None:
-        """Note what has been committed. Does not wait; raises the error of a save that failed."""
+        """Log newly committed checkpoints. Does not wait. Raises the error of a failed save."""
         for checkpoint in self._saver.poll():
             self._note(checkpoint)
 
     def settle(self) -> None:
-        """Wait until what was begun is committed, for all ranks."""
+        """Wait until every save that was begun is committed, on all ranks."""
         self.heartbeat.beat(self.train_state.step, "saving")
         for checkpoint in self._saver.finish():
             self._note(checkpoint)

@@ -13,7 +13,7 @@ from model.training.records import Launch
 
 
 def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
-    """Start this rank's random streams, for dropout, as its seed, place and step say.
+    """Seed this rank's random streams, for dropout, from the run's seed, the rank's coordinates and the step.
 
     Tensor ranks share them: what they hold alike must be dropped alike (Megatron-LM, `core/tensor_parallel/random.py`,
     which gives them different streams where they hold different heads; here these drop the same places). Where the
@@ -29,7 +29,7 @@ def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
 
 
 def seating(launch: Launch) -> list[int]:
-    """The ranks in each direction, and whether the sequence is cut: seated otherwise, no rank takes its old streams."""
+    """The mesh, and whether the sequence is sharded. When it differs from the checkpoint's, streams start anew."""
     layout = launch.layout
     return [layout.data, layout.tensor, layout.pipeline, int(layout.sequence_parallel)]
 

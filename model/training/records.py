@@ -1,4 +1,4 @@
-"""What one launch of a run writes to: its logbook, losses and progress, under an identity that no other launch has."""
+"""The logbook and progress of one launch of a run, under an identity that no other launch has."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Superseded(RuntimeError):
 
 
 class Records:
-    """The records of one rank; the first one speaks for all, each for its own errors."""
+    """The records of one rank. Rank 0 writes for all; every rank writes its own errors."""
 
     def __init__(self, launch: Launch, engine: Engine) -> None:
         lake, run = launch.lake, launch.config.key
@@ -77,9 +77,9 @@ class Records:
             )
 
     def show(self, state: State, train_state: TrainState, tokens_per_second: float | None = None) -> None:
-        """Say how far the run is."""
+        """Write the run's progress."""
         if self.leads:
-            # Until it has found its place, a launch is where the one before it had come to.
+            # Before the first step, report the step that the previous launch reached.
             step = max(train_state.step, self.furthest) if self._loss is None else train_state.step
             self._progress.write(state, step, self._loss, train_state.tokens, tokens_per_second)
 

@@ -1,4 +1,4 @@
-"""One way to resume, for crash, preemption and retry alike: everything comes from the newest good checkpoint."""
+"""Resuming, the same after a crash, a preemption and a retry: everything comes from the newest good checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Report = Callable[[int, str], None]
 def find_checkpoint(
     launch: Launch, train_state: TrainState, report: Report, check: Callable[[Checkpoint], None]
 ) -> Checkpoint | None:
-    """The checkpoint to go on from: the run's newest good one, else the one that it begins with, else None.
+    """The checkpoint to continue from: the run's newest good one, else the one that it begins with, else None.
 
     `check` reads a checkpoint's files, and raises Corrupt or NotThere. One of a course that was given up is refused,
     and `report(step, reason)` told. Raises Corrupt or NotThere when what the run begins with is not there as it was.
@@ -56,7 +56,7 @@ def find_checkpoint(
 
 
 def delete_abandoned(lake: Lake, run: str, train_state: TrainState) -> None:
-    """Take back the checkpoints of a course that was given up, so that nobody takes them for the run's."""
+    """Delete the manifests of checkpoints that a rollback abandoned, so that they no longer count as the run's."""
     if not train_state.course.events:
         return
     for step in committed_steps(lake, run):

@@ -1,4 +1,4 @@
-"""One step of training: its sequences, the gradient, what is made of it, and the record of all that."""
+"""One training step: read sequences, compute gradients, judge them, apply or discard the update, make the record."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ from model.training.train_state import TrainState
 
 
 class Interrupted(Exception):
-    """A signal came while a step was being computed; of the step, nothing is done."""
+    """A signal arrived while a step was being computed. The step has no effect."""
 
 
 class Diverged(RuntimeError):
-    """The loss or the gradient left the ordinary, and the run's policy knows no cure."""
+    """Loss or gradient norm spiked or is not finite, and the spike policy has no action left."""
 
 
 @dataclass(frozen=True)
 class PendingUpdate:
-    """A step whose gradient is there and whose verdict is known; without `Stepper.apply`, nothing has changed."""
+    """A step whose gradients are computed and judged. Weights and state change only in `Stepper.apply`.
+
+    `loss` is in nats per token, `norm` the gradient's norm before clipping, `scale` the fp16 loss scale, and `began`
+    the monotonic time at which the step began.
+    """
 
     plan: StepPlan
     loss: float
@@ -44,7 +48,10 @@ class PendingUpdate:
 
 
 class Stepper:
-    """Takes the steps of one rank; all ranks take them alike. `leaving` says whether a signal asked this rank to go."""
+    """Takes the steps of one rank; all ranks call it in the same order.
+
+    `leaving` tells whether a signal asked this rank to stop.
+    """
 
     def __init__(
         self,
@@ -61,10 +68,10 @@ class Stepper:
         self.clock, self.heartbeat, self.leaving = clock, heartbeat, leaving
 
     def compute_gradients(self) -> PendingUpdate:
-        """Compute the gradient of the next step and decide what to do with it.
+        """Compute the gradients of the next step and judge them.
 
-        Raises Diverged when nothing helps, and Interrupted, with the random streams as they were, when any rank is
-        leaving: a step may take longer than there is time to save.
+        Raises Diverged when the spike policy has no action left. Raises Interrupted, with random streams restored, when
+        any rank is asked to stop: a step may take longer than the time that is left to save.
         """
         began, train_state, step = time.monotonic(), self.train_state, self.train_state.step
         plan = train_state.course.at(step)
@@ -89,7 +96,7 @@ class Stepper:
         return PendingUpdate(plan, loss, norm, self._verdict(loss, norm, scale), scale, began)
 
     def apply(self, pending: PendingUpdate) -> StepRecord:
-        """Update with the gradient, or drop it, and count the step."""
+        """Apply the update or discard the gradients, and count the step."""
         train_state, training = self.train_state, self.launch.config.training
         # Schedules count updates: a step whose update is dropped does not move them (DeepSpeed and metaseq alike).
         rate = pending.plan.rate(training.schedule.at(train_state.updates))
@@ -122,7 +129,7 @@ class Stepper:
         )
 
     def _watch(self, micro_batches: int) -> Callable[[], None]:
-        """What is done before each micro-batch: a mark, and between two of them a look at who is leaving."""
+        """Called before each micro-batch: marks the heartbeat, and between two of them checks for signals."""
         step, begun = self.train_state.step, 0
         # The stages of a pipeline are never between two micro-batches at one time.
         asks = micro_batches > 1 and self.launch.layout.pipeline == 1
@@ -139,7 +146,7 @@ class Stepper:
     def _verdict(self, loss: float, norm: float, scale: float | None) -> Verdict:
         step, course = self.train_state.step, self.train_state.course
         if scale is not None and not math.isfinite(norm):
-            # An overflow of fp16 is the scaler's business, not a spike.
+            # The loss scaler handles fp16 overflows; they are no spikes.
             return Verdict("skip", f"the gradient overflowed at loss scale {scale:g}", step)
         verdict = self.train_state.judge.judge(step, loss, norm, course.interventions(step))
         if verdict.action == "fail":
@@ -174,5 +181,5 @@ class Stepper:
 
 
 def finite(value: float) -> float | None:
-    """None for what JSON has no number for."""
+    """The value, or None for NaN and infinities, which JSON cannot hold."""
     return value if math.isfinite(value) else None

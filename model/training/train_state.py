@@ -1,4 +1,4 @@
-"""Where a run is: what a checkpoint holds beside the tensors."""
+"""The state of training besides tensors, as a checkpoint holds it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from model.run.hyperparameters import TrainingConfig
 
 
 class TrainState:
-    """The steps taken, those of them that updated the weights, the tokens read, loss scale, spike statistics, course.
+    """Steps taken, updates applied, tokens read, loss scale, spike statistics and the history of events.
 
-    All ranks move theirs alike.
+    It is the same on all ranks.
     """
 
     def __init__(self, training: TrainingConfig, course: Course) -> None:
@@ -25,16 +25,16 @@ class TrainState:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are taken."""
+        """Whether all steps of the run are taken."""
         return self.step >= self.training.steps
 
     def count(self) -> None:
-        """A step is taken: the model has read its tokens."""
+        """Count a step and its tokens."""
         self.step += 1
         self.tokens += self.training.batch * self.training.sequence_length
 
     def plain(self) -> dict[str, Any]:
-        """As plain JSON; the digest of the course stands for the events."""
+        """As plain JSON. Events are represented by the digest of their effect."""
         return {
             "updates": self.updates,
             "tokens": self.tokens,
@@ -45,7 +45,7 @@ class TrainState:
         }
 
     def load(self, step: int, values: Mapping[str, Any]) -> None:
-        """Go to where `plain` was written, after `step` steps. Raises ValueError when it is of another kind of run."""
+        """Restore what `plain` gave after `step` steps. Raises ValueError for a run with another scaler or policy."""
         self.step, self.updates, self.tokens = step, int(values["updates"]), int(values["tokens"])
         if self.scaler is not None and values["scaler"] is not None:
             self.scaler.load(values["scaler"])

@@ -1,4 +1,4 @@
-"""The training loop: resume at the newest good checkpoint, take the steps that are left, keep the checkpoints due."""
+"""The training loop: resume from the newest good checkpoint, take the remaining steps, save checkpoints when due."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Trainer:
         self.train_state = TrainState(self.training, launch.config.course(read_events(self.lake, self.run)))
 
     def train(self) -> Outcome:
-        """Take the run to its end, or to where it is asked to stop. An error is written into the logbook and raised."""
+        """Train until the end or until asked to stop. Errors are written to the logbook and raised."""
         engine, records = self.engine, self.records
         try:
             with ExitStack() as stack:
@@ -66,7 +66,7 @@ class Trainer:
 
     def _train(self, stack: ExitStack) -> Outcome:
         self.heartbeat.beat(0, "starting")
-        # Before anyone can see that the run is starting: what is asked of it from then on is meant for this launch.
+        # Opened before the run shows as starting: requests from then on are meant for this launch.
         self.control = Control(self.lake, self.run, self.records.launch) if self.leads else None
         self._awaited: list[tuple[Request, int]] = []
         self.records.show("starting", self.train_state)
@@ -103,7 +103,7 @@ class Trainer:
                 signals = self.engine.gather(self.termination.signal)
                 return self._leave(next(name for name in signals if name))
             except (Diverged, ScaleExhausted):
-                # All ranks see it alike, and what is being saved is from before it.
+                # All ranks raise it at the same step, and the save in flight is of an earlier state.
                 self._settle()
                 raise
         self._settle()
@@ -120,7 +120,7 @@ class Trainer:
             self._apply(pending)
 
     def _begin(self) -> None:
-        """Go on from the newest good checkpoint, or keep the first one."""
+        """Continue from the newest good checkpoint, or save the first one."""
         # The first rank has written the logbook before any rank goes on.
         verification = Verification(self.lake, self.engine, self.launch.cache)
         found = verification.broadcast(self._find(verification)) if self.leads else verification.follow()
@@ -174,7 +174,7 @@ class Trainer:
         self.checkpoints.continue_from(checkpoint)
 
     def _listen(self) -> Request | str | None:
-        """What ends the launch before the next step, on all ranks alike: a request to stop or the name of a signal."""
+        """What ends the launch before the next step: a stop request or the name of a signal. The same on all ranks."""
         self.checkpoints.poll()
         if self.checkpoints.idle:
             self._answer_awaited()
@@ -202,7 +202,7 @@ class Trainer:
         return stops[0] if stops else signals[0] if signals else None
 
     def _leave(self, stop: Request | str) -> Outcome:
-        """Save, unless told not to, and end the launch; the run goes on when it is started again."""
+        """Save, unless told not to, and end the launch. The run continues when it is started again."""
         if isinstance(stop, str) or stop.save:
             self.checkpoints.save_ephemeral()
         self._settle()
@@ -229,13 +229,13 @@ class Trainer:
             self.checkpoints.save()
 
     def _roll_back(self, pending: PendingUpdate) -> None:
-        """Go back some checkpoints, leave out the data since, and note it."""
+        """Roll back some checkpoints, skip the data since, and record it."""
         policy, step, verdict = self.training.spikes, self.train_state.step, pending.verdict
         assert policy is not None
         self.engine.discard()
         self._settle()
         begins, schedule = self.launch.config.first_step, self.training.checkpoints.steps(self.training.steps)
-        # By the schedule alone: one kept out of turn, or a retention, must not decide where the run goes.
+        # By the schedule only: ephemeral checkpoints and retention must not decide where the run continues.
         to = rollback_step([begins, *(at for at in schedule if at > begins)], verdict.since, policy.rollback)
         assert to is not None, "every step comes after the one that the run begins with"
         checkpoint = read_checkpoint(self.lake, self.run, to)
@@ -261,14 +261,14 @@ class Trainer:
         self._restore(checkpoint)
 
     def _decide(self, event: Event) -> None:
-        """Record an event of the policy, on which all ranks agree, before it takes effect."""
+        """Record an event of the spike policy before it takes effect. All ranks have the same event."""
         if self.leads:
             record(self.lake, self.run, self.records.launch, self.train_state.course, event)
         self.engine.gather(None)
         self._follow([event])
 
     def _follow(self, events: Sequence[Event]) -> None:
-        """Take recorded events into the course; one that a killed launch had recorded is in it already."""
+        """Apply recorded events. Those that a killed launch had recorded are applied already."""
         known = self.train_state.course.events
         new = [event for event in events if event not in known]
         for event in new:
@@ -277,19 +277,19 @@ class Trainer:
         self.train_state.course = self.train_state.course.following(*new)
 
     def _lack_of_data(self, course: Course) -> str:
-        """Why a course cannot be taken to the end of the run: the sequences that it leaves are too few; "" if not."""
+        """Why the remaining sequences do not suffice for the rest of the run; "" when they do."""
         needed, there = course.next_sequence(self.training.steps), self.stepper.order.sequences
         if needed <= there:
             return ""
         return f"the {self.training.steps} steps of the run would end at sequence {needed} of {there}"
 
     def _settle(self) -> None:
-        """Wait until what is being saved is committed, for all ranks."""
+        """Wait until the save in flight is committed, on all ranks."""
         self.checkpoints.settle()
         self._answer_awaited()
 
     def _answer_awaited(self) -> None:
-        """Say to those who wait for a checkpoint that it is there."""
+        """Answer the requests that wait for a checkpoint."""
         awaited, self._awaited = self._awaited, []
         for request, step in awaited:
             if self.control is not None:

@@ -1,4 +1,4 @@
-"""Before training goes on from a checkpoint, its files are read: each rank reads its share of them."""
+"""Verifies a checkpoint's files before training resumes from it. Each rank reads its share of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Found = TypeVar("Found")
 
 
 class Verification:
-    """The first rank looks for a checkpoint and calls `verify`, then `broadcast`; the others `follow` meanwhile."""
+    """Rank 0 searches for a checkpoint and calls `verify` and then `broadcast`; the other ranks call `follow`."""
 
     def __init__(self, lake: Lake, engine: Engine, cache: Path) -> None:
         self._lake, self._engine, self._cache = lake, engine, cache
 
     def verify(self, checkpoint: Checkpoint) -> None:
-        """Raises NotThere for a missing file and Corrupt for one with other bytes, whichever rank has met it."""
+        """Read all files, each rank a share. Raises NotThere or Corrupt, on all ranks, for a missing or changed one."""
         self._engine.gather(("verify", checkpoint))
         self._verify_share(checkpoint)
 
     def broadcast(self, found: Found) -> Found:
-        """End the search: `follow` gives `found` on the other ranks."""
+        """End the search and return `found`; `follow` returns it on the other ranks."""
         self._engine.gather(("found", found))
         return found
 
     def follow(self) -> object:
-        """On the other ranks: read what is asked for until the first rank has found something, and give that."""
+        """On other ranks than 0: verify what rank 0 asks for, until it ends the search. Returns what it found."""
         while True:
             what, value = self._engine.gather(None)[0]
             if what == "found":

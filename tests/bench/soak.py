@@ -27,8 +27,8 @@ from model.supervision.launch import launch_command
 from model.supervision.logbook import read_logbook
 from model.supervision.progress import read_progress
 from tests.bench.report import machine, versions
-from tests.model.launches import Moment, run_command
-from tests.model.small import loss_difference, same_end, small_run
+from tests.model.support.launches import Moment, run_command
+from tests.model.support.small import loss_difference, same_end, small_run
 
 EVERY = 5  # steps between two checkpoints
 TOLERANCE = 1e-4  # relative, of a loss in another layout
@@ -179,7 +179,7 @@ class Soak:
         folder.mkdir()
         environment = {"OMP_NUM_THREADS": "1"} | (moment.variables(folder) if moment else {})
         command = launch_command(lake.uri, self.config.key, self.layout, self.folder / "cache")
-        command = ["tests.model.doomed" if word == "model.train" else word for word in command]
+        command = ["tests.model.support.doomed" if word == "model.train" else word for word in command]
         began, times = time.monotonic(), list[float]()
 
         def over() -> bool:

@@ -18,7 +18,7 @@ from infra.store.lake import Lake
 from model.layout import Layout, layout_from
 from model.supervision.launch import Machines, launch_command
 from model.supervision.termination import PERMANENT_ERROR
-from tests.model.small import small_run
+from tests.model.support.small import small_run
 
 
 @pytest.fixture

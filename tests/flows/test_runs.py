@@ -23,7 +23,7 @@ from model.run.events import Course, read_events
 from model.run.origin import Origin
 from model.supervision.control import Control, Request
 from model.supervision.progress import ProgressWriter
-from tests.model.small import small_run
+from tests.model.support.small import small_run
 from tests.model.test_comparison import RECORDS
 
 application = typer.Typer()

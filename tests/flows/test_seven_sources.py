@@ -133,7 +133,7 @@ def test_the_copy_of_the_earliest_source_stays(millrace: Millrace, built: tuple[
     for name in ("books/6", "forum/6"):
         [told] = millrace.json("explain", name, "--lake", lake)["documents"]
         assert told["fate"] == "copies:dropped:near_duplicate"
-        assert {"copies", "copies_signatures"} <= set(told["stages"])
+        assert "copies" in told["stages"]
     kept = millrace.json("explain", "http://web.example/6", "--lake", lake)["documents"][0]
     assert kept["fate"] == "kept" and kept["stages"]["copies"]["size"] == 3
     assert set(kept["stages"]) >= {"paragraphs", "language", "heuristics", "perplexity", "copies"}

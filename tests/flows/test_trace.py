@@ -29,7 +29,7 @@ from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer, load
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
 from tasks.tracing.byte_spans import ByteSpans
 from tasks.tracing.tracer import Tracer
-from tests.model.small import SHAPES, training_values
+from tests.model.support.small import SHAPES, training_values
 
 TAKEN = 12
 BATCH = 8

@@ -31,8 +31,8 @@ from model.run.data import open_order
 from model.run.events import SkipData, read_events, record
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
 from tasks.tracing.tracer import Tracer
-from tests.model.small import SHAPES, VOCABULARY, small_run, store_tokens, training_values, write_text
-from tests.model.trained import going_on_from, train_here
+from tests.model.support.small import SHAPES, VOCABULARY, small_run, store_tokens, training_values, write_text
+from tests.model.support.trained import going_on_from, train_here
 
 STEPS = 8
 application = typer.Typer()

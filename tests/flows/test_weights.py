@@ -27,13 +27,14 @@ from model.architectures.layers import LanguageModel
 from model.checkpoints.files import write_file
 from model.checkpoints.manifest import Checkpoint, checkpoint_folder, commit
 from model.huggingface.folder import read_folder, write_folder
-from model.huggingface.weights import crop_vocabulary, weights_of
+from model.huggingface.weights import crop_vocabulary
 from model.run.config import create_run, run_config
 from model.state.boxes import whole
 from model.state.slices import Slice
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
-from tests.model.reference import largest_difference, random_model
-from tests.model.small import training_values, write_text
+from tests.model.support.reference import largest_difference, random_model
+from tests.model.support.small import training_values, write_text
+from tests.model.support.weights import weights_of
 from tests.tasks.evaluation.small import topic_texts
 
 WORDS = 400  # of the tokenizer; the model's tables are padded to 512

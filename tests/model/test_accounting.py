@@ -28,7 +28,7 @@ from model.observers.observer import Observers
 from model.observers.records import StepRecord
 from model.observers.tensorboard import EventFiles, masked_crc
 from model.presets import preset
-from tests.model.small import small_run
+from tests.model.support.small import small_run
 
 FLOPS = ModelFlops(1000.0, "full attention, 6 N + 12 L d S", 1e9)
 RECORD = MetricsRecord(
@@ -380,7 +380,7 @@ def test_a_store_that_is_away_ends_no_training(
         one.flush()
         meter.wait(2)
         assert read_accounts(lake, "run") == [] == read_metrics(lake, "run")
-        assert "the account of this launch stands as it was last written: no answer" in capsys.readouterr().err
+        assert "the account of this launch stays as last written: no answer" in capsys.readouterr().err
         monkeypatch.setattr(Lake, "write", write)
         meter.wait(2)
         [account] = read_accounts(lake, "run")

@@ -22,8 +22,8 @@ from model.architectures.registry import (
     plain_model_config,
 )
 from model.presets import preset, preset_names
-from tests.model.reference import copy_into, largest_difference, random_model, reference_model
-from tests.model.small import END_OF_DOCUMENT, SHAPES, VOCABULARY
+from tests.model.support.reference import copy_into, largest_difference, random_model, reference_model
+from tests.model.support.small import END_OF_DOCUMENT, SHAPES, VOCABULARY
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -31,7 +31,7 @@ from model.checkpoints.manifest import (
 )
 from model.state.boxes import Box, whole
 from model.state.slices import KINDS
-from tests.model.cuttings import (
+from tests.model.support.cuttings import (
     SHAPES,
     columns_and_intervals,
     cut,

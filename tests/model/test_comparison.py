@@ -21,8 +21,8 @@ from model.run.events import Course, Lower, record
 from model.state.boxes import Box, whole
 from model.state.slices import Slice
 from model.supervision.logbook import Logbook
-from tests.model.small import small_run
-from tests.model.trained import going_on_from, train_here
+from tests.model.support.small import small_run
+from tests.model.support.trained import going_on_from, train_here
 
 
 def step_record(step: int) -> StepRecord:

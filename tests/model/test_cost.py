@@ -7,8 +7,9 @@ import pytest
 from model.architectures.registry import model_config
 from model.cost.carbon import TONNES_PER_MEGAWATT_HOUR, megawatt_hours, tonnes_co2e
 from model.cost.devices import DEVICES, device_by_name, reported_device
-from model.cost.flops import hardware_flops, llm_foundry_flops, mfu, model_flops, neox_flops
+from model.cost.flops import hardware_flops, mfu, model_flops
 from model.presets import preset, preset_names
+from tests.model.support.flops_conventions import llm_foundry_flops, neox_flops
 
 SEQUENCE = 2048
 H200 = 989e12

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from model.architectures import cross_entropy as module
 from model.architectures.cross_entropy import cross_entropy
-from tests.model.allocations import Allocations
+from tests.model.support.allocations import Allocations
 
 BATCH, SEQUENCE, VOCABULARY = 3, 50, 1000
 

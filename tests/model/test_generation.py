@@ -13,8 +13,8 @@ from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, T
 
 from model.analysis.generation import Sampling, allowed, generate
 from model.architectures.context import Context, KeyValueCache
-from tests.model.reference import copy_into, largest_difference, random_model, reference_model
-from tests.model.small import SHAPES
+from tests.model.support.reference import copy_into, largest_difference, random_model, reference_model
+from tests.model.support.small import SHAPES
 
 PROMPTS = torch.randint(2, 257, (3, 7), generator=torch.Generator().manual_seed(5))
 

@@ -19,19 +19,13 @@ from model.architectures.layers import Rotary
 from model.architectures.registry import model_config
 from model.huggingface.configuration import config_here, config_there
 from model.huggingface.folder import read_folder, write_folder
-from model.huggingface.pairs import halves_from_pairs, pairs_from_halves
 from model.huggingface.plain import read_plain, write_plain
-from model.huggingface.weights import (
-    SpecialTokens,
-    Weights,
-    WeightsError,
-    crop_vocabulary,
-    finished_folder,
-    weights_of,
-)
+from model.huggingface.weights import SpecialTokens, Weights, WeightsError, crop_vocabulary, finished_folder
 from model.presets import preset, preset_names
-from tests.model.reference import largest_difference, random_model, reference_model
-from tests.model.small import SHAPES
+from tests.model.support.reference import largest_difference, random_model, reference_model
+from tests.model.support.rotation_pairs import halves_from_pairs, pairs_from_halves
+from tests.model.support.small import SHAPES
+from tests.model.support.weights import weights_of
 
 TOKENS = torch.randint(2, 257, (2, 32), generator=torch.Generator().manual_seed(3))
 FORMS: list[tuple[str, dict[str, Any]]] = [

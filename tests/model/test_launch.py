@@ -22,8 +22,8 @@ from model.layout import Layout
 from model.supervision.heartbeat import read_mark
 from model.supervision.launch import Machines, launch_command
 from model.supervision.termination import LEFT_AFTER_SAVING
-from tests.model.small import small_run
-from tests.model.world import STEPS
+from tests.model.support.small import small_run
+from tests.model.support.world import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = Layout("deepspeed", data=2)
@@ -40,7 +40,7 @@ def commands_for_two_machines(run: str, folder: Path) -> list[list[str]]:
 
 
 def with_program(command: list[str]) -> list[str]:
-    return ["tests.model.world" if word == "model.train" else word for word in command]
+    return ["tests.model.support.world" if word == "model.train" else word for word in command]
 
 
 def wait_for(*paths: Path) -> None:

@@ -19,8 +19,8 @@ from model.optim.precision import Precision
 from model.parallel.stage import Stage
 from model.state.boxes import Box
 from model.state.slices import KINDS, Kind, ReadState
-from tests.model.course import batches
-from tests.model.small import SHAPES
+from tests.model.support.course import batches
+from tests.model.support.small import SHAPES
 
 ADAMW = AdamWConfig((0.9, 0.95), 1e-8, 0.1, 1.0)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")

@@ -11,8 +11,8 @@ import pytest
 from model.order import MixtureSource, NeoxOrder, split_documents
 from model.order.blending import blend, samples_of_sources
 from model.order.index_maps import build_index_maps, epochs_needed, map_paths, read_index_maps, write_index_maps
-from tests.model.slow_neox import slow_maps, slow_sequences
-from tests.model.small_tokens import source
+from tests.model.support.slow_neox import slow_maps, slow_sequences
+from tests.model.support.small_tokens import source
 
 SIZES = [7, 300, 1, 1, 52, 90, 13, 1000, 4]
 EMPTY = [0, 5, 0, 0, 40, 0, 9, 0]

@@ -21,7 +21,7 @@ from model.order import (
     sequences_digest,
     tokens_digest,
 )
-from tests.model.small_tokens import source
+from tests.model.support.small_tokens import source
 
 LLAMA = [67.0, 15.0, 4.5, 4.5, 4.5, 2.5, 2.0]  # LLaMA (Touvron et al. 2023), table 1
 SIZES = [7, 300, 1, 1, 52, 90, 13, 1000, 4]

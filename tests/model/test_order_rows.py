@@ -18,7 +18,7 @@ from model.order import (
     tokens_digest,
     write_rows,
 )
-from tests.model.small_tokens import VOCABULARY, counting_file, source
+from tests.model.support.small_tokens import VOCABULARY, counting_file, source
 
 BATCH = 8
 

@@ -17,8 +17,8 @@ from model.run.data import open_order
 from model.run.events import Change, Course, Event, Inherited, Lower, Rollback, SkipData, read_events, record
 from model.run.inheritance import take_over
 from model.run.origin import Origin
-from tests.model.small import small_run
-from tests.model.trained import train_here
+from tests.model.support.small import small_run
+from tests.model.support.trained import train_here
 
 STEP, BATCH = 16, 8
 

@@ -21,8 +21,8 @@ from model.parallel.cuts import shard, stage_blocks
 from model.parallel.ranks import MeshCoordinates, coordinates_of
 from model.parallel.stage import Stage
 from model.state.boxes import Box, tiles, whole
-from tests.model import parallel_launched as launched
-from tests.model.small import SHAPES
+from tests.model.support import parallel_launched as launched
+from tests.model.support.small import SHAPES
 
 TOLERANCE = 1e-5
 SPLITS: tuple[ParallelStyle, ...] = ("column", "row", "vocabulary", "replicated")

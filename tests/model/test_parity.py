@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.parity_cases import CASES, CONTROLS
+from tests.model.support.parity_cases import CASES, CONTROLS
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20
@@ -44,7 +44,7 @@ class Launches:
         if world not in self.found:
             out = self.folder / f"{world}.json"
             command = [sys.executable, "-m", "model.agent", "20", "--ranks", world]
-            command += ["-m", "tests.model.launched", world, str(out)]
+            command += ["-m", "tests.model.support.launched", world, str(out)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
             assert done.returncode == 0, done.stderr[-4000:]

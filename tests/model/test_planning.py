@@ -12,7 +12,7 @@ from model.architectures.context import Context
 from model.architectures.registry import model_config
 from model.cost.carbon import megawatt_hours, tonnes_co2e
 from model.cost.devices import DEVICES
-from model.cost.flops import mfu, model_flops, neox_flops
+from model.cost.flops import mfu, model_flops
 from model.engine.buckets import bucket_elements
 from model.engine.native import NativeEngine
 from model.layout import Layout
@@ -28,8 +28,9 @@ from model.planning.plan import plan, task_of, to_json
 from model.planning.proposals import estimate, fits, propose, tokens_per_second_per_gpu
 from model.planning.speed import step_time
 from model.presets import preset, preset_names
-from tests.model.allocations import Allocations
-from tests.model.small import SHAPES
+from tests.model.support.allocations import Allocations
+from tests.model.support.flops_conventions import neox_flops
+from tests.model.support.small import SHAPES
 
 ADAMW = AdamWConfig(betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, clip=1.0)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

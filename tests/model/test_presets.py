@@ -16,10 +16,11 @@ from model.architectures.opt.model import OptConfig
 from model.architectures.pythia.model import PythiaConfig
 from model.architectures.registry import ARCHITECTURES, architecture_name, build_empty, model_config
 from model.configuration import from_plain, to_plain
-from model.optim.scaler import NEOX_SCALER, OPT_SCALER, ScalerConfig
+from model.optim.scaler import ScalerConfig
 from model.presets import preset, preset_names
 from model.presets.page import page
 from model.run.hyperparameters import TrainingConfig
+from tests.model.support.scalers import NEOX_SCALER, OPT_SCALER
 
 # Biderman et al. 2023 and the configurations of EleutherAI/pythia:
 # layers, width, heads, rotary dimensions, peak rate, micro-batch, accumulation, GPUs, tensor-parallel ranks,

@@ -21,8 +21,8 @@ from model.train import make_engine
 from model.training.observers import open_observers
 from model.training.records import Launch, Records
 from model.training.trainer import Trainer
-from tests.model.cuttings import columns_and_intervals, cut, save, savers, state_at, uncut
-from tests.model.small import same_end, small_run
+from tests.model.support.cuttings import columns_and_intervals, cut, save, savers, state_at, uncut
+from tests.model.support.small import same_end, small_run
 from tests.swift import SwiftStore
 
 LAYOUT = Layout("native", micro_batch=4)

@@ -20,9 +20,9 @@ from model.supervision.logbook import read_logbook
 from model.supervision.termination import LEFT_AFTER_SAVING
 from tasks import training
 from tasks.training import LayoutRequest, TrainingInterrupted
-from tests.model.forgetful import FORGETTING
-from tests.model.launches import Moment, finish, launch, living, run_command
-from tests.model.small import loss_difference, same_end, small_run
+from tests.model.support.forgetful import FORGETTING
+from tests.model.support.launches import Moment, finish, launch, living, run_command
+from tests.model.support.small import loss_difference, same_end, small_run
 
 EVERY, STEPS = 4, 24
 NATIVE = Layout(micro_batch=2)  # four micro-batches a step
@@ -134,7 +134,7 @@ def test_killed_at_every_moment(tmp_path: Path) -> None:
     # The comparison can fail: who forgets any part of the state is seen.
     for what, copy in copies.items():
         variables = {"FORGOTTEN": what}
-        finish(copy, story.config, NATIVE, tmp_path / f"without {what}", "tests.model.forgetful", variables)
+        finish(copy, story.config, NATIVE, tmp_path / f"without {what}", "tests.model.support.forgetful", variables)
         assert not story.same_end(copy), what
     # Started once more, it is finished.
     before = read_logbook(story.killed, story.config.key)
@@ -240,7 +240,8 @@ def test_a_rank_that_hangs_is_found_and_the_run_goes_on(tmp_path: Path, monkeypa
 
     def doomed(*arguments: Any, **options: Any) -> list[str]:
         return [
-            "tests.model.doomed" if word == "model.train" else word for word in launch_command(*arguments, **options)
+            "tests.model.support.doomed" if word == "model.train" else word
+            for word in launch_command(*arguments, **options)
         ]
 
     monkeypatch.setattr(training, "launch_command", doomed)

@@ -11,7 +11,7 @@ from infra.store.lake import Lake
 from model.checkpoints.manifest import Checkpoint, committed_steps, newest_good, read_checkpoint, verify
 from model.checkpoints.retention import Retention, apply_retention
 from model.optim.schedule import CheckpointSchedule
-from tests.model.cuttings import save_steps
+from tests.model.support.cuttings import save_steps
 
 FOLDER = "runs/run/checkpoints"
 

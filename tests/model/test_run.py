@@ -32,8 +32,8 @@ from model.train import make_engine
 from model.training.records import Superseded
 from model.training.stepping import Diverged, Stepper
 from model.training.verification import Verification
-from tests.model.small import small_run, training_values
-from tests.model.trained import train_here
+from tests.model.support.small import small_run, training_values
+from tests.model.support.trained import train_here
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,16 @@ from model.checkpoints.manifest import MANIFEST, Checkpoint, committed_steps, ne
 from model.checkpoints.retention import Retention
 from model.checkpoints.saving import Saver
 from model.state.boxes import whole
-from tests.model.cuttings import columns_and_intervals, cut, save, save_steps, savers, state_at, streams_at, uncut
+from tests.model.support.cuttings import (
+    columns_and_intervals,
+    cut,
+    save,
+    save_steps,
+    savers,
+    state_at,
+    streams_at,
+    uncut,
+)
 
 BOXES = columns_and_intervals(2, 1)
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from model.configuration import from_plain, to_plain
-from model.optim.scaler import NEOX_SCALER, OPT_SCALER, LossScaler, ScaleExhausted, ScalerConfig
+from model.optim.scaler import LossScaler, ScaleExhausted, ScalerConfig
+from tests.model.support.scalers import NEOX_SCALER, OPT_SCALER
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from model.architectures.registry import build, model_config
 from model.checkpoints.manifest import read_checkpoint
 from model.run.config import RunConfig
 from model.training.trainer import Trainer
-from tests.model.small import END_OF_DOCUMENT, SHAPES, VOCABULARY, small_run, write_text
-from tests.model.trained import train_here
+from tests.model.support.small import END_OF_DOCUMENT, SHAPES, VOCABULARY, small_run, write_text
+from tests.model.support.trained import train_here
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from model.checkpoints.manifest import committed_steps, read_checkpoint
 from model.checkpoints.retention import Retention
 from model.checkpoints.space import cache_bytes, checkpoint_bytes, require_space
 from model.optim.schedule import CheckpointSchedule
-from tests.model.cuttings import PARAMETERS, save_steps
+from tests.model.support.cuttings import PARAMETERS, save_steps
 
 GIGABYTE = 10**9
 

@@ -21,8 +21,8 @@ from model.engine.deepspeed import DeepSpeedEngine
 from model.layout import Layout
 from model.optim.adamw import AdamWConfig
 from model.optim.precision import Precision
-from tests.model.state_cases import CASES, WORLDS, run_key
-from tests.model.states_launched import MISTAKES, OVERFLOW
+from tests.model.support.state_cases import CASES, WORLDS, run_key
+from tests.model.support.states_launched import MISTAKES, OVERFLOW
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = [(world, name) for world in WORLDS for name in CASES[world]]
@@ -47,7 +47,7 @@ class Launches:
     def launch(self, world: str) -> dict[str, Any]:
         out = self.folder / f"{world}.json"
         command = [sys.executable, "-m", "model.agent", "20", "--ranks", world]
-        command += ["-m", "tests.model.states_launched", world, str(self.folder), str(out), *CASES[world]]
+        command += ["-m", "tests.model.support.states_launched", world, str(self.folder), str(out), *CASES[world]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
         assert done.returncode == 0, done.stderr[-4000:]

@@ -19,8 +19,8 @@ from model.layout import Layout
 from model.supervision.launch import launch_command
 from model.supervision.logbook import read_logbook
 from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR, Termination
-from tests.model.launches import launch as launch_and_wait
-from tests.model.small import small_run
+from tests.model.support.launches import launch as launch_and_wait
+from tests.model.support.small import small_run
 from tests.model.test_launch import ENVIRONMENT, LAYOUT, ROOT, commands_for_two_machines, wait_for, with_program
 
 NATIVE = Layout()

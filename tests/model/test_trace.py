@@ -17,7 +17,7 @@ from model.observers.records import StepRecord
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, sequences_digest
 from model.run.events import Course, Event, Rollback, SkipData
 from model.run.events import record as record_event
-from tests.model.small_tokens import counting_file, source
+from tests.model.support.small_tokens import counting_file, source
 
 BATCH = 8
 SIZES = [7, 300, 1, 1, 52, 90, 13, 600, 4]

@@ -23,9 +23,9 @@ from model.supervision.logbook import read_logbook
 from model.supervision.termination import PERMANENT_ERROR
 from model.trackers.feed import TrackerFeed
 from model.trackers.tracker import TRACKERS, RunDescription, TrackerKind, require_installed, require_trackers
-from tests.model.small import same_end, small_run
+from tests.model.support.small import same_end, small_run
 from tests.model.support.trackers import points_of
-from tests.model.trained import train_here
+from tests.model.support.trained import train_here
 
 STEPS = 4
 # Seconds: for one that ends by itself, and for one that never does.

@@ -34,8 +34,8 @@ from model.training.observers import open_observers
 from model.training.records import Launch, Records
 from model.training.stepping import Diverged
 from model.training.trainer import Outcome, Trainer
-from tests.model.launches import Moment, finish, launch
-from tests.model.small import END_OF_DOCUMENT, VOCABULARY, same_end, small_run, store_tokens
+from tests.model.support.launches import Moment, finish, launch
+from tests.model.support.small import END_OF_DOCUMENT, VOCABULARY, same_end, small_run, store_tokens
 
 LAYOUT = Layout(micro_batch=4)
 ROWS, ROW, BATCH = 400, 33, 8

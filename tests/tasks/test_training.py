@@ -33,7 +33,7 @@ from tasks.training import (
     train,
     train_on,
 )
-from tests.model.small import small_run
+from tests.model.support.small import small_run
 
 RUN = "1a2b3c4d5e6f7a8b"
 LAYOUT = LayoutRequest(data=4, zero=1, micro_batch=1, steady_seconds=300)

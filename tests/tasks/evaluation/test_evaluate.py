@@ -39,8 +39,8 @@ from tasks.evaluation.made_tasks import write_made_tasks
 from tasks.evaluation.results import evaluation_path, read_evaluations
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
-from tests.model.small import training_values
-from tests.model.trained import train_here
+from tests.model.support.small import training_values
+from tests.model.support.trained import train_here
 from tests.tasks.evaluation.small import POSITIONS, SHAPE, fit_small_tokenizer, topic_texts, write_tasks
 
 ROOT = Path(__file__).resolve().parents[3]

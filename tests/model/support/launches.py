@@ -23,11 +23,11 @@ from model.layout import Layout
 from model.run.config import RunConfig
 from model.supervision.launch import launch_command
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 300  # far above what any launch takes
 _SERVER = multiprocessing.get_context("forkserver")
 # torch loads its compiler when it is told to be deterministic.
-_SERVER.set_forkserver_preload(["tests.model.doomed", "tests.model.forgetful", "torch._inductor"])
+_SERVER.set_forkserver_preload(["tests.model.support.doomed", "tests.model.support.forgetful", "torch._inductor"])
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Moment:
     rank: int = 0
 
     def variables(self, folder: Path) -> dict[str, str]:
-        """The environment of `tests.model.doomed` that has the rank killed there."""
+        """The environment of `tests.model.support.doomed` that has the rank killed there."""
         return {
             "MILLRACE_FAULT": f"{self.point}:{self.count}",
             "MILLRACE_FAULT_FOLDER": str(folder),
@@ -58,7 +58,7 @@ def launch(
     layout: Layout,
     folder: Path,
     moment: Moment | None = None,
-    program: str = "tests.model.doomed",
+    program: str = "tests.model.support.doomed",
     variables: Mapping[str, str] | None = None,
 ) -> int:
     """Start or resume the run and wait for its end; at `moment` all of it is killed. Returns the exit status."""
@@ -76,7 +76,7 @@ def finish(
     config: RunConfig,
     layout: Layout,
     folder: Path,
-    program: str = "tests.model.doomed",
+    program: str = "tests.model.support.doomed",
     variables: Mapping[str, str] | None = None,
 ) -> None:
     """Start or resume the run and let it end by itself."""

@@ -13,7 +13,7 @@ from model.architectures.llama.model import LlamaConfig
 from model.architectures.opt.model import OptConfig
 from model.architectures.registry import architecture_name, build, model_config
 from model.huggingface.configuration import adapter_of
-from tests.model.small import SHAPES
+from tests.model.support.small import SHAPES
 
 
 def random_model(architecture: str, **changes: Any) -> LanguageModel:

@@ -39,11 +39,11 @@ from model.planning.memory import states_of
 from model.state.boxes import Box, tiles, whole
 from model.state.slices import Kind, ReadState, Slice
 from model.supervision.launch import die_with_parent
-from tests.model.allocations import Allocations
-from tests.model.course import KINK, batches, reader, scaled, watch_relu
-from tests.model.differences import scale
-from tests.model.small import SHAPES
-from tests.model.state_cases import BATCH, CASES, Case, run_key
+from tests.model.support.allocations import Allocations
+from tests.model.support.course import KINK, batches, reader, scaled, watch_relu
+from tests.model.support.differences import scale
+from tests.model.support.small import SHAPES
+from tests.model.support.state_cases import BATCH, CASES, Case, run_key
 
 ADAMW = AdamWConfig((0.9, 0.95), 1e-8, 0.1, 1.0)
 RATE, TIGHT, WIDE = 1e-2, 0.01, 1e9

@@ -16,11 +16,11 @@ from model.engine.deepspeed import DeepSpeedEngine, start_ranks
 from model.parallel.stage import Stage
 from model.state.slices import KINDS
 from model.supervision.launch import die_with_parent
-from tests.model.course import ADAMW, BATCH, course, reader
-from tests.model.differences import Differences
-from tests.model.mistakes import MISTAKES
-from tests.model.parity_cases import CASES, Case
-from tests.model.small import SHAPES
+from tests.model.support.course import ADAMW, BATCH, course, reader
+from tests.model.support.differences import Differences
+from tests.model.support.mistakes import MISTAKES
+from tests.model.support.parity_cases import CASES, Case
+from tests.model.support.small import SHAPES
 
 
 def main() -> None:

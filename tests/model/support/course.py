@@ -19,7 +19,7 @@ from model.optim.adamw import AdamWConfig
 from model.parallel.stage import Stage
 from model.state.boxes import Box
 from model.state.slices import ReadState, Slice
-from tests.model.small import SHAPES
+from tests.model.support.small import SHAPES
 
 BATCH, STEPS = 8, 20
 # Epsilon is above what rounding leaves of a gradient that is zero, as a key's bias has it: of such, AdamW would make as

@@ -17,7 +17,7 @@ from model.parallel.layers import ColumnLinear, Exchange, RowLinear, VocabularyE
 from model.parallel.ranks import Groups
 from model.parallel.stage import Stage
 from model.state.boxes import whole
-from tests.model.small import SHAPES
+from tests.model.support.small import SHAPES
 
 RANKS = 2
 BATCH, SEQUENCE, INPUTS, OUTPUTS, VOCABULARY = 2, 6, 8, 12, 10

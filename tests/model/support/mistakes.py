@@ -11,7 +11,7 @@ from torch.nn import functional
 from model.engine.deepspeed import DeepSpeedEngine
 from model.parallel.collectives import summed
 from model.parallel.layers import RowLinear
-from tests.model.course import ADAMW
+from tests.model.support.course import ADAMW
 
 
 def add_up(engine: DeepSpeedEngine) -> None:
