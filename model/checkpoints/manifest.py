@@ -1,8 +1,8 @@
-"""Checkpoints without a layout: files of slices, and a manifest that is committed last.
+"""Layout-free checkpoints: files of slices, and a manifest that is committed last.
 
-Without its manifest a checkpoint does not exist; with it, it is good when every file has the bytes that the manifest
-says. The manifest holds nothing of when or where it was written, so a step that is done again gives the same one. An
-object's name holds the digest of its bytes: who writes one again, at whatever time, writes what is there already.
+A checkpoint exists once its manifest does, and is good when every file has the digest that the manifest records. A
+manifest does not record when or where it was written, so repeating a step gives the same manifest. An object's name
+contains the digest of its content: writing one again, at any time, changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONTENTS: tuple[Content, ...] = ("weights", "state")
 
 @dataclass(frozen=True, slots=True)
 class StoredSlice:
-    """A tensor in a file: a box of the tensor `name` of that kind and whole shape, in fp32."""
+    """A tensor in a file: the part `box` of the tensor `name`, which has the given kind and shape, in fp32."""
 
     name: str
     kind: Kind
@@ -39,13 +39,13 @@ class StoredSlice:
 
     @property
     def key(self) -> str:
-        """What the file calls it."""
+        """The tensor's key in the safetensors file."""
         return f"{self.kind}/{self.name}/{','.join(map(str, self.box.start))}"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What one rank wrote: its weights, or its state, which is AdamW's moments and the random streams."""
+    """A file of one rank: its weights, or its state (AdamW's moments and the random streams)."""
 
     rank: int
     content: Content

@@ -1,8 +1,8 @@
-"""The seam between the trainer and what computes: one model, its optimizer, and the ranks that share them.
+"""The interface between the trainer and what computes: one model, its optimizer, and the ranks that share them.
 
-Every engine has the same meaning. A step's loss is the mean over all its tokens, its gradient is the gradient of that
+All engines compute the same thing. A step's loss is the mean over all its tokens, its gradient is the gradient of that
 mean, the norm of that gradient over all parameters is clipped, and AdamW (Loshchilov and Hutter 2019, decoupled decay)
-updates weights that are kept in fp32, whatever precision the products are computed in.
+updates weights that are kept in fp32, whatever the precision of matmuls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOMENTS: tuple[tuple[Kind, str], ...] = (("first_moment", "exp_avg"), ("second_m
 
 
 class Engine(ABC):
-    """One rank's part of a training computation. Of a step, all ranks call the same methods in the same order.
+    """One rank's part of a training computation. All ranks call the same methods in the same order.
 
     `loss_scale` multiplies the loss before the backward pass (fp16); losses, norms and gradients are given without it.
     """
@@ -36,7 +36,7 @@ class Engine(ABC):
     stage: Stage
     loss_scale: float = 1.0
 
-    # Called before each micro-batch, for who wants to know that a long step gets on.
+    # Called before each micro-batch; used by the heartbeat and to check for signals.
     on_micro_batch: Callable[[], None] = staticmethod(lambda: None)
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Engine(ABC):
 
     @abstractmethod
     def update(self, learning_rate: float, clip: float) -> None:
-        """Clip the accumulated gradient to the norm `clip` and update with it, after `gradient_norm` was asked."""
+        """Clip the accumulated gradient to the norm `clip` and apply it. Call `gradient_norm` first."""
 
     @abstractmethod
     def discard(self) -> None:
@@ -72,7 +72,7 @@ class Engine(ABC):
 
     @abstractmethod
     def restore(self, read: ReadState, updates: int) -> None:
-        """Set all weights and moments that this rank holds as they were after `updates` updates."""
+        """Load all weights and moments that this rank holds, and set AdamW's step count to `updates`."""
 
     @abstractmethod
     def gather(self, value: Any) -> list[Any]:
@@ -80,11 +80,11 @@ class Engine(ABC):
 
     @abstractmethod
     def anyone(self, wants: bool) -> bool:
-        """Whether any rank says yes: one small exchange, cheap enough for every step. All ranks must call it."""
+        """Whether `wants` is true on any rank: one small all-reduce. All ranks must call it."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release what the ranks share."""
+        """Release process groups and other shared resources."""
 
 
 def decay_groups(parameters: Iterable[nn.Parameter], config: AdamWConfig) -> list[dict[str, Any]]:
@@ -100,5 +100,5 @@ def decay_groups(parameters: Iterable[nn.Parameter], config: AdamWConfig) -> lis
 
 
 def moved(tokens: Tensor, device: torch.device) -> Tensor:
-    """Tokens on the device. To a GPU they go while the processor goes on, which takes pinned memory."""
+    """Tokens on the device. The copy to a GPU is asynchronous, from pinned memory."""
     return tokens.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tokens.to(device)

@@ -1,8 +1,8 @@
-"""Where DeepSpeed's optimizers keep their state: the stretches of fp32 weights, moments and gradients of this rank.
+"""Views of the optimizer state of DeepSpeed: this rank's fp32 weights, moments and gradients.
 
-DeepSpeed 0.19.8 has an optimizer of its own for each kind of ZeRO; its public `safe_get_…` functions gather whole
-tensors and do nothing in some modes, so each kind is read where it stands. A stretch counts elements of this rank's
-shard of a parameter, flattened in row order.
+DeepSpeed 0.19.8 has a different optimizer for each ZeRO stage. Its public `safe_get_…` functions gather whole tensors
+and do nothing in some modes, so each optimizer's own fields are read. Offsets count elements of this rank's shard of a
+parameter, flattened in row order.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from model.engine import MOMENTS
 
 @dataclass(frozen=True)
 class StateView:
-    """`length` elements of a parameter from `first` on: views of the weight and the moments in fp32, 1-D.
+    """Elements [first, first + length) of a parameter's shard: 1-D fp32 views of the weight and the moments.
 
-    `owned` is the part of it, relative to its start, that this rank writes: (start, length).
+    This rank writes the part `owned` of it to checkpoints: (start, length), relative to `first`.
     """
 
     name: str
@@ -33,12 +33,12 @@ class StateView:
 
     @property
     def length(self) -> int:
-        """Elements held."""
+        """The number of elements."""
         return self.weight.numel()
 
 
 class OptimizerState(ABC):
-    """One kind of DeepSpeed's optimizers. `names` maps its parameters to their logical names."""
+    """The state of one kind of DeepSpeed optimizer. `names` maps its parameters to their logical names."""
 
     def __init__(self, optimizer: Any, names: dict[nn.Parameter, str]) -> None:
         self.optimizer, self.names = optimizer, names
@@ -46,27 +46,27 @@ class OptimizerState(ABC):
 
     @abstractmethod
     def views(self) -> Iterator[StateView]:
-        """All stretches that this rank keeps, `reset` or an update having made the moments."""
+        """Views of all state that this rank keeps. The moments exist after `reset` or the first update."""
 
     @abstractmethod
     def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
-        """(name, first, values) of the accumulated gradient that this rank owns, still with the loss scale."""
+        """(name, first, values) of the accumulated gradient that this rank owns, not yet unscaled."""
 
     @abstractmethod
     def reset(self, updates: int) -> None:
-        """Make the moments, at zero, with AdamW's count at `updates`."""
+        """Create the moments as zeros and set AdamW's step count to `updates`."""
 
     @abstractmethod
     def write_back(self, name: str, weight: Callable[[], Tensor]) -> None:
-        """Put a restored weight where the products are computed; `weight` reads this rank's shard of it, flat."""
+        """Copy a restored weight into the parameters used by matmuls. `weight` reads this rank's shard of it, flat."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Drop the accumulated gradient."""
+        """Discard the accumulated gradient."""
 
 
 class Replicated(OptimizerState):
-    """No ZeRO, fp32: torch's AdamW on the model's own parameters, of which each data rank writes its share."""
+    """No ZeRO, fp32: torch's AdamW on the model's parameters. Each data rank writes its share of them."""
 
     def __init__(self, optimizer: Any, names: dict[nn.Parameter, str], data_rank: int, data_ranks: int) -> None:
         super().__init__(optimizer, names)
@@ -101,7 +101,7 @@ class Replicated(OptimizerState):
 
 
 class Fragments(OptimizerState):
-    """ZeRO 1 and 2 (`DeepSpeedZeroOptimizer`): each group of parameters is flat, and a rank keeps a part of it."""
+    """ZeRO 1 and 2 (`DeepSpeedZeroOptimizer`): parameter groups are flattened, and a rank keeps a part of each."""
 
     def views(self) -> Iterator[StateView]:
         for parameter, flat in self._mapped():
@@ -159,7 +159,7 @@ class Fragments(OptimizerState):
 
 
 class Bfloat16Fragments(Fragments):
-    """ZeRO 1 with bf16 weights and fp32 gradients (`BF16_Optimizer`), the only one that a bf16 pipeline can have."""
+    """ZeRO 1 with bf16 weights and fp32 gradients (`BF16_Optimizer`); the only one for a bf16 pipeline."""
 
     def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
         partitions = self.optimizer.fp32_groups_gradient_flat_partition
@@ -182,7 +182,7 @@ class Bfloat16Fragments(Fragments):
 
 
 class Partitions(OptimizerState):
-    """ZeRO 3 (`DeepSpeedZeroOptimizer_Stage3`): every parameter by itself is cut into equal parts, the last padded."""
+    """ZeRO 3 (`DeepSpeedZeroOptimizer_Stage3`): each parameter is partitioned into equal parts, the last padded."""
 
     def views(self) -> Iterator[StateView]:
         for parameter, name in self.names.items():
@@ -224,7 +224,7 @@ class Partitions(OptimizerState):
 
 
 def _restart(state: dict[str, Any], like: Tensor, updates: int) -> None:
-    """Moments of zero, in the memory that they have, if any: DeepSpeed's fragments may hold on to it."""
+    """Zero the moments in place where they exist: DeepSpeed's fragments may reference their memory."""
     # A fused optimizer, on a GPU, counts its updates there.
     state["step"] = torch.tensor(float(updates), device=like.device)
     for _, key in MOMENTS:

@@ -1,4 +1,4 @@
-"""What one rank holds of a model: the embedding, some blocks, the head, each cut for its tensor rank."""
+"""A rank's part of a model: the embedding, some blocks and the head, each sharded for its tensor rank."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from model.state.slices import ReadState
 
 @dataclass(frozen=True)
 class Shard:
-    """The part `box` of a tensor of `shape` that a rank holds. It is `owned` by one stage and, if whole, by one tensor
-    rank: the data ranks there share out what is to be written.
+    """The part `box` of a tensor of `shape` that a rank holds.
+
+    One stage owns it and, if it is replicated, one tensor rank; the data ranks there divide the writing of it.
     """
 
     shape: tuple[int, ...]
@@ -36,14 +37,14 @@ class Shard:
 
 
 class Stage(nn.Module):
-    """A rank's part of the model. Its parameters have their logical names; `shards` says which box each one is.
+    """A rank's part of the model. `shards` maps the logical names of its parameters to the parts that it holds.
 
-    The first stage takes token ids (B, S), the others the stream (B, S, d) of the one before, with the documents'
-    numbers (B, S) beside it where attention ends at their borders. The last gives logits, of which a tensor rank has
-    its part of the vocabulary.
+    The first stage takes token ids (B, S). The others take the residual stream (B, S, d) of the previous stage, with
+    document numbers (B, S) where attention ends at document boundaries. The last returns logits (B, S, vocabulary of
+    this tensor rank).
 
-    It has the initial weights of `seed`, in fp32 on the processor. Without a seed its parameters take no memory until
-    `place` gives them some.
+    With a `seed` it has the initial weights, in fp32 on the CPU. Without one its parameters take no memory until
+    `place` is called.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Stage(nn.Module):
 
     @property
     def tied(self) -> nn.Parameter | None:
-        """The parameter that the first and the last stage of a pipeline both hold, on these two."""
+        """The tied parameter of the first and the last stage of a pipeline, on these two; else None."""
         return next((parameter for name, parameter in self.named() if name in self._shared), None)
 
     def forward(self, given: Any) -> Any:
@@ -119,7 +120,7 @@ class Stage(nn.Module):
             buffer.data = buffer.data.to(device)
 
     def _fill(self, logical: dict[str, str], coordinates: MeshCoordinates, initial: ReadState | None) -> None:
-        """Put real parameters, cut for this rank, in place of the empty ones, then the layers that make up for it."""
+        """Replace the empty parameters by this rank's shards, and plain layers by parallel ones."""
         names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
         self._logical = {name: logical[name] for name in names}
         made: dict[str, nn.Parameter] = {}

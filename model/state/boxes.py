@@ -1,4 +1,4 @@
-"""Boxes: hyper-rectangles in the coordinates of a whole tensor, the unit in which training state is cut and stored."""
+"""Boxes: hyper-rectangles in the coordinates of a whole tensor; training state is sharded and stored as boxes."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def interval(shard: Box, first: int, length: int) -> list[Box]:
     return boxes + (_in_row(shard, top + rows, 0, rest) if rest else [])
 
 
-def intersection(one: Box, other: Box) -> Box | None:
-    """What two boxes of one tensor have in common, None when that is nothing."""
-    start = tuple(map(max, one.start, other.start))
-    shape = tuple(min(ends) - first for first, *ends in zip(start, one.stop, other.stop, strict=True))
+def intersection(first: Box, second: Box) -> Box | None:
+    """The intersection of two boxes of one tensor; None when it is empty."""
+    start = tuple(map(max, first.start, second.start))
+    shape = tuple(min(ends) - begin for begin, *ends in zip(start, first.stop, second.stop, strict=True))
     return Box(start, shape) if min(shape, default=1) > 0 else None
 
 

@@ -1,4 +1,4 @@
-"""The training state as every engine gives and takes it: boxes of weights and of AdamW's moments."""
+"""Training state as all engines exchange it: slices of weights and of AdamW's moments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = ("weight", "first_moment", "second_moment")
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """`values` (fp32, of shape `box.shape`) are that box of the tensor `name`, whose whole shape is `shape`."""
+    """The part `box` of the tensor `name`, which has the given shape. `values` are fp32 of shape `box.shape`."""
 
     name: str
     kind: Kind

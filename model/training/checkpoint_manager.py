@@ -69,7 +69,7 @@ class CheckpointManager:
             self.observers.commit(step)
             parent, self._parent = self._parent, None
             streams = random_streams(self.launch)
-            self._saver.begin(step, self.engine.state(), streams, self._beside(), parent, ephemeral)
+            self._saver.begin(step, self.engine.state(), streams, self._trainer_state(), parent, ephemeral)
         self.newest = step
 
     def save_ephemeral(self) -> None:
@@ -80,13 +80,13 @@ class CheckpointManager:
     def poll(self) -> None:
         """Log newly committed checkpoints. Does not wait. Raises the error of a failed save."""
         for checkpoint in self._saver.poll():
-            self._note(checkpoint)
+            self._log(checkpoint)
 
     def settle(self) -> None:
         """Wait until every save that was begun is committed, on all ranks."""
         self.heartbeat.beat(self.train_state.step, "saving")
         for checkpoint in self._saver.finish():
-            self._note(checkpoint)
+            self._log(checkpoint)
         self.engine.gather(None)
 
     def __enter__(self) -> CheckpointManager:
@@ -95,7 +95,7 @@ class CheckpointManager:
     def __exit__(self, *exception: object) -> None:
         self._saver.close()
 
-    def _beside(self) -> dict[str, Any]:
+    def _trainer_state(self) -> dict[str, Any]:
         return {
             "fingerprint": self.fingerprint,
             "seed": self.launch.config.seed,
@@ -103,6 +103,6 @@ class CheckpointManager:
             **self.train_state.plain(),
         }
 
-    def _note(self, checkpoint: Checkpoint) -> None:
+    def _log(self, checkpoint: Checkpoint) -> None:
         size = sum(file.bytes for file in checkpoint.files)
         self.records.note("checkpoint", checkpoint.step, checkpoint=checkpoint.digest, bytes=size)
