@@ -1,7 +1,7 @@
-"""The local pool: worker processes that are single-threaded, know nothing of Prefect or torch, and die with us.
+"""The local pool: single-threaded worker processes that import neither Prefect nor torch and end with the flow.
 
-A worker that dies loses only its unit. A unit is tried again, within about a minute, when the store could not
-be asked or its worker died; any other error fails at once.
+A worker that dies loses only its unit. The pool retries a unit, within about a minute, when the store was unavailable
+or the worker died. Any other error fails at once.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _PR_SET_PDEATHSIG = 1
 
 
 class WorkerDied(Exception):
-    """A worker process ended in the middle of a unit, more often than we try again."""
+    """The worker of a unit died in every attempt."""
 
 
 class WorkFailed(Exception):
-    """A unit of work ended in an error that another try would not mend; its cause is attached."""
+    """A work unit failed with an error that a retry does not fix; the cause is attached."""
 
 
 class Engine(Protocol):
-    """Runs units somewhere."""
+    """Runs work units."""
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """The markers of every unit, in order; `progress` is told (done, all) as units end.
+        """Run the units; returns the markers of each, in order. Calls ``progress(done, total)`` after each unit.
 
         Raises WorkFailed, WorkerDied or StoreUnavailable.
         """
@@ -57,7 +57,7 @@ class Engine(Protocol):
 class LocalPool:
     """Worker processes on this machine, shared by all stages of a flow. Use it in a ``with`` block.
 
-    `preload` names modules that every worker will need: they are imported once, before workers are forked.
+    `preload` names modules that every worker needs; they are imported once, before the workers are forked.
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
@@ -71,7 +71,7 @@ class LocalPool:
         self._cache = tempfile.TemporaryDirectory(prefix="millrace-")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(self._preload)
-        # The forkserver and its children take the environment of the moment when the first of them starts.
+        # The forkserver and its children inherit the environment at the start of the forkserver.
         for name in _SINGLE_THREADED:
             os.environ.setdefault(name, "1")
         self._pool = ProcessPool(
@@ -86,7 +86,7 @@ class LocalPool:
         self._cache.cleanup()
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """See `Engine`. Units that have not started are cancelled when one fails."""
+        """See `Engine`. When a unit fails, units that have not started are cancelled."""
         results: dict[int, dict[str, Marker]] = {}
         waiting = list(reversed(range(len(units))))
         running: dict[Future[dict[str, Marker]], int] = {}
@@ -122,7 +122,7 @@ class LocalPool:
 
 
 def retry_delay(attempt: int) -> float:
-    """1, 4 and 16 seconds, each ± 25 %: three more tries within about 20 seconds of waiting."""
+    """1, 4 and 16 seconds, each ± 25 %: three retries within about 20 seconds of waiting."""
     return FIRST_DELAY_SECONDS * 4 ** (attempt - 1) * random.uniform(0.75, 1.25)
 
 
@@ -142,7 +142,7 @@ def _work(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
 
 
 def _start_worker(flow: int) -> None:
-    """Runs once in each worker: die with the flow, leave Ctrl-C to it, and use one thread."""
+    """Initialize a worker: end with the flow process, ignore Ctrl-C, which the flow handles, and use one thread."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not os.path.exists(f"/proc/{flow}"):
