@@ -131,6 +131,6 @@ def is_transient(state: State[Any], more: tuple[type[Exception], ...] = ()) -> b
     """Whether a retry may succeed: True only for the errors of `TRANSIENT` and those in `more`."""
     try:
         state.result()
-    except Exception as error:  # noqa: BLE001 - it is looked at here, and raised again by whoever asks for the result
+    except Exception as error:  # noqa: BLE001 - inspected here; reading the result raises it again
         return isinstance(error, TRANSIENT + more)
     return False

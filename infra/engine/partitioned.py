@@ -1,4 +1,4 @@
-"""The plan of a partitioned stage: runs its steps group of shards by group of shards."""
+"""The plan of a partitioned stage: runs its steps for one group of shards at a time."""
 
 from __future__ import annotations
 
