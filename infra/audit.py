@@ -1,4 +1,4 @@
-"""Verifying artifacts: every part read whole and compared with its sha256 and its content digest."""
+"""Verifies artifacts: reads every part and compares it with its sha256 and its content digest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.tables import ContentDigest, read_row_groups
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A part that is not what its artifact says."""
+    """A part that does not match its manifest."""
 
     part: str
     path: str
@@ -25,7 +25,7 @@ class Fault:
 def verify_artifact(
     lake: Lake, manifest: Manifest, cache: Path, progress: Callable[[str, int, int], None]
 ) -> list[Fault]:
-    """Read every part of an artifact, evidence included; the faults that were found."""
+    """Read every part of an artifact, including its evidence; returns the faults."""
     faults: list[Fault] = []
     parts = manifest.all_parts()
     for number, part in enumerate(parts):
@@ -39,9 +39,9 @@ def verify_artifact(
 
 
 def forget_artifact(lake: Lake, manifest: Manifest, faults: list[Fault]) -> None:
-    """Delete the manifest, the broken parts, and all that points at them, so that the next build makes them again.
+    """Delete the manifest, the broken parts and everything that points to them, so that the next build remakes them.
 
-    Documents of several sources list the parts of those sources, so the manifests of all stages are looked at.
+    An artifact over several sources lists the parts of those sources, so this reads the manifests of all stages.
     """
     lake.delete(manifest.path)
     broken = {fault.path for fault in faults} - {manifest.path}
@@ -57,7 +57,7 @@ def forget_artifact(lake: Lake, manifest: Manifest, faults: list[Fault]) -> None
 
 def _problem(lake: Lake, part: Part, cache: Path) -> str | None:
     cache.mkdir(parents=True, exist_ok=True)
-    # A copy goes with its folder, and a part that is read where the lake keeps it stays.
+    # The temporary folder deletes a copy; a part that is read in place in a local lake stays.
     with TemporaryDirectory(dir=cache) as folder:
         try:
             local = fetch_part(lake, part, Path(folder))

@@ -1,4 +1,4 @@
-"""Documents as Arrow tables: the schema, cutting a stream of documents into shards, and views of edited text."""
+"""Documents as Arrow tables: their schema, and text with edits applied."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Annotations: TypeAlias = pa.Table
 
 
 def documents_table(documents: Iterable[Document]) -> Documents:
-    """Documents as a table of `DOCUMENT_SCHEMA`; metadata becomes canonical JSON."""
+    """A table of documents with `DOCUMENT_SCHEMA`; metadata is stored as canonical JSON."""
     rows = [
         {
             "id": document.id,
@@ -46,16 +46,16 @@ def documents_table(documents: Iterable[Document]) -> Documents:
 
 
 def text_bytes(text: pa.ChunkedArray) -> int:
-    """The UTF-8 bytes of a text column."""
+    """The total UTF-8 bytes of a text column."""
     return int(pc.sum(pc.binary_length(text)).as_py() or 0)
 
 
 def apply_edits(text: pa.ChunkedArray, edits: pa.ChunkedArray) -> tuple[pa.Array, int]:
     """The text with spans replaced, and the number of UTF-8 bytes that were struck.
 
-    `edits` holds, per document, spans (start, end, replacement) of UTF-8 byte offsets into the stored text,
-    sorted and disjoint; null means none. Raises ValueError for spans that overlap, run backwards or leave the
-    text. Replaced bytes count as struck.
+    `edits` holds, per document, sorted and disjoint spans (start, end, replacement) of UTF-8 byte offsets into the
+    stored text; null means no edits. Raises ValueError for spans that overlap, run backwards or exceed the text.
+    Replaced bytes count as struck.
     """
     viewed: list[str] = []
     struck = 0

@@ -1,10 +1,10 @@
-"""The guard: a small process between a launcher and its command, which never leaves a process behind.
+"""The guard: a small process between a launcher and its command that ends every process of the command.
 
 Runs as a script, `guard.py CONTROL REPORT GRACE COMMAND...`, with the standard library only. It is a "child subreaper"
-(prctl(2)): a descendant whose parent dies becomes a child of the guard, also when it moved to a session of its own, as
-torchrun's ranks do, or forked twice. So the guard's descendants are everything the command ever started, and they can
-be ended for certain. It stands in its own session: what kills the launcher's process group does not reach it, and it
-notices the launcher's death by the closed control pipe.
+(prctl(2)): a descendant whose parent dies becomes a child of the guard, even if it moved to its own session, as
+torchrun's ranks do, or forked twice. The guard's descendants are therefore all processes that the command started, and
+the guard can end them all. It runs in its own session, so a signal to the launcher's process group does not reach it.
+It detects the launcher's death by the closed control pipe.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ import time
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.1
-KILL_SECONDS = 5.0  # a process that outlives SIGKILL for so long is stuck in the kernel
+KILL_SECONDS = 5.0  # a process that survives SIGKILL for this long is stuck in the kernel
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the kernel send this process a signal when the one that started it ends."""
+    """Have the kernel send this process the signal `number` when its parent ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def guard(control: int, report: int, grace: float, command: list[str]) -> None:
-    """Runs `command` until it ends, or until the pipe `control` is closed at its other end; then ends what is left.
+    """Runs `command` until it ends or the other end of the pipe `control` is closed; then ends all descendants.
 
-    Everything gets SIGTERM (the command first, what it left behind after it) and, `grace` seconds later, SIGKILL.
-    One JSON object goes to `report`: `returncode` (negative: the signal), `left` (pids that could not be ended).
+    Sends SIGTERM (first to the command, then to its remaining descendants) and, `grace` seconds later, SIGKILL. Writes
+    one JSON object to `report`: `returncode` (negative: a signal) and `left` (pids that did not end).
     """
     launcher = os.getppid()
     asked: list[int] = []
@@ -49,7 +49,7 @@ def guard(control: int, report: int, grace: float, command: list[str]) -> None:
     endings |= _stop(root, grace, endings)
     left = descendants(os.getpid())
     status = {"returncode": endings.get(root, -signal.SIGKILL), "left": left}
-    with contextlib.suppress(BrokenPipeError):  # where the launcher is gone, there is nobody to tell
+    with contextlib.suppress(BrokenPipeError):  # the launcher is dead, so nobody reads the report
         os.write(report, json.dumps(status).encode())
 
 
@@ -60,7 +60,7 @@ def descendants(ancestor: int) -> list[int]:
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
-                # The command's name stands in parentheses and may hold anything; state and parent follow it.
+                # The command name is in parentheses and may contain any byte; state and parent follow it.
                 state, parent = file.read().rpartition(b")")[2].split()[:2]
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -94,7 +94,7 @@ def _spawn(command: list[str], closing: tuple[int, int]) -> int:
 
 
 def _stop(root: int, grace: float, endings: dict[int, int]) -> dict[int, int]:
-    """Ends all descendants; returns the exit codes of those that were reaped here."""
+    """Ends all descendants; returns the exit codes of those that it reaped."""
     endings = dict(endings)
     told: set[int] = set()
     kill_at = time.monotonic() + grace
@@ -108,7 +108,7 @@ def _stop(root: int, grace: float, endings: dict[int, int]) -> dict[int, int]:
             for pid in remaining:
                 _send(pid, signal.SIGKILL)
         else:
-            # While the command lives, its own children are its business: torchrun passes SIGTERM on to its ranks.
+            # While the command lives, it handles its own children: torchrun forwards SIGTERM to its ranks.
             for pid in {root} - told if root in remaining else set(remaining) - told:
                 _send(pid, signal.SIGTERM)
                 told.add(pid)
@@ -116,7 +116,7 @@ def _stop(root: int, grace: float, endings: dict[int, int]) -> dict[int, int]:
 
 
 def _send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it may end by itself in between
+    with contextlib.suppress(ProcessLookupError):  # it may have ended in the meantime
         os.kill(pid, number)
 
 

@@ -1,4 +1,4 @@
-"""KenLM's `lmplz` and `build_binary`, built from the source archive of its Python package: no wheel holds them."""
+"""KenLM's `lmplz` and `build_binary`, built from the source archive of its Python package: no wheel contains them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _PROGRAMS = ("lmplz", "build_binary")
 
 
 class KenlmToolsMissing(RuntimeError):
-    """The tools are not there and could not be built; the message says why and what to do."""
+    """The tools do not exist and could not be built; the message states the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class KenlmTools:
-    """Paths of the two programs: text → ARPA, and ARPA → binary."""
+    """Paths of the two programs: `lmplz` (text → ARPA) and `build_binary` (ARPA → binary)."""
 
     lmplz: Path
     build_binary: Path
 
 
 def cache_folder() -> Path:
-    """Where built tools are kept: $MILLRACE_CACHE, else millrace under $XDG_CACHE_HOME or ~/.cache."""
+    """The folder of built tools: $MILLRACE_CACHE, else millrace under $XDG_CACHE_HOME or ~/.cache."""
     named = os.environ.get("MILLRACE_CACHE")
     if named:
         return Path(named)
@@ -46,17 +46,17 @@ def cache_folder() -> Path:
 
 
 def find_kenlm_tools(cache: Path | None = None) -> KenlmTools | None:
-    """The tools if they were built before, else None."""
+    """The tools if they are built, else None."""
     folder = _home(cache)
     tools = KenlmTools(*(folder / program for program in _PROGRAMS))
     return tools if tools.lmplz.is_file() and tools.build_binary.is_file() else None
 
 
 def kenlm_tools(cache: Path | None = None) -> KenlmTools:
-    """The tools, built now (about half a minute) when they were not before.
+    """The tools; builds them (about half a minute) if they do not exist.
 
-    Safe to call from several processes: each builds in a folder of its own, and the first to finish is kept. Raises
-    KenlmToolsMissing when the source cannot be had or a compiler, CMake or Boost is not there.
+    Safe to call from several processes: each builds in its own folder, and the first result is kept. Raises
+    KenlmToolsMissing when the source cannot be downloaded or a compiler, CMake or Boost is missing.
     """
     found = find_kenlm_tools(cache)
     if found is not None:
@@ -74,7 +74,7 @@ def kenlm_tools(cache: Path | None = None) -> KenlmTools:
         try:
             finished.rename(home)
         except OSError:
-            # Another process was first; anything else that lies there is no build of ours.
+            # Another process was first, unless something else occupies the path.
             if find_kenlm_tools(cache) is None:
                 raise
     return KenlmTools(*(home / program for program in _PROGRAMS))
@@ -95,10 +95,10 @@ def _cure() -> str:
 
 
 def _download(folder: Path) -> Path:
-    """The source archive, whose SHA-256 pip compares before it runs anything of it."""
+    """Download the source archive. pip checks its SHA-256 before it runs any of its code."""
     requirement = folder / "kenlm.txt"
     requirement.write_text(f"kenlm=={VERSION} --hash=sha256:{SOURCE_SHA256}\n")
-    # Only kenlm itself must come as source: with --no-binary :all: pip would compile its build requirements, too.
+    # Only kenlm itself must be a source archive: --no-binary :all: would also compile its build requirements.
     _run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         + ["--require-hashes", "--no-binary", "kenlm", "--dest", str(folder), "--requirement", str(requirement)],
@@ -139,7 +139,7 @@ def _run(command: list[str], failure: str, cure: str) -> None:
 
 
 def main() -> int:
-    """Build the tools if need be and print where they are."""
+    """Build the tools if they do not exist, and print their paths."""
     try:
         tools = kenlm_tools()
     except KenlmToolsMissing as error:

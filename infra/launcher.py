@@ -1,4 +1,4 @@
-"""Runs an external process tree (torchrun and its ranks) and makes sure that nothing of it is left behind."""
+"""Runs an external process tree (torchrun and its ranks) and ensures that all of its processes end."""
 
 import json
 import os
@@ -22,32 +22,32 @@ POLL_SECONDS = 0.5
 
 
 class LaunchError(RuntimeError):
-    """An external command could not be run to its own end."""
+    """An external command did not run to completion."""
 
 
 class CommandNotFound(LaunchError):
-    """The command's program is not there."""
+    """The command's program does not exist."""
 
 
 class Stalled(LaunchError):
-    """The command lived but made no progress, and was ended."""
+    """The command made no progress and was ended."""
 
 
 class GuardLost(LaunchError):
-    """The guard between launcher and command was killed; the command was ended with it."""
+    """The guard between launcher and command was killed, and the command with it."""
 
 
 class ProcessesLeft(LaunchError):
-    """Processes of the command could not be ended, even by SIGKILL."""
+    """Processes of the command did not end, even after SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How a command's progress is judged: a living process is not a working one.
+    """How to detect a stalled command: a live process does not imply progress.
 
-    `progress` returns any value that changes when the command has got on (a step, the time of a file), and None until
-    there is one. The command is ended when the value stays None for `startup_seconds`, or any other value stays the
-    same for `steady_seconds`. The defaults are those of NVIDIA's resiliency extension for first and later heartbeats.
+    `progress` returns a value that changes with the command's progress (a step, a file's mtime), and None before the
+    first value exists. The command is ended when the value stays None for `startup_seconds`, or stays unchanged for
+    `steady_seconds`. The defaults are those of NVIDIA's resiliency extension for first and later heartbeats.
     """
 
     progress: Callable[[], object]
@@ -56,14 +56,14 @@ class Watch:
 
 
 class StallJudge:
-    """Asks a watch, and raises Stalled when the command has not got on for too long."""
+    """Polls a watch, and raises Stalled when the command has made no progress for too long."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch, self._changed = watch, time.monotonic()
         self._value: object = None
 
     def look(self) -> None:
-        """Ask once. Raises Stalled."""
+        """Poll the watch once. Raises Stalled."""
         newest, now = self._watch.progress(), time.monotonic()
         if newest != self._value:
             self._value, self._changed = newest, now
@@ -84,13 +84,12 @@ def launch(
 ) -> int:
     """Runs `command` in `folder` with exactly the variables of `environment` and returns its exit code.
 
-    The exit code is negative when a signal ended the command. Every line of its output and error stream that is not
-    blank is passed to `on_line`, in the calling thread.
+    The exit code is negative when a signal ended the command. Passes every non-blank line of stdout and stderr to
+    `on_line`, in the calling thread.
 
-    Whatever ends this call (the command's end, an exception, KeyboardInterrupt, Prefect's cancellation, the death of
-    this process), all processes that the command started are ended too: SIGTERM, and SIGKILL `grace` seconds later.
-    `grace` must stay under the 30 s after which Prefect kills a cancelled flow. A second KeyboardInterrupt kills at
-    once.
+    When this call ends for any reason (the command's end, an exception, KeyboardInterrupt, Prefect's cancellation, the
+    death of this process), all processes of the command are ended: SIGTERM, then SIGKILL after `grace` seconds. `grace`
+    must be less than the 30 s after which Prefect kills a cancelled flow. A second KeyboardInterrupt kills at once.
 
     Raises CommandNotFound, Stalled, GuardLost, ProcessesLeft.
     """
@@ -115,7 +114,7 @@ def launch(
 
 
 def sweep(marker: str) -> list[int]:
-    """Kills every process that carries `MILLRACE_LAUNCH=<marker>` in its environment; returns those that stay."""
+    """Kills every process with `MILLRACE_LAUNCH=<marker>` in its environment; returns the pids that survive."""
     deadline = time.monotonic() + guard.KILL_SECONDS
     while (left := carriers(marker)) and time.monotonic() < deadline:
         for pid in left:
@@ -128,7 +127,7 @@ def sweep(marker: str) -> list[int]:
 
 
 def carriers(marker: str) -> list[int]:
-    """Pids of this user's living processes that were started with `MILLRACE_LAUNCH=<marker>`."""
+    """Pids of this user's live processes that were started with `MILLRACE_LAUNCH=<marker>`."""
     wanted = f"{MARKER}={marker}".encode()
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -142,7 +141,7 @@ def carriers(marker: str) -> list[int]:
 
 
 class _Started:
-    """A guard with its command, and the three pipes between them and this process."""
+    """A guard with its command, and the three pipes that connect them to this process."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, grace: float) -> None:
         control_read, self._control = os.pipe()
@@ -174,7 +173,7 @@ class _Started:
                 os.close(descriptor)
 
     def follow(self, on_line: Callable[[str], None], watch: Watch | None) -> None:
-        """Passes lines on until the guard has reported. Raises Stalled."""
+        """Forwards lines until the guard has reported. Raises Stalled."""
         judge = None if watch is None else StallJudge(watch)
         asked = time.monotonic()
         while not self._pump(on_line, POLL_SECONDS):
@@ -183,7 +182,7 @@ class _Started:
                 judge.look()
 
     def stop(self, on_line: Callable[[str], None]) -> None:
-        """Has the guard end everything; returns when it has, or when it must be taken as lost."""
+        """Has the guard end all processes; returns when it has, or after a timeout, when it counts as lost."""
         self._close_control()
         deadline = time.monotonic() + self._grace + 2 * guard.KILL_SECONDS
         while not self._pump(on_line, POLL_SECONDS) and time.monotonic() < deadline:
@@ -211,7 +210,7 @@ class _Started:
             self._control = -1
 
     def _pump(self, on_line: Callable[[str], None], seconds: float) -> bool:
-        """Handles what arrives within `seconds`; returns whether the guard has reported or died."""
+        """Handles data that arrives within `seconds`; returns whether the guard has reported or died."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._report, selectors.EVENT_READ)
             selector.register(self._output, selectors.EVENT_READ)
@@ -234,6 +233,6 @@ class _Started:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
             if self._deliver and line:
-                self._deliver = False  # stays so when the callback raises: it is not called again while stopping
+                self._deliver = False  # stays False if the callback raises, so it is not called again while stopping
                 on_line(line.decode("utf-8", errors="replace"))
                 self._deliver = True

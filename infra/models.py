@@ -1,4 +1,4 @@
-"""Model files that stages use: carried by a package, given as files, or parts of a fitted artifact."""
+"""Model files of stages: files of an installed package, local files, or parts of a fitted artifact."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from infra.store.manifest import Manifest, Part, fetch_part
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The named files of one model: local ones with their digests, or parts in the lake."""
+    """The named files of one model: local files with their digests, or parts in the lake."""
 
     local: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
 
     def identity(self) -> dict[str, str]:
-        """File name → digest: what enters keys. For parts it is their content digest."""
+        """File name → digest, as it enters keys. For a part, the digest is its content digest."""
         return {**self.digests, **{part.name: part.content for part in self.parts}}
 
     def fetch(self, lake: Lake, cache: Path) -> dict[str, Path]:
-        """File name → local path, fetched and verified where they lie in the lake."""
+        """File name → local path. Fetches and verifies files that are parts in the lake."""
         fetched = {part.name: fetch_part(lake, part, cache) for part in self.parts}
         return {**{name: Path(path) for name, path in self.local.items()}, **fetched}
 
 
 def packaged_model(package: str, name: str) -> ModelFiles:
-    """The model file `name` that an installed package carries."""
+    """The model file `name` of an installed package."""
     return local_model({name: Path(str(importlib.resources.files(package) / name))})
 
 
 def local_model(files: Mapping[str, Path]) -> ModelFiles:
-    """A model of local files, named and digested."""
+    """A model of local files, by name; computes their sha256."""
     return ModelFiles(
         local={name: str(path) for name, path in files.items()},
         digests={name: sha256_file(path) for name, path in files.items()},

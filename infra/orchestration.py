@@ -1,6 +1,6 @@
-"""Plans as Prefect tasks: cached when the lake has the artifact, retried when the store or a worker failed us.
+"""Plans as Prefect tasks: cached when the lake has the artifact, retried when the store or a worker failed.
 
-The lake is the source of truth. A task's result is a small reference, and Prefect's own cache is never asked.
+The lake is the source of truth. A task's result is a small reference, and Prefect's own cache is never used.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TooManyFailures(Exception):
 
 @dataclass(frozen=True)
 class StageRunner:
-    """Runs the tasks of a build in the flow that is running, side by side where they do not need each other."""
+    """Runs the tasks of a build in the current flow run; independent tasks run concurrently."""
 
     lake: Lake
     engine: Engine
@@ -46,11 +46,11 @@ class StageRunner:
     failures_allowed: int = 0
 
     def run(self, tasks: Sequence[BuildTask], made: Made | None = None) -> dict[str, Manifest]:
-        """Run the tasks, each as one Prefect task run, and give every artifact by name, in the order of the tasks.
+        """Run each task as one Prefect task run. Returns every artifact by name, in the order of the tasks.
 
-        A task comes after those that make what it needs, or needs what is in `made` already. A task that fails does
-        not stop the ones that do not need it. Raises the error of the first task that failed; TooManyFailures when
-        more documents failed than `failures_allowed` and than the share `most_failures` of what came in.
+        Each artifact that a task needs comes from an earlier task or is in `made`. A failed task does not stop the
+        tasks that do not depend on it. Raises the error of the first failed task. Raises TooManyFailures when the
+        failed documents exceed both `failures_allowed` and the fraction `most_failures` of the input documents.
         """
         known = dict(made or {})
         futures: list[PrefectFuture[Any]] = []
@@ -62,7 +62,7 @@ class StageRunner:
             maker |= dict.fromkeys(item.makes, future)
         wait(futures)
         for future in futures:
-            # A task that never started for want of another is Pending; the other one has the error.
+            # A task whose upstream task failed stays Pending; the upstream task raises the error.
             if not future.state.is_pending():
                 known |= self._manifests(future.result())
         return {name: known[name] for item in tasks for name in item.makes}
@@ -113,7 +113,7 @@ class StageRunner:
 def as_task(function: Callable[P, Any], name: str, *transient: type[Exception]) -> Task[P, Any]:
     """A function as a task that is retried on transient errors and never cached by Prefect.
 
-    `transient` errors are retried as well as those of `TRANSIENT`.
+    Errors of the types `transient` are retried in addition to those of `TRANSIENT`.
     """
     declare = task(
         name=name,
@@ -128,9 +128,9 @@ def as_task(function: Callable[P, Any], name: str, *transient: type[Exception]) 
 
 
 def is_transient(state: State[Any], more: tuple[type[Exception], ...] = ()) -> bool:
-    """Whether another try may succeed: for the errors of `TRANSIENT` and those that the task adds, and no others."""
+    """Whether a retry may succeed: True only for the errors of `TRANSIENT` and those in `more`."""
     try:
         state.result()
-    except Exception as error:  # noqa: BLE001 - it is looked at here, and raised again by whoever asks for the result
+    except Exception as error:  # noqa: BLE001 - inspected here; reading the result raises it again
         return isinstance(error, TRANSIENT + more)
     return False

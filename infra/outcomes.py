@@ -1,4 +1,4 @@
-"""What a source can say of one record: it is a document, it is not wanted, or it is broken."""
+"""Outcomes of one source record: kept as a document, dropped, or failed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text with an id that is stable across runs, and where it came from. `date` is ISO 8601."""
+    """One text with its origin and an id that is stable across runs. `date` is ISO 8601."""
 
     id: str
     text: str
@@ -28,7 +28,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A sound record that is not wanted, such as a request or an image."""
+    """A valid record that is not wanted, such as a request or an image."""
 
     reason: str
     bytes: int
@@ -37,7 +37,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A broken record, or a fault of the file at the byte `offset`; the reason is from the source's closed list."""
+    """A malformed record, or a defect of the file at byte `offset`. `reason` is from the source's fixed list."""
 
     reason: str
     bytes: int

@@ -1,4 +1,4 @@
-"""How far a stage is: in the terminal when a command watches, and as a progress artifact on the run's page."""
+"""Reports the progress of stages: to listeners such as the terminal, and as progress artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _logger = logging.getLogger("millrace.progress")
 
 @contextmanager
 def watched_by(listener: Listener) -> Iterator[None]:
-    """While the block runs, `listener` is told (label, done, total) of every stage."""
+    """Within the block, call ``listener(label, done, total)`` for the progress of every stage."""
     _listeners.append(listener)
     try:
         yield
@@ -32,7 +32,7 @@ def watched_by(listener: Listener) -> Iterator[None]:
 
 
 class ProgressReports:
-    """Passes progress on: to listeners at once, to Prefect every few seconds and at the end of each step."""
+    """Forwards progress to listeners at once, and to Prefect every few seconds and at the end of each step."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -54,7 +54,7 @@ class ProgressReports:
             try:
                 self._publish(key, 100.0 * done / total)
             except (httpx.HTTPError, PrefectException) as error:
-                # A server that is away for a moment must not end the work that is reported.
+                # A temporarily unreachable server must not fail the task whose progress is reported.
                 _logger.warning("the progress of %s was not published: %s", label, error)
 
     def _publish(self, key: tuple[UUID, str], percent: float) -> None:

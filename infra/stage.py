@@ -1,4 +1,4 @@
-"""Declares a stage: a named, versioned, pure function and everything that decides its result."""
+"""Declares a stage: a named, versioned, pure function with everything that determines its result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pydantic
 
 ModelLoader = Callable[[Any, Mapping[str, Path]], Any]
 Columns = Sequence[str] | Callable[[Any], Sequence[str]]
-KERNEL = "kernel"  # the name of the only step of a stage that has one
+KERNEL = "kernel"  # the step name of a stage with a single step
 
 
 class StageKind(StrEnum):
@@ -25,7 +25,7 @@ class StageKind(StrEnum):
     - source: input files to documents;
     - annotate: a batch of documents to columns about them;
     - partitioned: map, shuffle and reduce over all shards to columns about the documents;
-    - select: a shard of documents to the documents that stay;
+    - select: a shard of documents to the documents that are kept;
     - fit: all documents to files, such as a model.
     """
 
@@ -37,25 +37,25 @@ class StageKind(StrEnum):
 
 
 class StageConfig(pydantic.BaseModel):
-    """What decides the result of a stage. Every field enters its key, so execution settings do not belong here."""
+    """The options that determine the result of a stage. Every field enters its key, so omit execution settings."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A declared stage. Calling it calls its kernel, so tests need nothing else of the engine.
+    """A declared stage. Calling it calls its kernel, so tests need no engine.
 
     - `columns`: per step, the columns that it reads. ``text`` is a document column; ``language.label`` is the column
-      ``label`` of another step's annotation, which the kernel knows by the name ``language``;
+      ``label`` of another step's annotation, to which the kernel refers as ``language``;
     - `schema`: the columns that it writes. A column ``edits`` changes the text that later steps see; a column
       ``cluster`` groups duplicates, of which the corpus keeps one;
-    - `load`: makes a model object from model files, once per worker. `bundled` maps the names of model files that
-      installed packages carry to those packages; `default_model` is used when a recipe names no model; `check_model`
-      lists what is wrong with a model file;
-    - `implied`: for a step that this stage reads and that a recipe need not list, the config of that step, made from
-      this stage's config;
-    - `describe`: says in words what the columns of one document mean, for `millrace explain`.
+    - `load`: makes a model object from model files, once per worker. `bundled` maps names of model files to the
+      installed packages that contain them. `default_model` is used when a recipe names no model. `check_model` lists
+      the problems of a model file;
+    - `implied`: for each step that this stage reads and that a recipe may omit, a function from this stage's config
+      to the config of that step;
+    - `describe`: explains the columns of one document in words, for `millrace explain`.
     """
 
     name: str
@@ -79,33 +79,33 @@ class Stage:
         return self.kernel(*arguments)
 
     def columns_of(self, config: StageConfig, step: str = KERNEL) -> list[str]:
-        """The columns that a step reads under a config."""
+        """The columns that a step reads with a config."""
         columns = self.columns[step]
         return list(columns(config) if callable(columns) else columns)
 
     def reads(self, config: StageConfig) -> list[str]:
-        """The names by which the kernel knows the annotations that it reads, in order of first use."""
+        """The names of the annotations that the stage reads, in order of first use."""
         columns = [name for step in self.columns for name in self.columns_of(config, step)]
         return list(dict.fromkeys(name.partition(".")[0] for name in columns if "." in name))
 
     def reads_text(self, config: StageConfig) -> bool:
-        """Whether any of its steps reads the text of documents."""
+        """Whether any step reads the text of documents."""
         return any("text" in self.columns_of(config, step) for step in self.columns)
 
     @property
     def gives_edits(self) -> bool:
-        """Whether it changes the text that later steps see."""
+        """Whether the stage changes the text that later steps see."""
         return self.schema is not None and "edits" in self.schema.names
 
     @property
     def gives_clusters(self) -> bool:
-        """Whether it groups duplicates."""
+        """Whether the stage groups duplicates."""
         return self.schema is not None and "cluster" in self.schema.names
 
     def identity(self, config: StageConfig, models: Mapping[str, str]) -> dict[str, Any]:
-        """Everything but the inputs that decides the result. It enters every key of the stage.
+        """Everything except the inputs that determines the result. It enters every key of the stage.
 
-        `models` maps file names of the stage's model to their sha256.
+        `models` maps file names of the stage's model to their digests.
         """
         return {
             "stage": self.name,
@@ -116,7 +116,7 @@ class Stage:
         }
 
     def library_versions(self) -> dict[str, str]:
-        """The installed versions of the libraries that decide the result."""
+        """The installed versions of the libraries that affect the result."""
         return {name: _installed_version(name) for name in self.libraries}
 
 
@@ -137,7 +137,7 @@ def stage(
 ) -> Callable[[Callable[..., Any]], Stage]:
     """Declare the decorated kernel as a stage with one step.
 
-    Raises ValueError when an annotating stage declares no schema, or a column ``failed`` that is not a string.
+    Raises ValueError when an annotating stage has no schema, or when a column ``failed`` is not a string.
     """
     if kind is StageKind.annotate and schema is None:
         raise ValueError(f"stage {name}: an annotating stage declares the schema of its columns")
@@ -155,7 +155,7 @@ def stage(
             columns={KERNEL: columns},
             libraries=tuple(libraries),
             load=load,
-            # A document below a floor has no value, whatever the kernel promises for those that it sees.
+            # Documents that a floor excludes have null values, even if the kernel declares its columns non-null.
             schema=None if schema is None else pa.schema([column.with_nullable(True) for column in schema]),
             bundled=dict(bundled or {}),
             default_model=default_model,
@@ -183,20 +183,21 @@ def partitioned(
     implied: Mapping[str, Callable[[Any], StageConfig]] | None = None,
     describe: Callable[[dict[str, Any]], list[str]] | None = None,
 ) -> Stage:
-    """Declare a stage over all shards, as steps that each see a bounded part of them.
+    """Declare a stage over all shards, as steps that each read a bounded part of them.
 
-    - ``map(documents, config)`` takes one shard and gives rows with int32 columns ``partition`` and ``row``;
-    - ``reduce(tables, config)`` takes ``(shard, rows)`` of one partition in the order of shards. It gives rows with
-      the int32 column ``shard``, the shard that each row is for;
+    - ``map(documents, config)`` takes one shard and returns rows with int32 columns ``partition`` and ``row``;
+    - ``reduce(tables, config)`` takes ``(shard, rows)`` of one partition in the order of shards. It returns rows with
+      the int32 column ``shard``, the target shard of each row;
     - ``verify(rows, documents, config)``, optional, takes the reduced rows of one shard and a function from a shard's
-      number to its documents. It gives the rows that the next step sees;
-    - ``resolve(tables, config)``, optional, takes the verified rows of all shards and gives rows with ``shard``;
-    - ``annotate(documents, rows, config)`` takes one shard and the rows for it. It gives the annotation of the
-      shard's documents, of `schema`.
+      number to its documents. It returns the rows for the next step;
+    - ``resolve(tables, config)``, optional, takes the verified rows of all shards and returns rows with ``shard``;
+    - ``annotate(documents, rows, config)`` takes one shard and its rows. It returns the annotation of the shard's
+      documents, with `schema`.
 
-    `config` has an integer field ``partitions``. It may have ``shards_per_group``: then neighbouring shards are
-    compared in groups of that size. `columns` names what ``map``, ``verify`` and ``annotate`` read. `reference` is
-    ``module:name`` of the result. Raises ValueError when only one of ``verify`` and ``resolve`` is given.
+    `config` has an integer field ``partitions``. With an optional field ``shards_per_group``, neighbouring shards are
+    compared in groups of that size. `columns` lists the columns that ``map``, ``verify`` and ``annotate`` read.
+    `reference` is ``module:name`` of the result. Raises ValueError when only one of ``verify`` and ``resolve`` is
+    given.
     """
     if (verify is None) != (resolve is None):
         raise ValueError(f"stage {name}: verify and resolve come together")
@@ -220,7 +221,7 @@ def partitioned(
 
 
 def find_stage(reference: str) -> Stage:
-    """The stage at ``module:name``. Raises TypeError when something else is there."""
+    """The stage at ``module:name``. Raises TypeError when that object is not a stage."""
     module, _, name = reference.partition(":")
     found = getattr(importlib.import_module(module), name)
     if not isinstance(found, Stage):
@@ -230,5 +231,5 @@ def find_stage(reference: str) -> Stage:
 
 @functools.cache
 def _installed_version(library: str) -> str:
-    # Asked once per process: a build keys many thousands of work units, and reading package metadata takes 0.5 ms.
+    # Cached per process: a build computes keys for many thousands of units, and each metadata read takes 0.5 ms.
     return importlib.metadata.version(library)

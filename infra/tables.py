@@ -1,4 +1,4 @@
-"""Arrow tables in Parquet files: bounded row groups, and a digest of the values that no encoding can change."""
+"""Arrow tables in Parquet files: bounded row groups, and a digest of the values that is independent of encoding."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROW_GROUP_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class WrittenTable:
-    """What was written: rows, and the digest of schema and values."""
+    """A written table: the number of rows, and the digest of schema and values."""
 
     rows: int
     content: str
 
 
 class ContentDigest:
-    """The digest of a stream of tables of one schema: values in row order, however they are cut into batches."""
+    """The digest of a stream of tables of one schema: values in row order, independent of batch boundaries."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self.rows = 0
@@ -33,14 +33,14 @@ class ContentDigest:
         self._columns = [_ColumnDigest(field.type) for field in schema]
 
     def update(self, table: pa.Table) -> None:
-        """Take the rows of `table`, whose schema must be the digest's own."""
+        """Add the rows of `table`, which must have the digest's schema."""
         for column, digest in zip(table.columns, self._columns, strict=True):
             for chunk in column.chunks:
                 digest.update(chunk)
         self.rows += table.num_rows
 
     def hexdigest(self) -> str:
-        """The digest of everything taken so far."""
+        """The digest of all rows added so far."""
         total = hashlib.sha256(str(self.rows).encode())
         for field, column in zip(self._schema, self._columns, strict=True):
             total.update(f"\0{field.name}\0{_type_name(field.type)}\0".encode())
@@ -49,9 +49,9 @@ class ContentDigest:
 
 
 class TableWriter:
-    """Writes tables as one Parquet file, each as row groups of its own, counting and digesting what is written.
+    """Writes tables to one Parquet file, each as separate row groups; counts and digests the rows.
 
-    `about` is the content digest of the shard that the rows annotate; a reader can insist on it.
+    `about` is the content digest of the shard that the rows annotate; a reader can require it.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, about: str | None = None) -> None:
@@ -64,13 +64,13 @@ class TableWriter:
         )
 
     def write(self, table: pa.Table) -> None:
-        """Append rows. Raises pa.ArrowInvalid or KeyError when they do not fit the schema."""
+        """Append rows. Raises pa.ArrowInvalid or KeyError when they do not match the schema."""
         table = table.select(self._schema.names).cast(self._schema)
         self._digest.update(table)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> WrittenTable:
-        """Finish the file. Raises RuntimeError when it then holds another number of rows than were written."""
+        """Finish the file. Raises RuntimeError when its number of rows differs from the number written."""
         self._writer.close()
         stored = pq.ParquetFile(self._path).metadata.num_rows
         if stored != self._digest.rows:
@@ -81,7 +81,7 @@ class TableWriter:
 def read_row_groups(path: Path, columns: list[str] | None = None, about: str | None = None) -> Iterator[pa.Table]:
     """The row groups of a Parquet file in order.
 
-    Raises ValueError when the file annotates another shard than `about`: rows would be joined to the wrong
+    Raises ValueError when the file annotates a shard other than `about`: its rows would be joined to the wrong
     documents.
     """
     file = pq.ParquetFile(path, page_checksum_verification=True)
@@ -103,7 +103,7 @@ def read_table(path: Path, columns: list[str] | None = None, about: str | None =
 
 
 class _ColumnDigest:
-    """One column's digest: validity, lengths and values are hashed as three streams, so that cuts do not show."""
+    """The digest of one column. Hashes validity, lengths and values as three streams, to ignore batch boundaries."""
 
     def __init__(self, kind: pa.DataType) -> None:
         self._kind = kind
@@ -154,7 +154,7 @@ class _ColumnDigest:
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """The type without the names of list members, which Parquet changes from ``item`` to ``element``."""
+    """The type name without the field names of list elements, which Parquet changes from ``item`` to ``element``."""
     if _is_list(kind):
         return f"list<{_type_name(kind.value_type)}>"
     if pa.types.is_struct(kind):

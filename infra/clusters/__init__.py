@@ -1,1 +1,1 @@
-"""One command on several machines: as a Kubernetes job, or through Ray."""
+"""Runs one command on several machines: as a Kubernetes Job, or through Ray."""

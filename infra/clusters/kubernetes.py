@@ -1,8 +1,8 @@
-"""A run as a Kubernetes job: the manifest from typed values, checked against Kubernetes' own schemas.
+"""A run as a Kubernetes Job: builds the manifest from typed values and validates it against Kubernetes' schemas.
 
-An Indexed Job has a pod for each machine; a headless Service gives them names, of which the first is the rendezvous.
-Pods that are evicted, or that leave after saving, are replaced without being counted as failures. An error that would
-come back ends the job.
+An Indexed Job has one pod per machine. A headless Service gives the pods DNS names; the first pod is the rendezvous.
+Pods that are evicted, or that exit after saving, are replaced and do not count as failures. A permanent error fails
+the Job.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from infra.clusters.kubernetes_values import (
     require_name,
 )
 
-# The oldest Kubernetes that the manifest is made for: there, pod failure policies became stable.
+# The oldest supported Kubernetes: the first version with stable pod failure policies.
 KUBERNETES = "1.31"
-RENDEZVOUS_PORT = 29400  # torchrun's own default
-MACHINE_RANK = "$(JOB_COMPLETION_INDEX)"  # Kubernetes replaces it in a container's command
+RENDEZVOUS_PORT = 29400  # torchrun's default
+MACHINE_RANK = "$(JOB_COMPLETION_INDEX)"  # Kubernetes expands it in a container's command
 CACHE_FOLDER = "/cache"
 _CONTAINER = "ranks"
-# The container ends within the grace by itself; the rest is for Kubernetes' own way to it.
+# The container ends by itself within the grace period; the margin covers Kubernetes' delivery of the signal.
 _MARGIN_SECONDS = 15
 _PROBE_SECONDS = 60
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|ACCESS_KEY|API_KEY", re.IGNORECASE)
@@ -38,13 +38,13 @@ _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|ACCESS_KEY|API_KEY", re.
 
 @dataclass(frozen=True)
 class KubernetesJob:
-    """What a manifest is made of.
+    """The values of a manifest.
 
-    `command` is one machine's, with `MACHINE_RANK` where it belongs; `alive` is a command that
-    fails when a rank of its machine is stuck, asked from `startup_seconds` on. SIGTERM reaches the command
-    `grace_seconds` before its end. `left_after_saving` is the exit code that is no failure, `permanent_error` the one
-    after which no restart helps. Secrets are named, never given: `secrets` are Kubernetes secrets whose keys become
-    variables of the environment.
+    `command` is the command of one machine and may contain `MACHINE_RANK`. `alive` is the liveness command, which
+    fails when a rank of its machine is stuck; it runs from `startup_seconds` on. The command has `grace_seconds`
+    between SIGTERM and its end. The exit code `left_after_saving` is not a failure; after `permanent_error`, a restart
+    does not help. `secrets` are names of Kubernetes secrets whose keys become environment variables; the manifest
+    never contains secret values.
     """
 
     name: str
@@ -66,7 +66,7 @@ class KubernetesJob:
     secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # A pod is called after its job and number, and that name has 63 characters at most (RFC 1123).
+        # A pod's name is the job's name and an index, with at most 63 characters (RFC 1123).
         longest = 63 - len(f"-{self.machines - 1}")
         require_name("name", self.name, SERVICE, longest)
         require_name("namespace", self.namespace, LABEL, 63)
@@ -98,7 +98,7 @@ class KubernetesJob:
 
 
 def rendezvous_endpoint(name: str) -> str:
-    """HOST:PORT of the job's first pod, as the others of its namespace find it."""
+    """HOST:PORT of the job's first pod, as resolved within its namespace."""
     return f"{name}-0.{name}:{RENDEZVOUS_PORT}"
 
 
@@ -111,7 +111,7 @@ def manifest(job: KubernetesJob) -> str:
 
 
 def validate(document: dict[str, Any]) -> None:
-    """Check a document against the schema of its kind, with unknown fields refused. Raises ManifestError."""
+    """Validate a document against the schema of its kind; unknown fields are errors. Raises ManifestError."""
     try:
         import kubernetes_validate
     except ImportError as error:
@@ -135,7 +135,7 @@ def _service(job: KubernetesJob) -> dict[str, Any]:
         "spec": {
             "clusterIP": "None",
             "selector": {"batch.kubernetes.io/job-name": job.name},
-            # The ranks look for each other before any of them is ready.
+            # The ranks resolve each other before any pod is ready.
             "publishNotReadyAddresses": True,
             "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
         },
@@ -151,10 +151,10 @@ def _job(job: KubernetesJob) -> dict[str, Any]:
             "completionMode": "Indexed",
             "completions": job.machines,
             "parallelism": job.machines,
-            # When one machine fails, all of them do, each in a pod that counts.
+            # When one machine fails, all of them do, and each pod counts as a failure.
             "backoffLimit": job.restarts * job.machines,
             "podFailurePolicy": {
-                # The first that applies. A pod whose node was taken away says nothing of the run, whatever its status.
+                # The first match applies. The exit status of a pod whose node was removed says nothing about the run.
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                     _on_exit("Ignore", job.left_after_saving),
@@ -179,7 +179,7 @@ def _pod(job: KubernetesJob) -> dict[str, Any]:
         "enableServiceLinks": False,
         "containers": [_container(job)],
         "volumes": [
-            # NCCL exchanges through shared memory inside a machine, and a container has 64 MiB of it by default.
+            # NCCL uses shared memory within a machine; a container has 64 MiB of it by default.
             {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": job.shared_memory}},
             {"name": "cache", "emptyDir": {}},
         ],

@@ -1,7 +1,7 @@
-"""What Kubernetes' API server takes as a name, a quantity and an image, which no schema says.
+"""The API server's rules for names, quantities and images, which the schemas do not contain.
 
-The rules are those of apimachinery (`util/validation/validation.go`, `api/resource/quantity.go`). Messages call a value
-by the option of `millrace launch kubernetes` that it came with.
+Source: apimachinery (`util/validation/validation.go`, `api/resource/quantity.go`). Messages name the option of
+`millrace launch kubernetes` that set a value.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from decimal import Decimal
 
 
 class ManifestError(ValueError):
-    """A value, or a field of the manifest, that Kubernetes would not take."""
+    """A value or a field of the manifest that Kubernetes would reject."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """A kind of names: the whole of one, and the same in words."""
+    """A kind of name: a pattern for the whole name, and its description in words."""
 
     pattern: str
     allowed: str
@@ -29,7 +29,7 @@ SUBDOMAIN = Names(rf"{_LABEL}(\.{_LABEL})*", "small letters, digits, and '-' and
 SERVICE = Names(r"[a-z]([-a-z0-9]*[a-z0-9])?", "small letters, digits and '-' inside, a letter first")  # RFC 1035
 VARIABLE = Names(r"(?!\.\.|\.$)[-._a-zA-Z][-._a-zA-Z0-9]*", "letters, digits, '_', '-' and '.', no digit first")
 
-# Thousandths and less, which it takes as well, are left out: 128m is a slip of the pen.
+# Kubernetes also accepts thousandths and smaller units. They are rejected here: 128m is most likely a typo.
 _QUANTITY = r"(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2}|[kMGTPE]|[KMGTPE]i)?"
 _UNITS = {
     **{unit: 1000**power for power, unit in enumerate(("", *"kMGTPE"))},
@@ -39,13 +39,13 @@ _IMAGE = r"[^\s@]+?(:(?P<tag>\w[\w.-]*))?(@(?P<digest>\w+:[0-9a-fA-F]{32,}))?"
 
 
 def require_name(option: str, name: str, names: Names, longest: int) -> None:
-    """Raise ManifestError unless `name` is one of `names`, of at most `longest` characters."""
+    """Raise ManifestError unless `name` matches `names` and has at most `longest` characters."""
     if not re.fullmatch(names.pattern, name) or len(name) > longest:
         raise ManifestError(f"--{option} {name}: no name for Kubernetes, which has up to {longest} {names.allowed}")
 
 
 def require_fixed_version(option: str, image: str) -> None:
-    """Raise ManifestError unless an image has a digest, or a tag other than ``latest``."""
+    """Raise ManifestError unless the image has a digest, or a tag other than ``latest``."""
     match = re.fullmatch(_IMAGE, image, re.ASCII)
     if match is None or (match["digest"] is None and (match["tag"] or "latest").lower() == "latest"):
         raise ManifestError(

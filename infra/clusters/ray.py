@@ -1,7 +1,7 @@
-"""One command on several machines through a Ray cluster: an actor on each, which runs its part under the launcher.
+"""Runs one command on several machines of a Ray cluster: an actor on each runs its part with the launcher.
 
-Ray finds the machines and carries lines of output; the processes themselves meet through their own rendezvous. The
-project must be installed on every node, in the same version.
+Ray allocates the machines and forwards output lines; the processes connect through their own rendezvous. The same
+version of the project must be installed on every node.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ PLACE_SECONDS = 600.0  # for a cluster that grows on demand
 
 
 class MachineLost(LaunchError):
-    """A machine of the cluster went away, with its part of the command."""
+    """A machine of the cluster was lost, with its part of the command."""
 
 
 class NoPlace(LaunchError):
-    """The cluster has not the machines that were asked for."""
+    """The cluster does not have the requested machines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One of the machines: its number, a folder of its own, and the first one's address and a free port, HOST:PORT."""
+    """One machine: its rank, its private folder, and HOST:PORT of the first machine, with a free port."""
 
     rank: int
     folder: Path
@@ -50,7 +50,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many machines, and what each must have free for this command."""
+    """The number of machines, and the CPUs and GPUs that each must have available."""
 
     machines: int
     cpus: int
@@ -67,14 +67,14 @@ def launch_on_ray(
     watch: Watch | None = None,
     grace: float = 20.0,
 ) -> int:
-    """Run `command(place)` on each machine of a Ray cluster; its first word, a Python, becomes that machine's own.
+    """Run `command(place)` on each machine of a Ray cluster. The machine's own Python replaces its first word.
 
-    `cluster` is an address such as ``ray://head:10001``, or ``auto`` for the cluster that this machine belongs to.
-    `environment` is laid over that of Ray's workers, which know the GPUs that are theirs. Returns 0 when all parts
-    ended so, else the first other exit code; the parts that are left are then ended too. Whatever ends this call ends
-    every part: SIGTERM, and SIGKILL `grace` seconds later.
+    `cluster` is an address such as ``ray://head:10001``, or ``auto`` for the cluster of this machine. `environment`
+    extends the environment of Ray's workers, which contains their assigned GPUs. Returns 0 when all parts return 0,
+    else the first other exit code, after ending the remaining parts. When this call ends for any reason, every part
+    is ended: SIGTERM, then SIGKILL after `grace` seconds.
 
-    Raises NoPlace, MachineLost, and what `infra.launcher.launch` raises.
+    Raises NoPlace, MachineLost, and the errors of `infra.launcher.launch`.
     """
     with _connected(cluster), _placed(wanted) as group:
         actors = [_start(group, rank, wanted) for rank in range(wanted.machines)]
@@ -87,7 +87,7 @@ def launch_on_ray(
 
 
 class _Machine:
-    """On a machine of the cluster: runs its part in one thread, answers in others."""
+    """The actor on a machine of the cluster: runs its part in one thread and answers calls in others."""
 
     def __init__(self, rank: int) -> None:
         self._rank = rank
@@ -99,7 +99,7 @@ class _Machine:
         self._over.set()
 
     def describe(self) -> tuple[str, Path, int]:
-        """This machine's address, folder, and a port that is free at the moment."""
+        """This machine's address, its folder, and a currently free port."""
         here = ray.get_runtime_context().get_node_id()
         [address] = [node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == here]
         with socket.socket() as listener:
@@ -107,7 +107,7 @@ class _Machine:
             return address, Path(self._folder.name), int(listener.getsockname()[1])
 
     def run(self, command: list[str], environment: dict[str, str], grace: float) -> int:
-        """Run the part to its end, or until `stop` is called."""
+        """Run the part until it ends or `stop` is called; returns its exit code."""
         self._over.clear()
         try:
             return launch(
@@ -128,7 +128,7 @@ class _Machine:
         return kept
 
     def stop(self) -> None:
-        """End the part; returns when nothing is left of it."""
+        """End the part; returns when all of its processes have ended."""
         self._stopping = True
         self._over.wait()
         self._folder.cleanup()
@@ -138,7 +138,7 @@ class _Machine:
             self._lines.append(f"[machine {self._rank}] {line}")
 
     def _look(self) -> float:
-        # The driver judges the progress; here, being asked is only the occasion to be stopped.
+        # The driver monitors the progress. This poll only checks whether `stop` was called.
         if self._stopping:
             raise LaunchError("stopped")
         return time.monotonic()
@@ -197,7 +197,7 @@ def _connected(cluster: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _placed(wanted: Wanted) -> Iterator[PlacementGroup]:
-    """A bundle for each machine; spread, so that they are different machines where the cluster has them."""
+    """A placement group with one bundle per machine, spread over different nodes if the cluster has enough."""
     bundle: dict[str, float] = {"CPU": wanted.cpus, **({"GPU": wanted.gpus} if wanted.gpus else {})}
     group = placement_group([bundle] * wanted.machines, strategy="SPREAD")
     try:
@@ -213,7 +213,7 @@ def _placed(wanted: Wanted) -> Iterator[PlacementGroup]:
 
 def _start(group: PlacementGroup, rank: int, wanted: Wanted) -> ray.actor.ActorHandle:
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-    # One thread runs, one is asked for lines, one stops. A lost machine loses the run: its ranks wait for each other.
+    # Three threads: run, lines, stop. No restarts: a lost machine ends the run, since its ranks wait for each other.
     machine: Any = ray.remote(_Machine)
     return machine.options(
         num_cpus=wanted.cpus, num_gpus=wanted.gpus, max_concurrency=3, max_restarts=0, scheduling_strategy=strategy
@@ -221,11 +221,11 @@ def _start(group: PlacementGroup, rank: int, wanted: Wanted) -> ray.actor.ActorH
 
 
 def _end(actors: list[ray.actor.ActorHandle], grace: float) -> None:
-    """Stop every part at the same time, wait until nothing is left, and end the actors."""
+    """Stop all parts concurrently, wait until their processes have ended, and kill the actors."""
     stopping: list[ray.ObjectRef] = [actor.stop.remote() for actor in actors]
     ray.wait(stopping, num_returns=len(stopping), timeout=grace + 4 * KILL_SECONDS)
     for actor in actors:
-        # Where an actor is lost already, its launcher's guard has noticed and ended the part.
+        # If an actor is already lost, the guard of its launcher has noticed and ended the part.
         with contextlib.suppress(RayError):
             ray.kill(actor)
 

@@ -1,1 +1,1 @@
-"""Runs the pieces of stages: in a local pool of processes by default, on a Ray cluster when one is named."""
+"""Runs the work units of stages: in a local process pool by default, or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""A pass: one read of a shard for several annotators, each writing a part and a marker of its own."""
+"""A pass: one read of a shard for several annotators, each of which writes its own part and marker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from infra.tables import TableWriter
 
 
 def annotate(unit: PassUnit, reader: PartReader, folder: Path) -> dict[str, Marker]:
-    """Do the calls of a pass that have no marker yet. Gives the markers of all its calls by key."""
+    """Run the calls of a pass that have no marker yet. Returns the markers of all its calls by key."""
     done: dict[str, Marker] = {}
     open_calls: list[_OpenAnnotation] = []
     for number, call in enumerate(unit.calls):
@@ -45,7 +45,7 @@ def annotate(unit: PassUnit, reader: PartReader, folder: Path) -> dict[str, Mark
 
 
 class _OpenAnnotation:
-    """One annotation in the making."""
+    """One annotation in progress."""
 
     def __init__(self, call: Call, stage: Stage, config: StageConfig, model: Any, path: Path, about: str) -> None:
         assert stage.schema is not None
@@ -73,7 +73,7 @@ class _OpenAnnotation:
             rows = pc.subtract(pc.cumulative_sum(pc.cast(passing, pa.int64())), 1)
             annotations = annotations.take(pc.if_else(passing, rows, pa.scalar(None, pa.int64())))
         self._writer.write(annotations)
-        # A pass that reads no text has no bytes to account for.
+        # A pass that does not read the text has no bytes to account for.
         viewed = text_bytes(documents["text"]) if "text" in documents.column_names else 0
         self._accounts.append(
             Account(

@@ -1,4 +1,4 @@
-"""Which engine runs the pieces: the pool of this machine, or a Ray cluster when one is named."""
+"""Chooses the engine: the local process pool, or a Ray cluster when an address is given."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from infra.engine.pool import Engine, LocalPool
 def open_engine(
     workers: int, cluster: str | None = None, preload: Sequence[str] = ()
 ) -> AbstractContextManager[Engine]:
-    """An engine for a ``with`` block: `cluster` is a Ray address, `workers` how many pieces run at once."""
+    """An engine for a ``with`` block: `cluster` is a Ray address, `workers` the number of concurrent work units."""
     if cluster is None:
         return LocalPool(workers, preload)
-    # Ray is an extra, and takes a second to import.
+    # Ray is an optional extra, and its import takes a second.
     from infra.engine.ray import RayCluster
 
     return RayCluster(cluster, workers)

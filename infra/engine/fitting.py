@@ -1,4 +1,4 @@
-"""A fit: files made of all documents, read in order."""
+"""Fit stages: read all documents in order and produce files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from infra.store.manifest import Part, store_part
 
 
 def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
-    """The files that the kernel made, by name. Raises KernelError when it did not read every document."""
+    """Run the kernel; returns its files as parts, sorted by name. Raises KernelError if it left documents unread."""
     stage, config = stage_and_config(unit.call)
     columns = stage.columns_of(config)
     rows = 0

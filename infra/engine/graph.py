@@ -1,4 +1,4 @@
-"""A build as a graph: which artifacts a task makes, which ones it needs, and the plan that follows from them."""
+"""A build as a graph of tasks: the artifacts that each task makes and needs, and its plan."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Made = Mapping[str, Manifest]
 class BuildTask:
     """One task of a build.
 
-    `makes` and `needs` are names of artifacts within the build, such as ``crawl/language``. `plan` gives the plan once
-    the needed artifacts are there. `stages` are the modules that workers import for it.
+    `makes` and `needs` are names of artifacts within the build, such as ``crawl/language``. `plan` returns the plan,
+    given the needed artifacts. `modules` are the modules that workers import for the task.
     """
 
     name: str
@@ -28,7 +28,7 @@ class BuildTask:
 
 
 def needed_by(tasks: Iterable[BuildTask], wanted: Iterable[str]) -> list[BuildTask]:
-    """The tasks that make the `wanted` artifacts, and those that they stand on, in the order given."""
+    """The tasks that make the `wanted` artifacts, and their upstream tasks, in the order given."""
     ordered = list(tasks)
     maker = {name: task for task in ordered for name in task.makes}
     chosen: set[str] = set()

@@ -1,4 +1,4 @@
-"""What every unit needs of its stage: the declaration, the config, and the model, loaded once per worker."""
+"""Resolves what a work unit needs of its stage: declaration, config and model. Loads each model once per worker."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from infra.store.lake import Lake
 
 
 class KernelError(Exception):
-    """A kernel broke its contract."""
+    """A kernel violated its contract."""
 
 
 def stage_and_config(call: Call) -> tuple[Stage, StageConfig]:
-    """The stage that a call names, and its config."""
+    """The stage of a call and its config."""
     stage = find_stage(call.reference)
     return stage, stage.config.model_validate_json(call.config)
 
 
 def model_of(call: Call, lake: Lake, cache: Path) -> Any:
-    """The model of a call, as its stage's `load` makes it of the files."""
+    """The model of a call: its model files, loaded by the stage's `load`."""
     models: ModelFiles = call.models
     files = models.fetch(lake, cache)
     identity = repr(sorted(models.identity().items()))

@@ -1,4 +1,4 @@
-"""The plan of a partitioned stage: its steps, run for one group of shards after another."""
+"""The plan of a partitioned stage: runs its steps for one group of shards at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Evidence = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class PartitionedPlan:
-    """A stage over all shards of one source, or of several together."""
+    """A stage over all shards of one or several sources."""
 
     configured: ConfiguredStage
     views: tuple[View, ...]
@@ -45,7 +45,7 @@ class PartitionedPlan:
             replace(marker.parts[0], name=f"{name}/{shard.documents.name}")
             for marker, shard in zip(markers, shards, strict=True)
         ]
-        # The next build with one more archive takes up the map work of these shards again, so it is kept.
+        # Keep the map markers: a build with one more archive reuses them.
         maps = [self.configured.keyed(step="map", shard=shard.identity()).key for shard in shards]
         details = {"evidence": group.evidence, "markers": maps}
         return [publish(lake, self.configured, self.keys[0], named, markers, digests_of(self.views), details)]
@@ -56,7 +56,7 @@ class PartitionedPlan:
 
 
 class _Group:
-    """Runs the steps for one group of shards after another. `evidence` gathers the parts of inner steps, by step."""
+    """Runs the steps for one group of shards at a time. `evidence` collects the parts of inner steps, by step."""
 
     def __init__(self, configured: ConfiguredStage, lake: Lake, engine: Engine, progress: Progress) -> None:
         self._configured, self._stage = configured, configured.stage
@@ -64,7 +64,7 @@ class _Group:
         self.evidence: Evidence = {}
 
     def run(self, shards: list[Shard]) -> list[Marker]:
-        """The markers of the last step, one for each shard."""
+        """Run all steps; returns the markers of the last step, one for each shard."""
         maps = [
             MapUnit(self._lake, self._configured.keyed(step="map", shard=shard.identity()), shard) for shard in shards
         ]
@@ -131,11 +131,11 @@ class _Group:
 
 
 def _about(markers: Sequence[Marker], shard: int) -> list[Marker]:
-    """The markers with rows for a shard; the first of all where none has any, for its schema."""
+    """The markers with rows for a shard; if there are none, the first marker, which supplies the schema."""
     return [marker for marker in markers if str(shard) in marker.slices] or list(markers[:1])
 
 
 def _contents(markers: Sequence[Marker], shard: int) -> list[str]:
-    """The digests of the rows for one shard, over all partitions, empty ones left out."""
+    """The digests of the rows for one shard, over all non-empty partitions."""
     found = [marker.slices.get(str(shard)) for marker in markers]
     return [item["content"] for item in found if item is not None]

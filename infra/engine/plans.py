@@ -1,7 +1,6 @@
-"""From a stage and its inputs to an artifact: keys first, then the units that are missing, then the manifest.
+"""Plans turn a stage and its inputs into an artifact: compute keys, run the missing units, write the manifest.
 
-A plan knows the key of its artifact before any work is done. `run` gives the artifact: the one that is in the lake,
-or a new one.
+A plan computes the key of its artifact before any work runs. `run` returns the artifact from the lake, or makes it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _logger = logging.getLogger("millrace.engine")
 
 @dataclass(frozen=True)
 class ConfiguredStage:
-    """A stage with the config and the model that it runs with."""
+    """A stage with its config and its model files."""
 
     stage: Stage
     config: StageConfig
@@ -38,32 +37,32 @@ class ConfiguredStage:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What of it enters keys."""
+        """The values that enter keys."""
         return self.stage.identity(self.config, self.models.identity())
 
     def keyed(self, **inputs: Any) -> Call:
-        """The call of one unit with these inputs."""
+        """The call of one work unit with these inputs; its key is the digest of identity and inputs."""
         key = key_of({"identity": self.identity, **inputs})
         return Call(self.stage.reference, self.config.model_dump_json(), key, self.models)
 
 
 class Plan(Protocol):
-    """How the artifact of one stage is made, or those of several stages in one pass."""
+    """Makes the artifact of one stage, or the artifacts of several stages in one pass."""
 
     @property
     def names(self) -> list[str]:
-        """The names of its stages."""
+        """The names of the plan's stages."""
 
     @property
     def keys(self) -> list[str]:
-        """The keys of its artifacts, one for each name."""
+        """The keys of the plan's artifacts, one for each name."""
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        """Make the artifacts."""
+        """Make the artifacts; returns their manifests."""
 
 
 def present(lake: Lake, plan: Plan) -> list[Manifest] | None:
-    """The plan's artifacts if all of them are in the lake: one read for each."""
+    """The plan's artifacts if the lake has all of them, else None. Costs one read per artifact."""
     found: list[Manifest] = []
     for name, key in zip(plan.names, plan.keys, strict=True):
         manifest = read_manifest(lake, name, key, keep=True)
@@ -86,7 +85,7 @@ class SourcePlan:
 
     @property
     def keys(self) -> list[str]:
-        # File names change no document, but the manifest shows them, and must show those of this build.
+        # File names do not affect the documents, but the manifest must list those of this build.
         inputs = [[file.name, file.sha256] for file in self.files]
         return [key_of({"identity": self.configured.identity, "inputs": inputs})]
 
@@ -94,7 +93,7 @@ class SourcePlan:
         units = [SourceUnit(lake, self.configured.keyed(file=file.sha256), file) for file in self.files]
         done = run_units(engine, units, progress, self.names)
         markers = [done[unit.call.key] for unit in units]
-        # The marker of a file that was first read under another name keeps that name.
+        # A marker keeps the name under which its file was first read; rename its parts to this build's name.
         named = [
             replace(part, name=f"{file.name}#{number}")
             for file, marker in zip(self.files, markers, strict=True)
@@ -106,7 +105,7 @@ class SourcePlan:
 
 @dataclass(frozen=True)
 class PassPlan:
-    """Annotations by several stages that see the same view, in one read of each shard."""
+    """Annotations by several stages with the same view, made in one read of each shard."""
 
     configured: tuple[ConfiguredStage, ...]
     view: View
@@ -153,7 +152,7 @@ class PassPlan:
 
     @cached_property
     def _seen(self) -> list[list[dict[str, Any]]]:
-        """Per stage and shard, what decides the result: the annotations that the stage reads, and those of floors."""
+        """Per stage and shard, the identity of its input, limited to annotations that the stage or a floor reads."""
         return [
             [
                 replace(shard, annotations=tuple(item for item in shard.annotations if item[0] in names)).identity()
@@ -172,7 +171,7 @@ class PassPlan:
 
 @dataclass(frozen=True)
 class SelectPlan:
-    """The documents of one source that stay."""
+    """The documents of one source that a select stage keeps."""
 
     configured: ConfiguredStage
     view: View
@@ -201,7 +200,7 @@ class SelectPlan:
 
 @dataclass(frozen=True)
 class FitPlan:
-    """Files made from all documents: models, token files."""
+    """Files made from all documents, such as models and token files."""
 
     configured: ConfiguredStage
     views: tuple[View, ...]
@@ -226,7 +225,7 @@ class FitPlan:
 
 
 def run_units(engine: Engine, units: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:
-    """Run units and report their progress under the names given. Gives the markers by key."""
+    """Run units and report their progress under `names`. Returns the markers by key."""
     label = ", ".join(names)
     return flatten(engine.run(units, lambda done, all_units: progress(label, done, all_units)))
 
@@ -240,7 +239,7 @@ def publish(
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write the manifest of a stage's parts, once its account balances. An artifact that is there already stays."""
+    """Check the account of a stage and write its manifest. Does not replace an artifact with another digest."""
     stage = configured.stage
     account: Account = total(marker.account for marker in markers)
     account.check(f"stage {stage.name}")
@@ -261,7 +260,7 @@ def publish(
     )
     first = read_manifest(lake, stage.name, key)
     if first is not None and first.digest != manifest.digest:
-        # A numeric stage on another machine: the result that others may have built on stays.
+        # A numeric stage can differ on another machine. Keep the first result: other artifacts may depend on it.
         _logger.warning(
             "stage %s gave another result for the key %s than before: %s, not %s; the first one stays",
             stage.name,

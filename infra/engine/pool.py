@@ -1,7 +1,7 @@
-"""The local pool: worker processes that are single-threaded, know nothing of Prefect or torch, and die with us.
+"""The local pool: single-threaded worker processes that import neither Prefect nor torch and end with the flow.
 
-A worker that dies loses only its unit. A unit is tried again, within about a minute, when the store could not
-be asked or its worker died; any other error fails at once.
+A worker that dies loses only its unit. The pool retries a unit, within about a minute, when the store was unavailable
+or the worker died. Any other error fails at once.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _SINGLE_THREADED = (
 
 
 class Engine(Protocol):
-    """Runs units somewhere."""
+    """Runs work units."""
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """The markers of every unit, in order; `progress` is told (done, all) as units end.
+        """Run the units; returns the markers of each, in order. Calls ``progress(done, total)`` after each unit.
 
         Raises WorkFailed, WorkerDied or StoreUnavailable.
         """
@@ -45,7 +45,7 @@ class Engine(Protocol):
 class LocalPool:
     """Worker processes on this machine, shared by all stages of a flow. Use it in a ``with`` block.
 
-    `preload` names modules that every worker will need: they are imported once, before workers are forked.
+    `preload` names modules that every worker needs; they are imported once, before the workers are forked.
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
@@ -59,7 +59,7 @@ class LocalPool:
         self._cache = tempfile.TemporaryDirectory(prefix="millrace-")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(self._preload)
-        # The forkserver and its children take the environment of the moment when the first of them starts.
+        # The forkserver and its children inherit the environment at the start of the forkserver.
         for name in _SINGLE_THREADED:
             os.environ.setdefault(name, "1")
         self._pool = ProcessPool(
@@ -106,7 +106,7 @@ def _work(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
 
 
 def _start_worker(flow: int) -> None:
-    """Runs once in each worker: die with the flow, leave Ctrl-C to it, and use one thread."""
+    """Initialize a worker: end with the flow process, ignore Ctrl-C, which the flow handles, and use one thread."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not os.path.exists(f"/proc/{flow}"):

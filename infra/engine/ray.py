@@ -1,7 +1,7 @@
-"""Units on a Ray cluster: the same work, retries and markers as in the local pool, on other machines.
+"""Runs work units on a Ray cluster, with the same retries and markers as the local pool.
 
-Ray carries only units and markers, which are small: data goes from worker to lake. The project must be installed
-on every node, in the same version.
+Ray transfers only units and markers, which are small; workers read and write data in the lake. The same version of
+the project must be installed on every node.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from infra.store.manifest import Marker
 
 
 class RayCluster:
-    """A Ray cluster by its address, such as ``ray://head:10001``; ``local`` starts one on this machine."""
+    """A Ray cluster at an address such as ``ray://head:10001``; ``local`` starts one on this machine."""
 
     def __init__(self, address: str, workers: int) -> None:
         self.workers = workers
@@ -33,7 +33,7 @@ class RayCluster:
             ray.init(num_cpus=self.workers, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
         else:
             ray.init(self._address, log_to_driver=False)
-        # Retries are ours: Ray's own would count neither attempts nor causes.
+        # `run` retries: Ray's own retries would neither limit the attempts nor distinguish the causes.
         self._work = ray.remote(num_cpus=1, max_retries=0)(_work)
         return self
 
@@ -76,5 +76,5 @@ def _work(unit: WorkUnit) -> dict[str, Marker]:
 
 @lru_cache(maxsize=1)
 def _cache() -> tempfile.TemporaryDirectory[str]:
-    """One folder for each worker process, so that models and parts are fetched once, and gone with the process."""
+    """The cache folder of this worker process: models and parts are fetched once and deleted when it ends."""
     return tempfile.TemporaryDirectory(prefix="millrace-")

@@ -1,4 +1,4 @@
-"""Reading one input file into shards, with the account of every record in it."""
+"""Reads one input file into shards and accounts for every record."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _EXAMPLE_LENGTH = 300
 
 
 def read_source(unit: SourceUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
-    """Read the file; gives its shards in order and its account.
+    """Read the file; returns its shards in order and its account.
 
-    A shard ends after `SHARD_ROWS` documents or `SHARD_BYTES` of text, whichever comes first: a property of the
-    data, which no number of workers changes.
+    A shard ends after `SHARD_ROWS` documents or `SHARD_BYTES` of text, whichever comes first. Shards therefore
+    depend only on the data, and not on the number of workers.
     """
     stage = find_stage(unit.call.reference)
     config = stage.config.model_validate_json(unit.call.config)
@@ -48,7 +48,7 @@ def read_source(unit: SourceUnit, reader: PartReader, folder: Path) -> tuple[lis
 
 
 class _SourceBooks:
-    """Counts outcomes as they come; what was kept is counted where it was written."""
+    """Counts the outcomes of records; the writer counts the kept documents."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -99,7 +99,7 @@ class _SourceBooks:
 
 
 def _shards(documents: Iterable[Document]) -> Iterator[Iterator[list[Document]]]:
-    """Cut the stream into shards of row groups, holding no more than one row group at a time."""
+    """Split the stream into shards of row groups, with at most one row group in memory."""
     stream = _RowGroups(documents)
     while stream.more():
         yield stream.shard()

@@ -1,7 +1,7 @@
-"""Which unit runs when, and how often it is tried: the same for the pool of this machine and for a cluster.
+"""Schedules and retries work units, for the local pool and for a cluster.
 
-A unit is tried again when the store could not be asked or its worker died, within about a minute in all. Any other
-error fails at once.
+A unit is retried, within about a minute in all, when the store was unavailable or the worker died. Any other error
+fails at once.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ Markers = dict[str, Marker]
 
 
 class WorkerDied(Exception):
-    """A worker process ended in the middle of a unit, more often than we try again."""
+    """The worker of a unit died; in an error of `run_units`, it died in every attempt."""
 
 
 class WorkFailed(Exception):
-    """A unit ended in an error that another try would not mend; its cause is attached."""
+    """A work unit failed with an error that a retry does not fix; the cause is attached."""
 
 
 class Workers(Protocol):
-    """Where units run. A handle is whatever stands for a unit that runs."""
+    """The workers of an engine. A handle is any object that represents a started unit."""
 
     def start(self, unit: WorkUnit) -> object:
-        """Start a unit."""
+        """Start a unit; returns its handle."""
 
     def ended(self, handles: Sequence[object]) -> Sequence[object]:
-        """Wait until at least one of the units has ended. Gives those that have."""
+        """Wait until at least one of the units has ended. Returns the handles of those that have."""
 
     def result(self, handle: object) -> Markers:
         """The markers of a unit that has ended.
 
-        Raises StoreUnavailable, WorkerDied for a worker that died, and WorkFailed's cause for every other error.
+        Raises StoreUnavailable, WorkerDied when the worker died, and the kernel's own exception for other errors.
         """
 
     def cancel(self, handle: object) -> None:
-        """Cancel a unit, if that is still possible."""
+        """Cancel a unit if it has not ended."""
 
 
 def run_units(
@@ -54,9 +54,9 @@ def run_units(
     progress: Callable[[int, int], None],
     wait: Callable[[float], object],
 ) -> list[Markers]:
-    """The markers of every unit, in order, with `at_once` units started at a time. `wait` sleeps before another try.
+    """Run units, at most `at_once` at a time; returns the markers of each, in order. `wait` sleeps before a retry.
 
-    Raises WorkFailed, WorkerDied or StoreUnavailable; then the units that have not started are cancelled.
+    Raises WorkFailed, WorkerDied or StoreUnavailable, and then cancels the units that have not ended.
     """
     results: dict[int, Markers] = {}
     attempts = dict.fromkeys(range(len(units)), 0)
@@ -89,7 +89,7 @@ def run_units(
 
 
 def retry_delay(attempt: int) -> float:
-    """1, 4 and 16 seconds, each ± 25 %: three more tries within about 20 seconds of waiting."""
+    """1, 4 and 16 seconds, each ± 25 %: three retries within about 20 seconds of waiting."""
     return FIRST_DELAY_SECONDS * 4 ** (attempt - 1) * random.uniform(0.75, 1.25)
 
 

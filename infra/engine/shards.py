@@ -1,4 +1,4 @@
-"""A worker's view of a shard: documents, with edits applied and annotations joined, row group by row group."""
+"""A worker's view of a shard: documents with edits applied and annotations joined, by row group."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from infra.tables import read_row_groups, read_table
 
 @dataclass(frozen=True)
 class ViewedBatch:
-    """Rows of one row group: `documents` as the stages see them, and the UTF-8 bytes of their text as stored."""
+    """The rows of one row group: `documents` as the stages see them, and the UTF-8 bytes of the stored text."""
 
     documents: pa.Table
     stored_bytes: int
 
 
 class PartReader:
-    """Finds parts on this machine: where a local lake keeps them, or in a verified cache of a remote one."""
+    """Resolves parts to local files: those of a local lake, or verified copies of a remote one in a cache."""
 
     def __init__(self, lake: Lake, cache: Path) -> None:
         self.lake = lake
@@ -40,11 +40,11 @@ class PartReader:
         return fetch_part(self.lake, part, self._cache)
 
     def batches(self, shard: Shard, columns: Iterable[str]) -> Iterator[ViewedBatch]:
-        """The shard's row groups with the `columns` asked for, and always ``id``.
+        """The shard's row groups with the requested `columns` and ``id``.
 
-        ``text`` and the like are columns of documents; ``language.label`` is the column ``label`` of the annotation
-        that the view calls ``language``. A column of an annotation that the shard does not have is left out. Edits
-        are read only where the text is.
+        A name without a dot, such as ``text``, is a column of the documents; ``language.label`` is the column
+        ``label`` of the annotation that the view calls ``language``. Columns of annotations that the shard lacks are
+        omitted. Edits are read only with the text.
         """
         wanted = sorted({"id", *columns})
         own = [name for name in wanted if "." not in name]

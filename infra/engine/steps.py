@@ -1,6 +1,6 @@
-"""The steps of partitioned stages, and the one of selecting stages.
+"""The steps of partitioned stages, and the step of select stages.
 
-A shard is cut up, a partition is brought together, and rows are brought back to a shard.
+Map splits a shard into partitions, reduce merges a partition of all shards, and annotate returns rows to a shard.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Outcome = tuple[list[Part], Account, dict[str, Any]]
 
 
 def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
-    """One part for each partition, with the rows of this shard."""
+    """Run ``map``; one part per partition with the rows of this shard."""
     stage, config = stage_and_config(unit.call)
     documents = reader.whole(unit.shard, stage.columns_of(config, "map"))
     rows = stage.steps["map"](documents, config)
@@ -43,7 +43,7 @@ def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
 
 
 def reduce_step(unit: ReduceUnit, reader: PartReader, folder: Path) -> Outcome:
-    """One part with the rows of a partition, sorted by the shard that each is for, and what each shard's rows are."""
+    """Run ``reduce`` or ``resolve``; one part with the rows, sorted by target shard, and the slice of each shard."""
     stage, config = stage_and_config(unit.call)
     read = 0
 
@@ -61,7 +61,7 @@ def reduce_step(unit: ReduceUnit, reader: PartReader, folder: Path) -> Outcome:
 
 
 def verify_step(unit: VerifyUnit, reader: PartReader, folder: Path) -> Outcome:
-    """One part with what the stage made of one shard's rows."""
+    """Run ``verify``; one part with the verified rows of one shard."""
     stage, config = stage_and_config(unit.call)
     rows = _rows_of(reader, unit.rows, unit.shard)
     shards = dict(unit.shards)
@@ -76,7 +76,7 @@ def verify_step(unit: VerifyUnit, reader: PartReader, folder: Path) -> Outcome:
 
 
 def annotate_step(unit: AnnotateUnit, reader: PartReader, folder: Path) -> Outcome:
-    """The part about one shard's documents."""
+    """Run ``annotate``; one part with one row per document of the shard."""
     stage, config = stage_and_config(unit.call)
     assert stage.schema is not None
     documents = reader.whole(unit.documents, stage.columns_of(config, "annotate"))
@@ -92,7 +92,7 @@ def annotate_step(unit: AnnotateUnit, reader: PartReader, folder: Path) -> Outco
 
 
 def select_step(unit: SelectUnit, reader: PartReader, folder: Path) -> Outcome:
-    """The part with the documents that stay, or none where none does."""
+    """Run the kernel of a select stage; one part with the documents it keeps, or no part if it keeps none."""
     stage, config = stage_and_config(unit.call)
     shard = unit.shard.documents
     documents = reader.whole(unit.shard, stage.columns_of(config))
@@ -128,7 +128,7 @@ def _rows_of(reader: PartReader, parts: tuple[Part, ...], shard: int) -> pa.Tabl
 
 
 def _slices(rows: pa.Table) -> dict[str, Any]:
-    """For each shard that `rows` (sorted by shard) speak to: the digest of its rows, and the other shards they name."""
+    """For each shard in `rows` (sorted by shard): the digest of its rows, and the other shards that they reference."""
     if not rows.num_rows:
         return {}
     shards = rows["shard"].combine_chunks().to_numpy()

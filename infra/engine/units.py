@@ -1,4 +1,4 @@
-"""Work units: what is executed, retried and marked. Plain data that travels to a worker."""
+"""Work units: what an engine runs, retries and marks as done. Plain data that is sent to a worker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from infra.store.manifest import Part
 
 @dataclass(frozen=True)
 class Floor:
-    """A fixed predicate on an annotation's column. Documents outside it are not read by the stages behind it.
+    """A fixed predicate on a column of an annotation. Downstream stages skip documents that do not satisfy it.
 
-    `column` is ``annotation.column``, by the annotation's name in the view.
+    `column` is ``annotation.column``, with the annotation's name in the view.
     """
 
     column: str
@@ -25,25 +25,25 @@ class Floor:
 
     @property
     def annotation(self) -> str:
-        """The annotation that it looks at."""
+        """The name of the annotation that it reads."""
         return self.column.partition(".")[0]
 
     def identity(self) -> dict[str, Any]:
-        """What enters the keys of the stages behind it."""
+        """The values that enter the keys of downstream stages."""
         one_of = None if self.one_of is None else list(self.one_of)
         return {"column": self.column, "at_least": self.at_least, "at_most": self.at_most, "one_of": one_of}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard of documents, with the parts about it that a step sees."""
+    """One shard of documents, with the edits and annotations that a step sees."""
 
     documents: Part
     edits: tuple[Part, ...] = ()
     annotations: tuple[tuple[str, Part], ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What of it enters a key: content digests."""
+        """The content digests that enter a key."""
         return {
             "documents": self.documents.content,
             "edits": [part.content for part in self.edits],
@@ -53,7 +53,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Call:
-    """A stage as one unit calls it. `config` is the JSON of its config; `key` names the marker of the outcome."""
+    """A stage call of one unit. `config` is the JSON of the stage's config; `key` names the marker of the result."""
 
     reference: str
     config: str
@@ -80,7 +80,7 @@ class SourceUnit:
 
 @dataclass(frozen=True)
 class PassUnit:
-    """Read one shard once and let several stages annotate it, each into a part of its own."""
+    """Read one shard once for several annotating stages, each of which writes its own part."""
 
     lake: Lake
     calls: tuple[Call, ...]
@@ -93,7 +93,7 @@ class PassUnit:
 
 @dataclass(frozen=True)
 class SelectUnit:
-    """Write the documents of one shard that stay."""
+    """Write the documents of one shard that a select stage keeps."""
 
     lake: Lake
     call: Call
@@ -105,7 +105,7 @@ class SelectUnit:
 
 @dataclass(frozen=True)
 class MapUnit:
-    """Cut what a stage needs of one shard into partitions: one part for each."""
+    """Map one shard into partitions, with one part for each."""
 
     lake: Lake
     call: Call
@@ -117,7 +117,7 @@ class MapUnit:
 
 @dataclass(frozen=True)
 class ReduceUnit:
-    """Bring one partition of all shards together. `inputs` are (shard, part) in the order of shards."""
+    """Reduce one partition of all shards. `inputs` are (shard, part) pairs in the order of shards."""
 
     lake: Lake
     call: Call
@@ -130,7 +130,7 @@ class ReduceUnit:
 
 @dataclass(frozen=True)
 class VerifyUnit:
-    """Look at the reduced rows of one shard, with the documents of other shards."""
+    """Verify the reduced rows of one shard against the documents of the shards that they reference."""
 
     lake: Lake
     call: Call
@@ -144,7 +144,7 @@ class VerifyUnit:
 
 @dataclass(frozen=True)
 class AnnotateUnit:
-    """Bring reduced rows back to the documents of one shard."""
+    """Join reduced rows to the documents of one shard."""
 
     lake: Lake
     call: Call
@@ -158,7 +158,7 @@ class AnnotateUnit:
 
 @dataclass(frozen=True)
 class FitUnit:
-    """Make files from all shards."""
+    """Make files from the documents of all shards."""
 
     lake: Lake
     call: Call

@@ -1,4 +1,4 @@
-"""What a stage reads: the documents of a source, the edits that it sees, and the annotations that it asks for."""
+"""The input of a stage: the documents of a source, with the edits and annotations that the stage reads."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from infra.store.manifest import Manifest, Part
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a step wrote about the documents of one source.
+    """The annotation of one source's documents by a step.
 
-    The artifact of a step across several sources has parts about all of them; `first` is the number of the part about
-    the first shard of this source.
+    The artifact of a step across several sources has parts for all of them; `first` is the index of the part for the
+    first shard of this source.
     """
 
     manifest: Manifest
     first: int = 0
 
     def part(self, shard: int) -> Part:
-        """The part about a shard of the source."""
+        """The part for a shard of the source."""
         return self.manifest.parts[self.first + shard]
 
 
@@ -29,8 +29,8 @@ class Annotation:
 class View:
     """The documents of one source as a step sees them.
 
-    `edits` are applied to the text in order. `annotations` go by the names that the kernel knows them by. Documents
-    that are outside one of the `floors` are not read.
+    `edits` are applied to the text in order. `annotations` have the names by which the kernel refers to them.
+    Documents that do not satisfy every floor of `floors` are skipped.
     """
 
     source: str
@@ -40,7 +40,7 @@ class View:
     floors: tuple[Floor, ...] = ()
 
     def shards(self) -> list[Shard]:
-        """The shards of the source, with the parts about each."""
+        """The shards of the source, each with its edits and annotations."""
         return [
             Shard(
                 part,
@@ -54,7 +54,7 @@ class View:
         ]
 
     def digests(self) -> dict[str, str]:
-        """What it is made of, for the manifest of what is made from it: name → digest."""
+        """The view's artifacts, as name → digest, for the `inputs` of a manifest."""
         named = {name: annotation.manifest.digest for name, annotation in (*self.edits, *self.annotations)}
         return {
             f"{self.source}/{name}": digest for name, digest in {"documents": self.documents.digest, **named}.items()
@@ -67,5 +67,5 @@ def shards_of(views: Sequence[View]) -> list[Shard]:
 
 
 def digests_of(views: Sequence[View]) -> dict[str, str]:
-    """What several views are made of."""
+    """The artifacts of several views: name → digest."""
     return {name: digest for view in views for name, digest in view.digests().items()}

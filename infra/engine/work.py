@@ -1,6 +1,6 @@
-"""What a worker does with a unit: read, call the kernel, write the parts, then the marker.
+"""Runs a work unit in a worker: read the input, call the kernel, write the parts, then the marker.
 
-Every function here first looks for the marker and returns it when the work is already done.
+A unit whose marker exists is not run again.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _STEPS: dict[type, Callable[[Any, PartReader, Path], tuple[list[Part], Account, 
 
 
 def do(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
-    """Do one unit of work. Gives the marker of each of its calls by key.
+    """Run one work unit. Returns the marker of each of its calls by key.
 
-    `cache` is a folder for copies of remote parts and for files in the making.
+    `cache` is a folder for copies of remote parts and for temporary files.
     """
     with _room_for(cache), tempfile.TemporaryDirectory(dir=cache, prefix="work-") as folder:
         reader = PartReader(unit.lake, cache)

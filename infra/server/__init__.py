@@ -1,1 +1,1 @@
-"""The Prefect server of one machine: started by a command for itself, or by `python -m infra.server up` for all."""
+"""The local Prefect server: started on demand by a command, or by `python -m infra.server up`."""

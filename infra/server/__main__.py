@@ -14,20 +14,20 @@ from infra.server.keeper import CRASH_SECONDS
 from infra.server.local import default_state_folder, local_server
 from infra.server.password import where_it_is
 
-if TYPE_CHECKING:  # it imports Prefect, which reads its settings then
+if TYPE_CHECKING:  # this module imports Prefect, which reads its settings at import
     from infra.server.objects import WorkPoolSpec
 
 PROJECT = Path(__file__).parents[2]
-# Between the worker's end and this command's: time for the flows to say that they were stopped.
+# Time for the worker's flow runs to report that they were stopped.
 GRACE_SECONDS = 20.0
 
 
 def up(state_folder: Path, port: int) -> int:
-    """Runs until Ctrl-C, which returns 0, or until the worker does not stay up, which returns 1.
+    """Runs until Ctrl-C (returns 0) or until the worker keeps failing (returns 1).
 
-    With `PREFECT_API_URL` set, the objects, the deployments and the worker are those of that server.
+    With `PREFECT_API_URL` set, applies the objects and deployments to that server and starts a worker for it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored in a shell's background jobs unless set here
+    for number in (signal.SIGINT, signal.SIGTERM):  # shells start background jobs with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
     print("starting the server ...", flush=True)
     ours = not os.environ.get("PREFECT_API_URL")
@@ -65,7 +65,7 @@ def up(state_folder: Path, port: int) -> int:
 
 
 def _run_worker(pool: "WorkPoolSpec") -> float:
-    """Runs a worker of `pool` until it ends; returns how many seconds it lived."""
+    """Runs a worker of `pool` until it ends; returns its lifetime in seconds."""
     started = time.monotonic()
     launch(
         [

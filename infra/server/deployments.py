@@ -1,4 +1,4 @@
-"""prefect.yaml: checked strictly, then deployed by Prefect's own command."""
+"""Validates prefect.yaml strictly, then deploys it with `prefect deploy`."""
 
 import ast
 import subprocess
@@ -16,19 +16,19 @@ DEPLOYMENTS_FILE = "prefect.yaml"
 
 
 class DeploymentsError(ValueError):
-    """prefect.yaml cannot be deployed as it was meant."""
+    """prefect.yaml is not valid, or its deployment failed."""
 
 
 def check_deployments(root: Path) -> list[str]:
     """Checks `prefect.yaml` in `root` and returns the names of its deployments, as "flow function/deployment".
 
-    Raises DeploymentsError, naming each key that Prefect would ignore, each entrypoint that is not there, each
-    parameter that its flow does not have, and each schedule without a slug (without one, every deployment of the file
-    adds the schedule once more).
+    Raises DeploymentsError that lists each key that Prefect would ignore, each missing entrypoint, each parameter that
+    the flow does not have, and each schedule without a slug (without a slug, every `prefect deploy` adds the schedule
+    again).
     """
     path = root / DEPLOYMENTS_FILE
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    given.pop("definitions", None)  # the place for YAML anchors; Prefect ignores it on purpose
+    given.pop("definitions", None)  # holds YAML anchors; Prefect ignores it by design
     try:
         understood = PrefectYamlModel.model_validate(given)
     except ValidationError as error:
@@ -45,7 +45,7 @@ def check_deployments(root: Path) -> list[str]:
 
 
 def deploy(root: Path) -> None:
-    """Registers all deployments of `prefect.yaml` with the server of this process's environment.
+    """Registers all deployments of `prefect.yaml` with the server that this process's environment names.
 
     Raises DeploymentsError with the output of `prefect deploy`.
     """

@@ -1,4 +1,4 @@
-"""Environment variables of a local Prefect server and of the processes that talk to it (names as of Prefect 3.8.8)."""
+"""Environment variables of a local Prefect server and its clients (names as of Prefect 3.8.8)."""
 
 import os
 import sys
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-# `PREFECT_HOME` keeps the user's own profiles out: a profile that points elsewhere would silently win over defaults.
-# `DO_NOT_TRACK` is read by Prefect's client-side analytics, the other two by the server.
+# Below, `PREFECT_HOME` excludes the user's profiles: a profile for another server would silently override defaults.
+# Prefect's client-side analytics read `DO_NOT_TRACK`; the server reads the other two.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -16,11 +16,11 @@ QUIET = {
 
 
 def server_environment(state_folder: Path, port: int, secret: str, *, services: bool) -> dict[str, str]:
-    """Variables of the server process itself. It asks every request for `secret`, except for its health.
+    """Variables of the server process. The server requires `secret` for every request except health checks.
 
-    `services` switches on what only deployments need: the scheduler, late runs, worker health, automations, expiry of
-    pauses and clean-up of cancelled runs. What the history of a run needs (recorder of task runs, store of events)
-    is always on.
+    `services` enables the services that only deployments need: the scheduler, late runs, worker health, automations,
+    expiry of pauses and clean-up of cancelled runs. The services for the history of a run (task run recorder, event
+    store) are always enabled.
     """
     switch = "true" if services else "false"
     deployment_services = (
@@ -39,29 +39,29 @@ def server_environment(state_folder: Path, port: int, secret: str, *, services: 
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_API_AUTH_STRING": secret,
-        # Prefect's default lets the pages of every web site read the answers.
+        # Prefect's default allows every web site to read the responses.
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
-        # The pages ask this address for data; it does not follow the port by itself.
+        # The dashboard requests its data from this address; Prefect does not derive it from the port.
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
-        # The second version of the pages asks an analytics host on the internet for its settings.
+        # Version 2 of the dashboard requests its settings from an analytics host on the internet.
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": os.environ.get(
             "PREFECT_SERVER_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{state_folder / 'prefect.db'}"
         ),
-        # Writers of SQLite queue; the default of 10 s turns a busy moment into "database is locked".
+        # SQLite writers wait for each other; with the default of 10 s, high load causes "database is locked".
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        # A command may have silenced its own terminal with these; the server's file must name what went wrong.
+        # A command may have silenced its own terminal with these; the server's log must contain the errors.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL": "WARNING",
-        # In memory, a lease is lost when the server restarts, and its healthy run is ended minutes later.
+        # In memory, a restart of the server loses the leases, and Prefect ends their healthy runs minutes later.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": switch for name in deployment_services},
     }
 
 
 def client_environment(state_folder: Path, api_url: str, secret: str) -> dict[str, str]:
-    """Variables of a process whose flows are recorded by the server at `api_url`, which asks for `secret`."""
+    """Variables of a process whose flow runs the server at `api_url` records; `secret` is the server's password."""
     without_proxy = [host for host in os.environ.get("NO_PROXY", "").split(",") if host]
     return {
         **QUIET,
@@ -76,9 +76,9 @@ def client_environment(state_folder: Path, api_url: str, secret: str) -> dict[st
 
 @contextmanager
 def applied(environment: Mapping[str, str]) -> Iterator[None]:
-    """Sets the variables for this process and its children, and takes them back at the end.
+    """Sets the variables for this process and its children, and restores the previous values at the end.
 
-    Prefect reads the environment once, when it is imported; where that has happened, its settings are read again.
+    Prefect reads the environment once, at import. If Prefect is already imported, its settings are reloaded.
     """
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)

@@ -1,7 +1,7 @@
-"""The keeper: a small process that runs the server of a state folder for as long as a command uses it.
+"""The keeper: a small process that runs the server of a state folder as long as a command uses it.
 
-A command holds a shared lock on `users.lock`. The kernel drops that lock when the command ends, however it ends, so
-the keeper needs no goodbye: when it can take the lock exclusively, nobody is left.
+Each command holds a shared lock on `users.lock`. The kernel releases the lock when the command ends for any reason.
+When the keeper can take the lock exclusively, no command uses the server.
 """
 
 import fcntl
@@ -20,11 +20,11 @@ USERS_LOCK = "users.lock"
 KEEPER_LOCK = "keeper.lock"
 POLL_SECONDS = 0.25
 LINGER_SECONDS = 2.0  # commands in a row share one server
-CRASH_SECONDS = 20.0  # a server that lived for less is not started again
+CRASH_SECONDS = 20.0  # a server that ended sooner is not restarted
 
 
 def keep(state_folder: Path, *, port: int, services: bool) -> int:
-    """Runs the server of `state_folder` until nobody uses it. Returns 0, or 1 when the server keeps dying."""
+    """Runs the server of `state_folder` until no command uses it. Returns 0, or 1 when the server keeps dying."""
     signal.signal(signal.SIGTERM, _leave)
     os.chdir(state_folder)
     with lock(state_folder / KEEPER_LOCK, seconds=1.0) as held:
@@ -46,7 +46,7 @@ def keep(state_folder: Path, *, port: int, services: bool) -> int:
                     now = time.monotonic()
                     unused_since = (unused_since or now) if unused else None
                     if unused_since is not None and now - unused_since >= LINGER_SECONDS:
-                        server.stop()  # a newcomer waits at the lock until the database is free
+                        server.stop()  # a new command waits for the lock until the database is free
                         return 0
                 time.sleep(POLL_SECONDS)
         finally:
@@ -55,7 +55,7 @@ def keep(state_folder: Path, *, port: int, services: bool) -> int:
 
 @contextmanager
 def lock(path: Path, *, seconds: float = 0.0) -> Iterator[bool]:
-    """Tries to hold `path` exclusively, for up to `seconds`; yields whether that went well."""
+    """Tries for up to `seconds` to lock `path` exclusively; yields whether it succeeded."""
     deadline = time.monotonic() + seconds
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""A Prefect server for the command line: found or started, shared, and gone when nobody uses it."""
+"""A Prefect server for the command line: found or started, shared by commands, and stopped when unused."""
 
 import fcntl
 import json
@@ -22,18 +22,19 @@ START_SECONDS = 120.0
 
 @contextmanager
 def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -> Iterator[str]:
-    """The API address of a Prefect server, and this process's environment set to it.
+    """Find or start a Prefect server and point this process's environment at it; yields the API URL.
 
-    With `PREFECT_API_URL` in the environment, that server is used and nothing is started; where it asks for a password,
-    `PREFECT_API_AUTH_STRING` must be set too. Otherwise one server per
-    state folder (SQLite in that folder, loopback, a free port, log in `server.log`) is shared by all commands that run
-    at the same time, and ends a few seconds after the last of them, also after `kill -9`.
+    With `PREFECT_API_URL` in the environment, that server is used and none is started; if it requires a password,
+    `PREFECT_API_AUTH_STRING` must be set too. Otherwise all concurrent commands share one server per state folder
+    (SQLite in that folder, loopback, a free port, log in `server.log`). It stops a few seconds after the last command
+    ends, also after `kill -9`.
 
-    `services` asks for a server that schedules deployments and runs automations, as `python -m infra.server up` does;
-    a server of the state folder that does not is waited for until its commands have ended. `port` is taken for a new
-    server where it is free.
+    `services` requests a server that schedules deployments and runs automations, as for `python -m infra.server up`.
+    If the state folder has a running server without these services, this call waits until its commands have ended. A
+    new server uses `port` if it is free.
 
-    The server asks for the password of the state folder, which this process and its children are given.
+    The server requires the password of the state folder, which this process and its children get by environment
+    variable.
 
     Raises ServerNotStarted, with the end of the server's log, and PasswordExposed.
     """
@@ -46,7 +47,7 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
     state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     secret = password(state_folder)
     while True:
-        with _flock(state_folder / USERS_LOCK, fcntl.LOCK_SH):  # waits while a keeper takes its unused server down
+        with _flock(state_folder / USERS_LOCK, fcntl.LOCK_SH):  # waits while a keeper stops its unused server
             api_url = _find_or_start(state_folder, port, services)
             if api_url is not None:
                 if not takes_password(api_url, secret):
@@ -61,7 +62,7 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
 
 
 def default_state_folder() -> Path:
-    """Where a user's server keeps its history: `$MILLRACE_STATE`, or the XDG folder for state."""
+    """The folder of the server's history: `$MILLRACE_STATE`, or `millrace` in the XDG state folder."""
     given = os.environ.get("MILLRACE_STATE")
     if given:
         return Path(given)
@@ -70,7 +71,7 @@ def default_state_folder() -> Path:
 
 
 def _find_or_start(state_folder: Path, port: int, services: bool) -> str | None:
-    """The address of the state folder's server, or None when that server lacks the services asked for."""
+    """The address of the state folder's server, or None when it lacks the requested services."""
     deadline = time.monotonic() + START_SECONDS
     keeper: int | None = None
     with _flock(state_folder / START_LOCK, fcntl.LOCK_EX):
@@ -88,13 +89,13 @@ def _find_or_start(state_folder: Path, port: int, services: bool) -> str | None:
                 if ended and os.waitstatus_to_exitcode(status) != 0:
                     break
                 if ended:
-                    keeper = None  # another keeper was faster, or this one was asked to leave
+                    keeper = None  # another keeper was first, or this one was asked to exit
             time.sleep(0.1)
     raise ServerNotStarted(not_started(state_folder))
 
 
 def _start_keeper(state_folder: Path, port: int, services: bool) -> int:
-    """Starts the keeper in a session of its own, so that Ctrl-C in the terminal does not reach it."""
+    """Starts the keeper in its own session, so that Ctrl-C in the terminal does not reach it."""
     root = str(Path(infra.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

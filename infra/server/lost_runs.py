@@ -1,4 +1,4 @@
-"""Runs that were under way when `python -m infra.server up` ended."""
+"""Resumes flow runs that were in progress when `python -m infra.server up` ended."""
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
@@ -15,12 +15,12 @@ MOST_ATTEMPTS = 5  # as in the automation of objects.yaml
 
 
 def resume_lost_runs(client: SyncPrefectClient, pool: str) -> list[str]:
-    """Schedules the runs of `pool` that still count as under way; returns a line for each.
+    """Reschedules the runs of `pool` that are in a running, pending or cancelling state; returns a line for each.
 
-    To be called only while the pool has no worker: then no such run can have a process. The automations of
-    objects.yaml would find these runs too, but a server that was started again holds the event of their crash back
-    for 15 minutes, because it has not seen the event before it (docs/prefect.md). A run that was being cancelled is
-    cancelled; one that was started five times already is left to the automation, and so to a person.
+    Call this only while the pool has no worker, so that none of these runs has a process. The automations of
+    objects.yaml would also find these runs, but a restarted server delays the event of their crash by 15 minutes,
+    because it has not seen the preceding event (docs/prefect.md). A run that was being cancelled becomes cancelled. A
+    run that has started five times is left to the automation, whose limit leaves it to a person.
     """
     lines = []
     under_way = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])

@@ -1,4 +1,4 @@
-"""Work pools, queues, limits and automations of a Prefect server, from one file, idempotently."""
+"""Applies work pools, queues, limits and automations from one file to a Prefect server, idempotently."""
 
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from infra.server.strict import ignored_keys
 
 OBJECTS_FILE = Path(__file__).with_name("objects.yaml")
 
-# Without variables, so that no run and no deployment has a say in the command, the environment or the folder: in
-# Prefect's own template for process workers they are variables, and whoever may create a run may run any command. There
-# must be no key `env` in the configuration, for Prefect adds a run's `env` to it. The server refuses job variables that
-# the schema does not have, and the worker finds no place for those that come past the server.
+# No variables, so that a run or deployment cannot set the command, the environment or the folder. In Prefect's own
+# template for process workers these are variables, so anyone who can create a run can run any command. The
+# configuration must not have a key `env`, because Prefect merges a run's `env` into it. The server rejects job
+# variables that the schema lacks. The worker ignores those that bypass the server, because the template has no
+# placeholders.
 BASE_JOB_TEMPLATE = {
     "job_configuration": {"stream_output": True},
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
@@ -30,7 +31,7 @@ class ObjectsError(ValueError):
 
 
 class QueueSpec(BaseModel):
-    """A queue of a work pool; `concurrency_limit` None: only the pool's own limit holds."""
+    """A queue of a work pool. With `concurrency_limit` None, only the pool's limit applies."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +41,7 @@ class QueueSpec(BaseModel):
 
 
 class WorkPoolSpec(BaseModel):
-    """A pool of process workers; `environment` is added to that of the pool's worker, and so to that of every run."""
+    """A pool of process workers. `environment` is added to the environment of the worker, which every run inherits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +63,7 @@ class Objects(BaseModel):
 
 
 def read_objects(path: Path = OBJECTS_FILE) -> Objects:
-    """Reads and checks the file. Raises ObjectsError for keys that Prefect would ignore, ValidationError for values."""
+    """Reads and validates the file. Raises ObjectsError for keys that Prefect would ignore; ValidationError."""
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
     objects = Objects.model_validate(given)
     ignored = ignored_keys(given, objects.model_dump(mode="json"))
@@ -72,7 +73,7 @@ def read_objects(path: Path = OBJECTS_FILE) -> Objects:
 
 
 def apply_objects(client: SyncPrefectClient, objects: Objects) -> list[str]:
-    """Creates what is missing and changes what differs; returns a line for each change, none when all was right."""
+    """Creates missing objects and updates those that differ; returns one line per change."""
     changes = []
     for pool in objects.work_pools:
         changes += _apply_pool(client, pool)

@@ -1,4 +1,4 @@
-"""The password of a local server: one for each state folder, in a file that only its user can read."""
+"""The password of a local server: one per state folder, in a file that only its owner can read."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 PASSWORD_FILE = "server-password"
-USERS_OWN = "PREFECT_SERVER_API_AUTH_STRING"  # the setting of Prefect's server; where a user sets it, it wins
+USERS_OWN = "PREFECT_SERVER_API_AUTH_STRING"  # Prefect's server setting; takes precedence if set
 
 
 class PasswordExposed(RuntimeError):
@@ -15,9 +15,9 @@ class PasswordExposed(RuntimeError):
 
 
 def password(state_folder: Path) -> str:
-    """The server's password as ``user:password``; made at the first call for a folder.
+    """The server's password as ``user:password`` (Prefect's auth string); created at the first call for a folder.
 
-    Prefect calls it the auth string. Raises PasswordExposed where other users have access to the file.
+    Raises PasswordExposed when other users have access to the file.
     """
     given = os.environ.get(USERS_OWN)
     if given:
@@ -34,14 +34,14 @@ def password(state_folder: Path) -> str:
 
 
 def where_it_is(state_folder: Path) -> str:
-    """Where a person finds the password."""
+    """A phrase that tells a person where to find the password."""
     if os.environ.get(USERS_OWN):
         return f"the value of {USERS_OWN}"
     return f"the line in {state_folder.absolute() / PASSWORD_FILE}"
 
 
 def _create(path: Path) -> None:
-    """Write a new password in one step; the file of another process that was faster stays."""
+    """Write a new password file atomically; keeps the file of another process that was faster."""
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""One Prefect server as a child process, on a socket that its parent holds."""
+"""One Prefect server as a child process, on a socket that its parent owns."""
 
 import base64
 import errno
@@ -24,21 +24,21 @@ STOP_SECONDS = 5.0
 
 
 class ServerNotStarted(RuntimeError):
-    """The Prefect server did not come up; the message carries the end of its log."""
+    """The Prefect server did not start; the message contains the end of its log."""
 
 
 class ServerProcess:
-    """A Prefect server (uvicorn) whose life is bound to this process.
+    """A Prefect server (uvicorn) that ends with this process.
 
-    The socket is opened here and handed down, so that no other program can take the port in between, and a server
-    that is started again keeps its address while its clients wait in the backlog.
+    This process opens the socket and passes it to the server, so no other program can take the port in between. A
+    restarted server keeps its address while its clients wait in the backlog.
     """
 
     def __init__(self, state_folder: Path, *, port: int, services: bool) -> None:
         """Opens a socket on loopback (on a free port where `port` is 0 or taken) and starts the server."""
         self._state_folder = state_folder
         self._services = services
-        self._password = password(state_folder)  # a server that is started again keeps it
+        self._password = password(state_folder)  # a restarted server keeps its password
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -54,7 +54,7 @@ class ServerProcess:
         self._process = self._start()
 
     def announce(self) -> None:
-        """Writes the state file by which other commands find this server."""
+        """Writes the state file that other commands use to find this server."""
         state = {"url": self.api_url, "keeper": os.getpid(), "services": self._services}
         path = self._state_folder / STATE_FILE
         fresh = path.with_suffix(".new")
@@ -62,16 +62,16 @@ class ServerProcess:
         os.replace(fresh, path)
 
     def returncode(self) -> int | None:
-        """None while the server lives."""
+        """The server's exit code; None while it runs."""
         return self._process.poll()
 
     def restart(self) -> None:
-        """Starts a server that has died again, on the same socket and database."""
+        """Restarts a server that has died, on the same socket and database."""
         self._process.wait()
         self._process = self._start()
 
     def stop(self) -> None:
-        """Takes the state file away, ends the server, and closes the socket."""
+        """Removes the state file, stops the server, and closes the socket."""
         (self._state_folder / STATE_FILE).unlink(missing_ok=True)
         self._process.terminate()
         try:
@@ -114,7 +114,7 @@ def is_healthy(api_url: str) -> bool:
 
 
 def takes_password(api_url: str, secret: str) -> bool:
-    """Whether the healthy Prefect server at `api_url` takes `secret` as its password."""
+    """Whether the healthy Prefect server at `api_url` accepts `secret` as its password."""
     credentials = base64.b64encode(secret.encode()).decode("ascii")
     request = urllib.request.Request(f"{api_url}/admin/version", headers={"Authorization": f"Basic {credentials}"})
     try:
@@ -131,7 +131,7 @@ def _open(request: urllib.request.Request, seconds: float) -> Any:
 
 
 def not_started(state_folder: Path) -> str:
-    """The message of a server that did not come up, with the end of its log."""
+    """The error message for a server that did not start, with the end of its log."""
     log = state_folder / LOG_FILE
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:] if log.exists() else []
     return "\n".join(

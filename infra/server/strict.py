@@ -1,11 +1,11 @@
-"""Refusing what Prefect would silently ignore: its models for files drop the keys that they do not know."""
+"""Detects keys that Prefect would silently ignore: its models for files drop unknown keys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def ignored_keys(given: Any, understood: Any, path: str = "") -> list[str]:
-    """Dotted paths of the keys in `given` that are missing in `understood`, the dump of the model read from it."""
+    """Dotted paths of the keys in `given` that are missing in `understood`, the dump of the model parsed from it."""
     if isinstance(given, Mapping):
         if not isinstance(understood, Mapping):
             return [path]

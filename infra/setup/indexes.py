@@ -1,7 +1,7 @@
-"""Where packages come from: the settings of pip and of uv, each passed on to the other.
+"""Package index settings: translates pip's settings for uv, and uv's for pip.
 
-uv reads neither pip's variables (PIP_INDEX_URL, PIP_FIND_LINKS, ...) nor its configuration files. Values may hold
-credentials, so they travel in the environment of a child process and are never printed.
+uv reads neither pip's variables (PIP_INDEX_URL, PIP_FIND_LINKS, ...) nor its configuration files. Values may contain
+credentials, so they are passed in the environment of a child process and never printed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 # pip's sections, least important first.
 _SECTIONS = ("global", "install", ":env:")
-# pip's option → uv's variable, with the variables of uv that set the same thing.
+# pip's option → uv's variable, followed by other variables of uv with the same effect.
 _TO_UV = {
     "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "extra-index-url": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
@@ -28,9 +28,9 @@ _TO_UV = {
 
 
 def pip_settings(python: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Option → value of what pip is told by its variables and configuration files, as ``pip config list`` gives it.
+    """Option → value of pip's variables and configuration files, as ``pip config list`` reports them.
 
-    Raises CalledProcessError when pip refuses its configuration.
+    Raises CalledProcessError when pip rejects its configuration.
     """
     command = [python, "-m", "pip", "--disable-pip-version-check", "config", "list"]
     listed = subprocess.run(command, env=dict(environ), stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -44,7 +44,7 @@ def pip_settings(python: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def uv_environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` with pip's `settings` as uv's variables, except where uv is told something of its own."""
+    """`environ` with pip's `settings` as uv's variables; existing variables of uv take precedence."""
     made = dict(environ)
     for option, variables in _TO_UV.items():
         value = settings.get(option, "").strip()
@@ -59,7 +59,7 @@ def uv_environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> d
 
 
 def pip_environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` with uv's index and wheel folders as pip's variables, except where pip is told something of its own."""
+    """`environ` with uv's index and wheel folders as pip's variables; existing settings of pip take precedence."""
     made = dict(environ)
     for option, variables in (("index-url", _TO_UV["index-url"]), ("extra-index-url", _TO_UV["extra-index-url"])):
         given = next((environ[variable] for variable in variables if environ.get(variable)), "")
@@ -72,12 +72,12 @@ def pip_environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> 
 
 
 def find_links(settings: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
-    """Places beside the index where wheels lie: pip's, then those that only uv is told."""
+    """Locations of wheels in addition to the index: pip's, then those that only uv's variable names."""
     given = [*settings.get("find-links", "").split(), *environ.get("UV_FIND_LINKS", "").replace(",", " ").split()]
     return list(dict.fromkeys(given))
 
 
 def local_folders(links: list[str]) -> list[Path]:
-    """Those of the places that are folders of this machine."""
+    """The locations that are folders on this machine."""
     paths = [Path(unquote(urlsplit(link).path)) if link.startswith("file:") else Path(link) for link in links]
     return [path for path in paths if path.is_dir()]

@@ -1,6 +1,6 @@
-"""`python -m infra.setup.install [dev]`: make .venv from the lock files, with uv, or with pip where uv cannot be had.
+"""`python -m infra.setup.install [dev]`: make .venv from the lock files, with uv, or with pip if uv is unavailable.
 
-Every file is checked against the lock's SHA-256 before anything of it runs, also those that are compiled here.
+Every file, including sources that are compiled here, is checked against the lock's SHA-256 before any of it runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infra.setup.indexes import find_links, local_folders, pip_environment, pip_
 from infra.setup.lockfile import NotLocked, cpu_wheels, read_lock, refuse_other_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
-# Compiled for a common processor and not for this one: results must not depend on where a package was built.
+# Compile for a common CPU instead of the local one: results must not depend on where a package was built.
 _PORTABLE = {"x86_64": "-march=x86-64-v2"}
 
 
@@ -34,18 +34,18 @@ class Installer:
     environ: Mapping[str, str]
 
     def install(self, arguments: Sequence[str], environ: Mapping[str, str] = {}) -> None:
-        """Run it. Raises CalledProcessError; what it says goes to the terminal."""
+        """Run the installer with its output on the terminal. Raises CalledProcessError."""
         subprocess.run([*self.command, *arguments], cwd=ROOT, env={**self.environ, **environ}, check=True)
 
     def install_locked(self, *files: Path, compiled: bool = False) -> None:
-        """Install lock files as they are, without their dependencies: from wheels alone, or `compiled` from sources."""
+        """Install exactly the packages of lock files, without dependencies: from wheels, or `compiled` from sources."""
         flags = ["--require-hashes", "--no-deps"]
         environ: dict[str, str] = {}
         if compiled:
-            # Neither tool's cache of built wheels knows the compiler's options.
+            # The caches of built wheels of both tools ignore compiler options.
             flags += ["--no-build-isolation", "--no-binary", ":all:", self.no_cache]
             options = f"-O3 {_PORTABLE.get(platform.machine(), '')}".strip()
-            # DeepSpeed compiles its operators when they are first used.
+            # DeepSpeed compiles its operators at their first use.
             environ = {"CFLAGS": options, "CXXFLAGS": options, "DS_BUILD_OPS": "0"}
         else:
             flags += ["--only-binary", ":all:"]
@@ -53,7 +53,7 @@ class Installer:
 
 
 def find_installer(python: Path, settings: Mapping[str, str], environ: Mapping[str, str]) -> Installer:
-    """uv, installed into the environment of `python` by pip; pip itself, with a message, where that fails."""
+    """uv, installed by pip into the environment of `python`; if that fails, pip itself, with a message."""
     pip = Installer(
         "pip",
         (str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"),
@@ -65,14 +65,14 @@ def find_installer(python: Path, settings: Mapping[str, str], environ: Mapping[s
     except subprocess.CalledProcessError:
         print("uv cannot be had here (see above): pip is used, which takes longer.", file=sys.stderr)
         return pip
-    # As pip does: of all indexes, the best match. The hashes decide what may be taken.
+    # Like pip, take the best match over all indexes. The hashes decide which files are allowed.
     options = ("--python", str(python), "--index-strategy", "unsafe-best-match")
     command = (str(python.with_name("uv")), "--quiet", "pip", "install", *options)
     return Installer("uv", command, "--no-cache", uv_environment(settings, environ))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make .venv unless it is up to date; gives the exit status."""
+    """Make .venv unless it is up to date; returns the exit status."""
     dev = "dev" in arguments
     home = ROOT / ".venv"
     stamp = home / f".installed-{'dev' if dev else 'runtime'}"
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
-        # The tool has said why.
+        # The tool has printed the reason.
         print(f"The set-up did not end: {Path(error.cmd[0]).name} ended with {error.returncode}.", file=sys.stderr)
         return 1
     stamp.write_text(_wanted() + "\n")
@@ -98,7 +98,7 @@ def _make(home: Path, dev: bool) -> None:
     torch = _torch_lock(folders)
     everything = [*files, torch, lockfile.TORCH_CPU, lockfile.SOURCE, lockfile.TOOLS]
     refuse_other_wheels(folders, [one for file in dict.fromkeys(everything) for one in read_lock(file.read_text())])
-    # Cleared, so that it holds what the lock names and nothing else.
+    # Cleared, so that it contains only the packages of the lock.
     venv.create(home, clear=True, symlinks=True, with_pip=True)
     python = home / "bin" / "python"
     installer = find_installer(python, settings, os.environ)
@@ -110,7 +110,7 @@ def _make(home: Path, dev: bool) -> None:
 
 
 def _torch_lock(folders: Sequence[Path]) -> Path:
-    """The CPU build where a wheel of it for this machine is at hand, else what the registry has."""
+    """The lock of torch's CPU build if a local folder has its wheel for this machine, else the registry's torch."""
     [cpu] = read_lock(lockfile.TORCH_CPU.read_text())
     here = [file for file in cpu_wheels(folders, cpu.version) if file.stem.endswith(platform.machine())]
     if here:
@@ -123,7 +123,7 @@ def _torch_lock(folders: Sequence[Path]) -> Path:
 
 
 def _wanted() -> str:
-    """A digest of what the environment is made from."""
+    """A digest of the files that determine the environment."""
     digest = hashlib.sha256()
     for file in [*sorted(lockfile.FOLDER.glob("*.txt")), ROOT / "pyproject.toml", Path(__file__)]:
         digest.update(file.read_bytes())

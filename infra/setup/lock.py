@@ -1,7 +1,7 @@
-"""`python -m infra.setup.lock [--upgrade [NAME ...]]`: make the lock files anew from pyproject.toml.
+"""`python -m infra.setup.lock [--upgrade [NAME ...]]`: regenerate the lock files from pyproject.toml.
 
-Versions stay as they are locked, unless `--upgrade` names their packages (alone: all). Both Linux machines that are
-supported get the same versions, with the hashes of every file that the registry has of each.
+Locked versions are kept, except for packages named by `--upgrade` (without names: all packages). Both supported Linux
+architectures get the same versions, with the hashes of all files that the registry has for each.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from infra.setup.install import ROOT, find_installer
 from infra.setup.lockfile import Locked, cpu_wheels, normalised, read_lock, sha256, write_lock
 
 MACHINES = ("x86_64", "aarch64")
-# What setup.py of the packages below imports, and the installer of the fallback.
+# Imports of setup.py in the packages below, and pip, the fallback installer.
 _BUILD = ("pip", "setuptools", "wheel", "pybind11", "numpy")
-# The registry has no wheel of these: they are built here, from hashed sources. Any other package must have one.
+# The registry has no wheels of these; they are built here from hashed sources. All other packages must have wheels.
 SOURCES = ("deepspeed", "fasttext", "kenlm", "rouge-score", "sqlitedict", "word2number")
-# It installs the module fasttext over that of the package fasttext, and cannot train.
+# It overwrites the module fasttext of the package fasttext, and cannot train.
 _EXCLUDED = ("fasttext-predict",)
 _TORCH = "torch"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make the lock files; gives the exit status."""
+    """Make the lock files; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m infra.setup.lock", description=__doc__)
     parser.add_argument("--upgrade", nargs="*", metavar="NAME", help="take new versions of these packages, or of all")
     chosen = parser.parse_args(arguments)
@@ -52,7 +52,7 @@ def _lock(folder: Path, upgrade: list[str] | None) -> None:
         raise SystemExit("The lock is made by uv, which could not be installed.")
     environ = uv_environment(settings, os.environ)
     folders = local_folders(find_links(settings, os.environ))
-    # Local folders serve torch's CPU build alone; all else is locked as the registry has it.
+    # Local folders are only for torch's CPU build; all other packages are locked as in the registry.
     environ.pop("UV_FIND_LINKS", None)
     resolver = _Resolver(python.with_name("uv"), folder, environ, _kept(upgrade))
     runtime = resolver.resolve([str(ROOT / "pyproject.toml")])
@@ -78,7 +78,7 @@ class _Resolver:
         self._uv, self._folder, self._environ, self._kept = uv, folder, environ, list(kept)
 
     def resolve(self, inputs: Sequence[str], fixed: Sequence[Locked] = ()) -> list[Locked]:
-        """What `inputs` need on either machine, at the versions of `fixed`, else at those kept."""
+        """The packages that `inputs` need on either architecture, at the versions of `fixed`, else at locked ones."""
         found: dict[str, Locked] = {}
         on: dict[str, set[str]] = {}
         for machine in MACHINES:
@@ -111,7 +111,7 @@ class _Resolver:
 
 
 def _kept(upgrade: list[str] | None) -> list[Locked]:
-    """The packages whose versions stay."""
+    """The packages whose locked versions are kept."""
     if upgrade == []:
         return []
     named = set(map(normalised, upgrade or ()))
@@ -121,7 +121,7 @@ def _kept(upgrade: list[str] | None) -> list[Locked]:
 
 
 def _only_for_torch(packages: Iterable[Locked]) -> set[str]:
-    """The CUDA libraries: what nothing but the registry's torch asks for. Its CPU build needs none of them."""
+    """The CUDA libraries: packages that only the registry's torch depends on. Its CPU build needs none of them."""
     found: set[str] = set()
     while True:
         more = {
@@ -135,7 +135,7 @@ def _only_for_torch(packages: Iterable[Locked]) -> set[str]:
 
 
 def _cpu_build(torch: Locked, folders: Iterable[Path]) -> Locked:
-    """torch's CPU build of the same version: the wheels that were locked before, and those in local folders."""
+    """torch's CPU build of the same version, with the hashes already locked and those of wheels in local folders."""
     version = f"{torch.version}+cpu"
     hashes = {sha256(file) for file in cpu_wheels(folders, version)}
     if lockfile.TORCH_CPU.is_file():

@@ -1,7 +1,7 @@
-"""The lock files in infra/setup/lock: exact versions, and the SHA-256 of every file that each may be installed from.
+"""The lock files in infra/setup/lock: exact versions, and the SHA-256 of every file allowed for each package.
 
-They are requirement files that pip and uv both read, and together they are complete: nothing is resolved when they are
-installed. `infra/setup/lock.py` makes them.
+They are requirement files for both pip and uv, and together they are complete: an install resolves no dependencies.
+`infra/setup/lock.py` makes them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "lock"
-# The installer; what compiles; wheels that run and those that only tests need; packages that are compiled here.
+# The installer; build tools; wheels for running; wheels for tests only; packages that are compiled here.
 TOOLS, BUILD, RUNTIME, DEV, SOURCE = (FOLDER / f"{name}.txt" for name in ("tools", "build", "runtime", "dev", "source"))
-# One of these: the CPU build from a local folder, or what the registry has, with the CUDA libraries that it needs.
+# One of these: the CPU build from a local folder, or the registry's build with the CUDA libraries that it needs.
 TORCH_CPU, TORCH_REGISTRY = FOLDER / "torch-cpu.txt", FOLDER / "torch-registry.txt"
 _HEAD = "# Made by `make lock`; not to be edited.\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """A package at one version; `marker` is a condition of PEP 508, empty for every machine."""
+    """A package at one version. `marker` is a PEP 508 environment marker, empty for all machines."""
 
     name: str
     version: str
@@ -32,16 +32,16 @@ class Locked:
 
 
 class NotLocked(Exception):
-    """A wheel in a local folder is not the one that the lock names; the message says which and what to do."""
+    """A file in a local folder is not in the lock; the message names it and states the remedy."""
 
 
 def normalised(name: str) -> str:
-    """A package's name as PEP 503 compares it."""
+    """A package's name, normalized as in PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def read_lock(text: str) -> list[Locked]:
-    """The packages of a requirement file with hashes, in its order. Raises ValueError for a line of another form."""
+    """The packages of a requirement file with hashes, in file order. Raises ValueError for any other line."""
     found: list[Locked] = []
     for line in text.splitlines():
         line = line.strip().removesuffix("\\").strip()
@@ -75,10 +75,10 @@ def write_lock(file: Path, packages: Iterable[Locked]) -> None:
 
 
 def refuse_other_wheels(folders: Iterable[Path], locked: Iterable[Locked]) -> None:
-    """Raise NotLocked when a folder holds a locked version of a package in a file whose hash the lock lacks.
+    """Raise NotLocked when a folder has a file of a locked package version whose hash is not in the lock.
 
-    Installers would pass over such a file and take another from the registry without a word, for torch one of several
-    gigabytes. Other packages and versions in the folders concern nobody.
+    Installers would silently skip such a file and download another from the registry, for torch one of several
+    gigabytes. Other packages and versions in the folders are ignored.
     """
     hashes: dict[tuple[str, str], set[str]] = {}
     for package in locked:
@@ -100,7 +100,7 @@ def refuse_other_wheels(folders: Iterable[Path], locked: Iterable[Locked]) -> No
 
 
 def cpu_wheels(folders: Iterable[Path], version: str) -> list[Path]:
-    """The wheels of torch's CPU build of that version in these folders, for whatever machine."""
+    """The wheels of torch's CPU build of that version in these folders, for any machine."""
     return [file for folder in folders for file in sorted(folder.glob(f"torch-{version}-*.whl"))]
 
 

@@ -17,7 +17,7 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_stream(stream: BinaryIO) -> str:
-    """The hexadecimal sha256 of what is left in `stream`, read in blocks of 1 MiB."""
+    """The hexadecimal sha256 of the rest of `stream`, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
     while block := stream.read(BLOCK):
         digest.update(block)
@@ -31,10 +31,10 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """`value` as JSON that is the same bytes wherever it is written: sorted keys, UTF-8, no blanks.
+    """`value` as canonical JSON, identical bytes on every machine: sorted keys, UTF-8, no whitespace.
 
-    Raises TypeError for anything but None, bool, int, float, str, list, tuple and dict with string keys, and
-    ValueError for NaN and infinities: a key made of `repr(object)` would change from run to run unseen.
+    Raises TypeError for types other than None, bool, int, float, str, list, tuple and dict with string keys, and
+    ValueError for NaN and infinities. A key made from `repr(object)` would silently change between runs.
     """
     _refuse_unstable(value, "value")
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -1,4 +1,4 @@
-"""What can go wrong between us and an object store, told apart so that callers can decide."""
+"""Errors of the object store, one class for each way a caller can react."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class NotThere(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The store could not be asked, or asked us to come back later: worth another try."""
+    """The store did not answer, or asked for a later retry. Retrying may succeed."""
 
 
 class StoreDenied(StoreError):
-    """The store refused: credentials or permissions are wrong. Another try would not help."""
+    """The store refused: credentials or permissions are wrong. Retrying does not help."""
 
 
 class StoreFull(StoreError):
-    """No room is left where the object should go. Another try would not help."""
+    """No space is left for the object. Retrying does not help."""
 
 
 class Corrupt(StoreError):
-    """What the store returned is not what was written."""
+    """The bytes that the store returned differ from those that were written."""

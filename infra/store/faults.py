@@ -1,9 +1,9 @@
-"""Deterministic deaths for tests: the process group is killed at a named point of the work.
+"""Fault injection for tests: kills the process group at a named point of the work.
 
-``MILLRACE_FAULT=point:count`` kills at the count-th time that *any* process of the run reaches the point; the
-count is kept in the file that ``MILLRACE_FAULT_FOLDER`` names, so that it is shared between processes and so
-that a retry with the same environment passes the point alive. ``MILLRACE_FAULT_TARGET=process`` kills only the
-process itself (a lost pool worker) in place of its whole group.
+``MILLRACE_FAULT=point:count`` kills when *any* process of the run reaches the point for the count-th time. A file in
+the folder ``MILLRACE_FAULT_FOLDER`` holds the count, so processes share it and a retry with the same environment
+passes the point. ``MILLRACE_FAULT_TARGET=process`` kills only the process itself (a lost pool worker) instead of its
+process group.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def reach(point: str) -> None:
-    """Die here if the environment says so; otherwise return at once."""
+    """Kill this process (group) if the environment requests a fault at `point`; otherwise return."""
     plan = os.environ.get("MILLRACE_FAULT")
     if plan is None or plan.rpartition(":")[0] != point:
         return
@@ -22,7 +22,7 @@ def reach(point: str) -> None:
     tally = Path(os.environ["MILLRACE_FAULT_FOLDER"]) / "reached"
     descriptor = os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, b".")
-    # The end of our own byte: the size of the file may already count another process.
+    # The offset after our own byte: the file size may already include another process's byte.
     reached = os.lseek(descriptor, 0, os.SEEK_CUR)
     os.close(descriptor)
     if reached != count:

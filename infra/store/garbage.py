@@ -1,16 +1,16 @@
-"""What nothing points at any more: mark from what is in use, then sweep what is old enough.
+"""Garbage collection of the lake: mark everything in use, then sweep unmarked objects older than the grace period.
 
-What is kept, beside all that is younger than the grace:
+Kept, in addition to every object younger than the grace period:
 
-- the roots, which the caller names: objects, artifacts and parts that are in use whatever their age;
-- artifacts that a name points at, and young artifacts;
-- of a kept artifact: its parts, its evidence, and the markers that its manifest lists with their parts;
-- the parts of young markers; and the old markers that have no parts, or only kept ones.
+- the roots that the caller names: objects, artifacts and parts that are in use at any age;
+- artifacts that a name points to, and young artifacts;
+- for each kept artifact: its parts, its evidence, and the markers that its manifest lists, with their parts;
+- the parts of young markers; and old markers that have no parts, or only kept parts.
 
-A build makes young again whatever it makes use of (`infra.store.manifest.refresh`), when it is older than half of
-`GRACE_SECONDS`. So a sweep with that grace may run beside builds that take less than half a day; a shorter grace
-is for times when nothing is built. What a sweep takes with a marker is time: the work is done again when it is asked
-for. It never takes a part and leaves what points at it.
+A build rewrites every object it uses that is older than half of `GRACE_SECONDS` (`infra.store.manifest.refresh`). A
+sweep with this grace period can therefore run concurrently with builds that take less than 12 hours. Use a shorter
+one only while no build runs. Deleting a marker costs only time: the next build repeats its work. A sweep never
+deletes a part and keeps an object that points to it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from infra.store.manifest import REFRESH_SECONDS, Part, manifest_from_json, mani
 from infra.store.names import all_names
 
 GRACE_SECONDS = 2 * REFRESH_SECONDS
-# What points comes before what is pointed at: a sweep that is killed leaves nothing dangling.
+# Pointers are deleted before their targets, so a killed sweep leaves no dangling pointer.
 _POINTERS = ("artifacts", "markers")
 _READERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Objects and unfinished writes that can go, all of them last written before the POSIX time `before`."""
+    """Objects and unfinished writes to delete, all last written before the POSIX time `before`."""
 
     entries: tuple[Entry, ...]
     kept_objects: int
@@ -42,15 +42,15 @@ class Sweep:
 
     @property
     def bytes(self) -> int:
-        """All bytes of what can go; of unfinished writes, S3 does not tell them."""
+        """Total bytes to delete. S3 does not report the size of unfinished writes; they count as 0."""
         return sum(entry.size for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """What is in use whatever its age: paths of `objects`, of the manifests of `artifacts`, and of `parts`.
+    """Objects in use at any age: paths of `objects`, of the manifests of `artifacts`, and of `parts`.
 
-    `folders` are swept beside those of artifacts, markers and parts.
+    `folders` are swept in addition to those of artifacts, markers and parts.
     """
 
     objects: frozenset[str] = frozenset()
@@ -63,14 +63,14 @@ FindRoots = Callable[[Lake, float], Roots]  # the lake, and the POSIX time befor
 
 
 def no_roots(lake: Lake, before: float) -> Roots:
-    """The roots of a lake of which only names are in use."""
+    """No roots: only names mark artifacts as in use."""
     return Roots()
 
 
 def plan_sweep(lake: Lake, find_roots: FindRoots = no_roots, grace_seconds: float = GRACE_SECONDS) -> Sweep:
-    """All that nothing needs and that is older than the grace: artifacts, markers, parts, unfinished writes.
+    """Find artifacts, markers, parts and unfinished writes that are unused and older than the grace period.
 
-    Raises the store's own errors when anything cannot be listed or read: what is not seen is not taken for absent.
+    Raises the store's errors when a listing or read fails: an unreadable object is not treated as absent.
     """
     before = time.time() - grace_seconds
     roots = find_roots(lake, before)
@@ -88,7 +88,7 @@ def plan_sweep(lake: Lake, find_roots: FindRoots = no_roots, grace_seconds: floa
 
 
 def sweep(lake: Lake, planned: Sweep, find_roots: FindRoots = no_roots) -> None:
-    """Delete what `plan_sweep` found, but for what has been made use of since."""
+    """Delete what `plan_sweep` found, except objects that a build has used since."""
     parts: list[Entry] = []
     for entry in planned.entries:
         if entry.upload is not None:
@@ -97,7 +97,7 @@ def sweep(lake: Lake, planned: Sweep, find_roots: FindRoots = no_roots) -> None:
             parts.append(entry)
         else:
             _delete_if_old(lake, entry.path, planned.before)
-    # A build may have written or refreshed what points at a part since the plan was made.
+    # Since the plan was made, a build may have written or refreshed an object that points to a part.
     needed = _needed(lake, planned.before, find_roots(lake, planned.before)) if parts else set()
     for entry in parts:
         if entry.path not in needed:
@@ -111,7 +111,7 @@ def _delete_if_old(lake: Lake, path: str, before: float) -> None:
 
 
 def _needed(lake: Lake, before: float, roots: Roots) -> set[str]:
-    """The paths of all that is kept for a reason other than its own age."""
+    """The paths of all objects that are kept for a reason other than their age."""
     artifacts = {manifest_path(reference.stage, reference.key) for _, reference in all_names(lake)} | roots.artifacts
     artifacts |= {entry.path for entry in lake.list("artifacts") if entry.modified >= before}
     parts = set(roots.parts)
@@ -126,7 +126,7 @@ def _needed(lake: Lake, before: float, roots: Roots) -> set[str]:
 
 
 def _markers(lake: Lake, before: float, listed: set[str], parts: set[str]) -> set[str]:
-    """The markers to keep, and the parts of those that are young or `listed`; `parts` are kept already."""
+    """The paths of markers to keep, and of the parts of young or `listed` markers; `parts` are already kept."""
     kept: set[str] = set()
     undecided: dict[str, set[str]] = {}
     entries = list(lake.list("markers"))

@@ -1,6 +1,7 @@
-"""Input files: finding them, and knowing them by digest without reading them twice.
+"""Input files: finds them and computes their digests, reading each file only once.
 
-The inventory caches (URI, size, ETag or mtime) → sha256 in the lake. Unknown files are hashed in parallel.
+The inventory caches (URI, size, ETag or mtime) → sha256 in the lake. Files that are not in the cache are hashed in
+parallel.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _HASHING_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read: where it is, its size, the sha256 of its bytes, and the ETag or mtime that it had then."""
+    """One file to read: its URI, its size in bytes, its sha256, and its ETag or mtime when it was hashed."""
 
     uri: str
     size: int
@@ -33,23 +34,23 @@ class InputFile:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last component of the path."""
         return self.uri.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The digests of the input files of a build, and how many bytes had to be read to learn them."""
+    """The digests of the input files of a build, and the number of bytes that were hashed."""
 
     files: tuple[InputFile, ...]
     hashed_bytes: int
 
 
 def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
-    """The files that paths, folders, globs and ``s3://`` URIs name, in the order given, globs sorted by path.
+    """The files that match paths, folders, globs and ``s3://`` URIs, in the order given; globs are sorted by path.
 
-    Raises NotThere for a pattern that names no file, and StoreError for a file named twice, two copies of one file,
-    or a file that changes while it is read.
+    Raises NotThere for a pattern without a match, and StoreError for a file that matches twice, two copies of one
+    file, or a file that changes while it is read.
     """
     found: list[tuple[str, int, str]] = []
     for pattern in patterns:
@@ -72,7 +73,7 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
 
 
 def check_unchanged(file: InputFile) -> None:
-    """Raises StoreError when the file is not the one any more that was hashed."""
+    """Raises StoreError when the file has changed since it was hashed."""
     found = next(iter(_match(glob.escape(file.uri) if "://" not in file.uri else file.uri)), None)
     if found is None or found[1:] != (file.size, file.stamp):
         raise StoreError(f"{file.uri} changed while it was read. Wait until it is complete, and build again.")
@@ -80,7 +81,7 @@ def check_unchanged(file: InputFile) -> None:
 
 @contextmanager
 def open_input(uri: str) -> Iterator[BinaryIO]:
-    """The bytes of an input file, buffered."""
+    """Open an input file as a buffered stream of bytes."""
     if uri.startswith("s3://"):
         with store_errors(uri):
             opened = s3_filesystem().open(uri, "rb", block_size=8 << 20, cache_type="readahead")
@@ -94,7 +95,7 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
 
 
 class _RemoteStream(io.RawIOBase):
-    """A remote file whose reads fail with the lake's own errors, so that no error of a reader is taken for them."""
+    """A remote file whose reads raise the lake's errors, so that they differ from errors of the parser."""
 
     def __init__(self, uri: str, stream: Any) -> None:
         self._uri, self._stream = uri, stream

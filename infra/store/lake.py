@@ -1,8 +1,8 @@
 """The lake: one object store under one URI, a local folder or ``s3://bucket/prefix``.
 
-An object is visible whole or not at all, on either kind of store. "Not there" and "could not ask" are
-different answers: the first is `NotThere`, the second `StoreUnavailable`. A listing is whole or fails; it tells
-what was there while it was made, and never proves that something is not there now.
+Writes are atomic on both kinds of store: an object is either complete or not visible. A missing object raises
+`NotThere`; an unreachable store raises `StoreUnavailable`. A listing is complete or fails. It shows the state at
+the time of the listing and does not prove that an object is absent now.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from infra.store.digests import canonical
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
 FORMAT = 2
-OLDEST_FORMAT = 1  # that `millrace lake upgrade` can bring to the present one
+OLDEST_FORMAT = 1  # the oldest format that `millrace lake upgrade` can convert
 _FORMAT_PATH = "format.json"
 _PARTIAL = ".partial-"
 _PART_SIZE = 32 << 20
-# Both bound what a worker holds in memory while it uploads: 128 MiB.
+# Together they bound the memory of an upload: 128 MiB per worker.
 _PARTS_AT_ONCE = 4
-# A store that does not answer is StoreUnavailable after _TRIES times _TRIES_INSIDE waits: about two minutes.
+# A store that does not answer raises StoreUnavailable after _TRIES * _TRIES_INSIDE timeouts: about two minutes.
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 20.0
 _TRIES = 2
 _TRIES_INSIDE = 3
-# No client library watches the time while it sends: a write is given this long, and a byte at the slowest rate more.
+# The client libraries have no timeout for sending. A write may take this long plus its size at the slowest rate.
 _WRITE_SECONDS = 120.0
 _SLOWEST_BYTES_PER_SECOND = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object: its path in the lake, its size in bytes and when it was written (POSIX seconds).
+    """One object: its path in the lake, its size in bytes and its modification time (POSIX seconds).
 
-    `upload` is set for a write that has not ended and shows no object: it is what the store knows that write by.
+    `upload` is set only for an unfinished write, which shows no object yet: the store's id of that write.
     """
 
     path: str
@@ -54,15 +54,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Lake:
-    """An object store. Holds only its URI, so that it travels to workers; connections are made where they are used."""
+    """An object store. Holds only its URI, so it can be sent to workers; each process opens its own connections."""
 
     uri: str
 
     @classmethod
     def open(cls, uri: str) -> Lake:
-        """The lake at `uri`, marked with our format version if it is new.
+        """Open the lake at `uri`; write the format version if the lake is new.
 
-        Raises StoreError when the lake has another format, naming the cure, and the store's own errors when it
+        Raises StoreError, with the remedy, when the lake has another format, and the store's errors when the store
         cannot be reached.
         """
         lake = cls(_absolute(uri))
@@ -84,20 +84,20 @@ class Lake:
         return lake
 
     def format(self) -> int:
-        """The format that it was written in. Raises NotThere when this is no lake."""
+        """The format version of the lake. Raises NotThere when there is no lake at this URI."""
         return int(self.read_json(_FORMAT_PATH)["format"])
 
     def set_format(self, number: int) -> None:
-        """Mark the lake as one of that format: the last act of an upgrade."""
+        """Write the format version: the last step of an upgrade."""
         self.write_json(_FORMAT_PATH, {"format": number})
 
     def read(self, path: str) -> bytes:
-        """The whole object. Raises NotThere, StoreUnavailable or StoreDenied."""
+        """Read a whole object. Raises NotThere, StoreUnavailable or StoreDenied."""
         with store_errors(f"{self.uri}/{path}"):
             return bytes(self._filesystem().cat_file(self._full(path)))
 
     def read_json(self, path: str) -> Any:
-        """The object as JSON. Raises Corrupt when it is not JSON."""
+        """Read an object as JSON. Raises Corrupt when it is not JSON."""
         data = self.read(path)
         try:
             return json.loads(data)
@@ -107,7 +107,7 @@ class Lake:
             ) from error
 
     def write(self, path: str, data: bytes) -> None:
-        """Write the whole object, or leave nothing new to be seen; an older object of that path is replaced."""
+        """Write an object atomically; replaces an existing object at the path."""
         with store_errors(f"{self.uri}/{path}"):
             if self._is_local():
                 with _local_replacement(Path(self._full(path))) as stream:
@@ -121,7 +121,7 @@ class Lake:
         self.write(path, canonical(value))
 
     def upload(self, local: Path, path: str) -> None:
-        """Copy a local file into the lake; its size is checked afterwards."""
+        """Copy a local file into the lake, then check the size of the stored object."""
         size = local.stat().st_size
         with store_errors(f"{self.uri}/{path}"):
             if self._is_local():
@@ -141,7 +141,7 @@ class Lake:
         self._check_size(path, size)
 
     def download(self, path: str, local: Path) -> None:
-        """Copy an object to a local file, which appears whole or not at all."""
+        """Copy an object to a local file atomically."""
         local.parent.mkdir(parents=True, exist_ok=True)
         partial = local.with_name(f".{local.name}.{uuid.uuid4().hex}")
         try:
@@ -152,12 +152,12 @@ class Lake:
             partial.unlink(missing_ok=True)
 
     def size(self, path: str) -> int | None:
-        """The object's size in bytes; None only when the store says that it is not there."""
+        """The object's size in bytes; None only when the store reports that the object does not exist."""
         entry = self.entry(path)
         return None if entry is None else entry.size
 
     def entry(self, path: str) -> Entry | None:
-        """The object's size and age; None only when the store says that it is not there."""
+        """The object's size and modification time; None only when the store reports that it does not exist."""
         try:
             with store_errors(f"{self.uri}/{path}"):
                 information = self._filesystem().info(self._full(path))
@@ -168,14 +168,14 @@ class Lake:
         return Entry(path, int(information["size"]), _modified(information))
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """All objects under the folder `prefix`, in order of their paths; none when there is no such folder.
+        """All objects under the folder `prefix`, sorted by path; none when the folder does not exist.
 
-        Raises StoreDenied or StoreUnavailable when any folder below it cannot be listed.
+        Raises StoreDenied or StoreUnavailable when any folder below `prefix` cannot be listed.
         """
         yield from (entry for entry in self._entries(prefix) if entry.upload is None)
 
     def unfinished(self) -> Iterator[Entry]:
-        """Writes that were begun and have not ended: those of other processes, and those of killed ones."""
+        """Unfinished writes: those in progress in other processes, and those of killed processes."""
         if self._is_local():
             yield from (entry for entry in self._entries("") if entry.upload is not None)
             return
@@ -185,7 +185,7 @@ class Lake:
             with store_errors(self.uri):
                 page = self._filesystem().call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **start)
             for upload in page.get("Uploads", ()):
-                # Swift also gives the upload of the object whose whole key is the prefix without its last slash.
+                # Swift also returns the upload of an object whose key is the prefix without its trailing slash.
                 if upload["Key"].startswith(prefix):
                     path = upload["Key"].removeprefix(prefix)
                     yield Entry(path, 0, float(upload["Initiated"].timestamp()), upload["UploadId"])
@@ -194,7 +194,7 @@ class Lake:
             start = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def discard(self, unfinished: Entry) -> None:
-        """Throw away what an unfinished write has stored; that it is already gone is no error."""
+        """Delete the data of an unfinished write. No error if it no longer exists."""
         if self._is_local():
             self.delete(unfinished.path)
             return
@@ -203,13 +203,13 @@ class Lake:
             self._filesystem().call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=unfinished.upload)
 
     def delete(self, path: str) -> None:
-        """Delete one object; that it is already gone is no error."""
-        # Key by key: Swift's bulk delete asks for a Content-MD5 that botocore no longer sends.
+        """Delete one object. No error if it does not exist."""
+        # One request per key: Swift's bulk delete requires a Content-MD5 header that botocore no longer sends.
         with contextlib.suppress(NotThere), store_errors(f"{self.uri}/{path}"):
             self._filesystem().rm_file(self._full(path))
 
     def local_path(self, path: str) -> Path | None:
-        """Where the object lies on this machine's disk, or None for a remote store."""
+        """The object's path on the local disk, or None for a remote store."""
         return Path(self._full(path)) if self._is_local() else None
 
     def _check_size(self, path: str, expected: int) -> None:
@@ -229,7 +229,7 @@ class Lake:
             return
         with store_errors(f"{self.uri}/{prefix}"):
             objects = self._filesystem().find(top, detail=True)
-        # Where nothing lies below `prefix`, s3fs gives the object of that very name.
+        # When nothing is stored below `prefix`, s3fs returns the object of exactly that name.
         folder = f"{top.rstrip('/')}/"
         for path in sorted(objects):
             if objects[path]["type"] == "file" and path.startswith(folder):
@@ -256,18 +256,18 @@ class Lake:
 
 
 def s3_filesystem() -> Any:
-    """The S3 filesystem of this process, set up by the standard AWS_* variables, with no listings kept."""
+    """The S3 filesystem of this process, configured by the standard AWS_* variables, without a listings cache."""
     try:
         import s3fs
     except ImportError as error:
         raise StoreError("s3:// needs the extra packages: pip install 'millrace[s3]'") from error
     filesystem = s3fs.S3FileSystem(
         use_listings_cache=False,
-        # One request a read instead of two, and downloads as a stream, which goes on where a connection broke.
+        # One request per read instead of two; downloads are streams, which resume after a broken connection.
         max_concurrency=1,
         default_fill_cache=False,
         endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
-        # "when_required": stores other than Amazon's refuse the checksums that botocore began to add unasked.
+        # "when_required": other S3 stores than Amazon's reject the checksums that botocore now adds by default.
         config_kwargs={
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
@@ -276,7 +276,7 @@ def s3_filesystem() -> Any:
             "retries": {"mode": "standard", "total_max_attempts": _TRIES_INSIDE},
         },
     )
-    # s3fs repeats what botocore has repeated already: left alone, 25 tries before anyone hears of it.
+    # s3fs retries on top of botocore's retries: with the defaults, 25 attempts before an error is raised.
     filesystem.retries = _TRIES
     return filesystem
 
@@ -300,7 +300,7 @@ def _modified(information: dict[str, Any]) -> float:
 
 
 def _files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The files below a folder that may be missing; raises OSError when any other folder cannot be read."""
+    """The files below `top`, none if `top` does not exist; raises OSError when a folder cannot be read."""
     try:
         if not stat.S_ISDIR(os.stat(top).st_mode):
             return
@@ -320,7 +320,7 @@ def _files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
             except FileNotFoundError:
                 if item.is_symlink():
                     raise StoreUnavailable(f"{item.path} is a link that leads nowhere: is its disk there?") from None
-                continue  # deleted or renamed since the folder was read
+                continue  # deleted or renamed since scandir
             if stat.S_ISDIR(status.st_mode):
                 folders.append(item.path)
             elif stat.S_ISREG(status.st_mode):
@@ -329,7 +329,7 @@ def _files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
 
 @contextlib.contextmanager
 def _local_replacement(path: Path) -> Iterator[Any]:
-    """A stream whose bytes become the file at `path` in one step once the block ends well."""
+    """A stream to a temporary file, which atomically replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
     try:
@@ -348,7 +348,7 @@ _NEVER = {errno.ENAMETOOLONG, errno.ENOSYS, errno.EISDIR, errno.ELOOP, errno.ERO
 
 @contextlib.contextmanager
 def store_errors(what: str) -> Iterator[None]:
-    """Translate what filesystems raise into the lake's own errors."""
+    """Translate filesystem exceptions into the lake's errors."""
     try:
         yield
     except StoreError:
@@ -366,7 +366,7 @@ def store_errors(what: str) -> Iterator[None]:
             raise StoreError(f"{what}: {str(error).rstrip('.')}. Name another place.") from error
         raise StoreUnavailable(f"{what}: {error}") from error
     except Exception as error:
-        # botocore's errors share no base with OSError and must not be imported where there is no S3.
+        # botocore's errors do not derive from OSError, and botocore is not installed without the s3 extra.
         if "ParamValidation" in type(error).__name__ or "ParamValidation" in type(error.__context__).__name__:
             raise StoreError(f"{what} is no name that S3 allows ({error}). Name another place.") from error
         if type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):
@@ -377,6 +377,6 @@ def store_errors(what: str) -> Iterator[None]:
 
 
 def _s3_code(error: OSError) -> str | None:
-    """The store's own word for an error that s3fs has turned into one of the system's."""
+    """The S3 error code behind an OSError that s3fs raised."""
     response = getattr(error.__cause__, "response", None)
     return None if response is None else response.get("Error", {}).get("Code")

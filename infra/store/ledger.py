@@ -1,4 +1,4 @@
-"""The account of a stage: what came in, and what became of every bit of it."""
+"""The account of a stage: the records and bytes that came in, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ FAILURES_KEPT = 1000
 
 
 class BooksDoNotBalance(Exception):
-    """Something came in and left without a trace."""
+    """The outcomes of an account do not add up to its input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Counts of a stage or a piece of it: ``rows_in = kept + skipped + Σ dropped + Σ failed``, and so in bytes.
+    """Counts of a stage or of one work unit: ``rows_in = kept + skipped + Σ dropped + Σ failed``, likewise for bytes.
 
-    Bytes are payload bytes for a source and UTF-8 bytes of text elsewhere; `bytes_out` maps their fates, such as
-    ``kept``, ``struck`` or a reason, to bytes. `examples` keeps one example for every reason of `dropped`;
-    `failures` keeps the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example.
+    Bytes are payload bytes for a source and UTF-8 bytes of text elsewhere. `bytes_out` maps each outcome (``kept``,
+    ``struck`` or a reason) to bytes. `examples` holds one example for every reason of `dropped`. `failures` holds
+    the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example.
     """
 
     rows_in: int = 0
@@ -34,11 +34,11 @@ class Account:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Account:
-        """The account whose fields these are."""
+        """Build an account from its fields."""
         return cls(**value)
 
     def check(self, where: str) -> None:
-        """Raises BooksDoNotBalance unless everything that came in has a fate."""
+        """Raises BooksDoNotBalance unless every record and byte that came in has an outcome."""
         accounted = self.kept + self.skipped + sum(self.dropped.values()) + sum(self.failed.values())
         if accounted != self.rows_in:
             raise BooksDoNotBalance(
@@ -53,7 +53,7 @@ class Account:
 
 
 def total(accounts: Iterable[Account]) -> Account:
-    """The sum of accounts; of examples, the first of each reason is kept."""
+    """The sum of accounts; keeps the first example of each reason."""
     result = Account()
     for account in accounts:
         result = Account(

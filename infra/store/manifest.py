@@ -1,11 +1,11 @@
-"""Parts, the markers that point at them, and the manifests that make artifacts of them.
+"""Parts, the markers that point to them, and the manifests that define artifacts.
 
-A part is stored under its own sha256, so a second writer can only add an orphan. A marker, named by the key of
-a piece of work, says which parts that work gave. A manifest, named by the key of a whole stage, comes last:
-without it there is no artifact.
+A part is stored under its own sha256, so a second writer can at most add an orphan. A marker, named by the key of a
+work unit, lists the parts that the unit produced. A manifest, named by the key of a whole stage, is written last:
+without a manifest there is no artifact.
 
-Whatever a build makes use of again is made young again (`refresh`), so that a sweep that runs at the same time
-(`infra.store.garbage`) leaves it alone.
+A build rewrites old objects that it reuses (`refresh`), so that a concurrent sweep (`infra.store.garbage`) keeps
+them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from infra.store.errors import Corrupt, NotThere, StoreFull
 from infra.store.lake import Entry, Lake, store_errors
 from infra.store.ledger import Account
 
-# Half of the grace that `infra.store.garbage` gives: what was made use of has at least the other half left.
+# Half of the grace period of `infra.store.garbage`: a reused object has at least the other half left.
 REFRESH_SECONDS = 12 * 3600.0
 
 
@@ -35,8 +35,8 @@ REFRESH_SECONDS = 12 * 3600.0
 class Part:
     """One stored file.
 
-    `sha256` and `bytes` are of the file; `content` is the digest of its values in row order, independent of
-    how they were encoded; `name` says what it is to people (``en.sp.model``, ``crawl.warc.gz#0``).
+    `sha256` and `bytes` describe the file. `content` is the digest of its values in row order, independent of their
+    encoding. `name` is for people (``en.sp.model``, ``crawl.warc.gz#0``).
     """
 
     sha256: str
@@ -48,15 +48,15 @@ class Part:
 
     @property
     def path(self) -> str:
-        """Where it lies in the lake."""
+        """The part's path in the lake."""
         return f"parts/{self.sha256[:2]}/{self.sha256}{self.suffix}"
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The outcome of one piece of work: its parts, its account and what it cost.
+    """The result of one work unit: its parts, its account and its run time in seconds.
 
-    `slices` gives, for a part whose rows are about several shards, what the rows of each are.
+    `slices` describes, for a part with rows for several shards, the rows of each shard.
     """
 
     key: str
@@ -68,11 +68,11 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One artifact: what it is made of, from what, and at what cost.
+    """One artifact: its parts, its inputs and its cost.
 
-    `details` holds what only some stages have to say, and is no part of the digest. Two entries are kept as long as
-    the artifact: ``evidence``, the parts of inner steps that explain the result, by step; and ``markers``, the keys
-    of those markers of inner steps (of the same stage) whose work a build with more input takes up again.
+    `details` holds stage-specific entries and does not enter the digest. Garbage collection keeps the targets of two
+    entries as long as the artifact: ``evidence``, the parts of inner steps that explain the result, by step; and
+    ``markers``, the keys of markers of inner steps (of the same stage) that a build with more input reuses.
     """
 
     key: str
@@ -91,30 +91,30 @@ class Manifest:
 
     @property
     def path(self) -> str:
-        """Where it lies in the lake."""
+        """The manifest's path in the lake."""
         return manifest_path(self.stage, self.key)
 
     def evidence(self, step: str) -> tuple[Part, ...]:
-        """The parts that an inner step left: reduced rows, verified edges."""
+        """The parts that an inner step produced: reduced rows, verified edges."""
         return tuple(Part(**part) for part in self.details.get("evidence", {}).get(step, ()))
 
     def all_parts(self) -> list[Part]:
-        """Its parts, then the evidence of all its inner steps."""
+        """The parts, followed by the evidence of all inner steps."""
         return [*self.parts, *(part for step in self.details.get("evidence", {}) for part in self.evidence(step))]
 
     @property
     def rows(self) -> int:
-        """All rows of its parts."""
+        """The total number of rows of the parts."""
         return sum(part.rows for part in self.parts)
 
 
 def artifact_digest(parts: Iterable[Part]) -> str:
-    """The digest of an artifact: what its parts hold, in order, and nothing of when or where it was made."""
+    """The digest of an artifact: the content of its parts in order, independent of when and where it was made."""
     return key_of([[part.name if part.rows < 0 else "", part.rows, part.content] for part in parts])
 
 
 def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, suffix: str) -> Part:
-    """Store a local file under its own sha256; a whole and young copy that is already there is not written again."""
+    """Store a local file under its own sha256, unless the lake already has a complete and young copy."""
     part = Part(sha256_file(local), local.stat().st_size, rows, content, name, suffix)
     found = lake.entry(part.path)
     if found is None or found.size != part.bytes or _is_ageing(found):
@@ -124,16 +124,16 @@ def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, s
 
 
 def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
-    """A verified part on this machine, to be read only: its own file in a local lake, a copy in `cache` of another's.
+    """A verified part as a local read-only file: the stored file of a local lake, or a copy in `cache` of a remote one.
 
-    Of the processes that share the folder `cache`, one fetches and verifies it while the others wait. Raises Corrupt
-    when the stored bytes are not those that were written, NotThere when they are gone, and StoreFull when a copy will
+    One of the processes that share the folder `cache` fetches and verifies the part while the others wait. Raises
+    Corrupt when the stored bytes have changed, NotThere when they no longer exist, and StoreFull when the copy does
     not fit.
     """
     cache.mkdir(parents=True, exist_ok=True)
     try:
         with open(cache / f".{part.sha256}.lock", "w") as lock:
-            # Let go by the system when the process dies.
+            # The kernel releases the lock when the process dies.
             fcntl.flock(lock, fcntl.LOCK_EX)
             own = lake.local_path(part.path)
             return _copied(lake, part, cache) if own is None else _in_place(lake, part, own, cache)
@@ -164,7 +164,7 @@ def _copied(lake: Lake, part: Part, cache: Path) -> Path:
 def _in_place(lake: Lake, part: Part, own: Path, cache: Path) -> Path:
     with store_errors(str(own)):
         found = own.stat()
-    # What was verified is known by these as long as nobody writes it again.
+    # These values identify the verified file until it is written again.
     seen = json.dumps([found.st_ino, found.st_size, found.st_mtime_ns])
     verified = cache / f".{part.sha256}.verified"
     if not (verified.exists() and verified.read_text(encoding="utf-8") == seen):
@@ -185,25 +185,25 @@ _CURE = "Run `millrace verify ARTIFACT --forget` for the build or artifact it be
 
 
 def marker_path(stage: str, key: str) -> str:
-    """Where the marker of a piece of work lies."""
+    """The path of the marker of a work unit."""
     return f"markers/{stage}/{key[:2]}/{key}.json"
 
 
 def manifest_path(stage: str, key: str) -> str:
-    """Where the manifest of an artifact lies."""
+    """The path of the manifest of an artifact."""
     return f"artifacts/{stage}/{key}.json"
 
 
 def write_marker(lake: Lake, stage: str, marker: Marker) -> None:
-    """Publish the outcome of a piece of work."""
+    """Publish the result of a work unit."""
     faults.reach("before_marker")
     lake.write_json(marker_path(stage, marker.key), asdict(marker))
 
 
 def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
-    """The outcome of a piece of work, or None when it has not been done or a part of it is gone.
+    """The result of a work unit, or None when the unit has not run or one of its parts no longer exists.
 
-    Only the store's own answer counts: when it cannot be asked, StoreUnavailable is raised.
+    Raises StoreUnavailable when the store does not answer; None always comes from an answer of the store.
     """
     value = _read_to_keep(lake, marker_path(stage, key))
     if value is None:
@@ -215,7 +215,7 @@ def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
         seconds=value["seconds"],
         slices=value["slices"],
     )
-    # Last, so that a sweep which began before the marker was refreshed is seen.
+    # Checked last, to notice a sweep that began before the marker was refreshed.
     if any(lake.size(part.path) != part.bytes for part in marker.parts):
         return None
     return marker
@@ -228,9 +228,9 @@ def write_manifest(lake: Lake, manifest: Manifest) -> None:
 
 
 def read_manifest(lake: Lake, stage: str, key: str, *, keep: bool = False) -> Manifest | None:
-    """The artifact of a stage with that key, or None when there is none.
+    """The artifact of a stage with that key, or None when it does not exist.
 
-    With `keep`, as builds ask, it is refreshed as well: what is being built rests on it.
+    Builds pass `keep`, which also refreshes the manifest, because their result depends on it.
     """
     path = manifest_path(stage, key)
     if keep:
@@ -243,7 +243,7 @@ def read_manifest(lake: Lake, stage: str, key: str, *, keep: bool = False) -> Ma
 
 
 def refresh(lake: Lake, path: str) -> None:
-    """Write an ageing object again, with the same bytes, so that no sweep takes it; a missing one stays missing."""
+    """Rewrite an ageing object with the same bytes, so that no sweep deletes it. Ignores a missing object."""
     found = lake.entry(path)
     if found is not None and _is_ageing(found):
         lake.write(path, lake.read(path))
@@ -263,7 +263,7 @@ def _is_ageing(entry: Entry) -> bool:
 
 
 def manifest_from_json(value: dict[str, Any]) -> Manifest:
-    """The manifest whose JSON this is. Raises Corrupt when fields are missing or unknown."""
+    """Parse a manifest. Raises Corrupt when fields are missing or unknown."""
     try:
         parts = tuple(Part(**part) for part in value["parts"])
         return Manifest(**{**value, "parts": parts, "account": Account.from_json(value["account"])})

@@ -1,4 +1,4 @@
-"""Small mutable names such as ``corpus/weekly`` that point at artifacts, for people, schedules and the dashboard."""
+"""Mutable names such as ``corpus/weekly`` that point to artifacts, for people, schedules and the dashboard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._@-]*)*")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a name points at: the stage and key of an artifact, and its digest."""
+    """The target of a name: the stage, key and digest of an artifact."""
 
     stage: str
     key: str
@@ -22,18 +22,18 @@ class Reference:
 
 
 def check_name(name: str) -> None:
-    """Raises StoreError when `name` cannot be a name."""
+    """Raises StoreError when `name` is not a valid name."""
     if not _NAME.fullmatch(name):
         raise StoreError(f"{name!r} is no name: use lower-case letters, digits, '.', '_', '-' and '/'")
 
 
 def point(lake: Lake, name: str, reference: Reference) -> None:
-    """Make `name` point at an artifact."""
+    """Make `name` point to an artifact."""
     lake.write_json(_path(name), asdict(reference))
 
 
 def look_up(lake: Lake, name: str) -> Reference | None:
-    """What `name` points at, or None when nobody gave that name."""
+    """The target of `name`, or None when the name does not exist."""
     try:
         return Reference(**lake.read_json(_path(name)))
     except NotThere:
@@ -41,7 +41,7 @@ def look_up(lake: Lake, name: str) -> Reference | None:
 
 
 def all_names(lake: Lake) -> Iterator[tuple[str, Reference]]:
-    """Every name of the lake with what it points at."""
+    """Every name of the lake with its target."""
     for entry in lake.list("names"):
         name = entry.path.removeprefix("names/").removesuffix(".json")
         yield name, Reference(**lake.read_json(entry.path))

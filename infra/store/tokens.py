@@ -31,7 +31,7 @@ from infra.store.errors import Corrupt
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
 HEADER = struct.Struct("<9sQBQQ")
-# Codes 6 and 7 (floats) are left out: NeoX and Megatron-core give them opposite meanings, and tokens never need them.
+# Omits codes 6 and 7 (floats): NeoX and Megatron-core define them in opposite ways, and tokens never need them.
 TYPE_OF_CODE: dict[int, np.dtype[np.integer]] = {
     1: np.dtype("u1"),
     2: np.dtype("i1"),
@@ -45,16 +45,16 @@ SMALL_VOCABULARY = 65_500  # NeoX, `best_fitting_dtype`: below this a token is s
 
 
 def token_type(vocabulary: int) -> np.dtype[np.integer]:
-    """The stored type for a vocabulary of that many ids: uint16 below 65,500, int32 from there on."""
+    """The stored type for a vocabulary of that many ids: uint16 below 65,500, int32 otherwise."""
     if vocabulary < 1 or vocabulary > 2**31:
         raise ValueError(f"vocabulary is {vocabulary}; it must be between 1 and {2**31}")
     return np.dtype("<u2") if vocabulary < SMALL_VOCABULARY else np.dtype("<i4")
 
 
 class TokenWriter:
-    """Writes one pair of files, document by document; memory grows by four bytes per document.
+    """Writes one pair of files, document by document; memory use grows by four bytes per document.
 
-    A context manager: leaving it normally writes the `.idx`; leaving it by an exception removes both files.
+    A context manager: a normal exit writes the `.idx`; an exception removes both files.
     """
 
     def __init__(self, bin_path: Path, idx_path: Path, vocabulary: int) -> None:
@@ -70,7 +70,7 @@ class TokenWriter:
         return len(self.sizes)
 
     def append(self, tokens: ArrayLike) -> None:
-        """Append one document, its end-of-document token included: a one-dimensional run of ids in [0, vocabulary)."""
+        """Append one document, including its end-of-document token; shape (tokens,), ids in [0, vocabulary)."""
         ids = np.asarray(tokens)
         where = f"{self.bin_path}, document {len(self.sizes)}"
         if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
@@ -115,7 +115,7 @@ class TokenWriter:
 
 
 class TokenFile:
-    """A memory-mapped reader. Raises `Corrupt`, with file and reason, when the two files do not agree."""
+    """A memory-mapped reader. Raises `Corrupt`, with file and reason, when the two files are inconsistent."""
 
     def __init__(self, bin_path: Path, idx_path: Path) -> None:
         self.bin_path, self.idx_path = Path(bin_path), Path(idx_path)
@@ -143,23 +143,23 @@ class TokenFile:
         return self._stream[first:last]
 
     def document_span(self, index: int) -> tuple[int, int]:
-        """First token and the one past the last of a document, counted over the whole file."""
+        """The half-open range [first, last) of a document's tokens in the whole file."""
         return int(self.document_starts[index]), int(self.document_starts[index + 1])
 
     @cached_property
     def sequence_starts(self) -> NDArray[np.int64]:
-        """First token of each stored sequence, and last the number of tokens; shape (sequences + 1,)."""
+        """First token of each stored sequence, followed by the number of tokens; shape (sequences + 1,)."""
         return np.append(self.pointers // self.dtype.itemsize, np.int64(self.tokens))
 
     @cached_property
     def document_starts(self) -> NDArray[np.int64]:
-        """First token of each document, and last the number of tokens; shape (documents + 1,)."""
+        """First token of each document, followed by the number of tokens; shape (documents + 1,)."""
         return self.sequence_starts[self.document_index]
 
     def read(self, first: int, count: int) -> NDArray[np.integer]:
         """`count` tokens from the concatenation of all documents, starting at token `first`; shape (count,).
 
-        Raises IndexError when any of them lies outside the file: it never wraps around and never returns fewer.
+        Raises IndexError when the range exceeds the file: never wraps around and never returns fewer tokens.
         """
         if first < 0 or count < 0 or first + count > self.tokens:
             raise IndexError(f"{self.bin_path}: tokens {first} to {first + count} of {self.tokens}")
@@ -182,7 +182,7 @@ def _read_index(path: Path) -> tuple[np.dtype[np.integer], NDArray[np.int32], ND
             f"{path}: {len(raw)} bytes where {expected} belong to {sequences} sequences and {entries} boundaries; "
             "fetch it again"
         )
-    # The 64-bit arrays stand unaligned at 34 + 4n, so they are copied rather than mapped.
+    # The 64-bit arrays start unaligned at byte 34 + 4n, so they are copied instead of mapped.
     sizes = np.frombuffer(raw, "<i4", sequences, HEADER.size).copy()
     pointers = np.frombuffer(raw, "<i8", sequences, HEADER.size + 4 * sequences).copy()
     documents = np.frombuffer(raw, "<i8", entries, HEADER.size + 12 * sequences).copy()
