@@ -257,7 +257,7 @@ class _Reader:
         yield self._fault(reason, passed, detail)
 
     def _ends_among_many(self, block_end: int) -> bool:
-        """Whether this WARC record is not the first of its member and its blank lines are where its length puts them."""
+        """Whether this WARC record is not its member's first and ends in blank lines where its length puts them."""
         line_ends = self.stored.held(block_end, min(block_end + 4, self.stored.end))
         return self.start is _WARC_START and self.inner > 0 and line_ends == b"\r\n\r\n"
 

@@ -176,9 +176,7 @@ def _zlib(data: bytes, max_bytes: int, wbits: int) -> tuple[bytes, Broken | None
 
 
 def _lacks_trailer_only(inflater: zlib._Decompress, data: bytes) -> bool:
-    """Whether a member lacks only its CRC-32 and size (RFC 1952 section 2.3.1) or their last bytes; those present
-    match.
-    """
+    """Whether a member lacks only its CRC-32 and size (RFC 1952 section 2.3.1), or their last bytes."""
     trailer = zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
     return any(_ends_with(inflater.copy(), trailer[-missing:]) for missing in range(1, 9))
 

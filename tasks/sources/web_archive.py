@@ -75,7 +75,7 @@ def document_id(record: ArchiveRecord, source: str) -> str:
 
 
 def iso_date(date: str | None) -> str | None:
-    """Convert a WARC date (ISO 8601 already) or the 12 or 14 digits of an ARC date to ISO 8601 in UTC; None for others."""
+    """Convert a WARC date (ISO 8601) or the 12 or 14 digits of an ARC date to ISO 8601 in UTC; None for others."""
     digits = _ARC_DATE.match(date or "")
     if digits:
         year, month, day, hour, minute, second = digits.groups("00")
