@@ -38,8 +38,9 @@ TRANSIENT = 75  # EX_TEMPFAIL of sysexits.h: the store was unavailable, so the s
 
 
 class Evaluation:
-    """Evaluates checkpoints of a run. The constructor raises if an input is invalid, before any checkpoint is
-    loaded.
+    """Evaluates checkpoints of a run.
+
+    The constructor raises if an input is invalid, before any checkpoint is loaded.
     """
 
     def __init__(self, lake: Lake, run: str, tokens: Manifest, tokenizer: Path, tasks: Path, threads: int) -> None:

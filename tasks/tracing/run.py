@@ -90,9 +90,7 @@ class TracedRun:
         }
 
     def facts(self, step: int, sequences: tuple[int, ...]) -> dict[str, Any]:
-        """The facts reported for every step: `tokens_sha256` is of all its tokens, `skipped` why its update was
-        dropped.
-        """
+        """The facts of every step: `tokens_sha256` is of all its tokens; `skipped` is why its update was dropped."""
         return {
             "run": self.config.key,
             "step": step,
