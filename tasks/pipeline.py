@@ -45,8 +45,9 @@ class ViewSpec:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The artifacts that the view needs. It finds its shards in an artifact of all sources by counting those
-        `before`.
+        """The artifacts that the view needs.
+
+        In an artifact of all sources, the source's shards follow those of the documents in `before`.
         """
         named = [artifact for _, artifact in (*self.edits, *self.annotations)]
         return tuple(dict.fromkeys([self.documents, *named, *self.before]))

@@ -21,9 +21,7 @@ from tasks.tokens import HELD_OUT, read_summary
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A reason for removing documents at a step; bytes are payload bytes at the source and UTF-8 bytes of text
-    elsewhere.
-    """
+    """Why documents were removed at a step; bytes are payload bytes at the source and UTF-8 text bytes elsewhere."""
 
     name: str
     failed: bool

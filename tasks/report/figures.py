@@ -35,9 +35,7 @@ _POINTS = 400
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A named line. `shade` is a letter of `STYLE`, `dots` marks the points, and `errors` are half-lengths of
-    error bars.
-    """
+    """A named line. `shade` is a letter of `STYLE`; `dots` marks points; `errors` extend to both sides of a point."""
 
     name: str
     shade: str

@@ -69,12 +69,12 @@ class BuildParts:
 def judged_shards(
     reader: PartReader, build: BuildParts, source: str, wanted: Mapping[str, Sequence[str]]
 ) -> Iterator[pa.Table]:
-    """Yield one table per shard of a source, one row per document: ``kept`` (bool), ``tokens`` (int64),
-    ``step.column``.
+    """Yield one table per shard of a source, one row per document.
 
-    `wanted` maps steps to columns. A step that the source does not go through adds no columns. ``tokens`` is 0 for a
-    removed document, and includes the end-of-text token of a kept one. One shard is in memory at a time. Raises Corrupt
-    or ValueError if the parts are not about the same documents.
+    Columns: ``kept`` (bool), ``tokens`` (int64) and ``step.column``. `wanted` maps steps to columns. A step that the
+    source does not go through adds no columns. ``tokens`` is 0 for a removed document, and includes the end-of-text
+    token of a kept one. One shard is in memory at a time. Raises Corrupt or ValueError if the parts are not about the
+    same documents.
     """
     encoded = iter(build.manifests[f"{source}/encode"].parts)
     for number, part in enumerate(build.documents(source).parts):

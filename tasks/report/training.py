@@ -58,8 +58,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The resources used by all launches of a run, including failed ones: total hours of all `devices` (one per rank on
-    CPU).
+    """The resources of all launches of a run, failed ones included. Hours add up all `devices`, one per rank on a CPU.
 
     `kilowatt_hours` cover only the devices of metered accounts; None if no account is metered.
     """
