@@ -24,8 +24,7 @@ def trace(
 ) -> None:
     """Show what a step of a run read or which steps read a document, or write a batch exactly as it was read.
 
-    Steps count from 1 and batches from 0: step N read batch N - 1, so the checkpoint of step N has seen the batches 0 …
-    N - 1.
+    Steps count from 1 and batches from 0: step N read batch N - 1. The checkpoint of step N has seen batches 0 … N - 1.
     """
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
         if sum(asked is not None for asked in (step, document, batch)) != 1:

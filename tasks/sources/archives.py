@@ -232,7 +232,8 @@ class _Reader:
     def _overrun(self, record: ArchiveRecord, block_end: int) -> Iterator[ArchiveRecord | ArchiveFault]:
         """Handle a record that is followed by bytes that start no record.
 
-        These bytes are a fault. If the member is damaged, the fault includes the record, unless it ends among many.
+        These bytes are a fault. If the member is damaged, the fault includes the record, unless `_ends_among_many`
+        holds.
         """
         stored = self.stored
         size = block_end - self.first
