@@ -22,20 +22,24 @@ POLL_SECONDS = 0.1
 KILL_SECONDS = 5.0  # a process that outlives SIGKILL for so long is stuck in the kernel
 
 
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when the one that started it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
 def guard(control: int, report: int, grace: float, command: list[str]) -> None:
     """Runs `command` until it ends, or until the pipe `control` is closed at its other end; then ends what is left.
 
     Everything gets SIGTERM (the command first, what it left behind after it) and, `grace` seconds later, SIGKILL.
     One JSON object goes to `report`: `returncode` (negative: the signal), `left` (pids that could not be ended).
     """
-    libc = ctypes.CDLL(None)
     launcher = os.getppid()
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: asked.append(received))
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    root = _spawn(command, libc, closing=(control, report))
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    die_with_parent(signal.SIGTERM)
+    root = _spawn(command, closing=(control, report))
 
     endings: dict[int, int] = {}
     while root not in endings and not asked and os.getppid() == launcher:
@@ -69,7 +73,7 @@ def descendants(ancestor: int) -> list[int]:
     return [pid for pid in below if pid not in zombies]
 
 
-def _spawn(command: list[str], libc: ctypes.CDLL, closing: tuple[int, int]) -> int:
+def _spawn(command: list[str], closing: tuple[int, int]) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -80,7 +84,7 @@ def _spawn(command: list[str], libc: ctypes.CDLL, closing: tuple[int, int]) -> i
             signal.signal(number, signal.SIG_DFL)
         for descriptor in closing:
             os.close(descriptor)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         if os.getppid() == parent:
             os.execvp(command[0], command)
     except OSError as error:

@@ -55,6 +55,24 @@ class Watch:
     steady_seconds: float = 300.0
 
 
+class StallJudge:
+    """Asks a watch, and raises Stalled when the command has not got on for too long."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._changed = watch, time.monotonic()
+        self._value: object = None
+
+    def look(self) -> None:
+        """Ask once. Raises Stalled."""
+        newest, now = self._watch.progress(), time.monotonic()
+        if newest != self._value:
+            self._value, self._changed = newest, now
+        patience = self._watch.startup_seconds if self._value is None else self._watch.steady_seconds
+        if now - self._changed > patience:
+            what = "no first sign of progress" if self._value is None else f"no progress after {self._value!r}"
+            raise Stalled(f"{what} for {patience:.0f} s; the command was ended; cure: see its last output lines")
+
+
 def launch(
     command: Sequence[str],
     *,
@@ -157,20 +175,12 @@ class _Started:
 
     def follow(self, on_line: Callable[[str], None], watch: Watch | None) -> None:
         """Passes lines on until the guard has reported. Raises Stalled."""
-        value: object = None
-        changed = asked = time.monotonic()
+        judge = None if watch is None else StallJudge(watch)
+        asked = time.monotonic()
         while not self._pump(on_line, POLL_SECONDS):
-            now = time.monotonic()
-            if watch is None or now - asked < POLL_SECONDS:
-                continue
-            asked = now
-            newest = watch.progress()
-            if newest != value:
-                value, changed = newest, now
-            patience = watch.startup_seconds if value is None else watch.steady_seconds
-            if now - changed > patience:
-                what = "no first sign of progress" if value is None else f"no progress after {value!r}"
-                raise Stalled(f"{what} for {patience:.0f} s; the command was ended; cure: see its last output lines")
+            if judge is not None and time.monotonic() - asked >= POLL_SECONDS:
+                asked = time.monotonic()
+                judge.look()
 
     def stop(self, on_line: Callable[[str], None]) -> None:
         """Has the guard end everything; returns when it has, or when it must be taken as lost."""

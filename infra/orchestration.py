@@ -18,7 +18,8 @@ from prefect.tasks import Task, exponential_backoff
 
 from infra.engine.graph import BuildTask, Made
 from infra.engine.plans import Progress, present
-from infra.engine.pool import Engine, WorkerDied
+from infra.engine.pool import Engine
+from infra.engine.scheduling import WorkerDied
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, read_manifest

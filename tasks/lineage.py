@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,14 +37,13 @@ class Origin:
     tokens: int
 
 
-def tokens_with(lake: Lake, bin_sha256: Iterable[str]) -> Manifest | None:
-    """A token artifact that has files of these digests; None when there is none in the lake."""
-    wanted = set(bin_sha256)
+def tokens_with(lake: Lake, sha256s: Iterable[str]) -> Iterator[Manifest]:
+    """The token artifacts of a lake that have files of these digests."""
+    wanted = set(sha256s)
     for entry in lake.list("artifacts/tokens"):
         manifest = manifest_from_json(lake.read_json(entry.path))
         if wanted <= {part.sha256 for part in manifest.parts}:
-            return manifest
-    return None
+            yield manifest
 
 
 def origins(lineage: Path, documents: Iterable[int]) -> dict[int, Origin]:

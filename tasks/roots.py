@@ -5,9 +5,10 @@ from __future__ import annotations
 from infra.store.errors import NotThere
 from infra.store.garbage import Roots
 from infra.store.lake import Lake
-from infra.store.manifest import Part, manifest_from_json, manifest_path
+from infra.store.manifest import Part, manifest_path
 from infra.store.names import all_names
-from tasks.builds import TOKENS, build_path
+from tasks.builds import build_path
+from tasks.lineage import tokens_with
 
 _BUILDS = "builds"
 
@@ -38,8 +39,8 @@ def _tokens_of_runs(lake: Lake) -> tuple[set[str], set[str]]:
         if entry.path.endswith("/run.json")
     ]
     artifacts: set[str] = set()
-    for entry in lake.list(f"artifacts/{TOKENS}") if runs else ():
-        held = {part.path for part in manifest_from_json(lake.read_json(entry.path)).parts}
+    for manifest in tokens_with(lake, ()) if runs else ():
+        held = {part.path for part in manifest.parts}
         if any(files <= held for files in runs):
-            artifacts.add(entry.path)
+            artifacts.add(manifest.path)
     return artifacts, {path for files in runs for path in files}

@@ -121,7 +121,7 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
             f"{values['model']['architecture']}; leave the preset out"
         )
     checkpoint = read_checkpoint(lake, run, int(step))
-    theirs = tokens_with(lake, [source.bin.sha256 for source in config.sources])
+    theirs = next(tokens_with(lake, [source.bin.sha256 for source in config.sources]), None)
     if theirs is not None and _tokenizer(theirs) != _tokenizer(tokens):
         raise WrongSetting(
             f"this corpus and that of the run {run[:12]} have different tokenizers, so that its model would not know "

@@ -12,7 +12,7 @@ from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
 from tests.quick import SLOW_FIXTURES, SLOW_PATHS
 
-pytest_plugins = ["tests.conftest_swift"]
+pytest_plugins = ["tests.conftest_servers", "tests.conftest_swift"]
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

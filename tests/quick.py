@@ -11,7 +11,7 @@ SLOW_PATHS = (
     "tests/bench",
     "tests/flows",
     "tests/infra/clusters",
-    "tests/infra/demo",
+    "tests/tasks/demo",
     "tests/infra/engine",
     "tests/tasks/report",
     "tests/infra/server",

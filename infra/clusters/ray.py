@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 import infra
 from infra.guard import KILL_SECONDS
-from infra.launcher import POLL_SECONDS, LaunchError, Stalled, Watch, launch
+from infra.launcher import POLL_SECONDS, LaunchError, StallJudge, Watch, launch
 
 PLACE_SECONDS = 600.0  # for a cluster that grows on demand
 
@@ -159,7 +159,7 @@ def _follow(
         actor.run.remote(list(command(place)), dict(environment), grace)
         for actor, place in zip(actors, places, strict=True)
     }
-    judged = None if watch is None else _Judge(watch)
+    judged = None if watch is None else StallJudge(watch)
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_SECONDS)
         kept: list[list[str]] = ray.get([actor.lines.remote() for actor in actors])
@@ -181,22 +181,6 @@ def _result(reference: ray.ObjectRef) -> int:
         if isinstance(error.cause, LaunchError):
             raise error.cause from error
         raise
-
-
-class _Judge:
-    """A watch, asked by the driver: see `infra.launcher.Watch`."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch, self._changed = watch, time.monotonic()
-        self._value: object = None
-
-    def look(self) -> None:
-        newest, now = self._watch.progress(), time.monotonic()
-        if newest != self._value:
-            self._value, self._changed = newest, now
-        patience = self._watch.startup_seconds if self._value is None else self._watch.steady_seconds
-        if now - self._changed > patience:
-            raise Stalled(f"no progress after {self._value!r} for {patience:.0f} s; the command was ended")
 
 
 @contextlib.contextmanager

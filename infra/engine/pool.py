@@ -6,26 +6,23 @@ be asked or its worker died; any other error fails at once.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import random
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pebble import ProcessExpired, ProcessPool
 
+from infra.engine.scheduling import Markers, WorkerDied, run_units
 from infra.engine.units import WorkUnit
-from infra.store.errors import StoreUnavailable
+from infra.guard import die_with_parent
 from infra.store.manifest import Marker
 
-ATTEMPTS = 4
-FIRST_DELAY_SECONDS = 1.0
 _SINGLE_THREADED = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -33,15 +30,6 @@ _SINGLE_THREADED = (
     "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-_PR_SET_PDEATHSIG = 1
-
-
-class WorkerDied(Exception):
-    """A worker process ended in the middle of a unit, more often than we try again."""
-
-
-class WorkFailed(Exception):
-    """A unit of work ended in an error that another try would not mend; its cause is attached."""
 
 
 class Engine(Protocol):
@@ -85,54 +73,30 @@ class LocalPool:
         self._pool.join()
         self._cache.cleanup()
 
-    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """See `Engine`. Units that have not started are cancelled when one fails."""
-        results: dict[int, dict[str, Marker]] = {}
-        waiting = list(reversed(range(len(units))))
-        running: dict[Future[dict[str, Marker]], int] = {}
-        attempts = dict.fromkeys(range(len(units)), 0)
-        cache = Path(self._cache.name)
+    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[Markers]:
+        """See `Engine`."""
+        return run_units(self, 2 * self.workers, units, progress, self._closing.wait)
 
-        def submit(number: int) -> None:
-            attempts[number] += 1
-            running[self._pool.schedule(_work, args=[units[number], cache])] = number
+    def start(self, unit: WorkUnit) -> object:
+        """See `infra.engine.scheduling.Workers`."""
+        return self._pool.schedule(_work, args=[unit, Path(self._cache.name)])
 
-        progress(0, len(units))
+    def ended(self, handles: Sequence[Any]) -> Sequence[object]:
+        """See `infra.engine.scheduling.Workers`."""
+        return list(wait(handles, return_when=FIRST_COMPLETED).done)
+
+    def result(self, handle: Any) -> Markers:
+        """See `infra.engine.scheduling.Workers`."""
         try:
-            while waiting or running:
-                while waiting and len(running) < 2 * self.workers:
-                    submit(waiting.pop())
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    number = running.pop(future)
-                    try:
-                        results[number] = future.result()
-                    except (StoreUnavailable, ProcessExpired) as error:
-                        if attempts[number] >= ATTEMPTS:
-                            raise _final(units[number], error) from error
-                        self._closing.wait(retry_delay(attempts[number]))
-                        submit(number)
-                    except Exception as error:
-                        raise WorkFailed(f"{units[number]}: {type(error).__name__}: {error}") from error
-                    else:
-                        progress(len(results), len(units))
-        finally:
-            for future in running:
-                future.cancel()
-        return [results[number] for number in range(len(units))]
+            markers: Markers = handle.result()
+        except ProcessExpired as error:
+            hint = "If that was SIGKILL (-9), the machine ran out of memory: use fewer workers."
+            raise WorkerDied(f" (exit code {error.exitcode}). {hint}") from error
+        return markers
 
-
-def retry_delay(attempt: int) -> float:
-    """1, 4 and 16 seconds, each ± 25 %: three more tries within about 20 seconds of waiting."""
-    return FIRST_DELAY_SECONDS * 4 ** (attempt - 1) * random.uniform(0.75, 1.25)
-
-
-def _final(unit: WorkUnit, error: Exception) -> Exception:
-    if isinstance(error, ProcessExpired):
-        return WorkerDied(
-            f"{unit}: its worker died {ATTEMPTS} times (exit code {error.exitcode}). "
-            "If that was SIGKILL (-9), the machine ran out of memory: use fewer workers."
-        )
-    return error
+    def cancel(self, handle: Any) -> None:
+        """See `infra.engine.scheduling.Workers`."""
+        handle.cancel()
 
 
 def _work(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
@@ -143,7 +107,7 @@ def _work(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
 
 def _start_worker(flow: int) -> None:
     """Runs once in each worker: die with the flow, leave Ctrl-C to it, and use one thread."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not os.path.exists(f"/proc/{flow}"):
         os._exit(1)

@@ -16,9 +16,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from infra.engine.pool import ATTEMPTS, WorkerDied, WorkFailed, retry_delay
+from infra.engine.scheduling import Markers, WorkerDied, run_units
 from infra.engine.units import WorkUnit
-from infra.store.errors import StoreUnavailable
 from infra.store.manifest import Marker
 
 
@@ -41,39 +40,32 @@ class RayCluster:
     def __exit__(self, *exception: object) -> None:
         ray.shutdown()
 
-    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[Markers]:
         """See `infra.engine.pool.Engine`."""
-        results: dict[int, dict[str, Marker]] = {}
-        attempts = dict.fromkeys(range(len(units)), 0)
-        waiting = list(reversed(range(len(units))))
-        running: dict[Any, int] = {}
-        progress(0, len(units))
+        return run_units(self, 2 * self.workers, units, progress, time.sleep)
+
+    def start(self, unit: WorkUnit) -> object:
+        """See `infra.engine.scheduling.Workers`."""
+        return self._work.remote(unit)
+
+    def ended(self, handles: Sequence[Any]) -> Sequence[object]:
+        """See `infra.engine.scheduling.Workers`."""
+        done, _ = ray.wait(list(handles), num_returns=1)
+        return list(done)
+
+    def result(self, handle: Any) -> Markers:
+        """See `infra.engine.scheduling.Workers`."""
         try:
-            while waiting or running:
-                while waiting and len(running) < 2 * self.workers:
-                    number = waiting.pop()
-                    attempts[number] += 1
-                    running[self._work.remote(units[number])] = number
-                [reference], _ = ray.wait(list(running), num_returns=1)
-                number = running.pop(reference)
-                try:
-                    results[number] = ray.get(reference)
-                    progress(len(results), len(units))
-                except (RayTaskError, WorkerCrashedError) as error:
-                    cause = error.cause if isinstance(error, RayTaskError) else error
-                    if not isinstance(cause, (StoreUnavailable, WorkerCrashedError)):
-                        message = f"{units[number]}: {type(cause).__name__}: {cause}"
-                        raise WorkFailed(message) from error
-                    if attempts[number] >= ATTEMPTS:
-                        if isinstance(cause, StoreUnavailable):
-                            raise cause from error
-                        raise WorkerDied(f"{units[number]}: its worker died {ATTEMPTS} times") from error
-                    time.sleep(retry_delay(attempts[number]))
-                    waiting.append(number)
-        finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
-        return [results[number] for number in range(len(units))]
+            markers: Markers = ray.get(handle)
+        except WorkerCrashedError as error:
+            raise WorkerDied("") from error
+        except RayTaskError as error:
+            raise error.cause from error
+        return markers
+
+    def cancel(self, handle: Any) -> None:
+        """See `infra.engine.scheduling.Workers`."""
+        ray.cancel(handle, force=True)
 
 
 def _work(unit: WorkUnit) -> dict[str, Marker]:

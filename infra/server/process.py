@@ -1,12 +1,10 @@
 """One Prefect server as a child process, on a socket that its parent holds."""
 
 import base64
-import ctypes
 import errno
 import http
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Any
 
+from infra.guard import die_with_parent
 from infra.server.environment import server_environment
 from infra.server.password import password
 
@@ -22,7 +21,6 @@ STATE_FILE = "server.json"
 LOG_FILE = "server.log"
 LOG_BYTES = 5_000_000
 STOP_SECONDS = 5.0
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ServerNotStarted(RuntimeError):
@@ -152,6 +150,6 @@ def _open_log(path: Path) -> IO[bytes]:
 
 
 def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != parent:
         os._exit(1)

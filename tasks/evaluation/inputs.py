@@ -12,8 +12,9 @@ import tokenizers
 from infra.store.digests import sha256_file
 from infra.store.errors import NotThere
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, Part, fetch_part, manifest_from_json, read_manifest
+from infra.store.manifest import Manifest, Part, fetch_part, read_manifest
 from infra.store.tokens import TokenFile
+from tasks.lineage import tokens_with
 from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
 
 TOKENS_STAGE = "tokens"
@@ -64,8 +65,7 @@ def tokens_of_run(lake: Lake, run: str) -> Manifest:
     """
     sources = lake.read_json(f"runs/{run}/run.json")["sources"]
     trained_on = {source[kind]["sha256"] for source in sources for kind in ("bin", "idx")}
-    manifests = (manifest_from_json(lake.read_json(entry.path)) for entry in lake.list(f"artifacts/{TOKENS_STAGE}"))
-    found = [one for one in manifests if trained_on <= {part.sha256 for part in one.parts}]
+    found = list(tokens_with(lake, trained_on))
     if not found:
         raise NotThere(f"{lake.uri} has no tokens artifact with the files of run {run}; build its corpus again")
     if len({_evaluated(one) for one in found}) > 1:

@@ -107,6 +107,9 @@ def resolve(recipe: Recipe) -> ResolvedRecipe:
     resolved = ResolvedRecipe(recipe, sources, references, tuple(across))
     for source in (*sources, *references):
         _check_models(resolved, source)
+    for reference in references:
+        for floor in reference.section.floors:
+            _check_floor(resolved, reference, f"references.{reference.name}.floors", floor)
     for source in sources:
         _check_thresholds(resolved, source)
     _check_whole(resolved)
@@ -146,7 +149,8 @@ def _source(name: str, section: Reference, recipe: Recipe) -> ResolvedSource:
         )
     for floor in floors:
         if not any(step.name == floor.step for step in steps):
-            raise Unresolved(f"sources.{name}.floors: the source has no step {floor.step}")
+            kind = "sources" if name in recipe.sources else "references"
+            raise Unresolved(f"{kind}.{name}.floors: the source has no step {floor.step}")
     return ResolvedSource(name, section, tuple(steps))
 
 
@@ -257,18 +261,22 @@ def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
     for rule in section.rules:
         _check_column(resolved, source, f"{where}.rules.{rule.reason}", rule)
     for floor in section.floors:
-        _check_column(resolved, source, f"{where}.floors", floor)
-        step = source.step(floor.step)
-        if step is not None and step.stage.kind is not StageKind.annotate:
-            raise Unresolved(
-                f"{where}.floors: {floor.step} compares documents with each other; a floor needs one that does not"
-            )
+        _check_floor(resolved, source, f"{where}.floors", floor)
         if not any(_implies(rule, floor) for rule in section.rules):
             raise Unresolved(
                 f"{where}.floors: no rule is at least as strict as the floor on {floor.column}, so documents below it "
                 f"would be kept unscored. Tighten the rule, or loosen the floor: then the stages behind {floor.step} "
                 "score the documents between the two."
             )
+
+
+def _check_floor(resolved: ResolvedRecipe, source: ResolvedSource, where: str, floor: Threshold) -> None:
+    _check_column(resolved, source, where, floor)
+    step = source.step(floor.step)
+    if step is not None and step.stage.kind is not StageKind.annotate:
+        raise Unresolved(
+            f"{where}: {floor.step} compares documents with each other; a floor needs a step that does not"
+        )
 
 
 def _check_column(resolved: ResolvedRecipe, source: ResolvedSource, where: str, threshold: Threshold) -> None:

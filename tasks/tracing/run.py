@@ -77,7 +77,7 @@ class TracedRun:
     @cached_property
     def tokens(self) -> Manifest | None:
         """The artifact that contains the run's token files."""
-        return tokens_with(self.lake, [source.bin.sha256 for source in self.config.sources])
+        return next(tokens_with(self.lake, [source.bin.sha256 for source in self.config.sources]), None)
 
     def step(self, step: int) -> dict[str, Any]:
         """The data of a step: its sequences with their documents and spans. Raises CannotTrace as `sequences` does."""

@@ -11,7 +11,8 @@ from prefect import flow
 from infra import orchestration
 from infra.engine.graph import BuildTask, Made
 from infra.engine.plans import ConfiguredStage, PassPlan, Plan, SourcePlan
-from infra.engine.pool import LocalPool, WorkFailed
+from infra.engine.pool import LocalPool
+from infra.engine.scheduling import WorkFailed
 from infra.engine.views import View
 from infra.orchestration import StageRunner, TooManyFailures, as_task
 from infra.stage import Stage

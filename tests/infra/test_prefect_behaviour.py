@@ -29,7 +29,7 @@ from infra.server.local import local_server
 from infra.server.lost_runs import resume_lost_runs
 from infra.server.objects import apply_objects, read_objects
 from infra.server.process import STATE_FILE, is_healthy
-from tests.infra.conftest import PrefectServer
+from tests.conftest_servers import PrefectServer
 from tests.infra.toys.flows import stage
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ import pytest
 
 from infra.engine.partitioned import PartitionedPlan
 from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, SelectPlan, SourcePlan, present
-from infra.engine.pool import LocalPool, WorkFailed
+from infra.engine.pool import LocalPool
+from infra.engine.scheduling import WorkFailed
 from infra.engine.shards import PartReader
 from infra.engine.units import Floor
 from infra.engine.views import Annotation, View

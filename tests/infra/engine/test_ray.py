@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.engine.plans import ConfiguredStage, PassPlan
-from infra.engine.pool import Engine, LocalPool, WorkFailed
+from infra.engine.pool import Engine, LocalPool
+from infra.engine.scheduling import WorkFailed
 from infra.engine.views import View
 from infra.store.lake import Lake
 from tests.infra.engine import toy

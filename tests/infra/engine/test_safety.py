@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from infra.engine.plans import ConfiguredStage, PassPlan, SourcePlan
-from infra.engine.pool import LocalPool, WorkFailed
+from infra.engine.pool import LocalPool
+from infra.engine.scheduling import WorkFailed
 from infra.engine.units import SourceUnit
 from infra.engine.views import View
 from infra.engine.work import do

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from infra.server.password import password
-from tests.infra.conftest import PrefectServer
+from tests.conftest_servers import PrefectServer
 
 
 def test_a_person_logs_in_with_the_line_of_the_file(browser: Browser, prefect_server: PrefectServer) -> None:

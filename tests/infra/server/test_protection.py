@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from infra.server.keeper import USERS_LOCK
 from infra.server.password import PASSWORD_FILE, USERS_OWN, PasswordExposed, password, where_it_is
 from infra.server.process import STATE_FILE, takes_password
-from tests.infra.conftest import PrefectServer
+from tests.conftest_servers import PrefectServer
 
 RUN = {"state": {"type": "SCHEDULED"}, "job_variables": {"command": "id"}}
 ANY_DEPLOYMENT = "/deployments/00000000-0000-4000-8000-000000000000/create_flow_run"

@@ -12,7 +12,7 @@ from prefect import flow
 
 from tasks.report.artifacts import publish_report, summary
 from tasks.report.data import ReportData
-from tests.infra.conftest import PrefectServer
+from tests.conftest_servers import PrefectServer
 from tests.tasks.report.conftest import Built
 
 

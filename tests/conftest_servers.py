@@ -1,4 +1,4 @@
-"""One Prefect server and one browser for the tests of this room."""
+"""One Prefect server and one browser for all tests of a process."""
 
 import os
 import shutil
