@@ -1,4 +1,4 @@
-"""The record of one build: which artifacts it is made of, and its funnels. Names, reports and `explain` read it."""
+"""The record of a build: its artifacts and its funnels. Names, reports and `explain` read it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ORDERED = ("sources", "references", "models")  # mappings of a recipe
 
 @dataclass(frozen=True, slots=True)
 class BuildRecord:
-    """One build. `digest` is that of its tokens.
+    """A build. `digest` is the digest of its tokens.
 
     `artifacts` maps names such as ``crawl/language``, ``across/near_duplicates`` or ``tokens`` to the stage and key of
-    the artifact. `ledger` is the funnel of all sources, `source_ledgers` has one for each.
+    the artifact. `ledger` is the funnel of all sources; `source_ledgers` contains one per source.
     """
 
     key: str
@@ -41,7 +41,7 @@ class BuildRecord:
 
     @classmethod
     def make(cls, recipe: dict[str, Any], made: Mapping[str, Manifest], **counts: Any) -> BuildRecord:
-        """The record of a recipe's artifacts. Its key is of both, but for where the inputs were found."""
+        """The record of a recipe's artifacts. Its key depends on both, except for the locations of the inputs."""
         artifacts = {name: [manifest.stage, manifest.key] for name, manifest in made.items()}
         sources = {name: {**source, "inputs": []} for name, source in recipe["sources"].items()}
         return cls(
@@ -56,7 +56,7 @@ class BuildRecord:
 
     @property
     def path(self) -> str:
-        """Where it lies in the lake."""
+        """Its path in the lake."""
         return build_path(self.key)
 
     @property
@@ -65,7 +65,7 @@ class BuildRecord:
         return list(self.recipe["sources"])
 
     def manifest(self, lake: Lake, name: str) -> Manifest:
-        """One of its artifacts. Raises NotThere when the build has none of that name, or it is gone."""
+        """The manifest of one of its artifacts. Raises NotThere if it has none of that name, or it was deleted."""
         found = read_manifest(lake, *self.artifacts[name]) if name in self.artifacts else None
         if found is None:
             raise NotThere(
@@ -75,7 +75,7 @@ class BuildRecord:
         return found
 
     def corpora(self, lake: Lake) -> dict[str, Manifest]:
-        """The corpus of each source, by the name of the artifact."""
+        """The corpus of each source, keyed by the name of the artifact."""
         return {f"{source}/corpus": self.manifest(lake, f"{source}/corpus") for source in self.sources}
 
 
@@ -96,14 +96,14 @@ def ledgers(resolved: ResolvedRecipe, made: Mapping[str, Manifest]) -> dict[str,
 
 
 def build_path(key: str) -> str:
-    """Where the record of the build with that key lies."""
+    """The path of the record of the build with that key."""
     return f"builds/{key}.json"
 
 
 def write_build(lake: Lake, record: BuildRecord) -> None:
-    """Keep the record of a build."""
+    """Write the record of a build to the lake."""
     recipe = record.recipe
-    # Objects in the lake have sorted keys, and the order of sources and artifacts means something.
+    # Objects in the lake have sorted keys, but the order of sources and artifacts is significant.
     order = {"artifacts": list(record.artifacts), **{name: list(recipe[name]) for name in _ORDERED if name in recipe}}
     lake.write_json(record.path, {**asdict(record), "order": order})
 
@@ -115,9 +115,9 @@ def all_builds(lake: Lake) -> Iterator[BuildRecord]:
 
 
 def find_build(lake: Lake, name: str | None = None) -> BuildRecord:
-    """The build that a name such as ``corpus/crawl``, or the start of a key, stands for; the newest without one.
+    """Find a build by a name such as ``corpus/crawl`` or the start of its key; without either, the newest build.
 
-    Raises StoreError when there is none, or several keys start so.
+    Raises StoreError if there is none, or if several keys match.
     """
     if name is None:
         newest = next(all_builds(lake), None)
@@ -139,7 +139,7 @@ def find_build(lake: Lake, name: str | None = None) -> BuildRecord:
 
 
 def _steps_that_drop(resolved: ResolvedRecipe, source: ResolvedSource) -> list[str]:
-    """Steps that change text, then those of rules, then those that find duplicates: the order of a funnel."""
+    """Steps that change text, then steps of rules, then steps that find duplicates: the order of a funnel."""
     assert isinstance(source.section, Source)
     steps = (*source.steps, *resolved.across)
     duplicates = [step.name for step in steps if step.stage.gives_clusters]

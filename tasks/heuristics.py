@@ -1,15 +1,15 @@
 """The Gopher quality and repetition rules (Rae et al. 2021, appendix A1.1, table A1) as signals, not verdicts.
 
-The terms that every formula below uses:
+Terms used by all formulas below:
 
-- a *word* is a maximal run of characters that are not white space (``str.split``), compared as it stands;
-- a *line* is what line feeds part, stripped; blank lines do not count;
+- a *word* is a maximal run of characters other than white space (``str.split``), compared unchanged;
+- a *line* is the stripped text between line feeds; blank lines do not count;
 - a *paragraph* is a run of lines between blank lines: its stripped lines, joined by line feeds;
 - a *duplicate* line, paragraph or n-gram is a later copy of an earlier one: of three equal ones, two are duplicates;
-- *characters* are Unicode code points; white space around lines and between words is not counted;
-- an *n-gram* is n words in a row, across lines; a word that several n-grams cover counts once.
+- *characters* are Unicode code points, without white space around lines and between words;
+- an *n-gram* is n consecutive words, across lines; a word that several n-grams cover counts once.
 
-A fraction of nothing is 0. Fractions and means are rounded to `HeuristicsConfig.decimals`.
+A fraction with an empty denominator is 0. Fractions and means are rounded to `HeuristicsConfig.decimals`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
 from tasks.text.ngrams import repeated_character_counts
 
-# Signal → (least, most) that Gopher's authors keep, both included.
+# Signal → inclusive (minimum, maximum) of documents that Gopher's authors keep.
 GOPHER_RULES: dict[str, tuple[float | None, float | None]] = {
     "word_count": (50, 100_000),
     "mean_word_length": (3, 10),
@@ -49,8 +49,8 @@ GOPHER_RULES: dict[str, tuple[float | None, float | None]] = {
     "duplicate_10_gram_character_fraction": (None, 0.10),
 }
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-# The paper says "bullet point" and no more. These are the characters that Unicode names BULLET, the shapes that
-# common list styles draw, and hyphen, en dash and asterisk of plain text; an em dash opens dialogue in many languages.
+# The paper does not define "bullet point". These are the characters that Unicode names BULLET, the shapes of common
+# list styles, and the hyphen, en dash and asterisk of plain text. An em dash opens dialogue in many languages.
 BULLETS = "•‣⁃⁌⁍∙◘◦⦾⦿·▪▫■□●○◆◇▶►▸➢➤✓✔-–*"
 _ELLIPSES = ("...", "…")
 _COUNTS = ("word_count", "stop_word_count")
@@ -62,7 +62,7 @@ _STOP_WORD_PATTERNS = [re.compile(rf"\b{word}\b") for word in STOP_WORDS]
 
 
 class HeuristicsConfig(StageConfig):
-    """`decimals`: digits that stored fractions and means keep."""
+    """`decimals`: the number of digits of stored fractions and means."""
 
     decimals: int = pydantic.Field(default=6, ge=2, le=12)
 
@@ -75,7 +75,7 @@ class HeuristicsConfig(StageConfig):
     schema=HEURISTICS_SCHEMA,
 )
 def measure_heuristics(batch: Documents, config: HeuristicsConfig) -> Annotations:
-    """Every signal of `GOPHER_RULES` for each document, one column each."""
+    """Compute every signal of `GOPHER_RULES` for each document, one column each."""
     rows = [gopher_signals(text) for text in batch.column("text").to_pylist()]
     columns = [
         [row[signal] for row in rows] if signal in _COUNTS else [round(row[signal], config.decimals) for row in rows]
@@ -85,20 +85,20 @@ def measure_heuristics(batch: Documents, config: HeuristicsConfig) -> Annotation
 
 
 def gopher_signals(text: str) -> dict[str, float]:
-    """The signals of one text, unrounded, in the order of `GOPHER_RULES`.
+    """Compute the signals of one text, unrounded, in the order of `GOPHER_RULES`.
 
     - word_count: W, the number of words;
     - mean_word_length: characters of all words / W;
     - hash_to_word: occurrences of "#" / W;
-    - ellipsis_to_word: occurrences of "…" and, one after the other from the left, of "..." / W;
+    - ellipsis_to_word: occurrences of "…" and non-overlapping occurrences of "...", from the left / W;
     - bullet_line_fraction: lines that start with one of `BULLETS` / lines;
     - ellipsis_line_fraction: lines that end with "…" or "..." / lines;
     - alphabetic_word_fraction: words with at least one letter (``str.isalpha``) / W;
-    - stop_word_count: how many different ones of `STOP_WORDS` stand in the lower-cased text between word boundaries;
+    - stop_word_count: the number of different `STOP_WORDS` in the lower-cased text, at word boundaries;
     - duplicate_line_fraction: duplicate lines / lines; with character: their characters / those of all lines;
-    - duplicate_paragraph_fraction and its characters: the same of paragraphs, line feeds inside counted;
+    - duplicate_paragraph_fraction and its characters: the same for paragraphs, including the line feeds inside;
     - top_n_gram_character_fraction: characters of the words that the most frequent n-gram covers / characters of all
-      words; 0 when no n-gram occurs twice; among equally frequent ones the longest in characters, then the first;
+      words; 0 if no n-gram occurs twice; ties: the longest in characters, then the first;
     - duplicate_n_gram_character_fraction: characters of the words that duplicate n-grams cover / those of all words.
     """
     words = text.split()

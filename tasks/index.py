@@ -1,4 +1,4 @@
-"""The index of documents: from an id or a URL to the shard and row where it lies, whatever became of it."""
+"""The index of documents: maps an id or a URL to the document's number, for every document that was read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ROW_GROUP_ROWS = 8192
 
 
 class IndexConfig(StageConfig):
-    """Nothing decides an index but the documents."""
+    """An index depends on the documents only."""
 
 
 @stage("index", version=1, kind=StageKind.fit, config=IndexConfig, libraries=["pyarrow"], columns=["id", "url"])
 def build_index(documents: Iterator[pa.Table], config: IndexConfig, folder: Path) -> dict[str, Path]:
-    """One sorted file of (hash of id or URL, number of the document in the order of shards and rows).
+    """Write one sorted file of (hash of id or URL, number of the document in the order of shards and rows).
 
-    Row groups are small and carry their range of hashes, so a look-up reads one or two of them.
+    Row groups are small and store their range of hashes, so a look-up reads one or two of them.
     """
     keys: list[int] = []
     numbers: list[int] = []
@@ -47,12 +47,12 @@ def build_index(documents: Iterator[pa.Table], config: IndexConfig, folder: Path
 
 
 def find_documents(index: Path, name: str) -> list[int]:
-    """The numbers of the documents whose id or URL may be `name`: a hash can lie, so ask the document itself."""
+    """The numbers of the documents whose id or URL may be `name`. Hashes can collide, so check the documents."""
     key = pa.scalar(hash_name(name), pa.uint64())
     found = pq.read_table(index, filters=pc.field("key") == key)
     return sorted(set(found["document"].to_pylist()))
 
 
 def hash_name(name: str) -> int:
-    """The first eight bytes of the sha1 of `name`, as an unsigned integer."""
+    """The first eight bytes of the SHA-1 of `name`, as an unsigned little-endian integer."""
     return int.from_bytes(hashlib.sha1(name.encode()).digest()[:8], "little")

@@ -1,4 +1,4 @@
-"""Language identification with fastText, on the text that cc_net gives it: lines glued, the most likely label only."""
+"""Identifies languages with fastText as cc_net does: on joined lines, with the most likely label only."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from infra.stage import StageConfig, StageKind, stage
 
 LANGUAGE_SCHEMA = pa.schema([pa.field("label", pa.string()), pa.field("score", pa.float64())])
 _LABEL_PREFIX = "__label__"
-# FASTTEXT_FILEFORMAT_MAGIC_INT32 of fastText's fasttext.cc, with which a model file begins, as little-endian.
+# The first bytes of a model file: FASTTEXT_FILEFORMAT_MAGIC_INT32 of fastText's fasttext.cc, little-endian.
 _FASTTEXT = (793712314).to_bytes(4, "little")
 
 
 class LanguageConfig(StageConfig):
-    """`line_feed` replaces each line feed: cc_net glues lines with nothing between. `decimals` rounds the score."""
+    """`line_feed` replaces each line feed (cc_net joins lines without a separator). `decimals` rounds the score."""
 
     line_feed: Literal["", " "] = ""
     decimals: int = pydantic.Field(default=2, ge=1, le=6)
 
 
 class LanguageModel(Protocol):
-    """What the kernel asks of a fastText model: labels and probabilities of each line of text, best first."""
+    """The part of fastText's interface that the kernel uses: labels and probabilities of each line, best first."""
 
     def multilinePredict(
         self, lines: list[str], k: int, threshold: float, on_unicode_error: str, /
@@ -35,9 +35,9 @@ class LanguageModel(Protocol):
 
 
 def load_language_model(config: LanguageConfig, files: Mapping[str, Path]) -> LanguageModel:
-    """The fastText model in the only file of `files`.
+    """Load the fastText model from the only file in `files`.
 
-    Raises ValueError when there is not exactly one file, or when it is not a supervised fastText model.
+    Raises ValueError if there is not exactly one file, or if it is not a supervised fastText model.
     """
     if len(files) != 1:
         raise ValueError(f"a language model is one fastText file, not {len(files)}: {', '.join(sorted(files))}")
@@ -48,13 +48,13 @@ def load_language_model(config: LanguageConfig, files: Mapping[str, Path]) -> La
         raise ValueError(f"{path} is not a fastText model ({error}): give a file like lid.176.ftz") from error
     if not all(label.startswith(_LABEL_PREFIX) for label in model.labels):
         raise ValueError(f"{path} is a fastText model without labels: give a supervised one like lid.176.ftz")
-    # The outer class's predict asks numpy 2 for a view that it refuses; the inner object gives plain lists.
+    # The outer class's predict fails under numpy 2, which refuses a view; the inner object returns plain lists.
     inner: LanguageModel = model.f
     return inner
 
 
 def fasttext_faults(path: Path) -> list[str]:
-    """What is wrong with a model file, by its first bytes alone: fastText itself loops on a file that was cut off."""
+    """The faults of a model file, judged by its first bytes: fastText itself hangs on a truncated file."""
     with open(path, "rb") as stream:
         if stream.read(4) != _FASTTEXT:
             return [f"{path} is not a fastText model; give one like lid.176.ftz"]
@@ -76,14 +76,14 @@ def fasttext_faults(path: Path) -> list[str]:
 def identify_language(batch: Documents, config: LanguageConfig, model: LanguageModel) -> Annotations:
     """The most likely language of each document: `label` as the model spells it, `score` from 0 to 1, rounded.
 
-    The score is the softmax probability of fastText's ``predict`` with k = 1; quantised models may round it to just
-    above 1 and it is then 1. A text of white space alone, such as one whose every line was struck, has no language:
-    both are null, and that is no failure. fastText takes NUL for a space, and reads no further than a literal
+    The score is the softmax probability from fastText's ``predict`` with k = 1. Quantised models may round it to
+    slightly above 1; it is then 1. A text of white space only, for example after all its lines were struck, has no
+    language: both columns are null, and this is not a failure. fastText treats NUL as a space, and stops at a literal
     ``</s>`` in the text.
     """
     texts = batch.column("text").to_pylist()
     present = [row for row, text in enumerate(texts) if text.strip()]
-    # The line feed at the end is part of fastText's own predict: it is the token </s>, which has weights.
+    # As in fastText's own predict, a line feed ends the line: it is the token </s>, which has weights.
     labels, scores = model.multilinePredict(
         [texts[row].replace("\n", config.line_feed) + "\n" for row in present], 1, 0.0, "strict"
     )

@@ -1,8 +1,8 @@
-"""Fitting what perplexity is scored with: per language a SentencePiece and a KenLM model, and percentiles.
+"""Fits the models for perplexity: per language a SentencePiece model, a KenLM model and percentiles.
 
 After cc_net (the Makefile of facebookresearch/cc_net at commit bda555bd): documents normalised to one line each, a
 SentencePiece unigram model with character coverage 0.9995, KenLM of order 5 with modified Kneser-Ney smoothing and
-fallback discounts. The same documents in the same order give the same files on one machine.
+fallback discounts. The same documents in the same order produce the same files on one machine.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from infra.stage import StageConfig, StageKind, stage
 from tasks.perplexity import DECIMALS, FITTED_CUTOFFS, MODEL_SUFFIX, TOKENIZER_SUFFIX, LanguageScorer
 from tasks.text.normalise import normalise_for_scoring
 
-# Execution, not result: lmplz sorts on disk beyond this, and gives the same model.
+# Does not affect the result: beyond this, lmplz sorts on disk and builds the same model.
 _SORT_MEMORY = "512M"
-# SentencePiece leaves out longer sentences; documents are cut at spaces below it. Its own default is 4192 bytes.
+# SentencePiece skips longer sentences, so documents are split at spaces below it. Its own default is 4192 bytes.
 _SENTENCE_CHARACTERS = 4096
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 class LanguageModelsConfig(StageConfig):
-    """What the fitted models depend on; the defaults are cc_net's where it has them.
+    """The parameters of the fitted models. Defaults are cc_net's where it has them.
 
-    `vocabulary_size` is a soft limit: small texts give fewer pieces, and a script with many characters gets at least
-    twice as many pieces as it has characters. Every `held_back_every`-th document of a language is kept from the
-    models and gives the percentiles. Documents whose language score is below `minimum_score` are left out, and so
-    are languages with fewer than `minimum_documents` of the others; of more than `maximum_documents`, the first count.
+    `vocabulary_size` is a soft limit: small texts yield fewer pieces, and the limit is at least twice the number of
+    distinct characters. Every `held_back_every`-th document of a language is withheld from the models and serves to
+    compute the percentiles. Documents with a language score below `minimum_score` are ignored. Languages with fewer
+    than `minimum_documents` remaining documents get no model; of more than `maximum_documents`, the first are used.
     """
 
     vocabulary_size: int = pydantic.Field(default=65_536, ge=64)
@@ -69,12 +69,12 @@ class LanguageModelsConfig(StageConfig):
     columns=["text", "language.label", "language.score"],
 )
 def fit_language_models(documents: Iterator[pa.Table], config: LanguageModelsConfig, folder: Path) -> dict[str, Path]:
-    """Fit every language that has enough documents; the files by name, all of them in `folder`.
+    """Fit the models of every language with enough documents. Return the files by name, all of them in `folder`.
 
-    `documents` are tables with ``text``, ``language.label`` and ``language.score``. Per language ``en.sp.model``
-    and ``en.arpa.bin``; for all ``cutoffs.json``: the percentiles 0 to 99 of the held-back documents' perplexity, the
-    counts behind them, and the languages without a model. Raises KenlmToolsMissing when lmplz cannot be built, and
-    RuntimeError, naming the language, when a trainer fails.
+    `documents` are tables with ``text``, ``language.label`` and ``language.score``. The files are ``en.sp.model`` and
+    ``en.arpa.bin`` per language, and ``cutoffs.json`` for all: the percentiles 0 to 99 of the withheld documents'
+    perplexity, the counts behind them, and the languages without a model. Raises KenlmToolsMissing if lmplz cannot be
+    built, and RuntimeError that names the language if a trainer fails.
     """
     work = folder / "work"
     work.mkdir()
@@ -102,7 +102,7 @@ def fit_language_models(documents: Iterator[pa.Table], config: LanguageModelsCon
 
 @dataclass
 class _Corpus:
-    """The normalised documents of one language, a line each, on disk."""
+    """The normalised documents of one language on disk, one per line."""
 
     language: str
     fitted: Path
@@ -139,7 +139,7 @@ def _collect(documents: Iterable[pa.Table], config: LanguageModelsConfig, work: 
 
 
 def _fit_tokenizer(corpus: _Corpus, config: LanguageModelsConfig, tokenizer: Path) -> None:
-    # An iterator and a writer, because SentencePiece stores the paths of files in its model.
+    # An iterator and a writer instead of files, because SentencePiece stores file paths in its model.
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -184,7 +184,7 @@ def _fit_model(corpus: _Corpus, config: LanguageModelsConfig, tokenizer: Path, m
         for line in _lines(corpus.fitted):
             file.write(" ".join(processor.encode(line, out_type=str)) + "\n")
     temporary = corpus.fitted.parent / "sort-"
-    # A document that spells <s> out must not end the fit: --skip_symbols passes over it.
+    # --skip_symbols ignores a literal <s> in a document, which would abort the fit otherwise.
     _run(
         [str(tools.lmplz), "--order", str(config.order), "--discount_fallback", "--skip_symbols"]
         + ["--memory", _SORT_MEMORY, "--vocab_estimate", str(processor.get_piece_size())]

@@ -1,4 +1,4 @@
-"""Lineage: which document of the corpus each document of a token file is, and back."""
+"""Lineage: maps each document of a token file to its document in the corpus, and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infra.store.lake import Lake
 from infra.store.manifest import Manifest, manifest_from_json
 
 LINEAGE_SUFFIX = ".lineage.parquet"
-# The document's number in the `.idx`, who it is, and its span of tokens, the end-of-text token included.
+# The document's number in the `.idx`, its id and URL, and its span of tokens, including the end-of-text token.
 LINEAGE_SCHEMA = pa.schema(
     [
         ("document", pa.int64()),
@@ -30,7 +30,7 @@ LINEAGE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who a document is in the corpus; `url` where it has one. `tokens` counts its end-of-text token as well."""
+    """The corpus identity of a document; `url` is None if it has none. `tokens` includes the end-of-text token."""
 
     id: str
     url: str | None
@@ -47,9 +47,9 @@ def tokens_with(lake: Lake, sha256s: Iterable[str]) -> Iterator[Manifest]:
 
 
 def origins(lineage: Path, documents: Iterable[int]) -> dict[int, Origin]:
-    """Who the documents of these numbers are. Raises ValueError when the lineage does not know one of them."""
+    """The corpus identities of the documents with these numbers. Raises ValueError if the lineage lacks one of them."""
     wanted = sorted(set(documents))
-    # Lineages of older artifacts have no URLs.
+    # Lineages of older artifacts lack URLs.
     columns = [name for name in ("document", "id", "url", "tokens") if name in pq.read_schema(lineage).names]
     table = pq.read_table(lineage, columns=columns, filters=pc.field("document").isin(wanted))
     found = {row["document"]: Origin(row["id"], row.get("url"), row["tokens"]) for row in table.to_pylist()}
@@ -59,7 +59,7 @@ def origins(lineage: Path, documents: Iterable[int]) -> dict[int, Origin]:
 
 
 def documents_of(lineage: Path, name: str) -> list[int]:
-    """The numbers of the documents with the id or URL `name`, ascending: one page may have been read several times."""
+    """The numbers of the documents with the id or URL `name`, ascending; a page may have been read several times."""
     names = [column for column in ("id", "url") if column in pq.read_schema(lineage).names]
     wanted = functools.reduce(operator.or_, (pc.field(column) == name for column in names))
     return sorted(pq.read_table(lineage, columns=["document"], filters=wanted)["document"].to_pylist())

@@ -1,10 +1,10 @@
-"""Paragraph duplicates as cc_net finds them: lines that several documents of a group of shards share are struck.
+"""Paragraph deduplication as in cc_net: strikes lines that several documents of a group of shards share.
 
-Exact, by the first eight bytes of a sha1 (``dedup.py`` of facebookresearch/cc_net at commit bda555bd):
+The comparison is by the first eight bytes of a SHA-1 (``dedup.py`` of facebookresearch/cc_net at commit bda555bd):
 
-- a line counts once per document, so a line repeated inside one document is no duplicate by that;
-- every copy of a line that two or more documents of the group hold is struck, the first one included;
-- of the lines that are left, a repeat inside its document is struck and the first kept.
+- a line counts once per document, so repetition inside one document alone does not make it a duplicate;
+- every copy of a line that occurs in two or more documents of the group is struck, including the first;
+- of the remaining lines, repeats inside a document are struck and the first is kept.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PARAGRAPH_SCHEMA = pa.schema(
         pa.field("bytes_struck", pa.int64()),
     ]
 )
-_DELETED = np.uint64(0)  # cc_net marks a struck line with the hash 0, so a line that really has it is struck as well
+_DELETED = np.uint64(0)  # cc_net marks struck lines with the hash 0, so a line with that real hash is struck too
 
 
 class ParagraphConfig(StageConfig):
-    """`shards_per_group`: documents are compared within that many neighbouring shards (cc_net's hash_in_mem, 50)."""
+    """`shards_per_group`: documents are compared within that many adjacent shards (cc_net's hash_in_mem, 50)."""
 
     shards_per_group: int = pydantic.Field(default=50, ge=1)
     partitions: int = pydantic.Field(default=16, ge=1, le=4096)
@@ -43,7 +43,7 @@ class ParagraphConfig(StageConfig):
 def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
     """The distinct line hashes of each document.
 
-    Columns partition (int32), row (int32, the document's row in `documents`) and hash (uint64).
+    Columns: partition (int32), row (int32, the document's row in `documents`) and hash (uint64).
     """
     lines = _split_lines(documents)
     first = _first_in_document(lines)
@@ -58,10 +58,10 @@ def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
 
 
 def reduce_paragraphs(tables: Iterable[tuple[int, pa.Table]], config: ParagraphConfig) -> pa.Table:
-    """The hashes that at least two documents of a group hold, for each shard that holds them.
+    """The hashes that occur in at least two documents of a group, for each shard that contains them.
 
-    Takes the mapped rows of one partition by shard, in the order of shards, and holds one group's at a time. Columns
-    shard (int32) and hash (uint64), sorted by both.
+    Takes the mapped rows of one partition by shard, in shard order, and holds one group at a time. Columns: shard
+    (int32) and hash (uint64), sorted by both.
     """
     shards: list[npt.NDArray[np.int32]] = []
     duplicates: list[npt.NDArray[np.uint64]] = []
@@ -81,12 +81,11 @@ def reduce_paragraphs(tables: Iterable[tuple[int, pa.Table]], config: ParagraphC
 
 
 def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphConfig) -> Annotations:
-    """What is struck from each document: columns of `PARAGRAPH_SCHEMA`.
+    """The lines struck from each document, with the columns of `PARAGRAPH_SCHEMA`.
 
-    `rows` are the reduced rows for the shard of `documents`. The edits take whole lines with the line feed that parts
-    them from the next kept line (or from the last kept one), so that the edited text is the kept lines joined by line
-    feeds. `lines` and `struck` count lines; nothing is left of a document whose two counts are equal. A document
-    without text has no lines.
+    `rows` are the reduced rows for the shard of `documents`. An edit removes whole lines, including the line feed
+    before the next kept line (or after the last kept one), so the edited text is the kept lines joined by line feeds.
+    `lines` and `struck` count lines; if they are equal, the edited text is empty. A document without text has no lines.
     """
     lines = _split_lines(documents)
     duplicates = np.unique(rows.column("hash").to_numpy())
@@ -133,7 +132,7 @@ paragraphs = partitioned(
 
 
 def hash_lines(text: str) -> npt.NDArray[np.uint64]:
-    """One hash per line of `text`: sha1 of the normalised line in UTF-8, its first eight bytes as little-endian."""
+    """One hash per line of `text`: the first eight bytes of the normalised line's SHA-1 (UTF-8), little-endian."""
     sha1 = hashlib.sha1
     digests = [sha1(line.encode()).digest()[:8] for line in normalise_for_hashing(text)]
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
@@ -141,7 +140,7 @@ def hash_lines(text: str) -> npt.NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class _Lines:
-    """All lines of a batch, in order; byte offsets into the document's text, the end without the line feed."""
+    """All lines of a batch, in order, as byte offsets into the document's text; the end excludes the line feed."""
 
     document: npt.NDArray[np.int64]
     start: npt.NDArray[np.int64]
@@ -168,7 +167,7 @@ def _split_lines(documents: Documents) -> _Lines:
 
 
 def _first_in_document(lines: _Lines) -> npt.NDArray[np.int64]:
-    """The positions, in order, of the lines that no earlier line of their document equals."""
+    """The positions, in order, of lines that differ from all earlier lines of their document."""
     order = np.lexsort((lines.hash, lines.document))
     changed = np.ones(len(order), bool)
     changed[1:] = (np.diff(lines.document[order]) != 0) | (lines.hash[order][1:] != lines.hash[order][:-1])
@@ -199,6 +198,6 @@ def _struck_spans(
     last = np.flatnonzero(struck & (closes | np.append(kept[1:], True)[:total]))
     starts, ends = lines.start[first].copy(), lines.end[last].copy()
     ends[~closes[last]] += 1
-    # At the end of a document there is no line feed behind the run: the one before it goes instead.
+    # At the end of a document, no line feed follows the run, so the one before it is removed.
     starts[closes[last] & ~opens[first]] -= 1
     return starts, ends, lines.document[first]

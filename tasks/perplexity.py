@@ -1,6 +1,6 @@
-"""Perplexity of documents as cc_net computes it, and the buckets head, middle and tail.
+"""Perplexity of documents as computed by cc_net, and the buckets head, middle and tail.
 
-After ``perplexity.py`` of facebookresearch/cc_net at commit bda555bd: the text is normalised to one line, cut into
+After ``perplexity.py`` of facebookresearch/cc_net at commit bda555bd: the text is normalised to one line, split into
 SentencePiece pieces, and scored by KenLM as one sentence with one beginning and one end.
 """
 
@@ -47,9 +47,9 @@ class PerplexityConfig(StageConfig):
 
 
 class LanguageScorer:
-    """The SentencePiece and the KenLM model of one language.
+    """The SentencePiece model and the KenLM model of one language.
 
-    Raises ValueError, naming the file, when one of them cannot be loaded.
+    Raises ValueError that names the file if one of them cannot be loaded.
     """
 
     def __init__(self, tokenizer: Path, model: Path) -> None:
@@ -58,7 +58,7 @@ class LanguageScorer:
         except (OSError, RuntimeError) as error:
             raise ValueError(f"{tokenizer} is not a SentencePiece model ({error}): {_CURE}") from error
         settings = kenlm.Config()
-        settings.load_method = kenlm.LoadMethod.LAZY  # mapped, so that all workers of a machine share one copy
+        settings.load_method = kenlm.LoadMethod.LAZY  # memory-mapped, so that all workers of a machine share one copy
         settings.show_progress = False
         try:
             self._model = kenlm.Model(str(model), settings)
@@ -66,7 +66,7 @@ class LanguageScorer:
             raise ValueError(f"{model} is not a KenLM model ({error}): {_CURE}") from error
 
     def pieces(self, normalised: str) -> str:
-        """The pieces of a normalised text, parted by spaces: what KenLM is trained on and scores."""
+        """The pieces of a normalised text, separated by spaces: the input on which KenLM is trained and scores."""
         return " ".join(self._tokenizer.encode(normalised, out_type=str))
 
     def perplexity(self, normalised: str) -> float | None:
@@ -79,7 +79,7 @@ class LanguageScorer:
 
 
 class PerplexityModels:
-    """The scorers and percentiles of every language that has them; a scorer is loaded when first asked for."""
+    """The scorers and percentiles of all languages that have them. Each scorer is loaded on first use."""
 
     def __init__(self, files: Mapping[str, tuple[Path, Path]], percentiles: Mapping[str, Percentiles]) -> None:
         self._files = files
@@ -87,7 +87,7 @@ class PerplexityModels:
         self.percentiles = percentiles
 
     def scorer(self, language: str | None) -> LanguageScorer | None:
-        """The scorer of `language`, None where there is none."""
+        """The scorer of `language`; None if there is none."""
         if language is None or language not in self._files:
             return None
         if language not in self._scorers:
@@ -96,10 +96,10 @@ class PerplexityModels:
 
 
 def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) -> PerplexityModels:
-    """Models by the names that cc_net gives them: ``en.sp.model`` and ``en.arpa.bin``, one pair per language.
+    """Load models named as in cc_net: ``en.sp.model`` and ``en.arpa.bin``, one pair per language.
 
-    The percentiles are in ``cutoffs.json``, as the stage ``language_models`` writes it, or in cc_net's own
-    ``cutoff.csv``. Raises ValueError when half of a pair or the percentiles are missing.
+    The percentiles are in ``cutoffs.json``, written by the stage ``language_models``, or in cc_net's own
+    ``cutoff.csv``. Raises ValueError if half of a pair or the percentiles are missing.
     """
     tokenizers = {name.removesuffix(TOKENIZER_SUFFIX): files[name] for name in files if name.endswith(TOKENIZER_SUFFIX)}
     models = {name.removesuffix(MODEL_SUFFIX): files[name] for name in files if name.endswith(MODEL_SUFFIX)}
@@ -127,10 +127,10 @@ def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) 
     columns=["text", "language.label"],
 )
 def score_perplexity(batch: Documents, config: PerplexityConfig, models: PerplexityModels) -> Annotations:
-    """The perplexity of each document under the models of its language, and its bucket.
+    """Compute the perplexity of each document under the models of its language, and its bucket.
 
-    Reads ``text`` and ``language.label``. Where the language has no model, or the normalised text is empty, the
-    perplexity is null and the bucket "all", as in cc_net.
+    Reads ``text`` and ``language.label``. If the language has no model, or the normalised text is empty, the perplexity
+    is null and the bucket "all", as in cc_net.
     """
     perplexities: list[float | None] = []
     buckets: list[str] = []
@@ -145,7 +145,7 @@ def score_perplexity(batch: Documents, config: PerplexityConfig, models: Perplex
 
 
 def bucket_of(perplexity: float | None, percentiles: Percentiles | None, config: PerplexityConfig) -> str:
-    """ "head", "middle" or "tail"; "all" without a perplexity or percentiles. A value at a cut-off is above it."""
+    """The bucket "head", "middle" or "tail"; "all" without a perplexity or percentiles. Lower bounds are inclusive."""
     if perplexity is None or percentiles is None:
         return "all"
     if perplexity < percentiles[config.head_percentile]:
@@ -154,7 +154,7 @@ def bucket_of(perplexity: float | None, percentiles: Percentiles | None, config:
 
 
 def read_fitted_percentiles(path: Path) -> dict[str, Percentiles]:
-    """The 100 percentiles (0 to 99) of each language in a ``cutoffs.json``. Raises ValueError for another file."""
+    """The 100 percentiles (0 to 99) of each language in a ``cutoffs.json``. Raises ValueError for an invalid file."""
     try:
         languages = json.loads(path.read_bytes())["languages"]
         return {name: _checked(language["percentiles"], path, name) for name, language in languages.items()}
@@ -163,7 +163,10 @@ def read_fitted_percentiles(path: Path) -> dict[str, Percentiles]:
 
 
 def read_published_percentiles(path: Path) -> dict[str, Percentiles]:
-    """The same from cc_net's ``cutoff.csv``: a column per language, a row per percentile."""
+    """The percentiles in cc_net's ``cutoff.csv``: a column per language, a row per percentile.
+
+    Raises ValueError for an invalid file.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     if not rows or any(len(row) != len(rows[0]) for row in rows):

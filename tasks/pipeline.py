@@ -1,6 +1,6 @@
-"""From a resolved recipe to the tasks of its build: pure, without Prefect and without a lake.
+"""Turns a resolved recipe into the tasks of its build. Pure: uses neither Prefect nor a lake.
 
-Artifacts go by these names: ``SOURCE/documents``, ``SOURCE/STEP``, ``across/STEP``, ``models/NAME``, ``index``,
+Names of artifacts: ``SOURCE/documents``, ``SOURCE/STEP``, ``across/STEP``, ``models/NAME``, ``index``,
 ``SOURCE/rules``, ``outcomes``, ``SOURCE/corpus``, ``tokenizer``, ``SOURCE/encode``, ``tokens``.
 """
 
@@ -45,12 +45,15 @@ class ViewSpec:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The artifacts that it is made of. One across sources is counted from the documents of those `before`."""
+        """The artifacts that the view needs.
+
+        In an artifact of all sources, the source's shards follow those of the documents in `before`.
+        """
         named = [artifact for _, artifact in (*self.edits, *self.annotations)]
         return tuple(dict.fromkeys([self.documents, *named, *self.before]))
 
     def view(self, made: Made) -> View:
-        """The view, once its artifacts are there."""
+        """The view, once its artifacts exist."""
         first = sum(len(made[name].parts) for name in self.before)
 
         def annotation(artifact: str) -> Annotation:
@@ -66,7 +69,7 @@ class ViewSpec:
 
 
 def build_tasks(resolved: ResolvedRecipe) -> list[BuildTask]:
-    """The tasks of a build, each after those that it needs."""
+    """The tasks of a build, each after the tasks that it needs."""
     return [*corpus_tasks(resolved), *token_tasks(resolved.recipe)]
 
 
@@ -117,10 +120,10 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
 
 
 def passes(source: ResolvedSource, fitted: Mapping[str, object]) -> Iterator[tuple[ResolvedStep, ...]]:
-    """The steps of a source, neighbours that share one read of each shard together.
+    """Group the steps of a source: consecutive steps in a group share one read of each shard.
 
-    A step starts a read of its own when it sees other edits or floors than the step before it, reads what a step of
-    the same read writes, or waits for a fitted model that no step of the read waits for.
+    A step starts a new group if it sees other edits or floors than the step before it, reads what a step of the group
+    writes, or waits for a fitted model that no step of the group waits for.
     """
     group: list[ResolvedStep] = []
     for step in source.steps:
@@ -153,7 +156,7 @@ def _shares_a_read(
 
 
 class _Pipeline:
-    """Writes the tasks of a recipe, source by source."""
+    """Builds the tasks of a recipe, source by source."""
 
     def __init__(self, resolved: ResolvedRecipe) -> None:
         self._resolved, self._recipe = resolved, resolved.recipe
@@ -165,7 +168,7 @@ class _Pipeline:
         origins = (*self._resolved.references, *sources)
         for origin in origins:
             yield self._read(origin)
-        # A model is fitted on a source as it is before the first step there that uses a fitted model, so these tasks
+        # A model is fitted on the state of a source before its first step that uses a fitted model, so these tasks
         # need no model.
         rest: list[BuildTask] = []
         for origin in origins:
@@ -196,7 +199,7 @@ class _Pipeline:
 
         @functools.cache
         def files(lake: Lake) -> tuple[InputFile, ...]:
-            # Once per build: a retry must not read another list of files than the first try.
+            # Once per build: a retry must read the same list of files as the first attempt.
             return take_inventory(lake, origin.section.inputs).files
 
         def plan(lake: Lake, made: Made) -> Plan:
@@ -332,7 +335,7 @@ class _Pipeline:
         annotations: Sequence[tuple[str, str]],
         floors: tuple[Floor, ...] = (),
     ) -> ViewSpec:
-        """A view of a source; `annotations` map the names that a kernel knows to steps."""
+        """A view of a source; `annotations` map the names that a kernel uses to steps."""
         documents = f"{origin.name}/documents"
         named = [(name, self._artifact(origin, name)) for name in edits]
         beside = [(alias, self._artifact(origin, step)) for alias, step in annotations]
@@ -354,9 +357,9 @@ class _Pipeline:
 
 
 def model_files(stage: Stage, name: str) -> ModelFiles:
-    """The files of the model ``bundled:NAME``, of a file, or of all files in a folder.
+    """The files of a model: ``bundled:NAME``, a file, or all files in a folder.
 
-    Raises ValueError, naming what there is, for a model that is not there or that the stage cannot use.
+    Raises ValueError if the model does not exist, listing those that do, or if the stage cannot use it.
     """
     kind, _, bundled = name.partition(":")
     if kind == "bundled":
@@ -400,5 +403,5 @@ def _needs(specs: Iterable[ViewSpec]) -> tuple[str, ...]:
 
 
 def _is_of_all(artifact: str) -> bool:
-    """Whether an artifact has parts about the documents of all sources."""
+    """Whether an artifact has parts for the documents of all sources."""
     return artifact == "outcomes" or artifact.startswith("across/")

@@ -1,4 +1,4 @@
-"""What a sweep of a lake must keep: the builds that names point at, young builds, and the tokens of training runs."""
+"""The roots of garbage collection in a lake: named builds, recent builds, and the tokens of training runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _BUILDS = "builds"
 
 
 def find_roots(lake: Lake, before: float) -> Roots:
-    """The roots of a lake; builds written since the POSIX time `before` are young.
+    """Find the roots of a lake. Builds written since the POSIX time `before` are roots too.
 
-    Without the tokens artifact that holds a run's files, the checkpoints of the run could not be evaluated.
+    Without the tokens artifact that contains a run's files, the checkpoints of the run could not be evaluated.
     """
     named = {build_path(reference.key) for _, reference in all_names(lake)}
     young = {entry.path for entry in lake.list(_BUILDS) if entry.modified >= before}
@@ -24,7 +24,7 @@ def find_roots(lake: Lake, before: float) -> Roots:
     for path in named | young:
         try:
             record = lake.read_json(path)
-        except NotThere:  # the name is not of a build, or the build went
+        except NotThere:  # the name is not a build's, or the build was deleted
             continue
         artifacts |= {manifest_path(stage, key) for stage, key in record["artifacts"].values()}
     of_runs, parts = _tokens_of_runs(lake)
@@ -32,7 +32,7 @@ def find_roots(lake: Lake, before: float) -> Roots:
 
 
 def _tokens_of_runs(lake: Lake) -> tuple[set[str], set[str]]:
-    """The tokens artifacts that hold all files of a run, and those files."""
+    """The tokens artifacts that contain all files of a run, and those files."""
     runs = [
         {Part(**source[kind]).path for source in lake.read_json(entry.path)["sources"] for kind in ("bin", "idx")}
         for entry in lake.list("runs")

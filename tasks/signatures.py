@@ -24,7 +24,7 @@ _GREATEST = np.uint32(0xFFFFFFFF)
 
 
 class SignatureConfig(StageConfig):
-    """`permutations`: values in a signature. `shingle_words`: words in a shingle. `seed`: of the permutations."""
+    """`permutations`: values per signature. `shingle_words`: words per shingle. `seed`: seed of the permutations."""
 
     permutations: int = pydantic.Field(128, ge=2, le=4096)
     shingle_words: int = pydantic.Field(5, ge=1, le=64)
@@ -40,17 +40,17 @@ class SignatureConfig(StageConfig):
     schema=SIGNATURE_SCHEMA,
 )
 def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
-    """The MinHash signature of every document.
+    """Compute the MinHash signature of every document.
 
     Columns:
 
-    - ``signature`` (binary): `permutations` little-endian uint32, the ``hashvalues`` of a datasketch 2.0.0
-      ``MinHash(num_perm=permutations, seed=seed)``, scheme affine32 and hash function sha1_hash32 as by default,
-      that was updated with every shingle of `tasks.text.shingles`;
-    - ``shingles`` (int32): the number of shingles, repeated ones included. A document with fewer than
-      `shingle_words` words has one, and is signed by it;
+    - ``signature`` (binary): `permutations` little-endian uint32 values, equal to the ``hashvalues`` of a datasketch
+      2.0.0 ``MinHash(num_perm=permutations, seed=seed)`` (default scheme affine32 and hash function sha1_hash32)
+      updated with every shingle of `tasks.text.shingles`;
+    - ``shingles`` (int32): the number of shingles, repeated ones included. A document with fewer than `shingle_words`
+      words has one shingle.
 
-    A document without words, such as one whose every line was struck, has no shingles and a null signature.
+    A document without words, for example after all its lines were struck, has no shingles and a null signature.
     """
     multipliers, increments = _permutations(config.permutations, config.seed)
     signed = np.full((batch.num_rows, config.permutations), _GREATEST, np.uint32)
@@ -79,7 +79,7 @@ def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
 def unpack_signatures(column: pa.ChunkedArray, permutations: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows that have a signature, and their signatures: int64 (n,), and uint32 (n, permutations).
 
-    Raises ValueError when a signature has another number of values: those of different configs never match.
+    Raises ValueError if a signature has another number of values: signatures of different configs never match.
     """
     lengths = pc.binary_length(column).to_numpy()
     rows = np.flatnonzero(~np.isnan(lengths)) if lengths.dtype.kind == "f" else np.arange(len(column))
@@ -100,7 +100,7 @@ def unpack_signatures(column: pa.ChunkedArray, permutations: int) -> tuple[np.nd
 @functools.cache
 def _permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The odd multipliers and the increments of datasketch's permutations: uint32, shape (count,) each."""
-    # datasketch brings half of scipy, which takes most of a second and only this line needs.
+    # A local import: datasketch imports much of scipy, which takes most of a second, and only this function needs it.
     from datasketch import MinHash
 
     multipliers, increments = MinHash(num_perm=count, seed=seed).permutations
@@ -109,10 +109,10 @@ def _permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True)
 def _lower(signature: np.ndarray, hashes: np.ndarray, multipliers: np.ndarray, increments: np.ndarray) -> None:
-    """Lower every value of a signature to the least of its permutation over all hashes.
+    """Lower every value of a signature to the minimum of its permutation over all hashes.
 
-    ``datasketch/minhash.py``, scheme affine32: the low 32 bits of a hash go through the finaliser of MurmurHash3,
-    then through h -> multiplier * h + increment, all modulo 2³².
+    ``datasketch/minhash.py``, scheme affine32: the low 32 bits of a hash go through the finaliser of MurmurHash3, then
+    through h -> multiplier * h + increment, all modulo 2³².
     """
     for hash64 in hashes:
         h = np.uint32(hash64 & np.uint64(0xFFFFFFFF))

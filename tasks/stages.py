@@ -1,7 +1,8 @@
-"""Finds stages by name: the file of a stage has the stage's name, so there is no list of stages to keep.
+"""Finds stages by name. The module of a stage has the stage's name, so there is no list of stages to maintain.
 
-`tasks/NAME.py` is an annotating, partitioned or fitting stage, `tasks/sources/NAME.py` a reader. Packages named in the
-environment variable ``MILLRACE_STAGES``, separated by commas, are searched after these; they hold both kinds.
+`tasks/NAME.py` is an annotating, partitioned or fitting stage; `tasks/sources/NAME.py` is a reader. The environment
+variable ``MILLRACE_STAGES`` names further packages, separated by commas, which may contain both kinds. They are
+searched after these two.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ STEPS = (StageKind.annotate, StageKind.partitioned)
 
 
 class NoStage(ValueError):
-    """No stage has that name."""
+    """There is no stage with that name."""
 
 
 def find_stage(name: str, *kinds: StageKind) -> Stage:
-    """The stage of one of the `kinds` with that name. Raises NoStage, naming those that there are."""
+    """Find the stage with that name and one of the `kinds`. Raises NoStage, which lists the available stages."""
     packages = _packages(*kinds)
     for package in packages:
         found = _stage_of(package, name)
@@ -36,7 +37,7 @@ def find_stage(name: str, *kinds: StageKind) -> Stage:
 
 
 def available_stages(*kinds: StageKind) -> list[Stage]:
-    """All stages of some kinds, by name."""
+    """All stages of these kinds, sorted by name."""
     found: dict[str, Stage] = {}
     for package in _packages(*kinds):
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):

@@ -1,4 +1,4 @@
-"""The tokenizer: fitted on a corpus, or a `tokenizers` JSON file such as GPT-NeoX's."""
+"""The tokenizer: fitted on a corpus, or read from a `tokenizers` JSON file such as GPT-NeoX's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PADDING = "<|padding|>"
 
 
 class TokenizerConfig(StageConfig):
-    """A byte-level BPE as GPT-NeoX-20B has it: NFC, GPT-2's pattern, no prefix space, two special tokens."""
+    """A byte-level BPE like GPT-NeoX-20B's: NFC, GPT-2's pattern, no prefix space, two special tokens."""
 
     vocabulary_size: int = pydantic.Field(50_257, ge=258)
     most_documents: int = pydantic.Field(100_000, ge=1)
@@ -27,12 +27,12 @@ class TokenizerConfig(StageConfig):
 
 @stage("tokenizer", version=1, kind=StageKind.fit, config=TokenizerConfig, libraries=["tokenizers"], columns=["text"])
 def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
-    """Fit the tokenizer on the first `most_documents` documents; the rest is read and not used.
+    """Fit the tokenizer on the first `most_documents` documents; the others are read and ignored.
 
-    Normaliser, splitting and special tokens are those of EleutherAI's 20B_tokenizer.json, whose runs of spaces
-    are not added: a small corpus has no use for them.
+    Normaliser, splitting and special tokens are those of EleutherAI's 20B_tokenizer.json, without its tokens for runs
+    of spaces, which are useless in a small corpus.
     """
-    # Several threads would add up counts in another order on every run.
+    # With several threads, the order in which counts are summed would vary between runs.
     os.environ["RAYON_NUM_THREADS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -52,11 +52,11 @@ def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder
 
 
 def load_tokenizer(path: Path) -> Any:
-    """The tokenizer in a JSON file. Raises ValueError when it is none, or has no end-of-text token."""
+    """Load a tokenizer from a JSON file. Raises ValueError if it is invalid or has no end-of-text token."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # the library raises no narrower type
         raise ValueError(f"{path} is not a tokenizer of the `tokenizers` library: {error}") from error
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"{path} has no token {END_OF_TEXT}, which ends every document")
@@ -64,7 +64,7 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def tokenizer_faults(file: str | None) -> list[str]:
-    """What is wrong with the tokenizer file of a recipe. Empty when it can be used, or none is named."""
+    """The faults of a recipe's tokenizer file. Empty if it is usable, or if none is named."""
     if file is None:
         return []
     path = Path(file)

@@ -1,4 +1,4 @@
-"""Tokens: every document encoded, then one Megatron pair of files per source, with the lineage of every document."""
+"""Tokens: encodes every document and writes one Megatron file pair per source, with the lineage of every document."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ HELD_OUT = ".held-out"
 
 
 class EncodeConfig(StageConfig):
-    """`end_of_text`: whether a literal ``<|endoftext|>`` in a text becomes the special token, as GPT-NeoX lets it."""
+    """`end_of_text`: whether a literal ``<|endoftext|>`` in a text becomes the special token, as in GPT-NeoX."""
 
     end_of_text: bool = False
 
 
 def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
-    """The tokenizer in the only file of `files`."""
+    """Load the tokenizer from the only file in `files`."""
     [path] = files.values()
     tokenizer = load_tokenizer(path)
     tokenizer.encode_special_tokens = not config.end_of_text
@@ -52,19 +52,20 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
     schema=pa.schema([("ids", pa.list_(pa.int32()))]),
 )
 def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Table:
-    """The token ids of each document, without any special token added."""
+    """The token ids of each document, without special tokens."""
     encoded = tokenizer.encode_batch_fast(documents["text"].to_pylist(), add_special_tokens=False)
     return pa.table({"ids": pa.array([item.ids for item in encoded], pa.list_(pa.int32()))})
 
 
 class TokensConfig(StageConfig):
-    """`mixture`: the share of each source in training, in tokens; what is cut off is no part of it. With `epochs`
-    instead, the share of a source follows from its tokens and how often they are trained on.
+    """`mixture` is each source's share of training tokens, excluding the documents that are split off.
 
-    `validation` is the share of the clusters of near-duplicates, and of the documents that are in none, whose documents
-    go to ``validation`` files: chosen by a hash of the cluster's name, or of the document's id, so that no near-copy of
-    a validation document is trained on. Of the rest, every `held_out_every`-th document of a source goes to
-    ``held-out`` files; 0 holds none out.
+    With `epochs` instead, the share of a source follows from its number of tokens and of passes over them.
+
+    `validation` is the share of near-duplicate clusters, and of documents in no cluster, that go to ``validation``
+    files. A hash of the cluster's name, or of the document's id, selects them, so training never reads a near-copy of a
+    validation document. Of the rest, every `held_out_every`-th document of a source goes to ``held-out`` files; 0
+    disables this.
     """
 
     mixture: dict[str, float] = pydantic.Field(default_factory=dict)
@@ -81,7 +82,7 @@ class TokensConfig(StageConfig):
 
 
 def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path:
-    """The only file of `files`."""
+    """The only file in `files`."""
     [path] = files.values()
     return path
 
@@ -98,11 +99,11 @@ def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path
 def write_tokens(
     documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer_file: Path
 ) -> dict[str, Path]:
-    """``SOURCE.bin``, ``.idx`` and ``.lineage.parquet`` for each source, ``tokenizer.json`` and ``summary.json``.
+    """Write ``SOURCE.bin``, ``.idx`` and ``.lineage.parquet`` per source, ``tokenizer.json`` and ``summary.json``.
 
-    So also for what is cut off, as ``SOURCE.validation`` and ``SOURCE.held-out``. A source of which no document is left
-    has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises ValueError when the
-    corpus has a source that the mixture does not name, or no clusters to cut a validation set by.
+    The documents that are split off go to files named ``SOURCE.validation`` and ``SOURCE.held-out``. A source without
+    any documents left has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises
+    ValueError if the mixture lacks a source of the corpus, or if the corpus has no clusters for a validation split.
     """
     tokenizer = load_tokenizer(tokenizer_file)
     end: int = tokenizer.token_to_id(END_OF_TEXT)
@@ -135,7 +136,7 @@ def write_tokens(
         "sources": {name: {"documents": len(item.ids), "tokens": item.writer.tokens} for name, item in files.items()},
     }
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
-    # Whoever reads the tokens needs what they were made with, wherever that was loaded from.
+    # Readers of the tokens need their tokenizer, wherever it was loaded from.
     shutil.copyfile(tokenizer_file, folder / TOKENIZER_FILE)
     written = {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
     for item in files.values():
@@ -144,20 +145,20 @@ def write_tokens(
 
 
 def in_validation(name: str, share: float) -> bool:
-    """Whether what has this name, a cluster or a document in none, is of the share that is kept for validation."""
+    """Whether a cluster, or a document in no cluster, with this name belongs to the validation share."""
     place = int.from_bytes(hashlib.sha256(f"validation/{name}".encode()).digest()[:8], "little")
     return place < share * 2**64
 
 
 def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
-    """The summary of a token artifact: vocabulary, mixture, and documents and tokens of each source."""
+    """The summary of a tokens artifact: vocabulary, mixture, and documents and tokens of each source."""
     [part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
     summary: dict[str, Any] = json.loads(lake.read(part.path))
     return summary
 
 
 def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> int:
-    """The tokens of an artifact. Raises BooksDoNotBalance unless it holds every document of the corpora."""
+    """The number of tokens of an artifact. Raises BooksDoNotBalance unless it holds every document of the corpora."""
     sources = read_summary(lake, tokens)["sources"]
     written = sum(source["documents"] for source in sources.values())
     rows = sum(corpus.rows for corpus in corpora)
@@ -167,14 +168,14 @@ def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> i
 
 
 def _mixture_of(epochs: Mapping[str, float], tokens: Mapping[str, int]) -> dict[str, float]:
-    """Source → share of training, for the tokens of each source seen `epochs` times."""
+    """Source → share of training, if each source's tokens are seen `epochs` times."""
     seen = {name: times * tokens.get(name, 0) for name, times in epochs.items()}
     total = sum(seen.values())
     return {name: count / total for name, count in seen.items()} if total else dict.fromkeys(epochs, 1 / len(epochs))
 
 
 def _column(table: pa.Table, name: str, config: TokensConfig) -> list[str | None]:
-    """A column of the corpus; the one that older corpora lack, or whose stage there was not, is all null."""
+    """A column of the corpus; all null if the corpus is older than the column or lacks its stage."""
     if name in table.column_names:
         values: list[str | None] = table[name].to_pylist()
         return values

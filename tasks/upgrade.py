@@ -1,14 +1,14 @@
-"""Brings a lake of format 1 to format 2: what its names, builds and runs need stays readable.
+"""Upgrades a lake from format 1 to format 2. Everything that its names, builds and runs need stays readable.
 
-Format 1 had one pipeline for all sources of a recipe, and keys that named the stages whose columns a stage reads.
+Format 1 had one pipeline for all sources of a recipe. Its keys contained the stages whose columns a stage reads.
 
-- Documents of sources get the keys that the present version looks for, so no archive is read again.
-- Builds get the recipe in the present form, and names point at them. Their corpus and tokens are the same artifacts.
-- Annotations are left behind; the next build makes them again.
-- Parts, runs and checkpoints are not touched.
+- Documents of sources get their keys of format 2, so no archive is read again.
+- Builds get the recipe in its present form, and names point to them. Their corpus and tokens are the same artifacts.
+- Annotations are not upgraded; the next build makes them again.
+- Parts, runs and checkpoints do not change.
 
-The format's number is written last, so an upgrade that was interrupted is started again. Nothing is deleted but the
-records of builds that were written anew: `millrace gc` takes what no name needs any more.
+The format number is written last, so an interrupted upgrade can be repeated. The upgrade deletes only the records of
+builds that it rewrote; `millrace gc` deletes what no name needs any more.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _CARRIED = ("index", "tokenizer", "tokens")
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What an upgrade did: builds written anew, sources whose documents are found again, names that moved."""
+    """The counts of an upgrade: rewritten builds, sources with new document keys, moved names."""
 
     builds: int
     sources: int
@@ -55,9 +55,9 @@ class Upgrade:
 
 
 def upgrade(lake: Lake, progress: Callable[[str, int, int], None] = lambda label, done, total: None) -> Upgrade | None:
-    """Upgrade a lake of format 1. None when it has the present format already.
+    """Upgrade a lake of format 1. Return None if it already has the present format.
 
-    Raises ValueError for another format, NotThere when this is no lake, and the errors of records that cannot be read.
+    Raises ValueError for another format, NotThere if this is not a lake, and the errors of unreadable records.
     """
     found = lake.format()
     if found == FORMAT:
@@ -70,7 +70,7 @@ def upgrade(lake: Lake, progress: Callable[[str, int, int], None] = lambda label
         entries = [entry.path for entry in lake.list("builds")]
         for number, path in enumerate(entries):
             old = lake.read_json(path)
-            if "source_ledgers" in old:  # written by an upgrade that was interrupted
+            if "source_ledgers" in old:  # written by an interrupted upgrade
                 continue
             record = _upgraded(lake, old, PartReader(lake, Path(cache)), sources)
             write_build(lake, record)
@@ -112,7 +112,7 @@ def _upgraded(lake: Lake, old: Mapping[str, Any], reader: PartReader, sources: s
 
 
 def _documents(lake: Lake, old: Mapping[str, Any]) -> Iterator[tuple[str, Manifest]]:
-    """The documents of every source, under the key that the present version looks for."""
+    """The documents of every source, under their keys of format 2."""
     for name in old["artifacts"]:
         kind, _, source = name.partition("/")
         if kind != "source":
@@ -132,7 +132,7 @@ def _documents(lake: Lake, old: Mapping[str, Any]) -> Iterator[tuple[str, Manife
 
 
 def _identity(manifest: Manifest, **more: Any) -> dict[str, Any]:
-    """What of a stage entered its keys, as it was when the artifact was made."""
+    """The parts of a stage that entered its keys when the artifact was made."""
     return {
         "stage": manifest.stage,
         "version": manifest.version,
@@ -146,7 +146,7 @@ def _identity(manifest: Manifest, **more: Any) -> dict[str, Any]:
 def _corpora(
     lake: Lake, old: Mapping[str, Any], sources: list[str], reader: PartReader
 ) -> Iterator[tuple[str, Manifest]]:
-    """The corpus of each source: the old one where there is one source, else its parts sorted by their documents."""
+    """The corpus of each source: the old one if there is one source, else its parts grouped by source."""
     whole = _manifest(lake, old, "corpus")
     if len(sources) == 1:
         yield sources[0], whole
@@ -162,7 +162,7 @@ def _corpora(
             key=key_of({"upgraded": whole.key, "source": name}),
             digest=artifact_digest(parts),
             parts=tuple(parts),
-            # What became of the other documents of the source was counted for all sources together.
+            # The other documents of the source were counted for all sources together.
             account=Account(rows_in=rows, kept=rows),
             details={"upgraded": whole.key},
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CannotPlot(ValueError):
-    """The curves cannot be drawn; the message says why."""
+    """The curves cannot be drawn; the message gives the reason."""
 
 
 def compare(
@@ -30,7 +30,7 @@ def compare(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two runs: settings, data, losses, norms, events and final weights. Ends with 1 when results differ."""
+    """Compare two runs: settings, data, losses, norms, events and final weights. Exits with 1 if results differ."""
     with friendly_errors(as_json):
         from model.analysis.comparison import compare_runs
         from model.observers.losses import read_losses
@@ -117,19 +117,19 @@ def _number(value: float | None) -> str:
 
 
 def _named(sides: tuple[tuple[Lake, str], tuple[Lake, str]]) -> list[tuple[str, str, tuple[Lake, str]]]:
-    # Runs of one key, in two lakes, need names that differ.
+    # The same run in two lakes has one key, so the names must differ.
     return [(name, side[1], side) for name, side in zip(("first", "second"), sides, strict=True)]
 
 
 def _plot(curves: dict[str, list[StepRecord]], file: Path) -> None:
-    """Write the loss curves as an SVG file. Raises CannotPlot for another suffix, or when no loss is finite."""
+    """Write the loss curves as an SVG file. Raises CannotPlot for another suffix, or if no loss is finite."""
     from infra.report.figures import Curve, line_chart, standalone
 
     if file.suffix != ".svg":
         raise CannotPlot(
             f"--plot writes an SVG file, and {file} does not end in .svg: name it {file.with_suffix('.svg')}"
         )
-    # Losses that are not finite are left out; the line joins the steps on either side.
+    # Non-finite losses are omitted; the line connects the steps on either side.
     lines = [
         Curve(name, shade, tuple((one.step, one.loss) for one in records if one.loss is not None))
         for (name, records), shade in zip(curves.items(), ("a", "c"), strict=True)

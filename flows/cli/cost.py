@@ -1,4 +1,4 @@
-"""`millrace cost`: what a run used over all its launches."""
+"""`millrace cost`: the time, energy and carbon of all launches of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cost(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run cost: time, energy and carbon of all its launches, failed ones included."""
+    """Show the time, energy and carbon of all launches of a run, including failed ones."""
     with friendly_errors(as_json):
         from model.accounting.summary import run_cost
         from tasks.runs import find_run

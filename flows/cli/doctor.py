@@ -1,4 +1,4 @@
-"""`millrace doctor`: is everything here that is needed?"""
+"""`millrace doctor`: checks the requirements of Millrace on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("prefect", "torch", "deepspeed", "datasketch", "fasttext", "kenlm",
 
 
 def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
-    """Check what Millrace needs on this machine, and say how to mend what is missing."""
+    """Check what Millrace needs on this machine, and show how to fix what is missing."""
     with friendly_errors(as_json):
         checks = [
             _python(),
@@ -41,7 +41,7 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
 
 
 def accelerator() -> dict[str, Any]:
-    """The GPUs of this machine, and whether their peak is known."""
+    """The GPUs of this machine, and their peak performance if it is known."""
     import torch
 
     from model.cost.devices import reported_device
@@ -60,7 +60,7 @@ def accelerator() -> dict[str, Any]:
 
 
 def energy(powercap: Path | None = None) -> dict[str, Any]:
-    """Which energy a run here will have measured, and why not the rest."""
+    """The energy meters available to a run here, and why others are unavailable."""
     import torch
 
     from model.accounting.hardware import POWERCAP, meters_of_machine
@@ -130,7 +130,7 @@ def _lake(uri: str) -> dict[str, Any]:
             lake, found = place(uri), "is not made yet: the first build makes it"
             local = lake.local_path("")
             if local is not None:
-                # Writing would leave a folder behind.
+                # A test write would leave a folder behind.
                 return _room_for_folder(local.expanduser().absolute(), f"{uri} {found}")
         lake.write("doctor", b"ok")
         lake.delete("doctor")

@@ -23,7 +23,7 @@ def explain(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the history of a document: where it came from, what the steps found out, and why it is in or out."""
+    """Show the history of a document: its origin, the results of each step, and why it is in or out."""
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
         from tasks.builds import find_build
         from tasks.report.history import histories_of

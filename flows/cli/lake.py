@@ -1,4 +1,4 @@
-"""Commands that ask the lake: what is there, what became of what, is it whole, what can go."""
+"""Commands about the lake: its contents, the account of an artifact, verification, deletion, upgrade."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def artifacts(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> N
 
 
 def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
-    """The account of a build or of one artifact: what came in, and what became of it."""
+    """Show the account of a build or an artifact: records in, kept, dropped and failed."""
     with friendly_errors(as_json):
         from infra.store.errors import StoreError
         from tasks.builds import find_build
@@ -98,7 +98,7 @@ def verify(
     forget: Annotated[bool, typer.Option(help="Forget what is broken, so that the next build makes it again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every part of a build or an artifact, and compare all digests."""
+    """Read every part of a build or an artifact, and check all digests."""
     with (
         friendly_errors(as_json),
         tempfile.TemporaryDirectory(prefix="millrace-") as cache,
@@ -133,7 +133,7 @@ def gc(
     older_than_hours: Annotated[float, typer.Option(help="Leave what is younger.", min=0)] = 24.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete what no name and no run needs any more."""
+    """Delete everything that no name and no run needs any more."""
     with friendly_errors(as_json):
         from infra.store.garbage import plan_sweep, sweep
         from tasks.roots import find_roots
@@ -154,7 +154,7 @@ def gc(
 
 @lake_commands.command("upgrade")
 def upgrade_lake(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
-    """Bring a lake that an older Millrace wrote to the present format. Its parts stay as they are."""
+    """Upgrade a lake that an older Millrace wrote to the present format. Its parts do not change."""
     with friendly_errors(as_json), progress_bars(as_json) as show:
         from infra.store.lake import FORMAT
         from tasks.upgrade import upgrade

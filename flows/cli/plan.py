@@ -1,4 +1,4 @@
-"""`millrace plan`: what a training run will take, before anything is spent."""
+"""`millrace plan`: the resources of a training run, before it starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 6  # alternatives in the table; --json has all
 
 @plan_commands.callback()
 def plans() -> None:
-    """Memory, time, energy and carbon before a run is started."""
+    """Plan memory, time, energy and carbon before starting a run."""
 
 
 @plan_commands.command()
@@ -60,11 +60,11 @@ def training(
 
 
 class PlanError(ValueError):
-    """What was asked for cannot be planned."""
+    """The request cannot be planned."""
 
 
 def _values(layout: str) -> dict[str, Any]:
-    """`tensor=2,zero=1` as a mapping. Raises PlanError for what is not KEY=VALUE."""
+    """Parse `tensor=2,zero=1`. Raises PlanError for entries other than KEY=VALUE."""
     values = {}
     for entry in layout.split(","):
         key, equals, value = entry.partition("=")

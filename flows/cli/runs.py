@@ -1,4 +1,4 @@
-"""`millrace stop`, `save-now` and `change`: asking something of a run that trains."""
+"""`millrace stop`, `save-now` and `change`: requests to a run in training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LIVE = ("starting", "training", "saving")
 CHANGES = ("learning_rate", "learning_rate_factor", "clip")
-# A run that has not been heard of for so long will not answer.
+# A run that has not reported for this long will not answer.
 SILENCE_SECONDS = 600.0
 WAIT_SECONDS = 0.5
 
@@ -36,7 +36,7 @@ def stop(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a run to stop after its current step. Without --save it goes on later from its newest checkpoint."""
+    """Ask a run to stop after its current step. Without --save it resumes from its newest checkpoint."""
     with friendly_errors(as_json):
         opened, key = find(run, lake)
         _require_live(opened, key, as_json)
@@ -70,7 +70,7 @@ def change(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Change a run's learning rate or clip, or leave data out, from the next step that no launch has passed.
+    """Change a run's learning rate or clip, or skip data, from the next step that no launch has passed.
 
     `millrace change 3f2a --set learning_rate=3e-5 --set clip=0.3 --cause "the norm rises"`
     """
@@ -89,7 +89,7 @@ def change(
 
 
 def find(run: str, lake: str) -> tuple[Lake, str]:
-    """An existing lake, and the whole key of the run in it whose key starts with `run`. Raises StoreError."""
+    """Open an existing lake and find the run whose key starts with `run`; return both. Raises StoreError."""
     from tasks.runs import find_run
 
     opened = open_lake(lake)
@@ -119,13 +119,13 @@ def _ask(opened: Lake, run: str, kind: str, wait: bool, as_json: bool, **values:
 
 
 def _wait(opened: Lake, run: str, request: str) -> Answer | None:
-    """The answer to a request, None when the run has ended or fallen silent without giving one."""
+    """The answer to a request; None if the run ended or stopped reporting without an answer."""
     from model.supervision.control import read_answer
     from model.supervision.progress import read_progress
 
     while True:
         progress = read_progress(opened, run)
-        # Asked after the state: a run answers before it says that it has ended.
+        # Read after the state: a run answers before it reports its end.
         if (answer := read_answer(opened, run, request)) is not None:
             return answer
         if progress is None or progress.state not in LIVE or time.time() - progress.updated > SILENCE_SECONDS:

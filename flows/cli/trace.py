@@ -1,4 +1,4 @@
-"""`millrace trace`: what a training step read, and which steps read a document."""
+"""`millrace trace`: the data that a training step read, and the steps that read a document."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def trace(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what a step of a run read, which steps read a document, or write a batch exactly as it was read.
+    """Show what a step of a run read or which steps read a document, or write a batch exactly as it was read.
 
-    Step N is the N-th update, from 1, and read batch N - 1: the checkpoint of step N has seen the batches 0 … N - 1.
+    Steps count from 1 and batches from 0: step N read batch N - 1. The checkpoint of step N has seen batches 0 … N - 1.
     """
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
         if sum(asked is not None for asked in (step, document, batch)) != 1:
@@ -90,7 +90,7 @@ def _tell_batch(told: dict[str, Any], asked: str) -> None:
 
 
 def _step(told: dict[str, Any], asked: str) -> str:
-    """A step, with its run when that is one that the run asked about goes on from."""
+    """Name a step, with its run if that is one that the traced run continues."""
     run = "" if told["run"] == asked else f" of run {told['run'][:12]}"
     return f"step {told['step']:,}{run}"
 
@@ -115,7 +115,7 @@ def _place(span: dict[str, Any]) -> str:
 
 
 def _tokens(span: dict[str, Any]) -> str:
-    """`tokens 0 to 99 are tokens 40 to 139 of 300 (bytes 170 to 601)`, all ends included."""
+    """`tokens 0 to 99 are 40 to 139 of 300, bytes [170, 601)`: token ranges include both ends."""
     begin, end = span["offset"], span["offset"] + span["tokens"] - 1
     text = "" if span["bytes"] is None else f", bytes [{span['bytes'][0]:,}, {span['bytes'][1]:,})"
     here = f"tokens {span['start']:,} to {span['start'] + span['tokens'] - 1:,}"

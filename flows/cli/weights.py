@@ -1,4 +1,4 @@
-"""`millrace export`, `millrace import` and `millrace generate`: checkpoints outside the lake, and what they write."""
+"""`millrace export`, `millrace import` and `millrace generate`: checkpoints outside the lake, and text generation."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ CheckpointArgument = Annotated[
 ]
 
 
-NEW_TOKENS = 64  # as many as `generate` adds when it is not told
+NEW_TOKENS = 64  # the default of `generate`
 
 
 class WeightsRefused(ValueError):
-    """What was asked cannot be done with this checkpoint."""
+    """The request is not possible with this checkpoint."""
 
 
 @dataclass(frozen=True)
 class OpenedCheckpoint:
-    """Weights, and the folder with the files of their tokenizer, where there are any."""
+    """Weights, and the folder with the files of their tokenizer if there are any."""
 
     weights: Weights
     tokenizer: Path | None
@@ -49,7 +49,7 @@ def export(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a checkpoint as a folder that `transformers` loads.
+    """Export a checkpoint as a folder that `transformers` can load.
 
     `millrace export 3fa9@1000 out && python -c 'AutoModelForCausalLM.from_pretrained("out")'`
     """
@@ -74,7 +74,7 @@ def import_weights(
     out: Annotated[str, typer.Argument(help="A folder to make.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Read the weights of a Hugging Face folder into a folder that `generate` and `export` take."""
+    """Convert the weights of a Hugging Face folder to a folder that `generate` and `export` accept."""
     with friendly_errors(as_json):
         from model.huggingface.folder import read_folder
         from model.huggingface.plain import write_plain
@@ -101,7 +101,7 @@ def generate(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a checkpoint go on with a text."""
+    """Continue a text with a checkpoint."""
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-generate-") as cache:
         import torch
 
@@ -148,7 +148,7 @@ def generate(
 
 
 def _open(checkpoint: str, lake: str, cache: Path) -> OpenedCheckpoint:
-    """The weights that a person named. Raises StoreError, WeightsError."""
+    """Open the weights that the user named. Raises StoreError and WeightsError."""
     folder = Path(checkpoint)
     if folder.is_dir():
         from model.huggingface.folder import read_folder
@@ -166,7 +166,7 @@ def _open(checkpoint: str, lake: str, cache: Path) -> OpenedCheckpoint:
 
 
 def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckpoint:
-    """A checkpoint of a run, with the tokenizer of the tokens that it read, where these are still in the lake."""
+    """A checkpoint of a run, with the tokenizer of the run's tokens if these are still in the lake."""
     from infra.store.errors import NotThere
     from model.analysis.scoring import load_checkpoint
     from model.checkpoints.manifest import committed_steps
@@ -203,7 +203,7 @@ def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckp
 
 
 def _tokenizer(opened: OpenedCheckpoint) -> Any:
-    """The tokenizer beside a checkpoint, None where there is none. Raises WeightsRefused when it cannot be read."""
+    """The tokenizer of a checkpoint; None if there is none. Raises WeightsRefused if it cannot be read."""
     if opened.tokenizer is None or not (opened.tokenizer / "tokenizer.json").exists():
         return None
     import tokenizers
@@ -211,7 +211,7 @@ def _tokenizer(opened: OpenedCheckpoint) -> Any:
     path = opened.tokenizer / "tokenizer.json"
     try:
         return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # the library raises no narrower type
         raise WeightsRefused(
             f"{path} is not a tokenizer of the `tokenizers` library ({error}); fetch it again"
         ) from error
@@ -223,7 +223,7 @@ def _check_vocabulary(vocabulary: int, tokenizer: Any) -> None:
 
 
 def _copy_tokenizer(source: Path | None, folder: Path) -> list[str]:
-    """Carry the files of a tokenizer along; their names."""
+    """Copy the files of a tokenizer, and return their names."""
     from model.huggingface.weights import TOKENIZER_FILES
 
     found = [name for name in TOKENIZER_FILES if source is not None and (source / name).is_file()]

@@ -1,1 +1,1 @@
-"""The embedded default: a small crawl made on the spot, and what must become of the records planted in it."""
+"""The built-in demo: a small generated crawl, and the expected outcome of the records planted in it."""

@@ -1,4 +1,4 @@
-"""Writing small archives: WARC and ARC records of HTTP messages, stored in gzip, zstd or LZ4 record by record."""
+"""Writes small archives: WARC and ARC records of HTTP messages, compressed one by one with gzip, zstd or LZ4."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SOFTWARE = "millrace demo"
 
 
 def warc_record(kind: str, uri: str, date: str, content_type: str, block: bytes, **fields: str) -> bytes:
-    """A WARC 1.0 record (ISO 28500:2009) as stored without compression.
+    """An uncompressed WARC 1.0 record (ISO 28500:2009).
 
-    Its id is derived from `kind` and `uri` alone (see `record_id`). `fields` add to or replace its named fields;
-    underscores stand for hyphens. Fields without a value are left out.
+    Its id depends on `kind` and `uri` only (see `record_id`). `fields` add or replace named fields, with underscores
+    for hyphens. Fields with empty values are omitted.
     """
     named = {
         "WARC-Type": kind,
@@ -39,31 +39,31 @@ def warc_record(kind: str, uri: str, date: str, content_type: str, block: bytes,
 
 
 def record_id(kind: str, uri: str) -> uuid.UUID:
-    """The id of the record of that kind about that URI: the same on every run."""
+    """The id of the record of this kind for this URI: the same on every run."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"{kind} {uri}")
 
 
 def warcinfo_record(file_name: str, date: str) -> bytes:
-    """The record that opens a WARC file and says who wrote it."""
+    """The first record of a WARC file, which names the software that wrote it."""
     block = f"software: {_SOFTWARE}\r\nformat: WARC File Format 1.0\r\n".encode()
     fields = {"WARC_Filename": file_name, "WARC_Record_ID": f"<urn:uuid:{record_id('warcinfo', file_name)}>"}
     return warc_record("warcinfo", "", date, "application/warc-fields", block, **fields)
 
 
 def request_record(uri: str, date: str) -> bytes:
-    """The GET request that a crawler sends for `uri`."""
+    """A crawler's GET request for `uri`."""
     host, _, path = uri.partition("://")[2].partition("/")
     block = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {_SOFTWARE}\r\nAccept: text/html\r\n\r\n".encode()
     return warc_record("request", uri, date, "application/http; msgtype=request", block)
 
 
 def response_record(uri: str, date: str, block: bytes, **fields: str) -> bytes:
-    """The answer to it: `block` is the HTTP message as it was sent."""
+    """The response to a request; `block` is the HTTP message as sent."""
     return warc_record("response", uri, date, "application/http; msgtype=response", block, **fields)
 
 
 def arc_header(file_name: str, date: str) -> bytes:
-    """The version block that opens an ARC 1.0 file."""
+    """The version block at the start of an ARC 1.0 file."""
     block = f"1 0 {_SOFTWARE}\nURL IP-address Archive-date Content-type Archive-length\n".encode()
     line = f"filedesc://{file_name} 0.0.0.0 {_digits(date)} text/plain {len(block)}\n"
     return line.encode() + block + b"\n"
@@ -83,7 +83,7 @@ def http_response(
     chunked: bool = False,
     headers: Mapping[str, str] = {},
 ) -> bytes:
-    """An HTTP/1.1 response with `body` compressed and cut into chunks as asked; `headers` replace those it has."""
+    """An HTTP/1.1 response with `body` compressed and chunked as requested; `headers` override the default ones."""
     encoded = encode_body(body, encoding)
     named = {"Content-Type": content_type}
     if encoding:
@@ -98,7 +98,7 @@ def http_response(
 
 
 def encode_body(body: bytes, encoding: ContentEncoding) -> bytes:
-    """A body under a content encoding (RFC 9110 section 8.4.1)."""
+    """Encode a body with a content encoding (RFC 9110 section 8.4.1)."""
     encoders: dict[str, Callable[[bytes], bytes]] = {
         "": bytes,
         "gzip": lambda data: gzip.compress(data, mtime=0),
@@ -109,13 +109,13 @@ def encode_body(body: bytes, encoding: ContentEncoding) -> bytes:
 
 
 def chunks(body: bytes) -> bytes:
-    """A body in the chunked transfer coding (RFC 9112 section 7.1)."""
+    """Encode a body with the chunked transfer coding (RFC 9112 section 7.1)."""
     pieces = [body[start : start + _CHUNK_BYTES] for start in range(0, len(body), _CHUNK_BYTES)]
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
 def stored_member(record: bytes, file_name: str) -> bytes:
-    """A record as one member of a file, compressed as the file's name says (``.gz``, ``.zst``, ``.lz4``)."""
+    """A record as one member of a file, compressed according to the file's suffix (``.gz``, ``.zst``, ``.lz4``)."""
     if file_name.endswith(".zst"):
         return _framed(ZstdWriter, record)
     if file_name.endswith(".lz4"):
@@ -124,9 +124,9 @@ def stored_member(record: bytes, file_name: str) -> bytes:
 
 
 def torn_gzip(data: bytes) -> bytes:
-    """A gzip member whose second half was overwritten: a deflate block of the reserved type stands there.
+    """A gzip member whose second half is overwritten with deflate blocks of the reserved type.
 
-    The first half can be read (RFC 1951 section 3.2.3: block type 3 is an error).
+    The first half is readable (RFC 1951 section 3.2.3: block type 3 is an error).
     """
     compressor = zlib.compressobj(wbits=31)
     middle = len(data) // 2

@@ -1,7 +1,7 @@
-"""The demo's crawl: six archives, as a crawler would have left them, made from the standard library's documentation.
+"""The demo's crawl: six archives in the form that a crawler produces, made from the standard library's documentation.
 
-The same release of Python gives the same bytes, whatever is installed beside it: dates are fixed, ids follow from URLs,
-and nothing asks for the time of day.
+The same release of Python produces the same bytes, whatever packages are installed: dates are fixed, ids derive from
+URLs, and nothing reads the clock.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tasks.demo.texts import module_pages, package_pages, topic_pages
 LIBRARY_FILE = "00-library.warc.gz"
 PACKAGES_FILE = "01-packages.warc.zst"
 _FIRST_DATE = datetime.datetime(2024, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
-# Servers answer in different ways; the pages of a site take turns.
+# Servers encode responses in different ways; the pages of a site cycle through them.
 _ENCODINGS: tuple[tuple[ContentEncoding, bool], ...] = (("", False), ("gzip", True), ("br", False), ("deflate", False))
 
 
 def make_crawl(folder: Path) -> list[Path]:
-    """Write the archives into `folder`, replacing those of an earlier call, and give their paths in order."""
+    """Write the archives to `folder`, replacing those of an earlier call. Return their paths in order."""
     folder.mkdir(parents=True, exist_ok=True)
     members = {
         LIBRARY_FILE: _warc(LIBRARY_FILE, _site("library", module_pages())),
@@ -102,7 +102,7 @@ def _planted_member(planted: Planted, date: str, file: str) -> bytes:
 
 
 def _dates(file: str) -> Iterator[str]:
-    """Dates a second apart. Our own pages were crawled first, and what copies them on another day."""
+    """Dates one second apart. The demo's own pages are crawled first; their copies are crawled a day later."""
     first = _FIRST_DATE if file == PAGES_FILE else _FIRST_DATE + datetime.timedelta(days=1)
     for seconds in itertools.count():
         yield (first + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")

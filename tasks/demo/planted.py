@@ -1,7 +1,7 @@
-"""The records that are planted in the demo's crawl, and what must become of each of them.
+"""The records planted in the demo's crawl, and the expected outcome of each.
 
-Fates are those of `millrace explain`: ``kept``, or ``stage:dropped:reason`` and ``stage:failed:reason``. A record with
-the stage ``source`` gives no document; it is one entry of the source's account.
+Outcomes are written as in `millrace explain`: ``kept``, ``stage:dropped:reason`` or ``stage:failed:reason``. A record
+with the stage ``source`` does not become a document; it is one entry of the source's account.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ NEAR_DUPLICATE = "near_duplicates:dropped:near_duplicate"
 DUPLICATE_ID = "documents:failed:duplicate_id"
 UNWANTED_LANGUAGE = "language:dropped:unwanted_language"
 
-# How an archive is damaged at the place of a record: see `tasks.demo.crawl`.
+# The damage of the archive at the location of a record; see `tasks.demo.crawl`.
 Damage = Literal["", "cut_off", "corrupt", "wrong_checksum", "wrong_length", "stray_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """One record: where it stands, what it holds, what must become of it and why.
+    """One record: its location, its content, its expected outcome and the reason.
 
-    `kind` is its WARC type, `block` its content as captured. `copy_of` is the name of the record it copies, where
-    both are documents; `id_of` that of the record whose id it repeats.
+    `kind` is its WARC type, `block` its content as captured. `copy_of` is the name of the record that it copies, if
+    both are documents; `id_of` is the name of the record whose id it repeats.
     """
 
     name: str
@@ -52,23 +52,23 @@ class Planted:
 
     @property
     def url(self) -> str:
-        """Its URI, which is the URL that follows from its file and name unless another one is given."""
+        """Its URI. By default, the URL that follows from its file and name."""
         return self.uri or _url(self.file, self.name)
 
     @property
     def document_id(self) -> str:
-        """The id of the document that it becomes, in WARC files; ARC has no record ids."""
+        """The id of the resulting document in WARC files; ARC has no record ids."""
         return f"{SOURCE}/{record_id(self.kind, _url(self.file, self.id_of) if self.id_of else self.url)}"
 
     @property
     def is_document(self) -> bool:
-        """Whether the source makes a document of it."""
+        """Whether the source makes a document from it."""
         return not self.fate.startswith("source:")
 
 
 @functools.cache
 def planted_records() -> tuple[Planted, ...]:
-    """All of them, in the order in which they stand in their files. Names are unique."""
+    """All planted records, in the order of their files. Names are unique."""
     records = (*_languages(), *_originals(), *_copies(), *_spam(), *_unwanted(), *_broken_messages(), *_damaged())
     names = [record.name for record in records]
     if len(set(names)) < len(names):
@@ -77,7 +77,7 @@ def planted_records() -> tuple[Planted, ...]:
 
 
 def _languages() -> list[Planted]:
-    """A page in each language, each as another server would have sent it."""
+    """A page in each language, each as sent by a different kind of server."""
     sent: list[tuple[str, str, ContentEncoding, bool]] = [
         ("en", "utf-8", "", True),
         ("de", "windows-1252", "gzip", False),
@@ -166,7 +166,7 @@ def _spam() -> list[Planted]:
 
 
 def _unwanted() -> list[Planted]:
-    """Sound records that are no pages."""
+    """Intact records that are not pages."""
     page = render(own_page("en"))
     image = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
     moved = {"Location": "https://pages.demo.example/en.html"}
@@ -194,7 +194,7 @@ def _unwanted() -> list[Planted]:
 
 
 def _broken_messages() -> list[Planted]:
-    """Whole records whose HTTP messages are broken."""
+    """Complete records with broken HTTP messages."""
     page = render(own_page("en"))
     gzipped = encode_body(page, "gzip")
     chunked = http_response(page, chunked=True)
@@ -231,7 +231,7 @@ def _broken_messages() -> list[Planted]:
 
 
 def _damaged() -> list[Planted]:
-    """Records at whose place the archive itself is damaged, with sound ones between them."""
+    """Records where the archive itself is damaged, with intact ones between them."""
 
     def broken(name: str, reason: str, why: str, damage: Damage) -> Planted:
         block = http_response(render(own_page("en")))
@@ -252,7 +252,7 @@ def _damaged() -> list[Planted]:
 
 
 def _url(file: str, name: str) -> str:
-    """For the file ``03-pages.warc.lz4``, a page of the site pages.demo.example."""
+    """For example, a page of the site pages.demo.example for the file ``03-pages.warc.lz4``."""
     return f"https://{file.partition('-')[2].partition('.')[0]}.demo.example/{name}.html"
 
 
@@ -286,5 +286,5 @@ def _texts(page: Page) -> list[str]:
 
 
 def _each(page: Page, change: Callable[[str], str]) -> Page:
-    """The page with every paragraph changed, so that no line of it equals one of the original."""
+    """The page with every paragraph changed, so that none of its lines equals a line of the original."""
     return page_of(page.title, [change(text) for text in _texts(page)], page.language)

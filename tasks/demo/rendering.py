@@ -1,4 +1,4 @@
-"""Pages of the crawl: texts of our own, and how any text is rendered as HTML."""
+"""Pages of the crawl: our own texts, and the rendering of texts as HTML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "pages"
 _MENU = ("Home", "Library", "Packages", "Licences", "Imprint")
-# Every page of every file ends with these lines, so that there is something to strike.
+# Every page of every file ends with these lines, so that paragraph deduplication has lines to strike.
 BOILERPLATE = (
     "This page belongs to the demonstration crawl, which was made on this machine a moment ago.",
     "Links of the demonstration crawl lead nowhere: its sites exist in the archive only.",
@@ -26,7 +26,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A title and what stands below it."""
+    """A title and the blocks below it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -39,20 +39,20 @@ class Page:
 
 
 def own_page(name: str) -> Page:
-    """One of our own texts: its first line is the title, blank lines part the paragraphs."""
+    """One of our own texts: the first line is the title, and blank lines separate paragraphs."""
     title, *paragraphs = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip().split("\n\n")
     return page_of(title, paragraphs, name if len(name) == 2 else "en")
 
 
 def page_of(title: str, paragraphs: Sequence[str], language: str = "en") -> Page:
-    """A page of paragraphs alone."""
+    """A page of paragraphs only."""
     return Page(title, tuple(Block(paragraph) for paragraph in paragraphs), language)
 
 
 def render(page: Page, charset: str = "utf-8") -> bytes:
-    """The page as HTML in `charset`, with a menu and a footer that no extractor should take for text.
+    """Render the page as HTML in `charset`, with a menu and a footer that an extractor should remove.
 
-    Raises UnicodeEncodeError when the charset lacks a character.
+    Raises UnicodeEncodeError if the charset lacks a character.
     """
     menu = "".join(f'<li><a href="/{name.lower()}">{name}</a></li>' for name in _MENU)
     article = "\n".join(f"<{b.element}>{html.escape(b.text, quote=False)}</{b.element}>" for b in page.blocks)

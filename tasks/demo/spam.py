@@ -1,10 +1,10 @@
-"""Pages that each break exactly one rule of the demo's recipe and none of those before it."""
+"""Pages that each break exactly one rule of the demo's recipe, and none of the rules before it."""
 
 from __future__ import annotations
 
 from tasks.demo.rendering import Page, page_of
 
-# Sentences for filling, in ordinary English; no page uses all of them.
+# Filler sentences in ordinary English.
 _ORDINARY = (
     "The market opens at seven on Thursdays, and the stalls beside the church are taken long before the bells ring.",
     "My neighbour keeps a small garden behind the station, where she grows beans, late roses and one stubborn fig.",
@@ -20,30 +20,30 @@ _ORDINARY = (
 
 
 def tag_spam() -> Page:
-    """Hash signs: more than one for ten words."""
+    """Hash signs: more than one per ten words."""
     tags = ("#flour", "#bread", "#bargain", "#family", "#kitchen", "#weekend")
     lines = [f"{_ORDINARY[n]} {' '.join(tags[(n + k) % 6] for k in range(5))}" for n in range(6)]
     return page_of("Fresh bread for everyone", lines)
 
 
 def teaser_spam() -> Page:
-    """Ellipses inside its sentences: more than one for ten words."""
+    """Ellipses inside sentences: more than one per ten words."""
     lines = [sentence.replace(", ", " ... ... ").replace(" and ", " ... and ... ") for sentence in _ORDINARY[:7]]
     return page_of("What the bakers never told you", lines)
 
 
 def unfinished_spam() -> Page:
-    """Lines that end in an ellipsis: more than three in ten, but few ellipses for its words."""
+    """Lines ending in an ellipsis: more than three in ten, but few ellipses per word."""
     return page_of("Seven stories and none of them told", [f"{sentence[:-1]} ..." for sentence in _ORDINARY[:7]])
 
 
 def list_spam() -> Page:
-    """Bullets at the start of every line, the title included."""
+    """A bullet at the start of every line, including the title."""
     return page_of("• Ten things about our town", [f"• {sentence}" for sentence in _ORDINARY])
 
 
 def price_spam() -> Page:
-    """Words without a letter: more than one in five."""
+    """Words without letters: more than one in five."""
     goods = ("rye flour", "wheat bran", "oat meal", "barley groats", "spelt flour", "corn meal", "malted wheat")
     lines = [
         f"The price of {name} in our shop is {12 + n}.{40 + n} for {n + 2} sacks, {23 + n}.{15 + n} for {n + 5} sacks, "
@@ -54,7 +54,7 @@ def price_spam() -> Page:
 
 
 def long_word_spam() -> Page:
-    """Words of more than ten letters on the average."""
+    """Words with a mean length of more than ten letters."""
     words = (
         "Internationalisation notwithstanding, administrative responsibilities overwhelmingly disadvantage "
         "entrepreneurial neighbourhoods. Telecommunications infrastructure substantially underestimates "
@@ -71,28 +71,28 @@ def long_word_spam() -> Page:
 
 
 def two_word_spam() -> Page:
-    """One pair of words that makes up a fifth of the page."""
+    """One pair of words makes up a fifth of the page."""
     return page_of("Flour, cheap", [_stuffed(n, "cheap flour", 3) for n in range(7)])
 
 
 def three_word_spam() -> Page:
-    """Three words in a row that make up 18 percent, while no pair makes up 20."""
+    """Three consecutive words make up 18 percent, while no pair makes up 20."""
     return page_of("Prices, wholesale", [_stuffed(n, "unbeatable wholesale bargains", 1) for n in range(8)])
 
 
 def four_word_spam() -> Page:
-    """Four words in a row that make up 16 percent, while no three make up 18."""
+    """Four consecutive words make up 16 percent, while no three make up 18."""
     return page_of("Sacks, by the dozen", [_stuffed(n, "order your twelve sacks", 1) for n in range(8)])
 
 
 def echo_spam() -> Page:
-    """Whole sentences that come twice, in lines that differ."""
+    """Whole sentences that occur twice, in lines that differ."""
     lines = [f"{_ORDINARY[n]} {_ORDINARY[(n + 5) % 10]}" for n in range(8)]
     return page_of("An echo in the valley", lines)
 
 
 def short_page() -> Page:
-    """Too few words for an article."""
+    """Too few words for the minimum word count."""
     line = "The bakery is closed on Monday because the oven is being mended, and it opens again on Tuesday at six."
     return page_of("Opening hours", [line])
 
@@ -109,7 +109,7 @@ def closing_notice() -> Page:
 
 
 def gibberish() -> Page:
-    """Letters in no language's order."""
+    """Letter sequences of no language."""
     lines = (
         "ixlzwxu aoyhubf lph rdshax nify fyzcet oeeaagy ffjk rvug wgmj lnf ickj tsatvwkcj jpwkf pwfbia lmarznlm",
         "yho qlqiy dsxyzl jbncgkqtl kiwr jvk fzcue wjpfxbct mbhxtli unebub pkgexseuz dfnleb njeotfqop xkpijpme mrf",
@@ -122,7 +122,7 @@ def gibberish() -> Page:
 
 
 def _stuffed(number: int, phrase: str, times: int) -> str:
-    """An ordinary sentence with a phrase put in after each of its first clauses, `times` in all."""
+    """An ordinary sentence with a phrase inserted after each of its first clauses, `times` in total."""
     words = _ORDINARY[number].split()
     step = len(words) // (times + 1)
     for count in range(times, 0, -1):

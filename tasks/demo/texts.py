@@ -1,6 +1,6 @@
-"""Texts that every machine with this Python has: its standard library's documentation and its help topics.
+"""Texts that every machine with this Python has: the documentation of its standard library and its help topics.
 
-What is installed beside it changes nothing: no installed package is looked at.
+Installed packages have no effect, because none is read.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _MOST_CHARACTERS = 12_000
 _MOST_PAGES = 12
 _UNUSED_FOLDERS = {"__pycache__", "test", "tests", "site-packages", "dist-packages"}
 _DECORATION = re.compile(r"\[!\[|!\[|<|\.\. |\||[-=~^#*+]{4,}")
-# Three lines or more that hold nothing but a comment.
+# Three or more lines that contain only a comment.
 _COMMENT = re.compile(r"(?:^[ \t]*#[^\n]*\n){3,}", re.MULTILINE)
-# Linux distributions leave these out, or ship them in packages of their own.
+# Linux distributions omit these, or ship them in separate packages.
 _SPLIT_OFF = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtle", "turtledemo"}
 
 
 def module_pages() -> Iterator[Page]:
-    """Documentation strings and comments of the standard library's modules that are single files, by name."""
+    """Docstrings and comments of the standard library's single-file modules, by name."""
     yield from _library_pages(packages=False)
 
 
 def package_pages() -> Iterator[Page]:
-    """Documentation strings and comments of the modules in the standard library's packages, by name."""
+    """Docstrings and comments of the modules in the standard library's packages, by name."""
     yield from _library_pages(packages=True)
 
 
 def topic_pages() -> Iterator[Page]:
-    """Python's own help topics, as far as this machine has them."""
+    """Python's help topics, if this machine has them."""
     try:
         from pydoc_data.topics import topics
     except ImportError:
@@ -51,7 +51,7 @@ def topic_pages() -> Iterator[Page]:
 
 
 def _library_pages(packages: bool) -> Iterator[Page]:
-    # Sources are parsed and never imported. Modules without sources on this machine are left out.
+    # Sources are parsed, never imported. Modules without sources on this machine are skipped.
     library = Path(sysconfig.get_path("stdlib"))
     for path in sorted(library.rglob("*.py")):
         relative = path.relative_to(library)
@@ -69,7 +69,7 @@ def _module_blocks(path: Path) -> Iterator[Block]:
             source = file.read()
         module = ast.parse(source)
     except (SyntaxError, ValueError):
-        # Some distributions ship templates and files for other versions beside the library.
+        # Some distributions ship templates, and files for other versions, with the library.
         return
     yield from _blocks(ast.get_docstring(module) or "")
     for node in module.body:
@@ -93,7 +93,7 @@ def _definition_blocks(node: ast.stmt, prefix: str) -> Iterator[Block]:
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    """Paragraphs, each on one line; what is indented or a dialogue keeps its lines."""
+    """Paragraphs, each joined to one line; indented text and interactive sessions keep their lines."""
     for run in re.split(r"\n[ \t]*\n", inspect.cleandoc(text.replace("\r\n", "\n"))):
         lines = [line.rstrip() for line in run.strip("\n").split("\n")]
         if not any(lines) or _DECORATION.match(lines[0].lstrip()):
@@ -107,7 +107,7 @@ def _blocks(text: str) -> Iterator[Block]:
 
 
 def _pages_of(title: str, blocks: list[Block], most_pages: int) -> Iterator[Page]:
-    """Pages of up to `_MOST_CHARACTERS` (a block more); what is left at the end and too short is no page."""
+    """Pages of up to `_MOST_CHARACTERS` (exceeded by at most one block); a remainder that is too short is dropped."""
     start = size = number = 0
     for position, block in enumerate(blocks, start=1):
         size += len(block.text)

@@ -1,4 +1,4 @@
-"""Evaluation tasks as data: a JSON file that says which fields of which local JSONL files make the items.
+"""Evaluation tasks as data: a JSON file maps fields of local JSONL files to task items.
 
 {"tasks": [{"kind": "multiple_choice", "name": "arc_easy", "items": "arc_easy_test.jsonl.gz",
             "question": "query", "choices": "choices", "answer": "gold", "prompt": "{question}\\nAnswer:"},
@@ -23,7 +23,7 @@ Name = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
 class _Definition(pydantic.BaseModel):
-    """`items` is a JSONL file, plain or gzip, beside the file of definitions; `limit` takes its first items only."""
+    """`items` is a JSONL file, plain or gzip, beside the definitions file; `limit` is the number of items to use."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -33,11 +33,11 @@ class _Definition(pydantic.BaseModel):
 
 
 class MultipleChoice(_Definition):
-    """Which of several continuations is the right one: `acc`, and `acc_norm` by the choices' lengths in characters.
+    """Choose the correct continuation: `acc`, and `acc_norm`, normalised by the choices' lengths in characters.
 
-    `question`, `choices`, `answer` and `labels` name fields, with dots for fields of fields (``choices.text``). The
-    answer is a number from 0, one of the labels where there are labels, or else the text of a choice. A choice follows
-    the prompt after a blank.
+    `question`, `choices`, `answer` and `labels` name fields; dots separate nested fields (``choices.text``). The answer
+    is a 0-based number, a label if there are labels, or else the text of a choice. A space separates the prompt and a
+    choice.
     """
 
     kind: Literal["multiple_choice"] = "multiple_choice"
@@ -55,7 +55,7 @@ class MultipleChoice(_Definition):
         return prompt
 
     def item(self, values: dict[str, Any]) -> dict[str, Any]:
-        """`prompt`, `choices` and the number of the `answer`. Raises ValueError naming the field that is wrong."""
+        """`prompt`, `choices` and the number of the `answer`. Raises ValueError that names an invalid field."""
         question, choices = _field(values, self.question), _field(values, self.choices)
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"{self.question!r} is {question!r}, and must be a text")
@@ -70,16 +70,16 @@ class MultipleChoice(_Definition):
 
 
 class LastWord(_Definition):
-    """LAMBADA (Paperno et al. 2016): the last word of a passage from all before it; `acc` and `perplexity`.
+    """LAMBADA (Paperno et al. 2016): predict the last word of a passage from the rest; `acc` and `perplexity`.
 
-    The word is what follows the last blank, as in the harness's `lambada_openai`.
+    The word is the text after the last space, as in the harness's `lambada_openai`.
     """
 
     kind: Literal["last_word"] = "last_word"
     text: str = "text"
 
     def item(self, values: dict[str, Any]) -> dict[str, Any]:
-        """`prompt` and `target`, which begins with the blank. Raises ValueError naming the field that is wrong."""
+        """`prompt`, and `target` with its leading space. Raises ValueError that names an invalid field."""
         text = _field(values, self.text)
         before, blank, word = text.rpartition(" ") if isinstance(text, str) else ("", "", "")
         if not before.strip() or not word:
@@ -98,7 +98,7 @@ class _Definitions(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class LoadedTask:
-    """A task with its items, ready to be scored; `digest` identifies both."""
+    """A task with its items, ready to score; `digest` identifies both."""
 
     definition: MultipleChoice | LastWord
     items: tuple[dict[str, Any], ...]
@@ -106,9 +106,9 @@ class LoadedTask:
 
 
 def load_tasks(path: Path) -> list[LoadedTask]:
-    """The tasks of a file of definitions, with all their items read and checked.
+    """Load the tasks of a definitions file, with all their items read and validated.
 
-    Raises ValueError naming the file, the line and the field when one is not as it must be, and FileNotFoundError.
+    Raises ValueError that names the file, line and field of an invalid entry, and FileNotFoundError.
     """
     try:
         definitions = _Definitions.model_validate_json(path.read_bytes()).tasks

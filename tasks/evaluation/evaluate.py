@@ -1,6 +1,6 @@
-"""`python -m tasks.evaluation.evaluate --lake URI --run-key KEY --steps 0,64 …`: scores of a run's checkpoints.
+"""`python -m tasks.evaluation.evaluate --lake URI --run-key KEY --steps 0,64 …` scores checkpoints of a run.
 
-`tasks.evaluation.launch` gives the whole command. A checkpoint whose scores are in the lake is not scored again.
+`tasks.evaluation.launch` builds the whole command. Checkpoints with scores in the lake are not scored again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ from tasks.evaluation.results import read_evaluation, write_evaluation
 
 VERSION = 1
 LIBRARIES = ("lm_eval", "numpy", "tokenizers", "torch")
-# Sequences computed at a time. On a CPU more of them gain nothing, and cost the time that their padding takes.
+# Sequences per batch. On a CPU, larger batches gain nothing and cost the time of their padding.
 BATCH = 1
-TRANSIENT = 75  # EX_TEMPFAIL of sysexits.h: the store could not be asked, so the same command may work later
+TRANSIENT = 75  # EX_TEMPFAIL of sysexits.h: the store was unavailable, so the same command may work later
 
 
 class Evaluation:
-    """The evaluation of any checkpoint of a run; raises before the first is loaded when an input is not right."""
+    """Evaluates checkpoints of a run.
+
+    The constructor raises if an input is invalid, before any checkpoint is loaded.
+    """
 
     def __init__(self, lake: Lake, run: str, tokens: Manifest, tokenizer: Path, tasks: Path, threads: int) -> None:
         self.lake, self.run, self.threads = lake, run, threads
@@ -49,7 +52,7 @@ class Evaluation:
         self.tokenizer_digest = sha256_file(tokenizer)
 
     def identity(self, step: int) -> dict[str, Any]:
-        """All that decides the scores of a checkpoint. Raises NotThere when there is none of that step."""
+        """All inputs that determine the scores of a checkpoint. Raises NotThere if the run has none at that step."""
         return {
             "evaluation": VERSION,
             "checkpoint": read_checkpoint(self.lake, self.run, step).digest,
@@ -58,13 +61,13 @@ class Evaluation:
             "length": self.length,
             "tasks": [[task.definition.name, task.digest] for task in self.tasks],
             "libraries": {name: version(name) for name in LIBRARIES},
-            # Both change the last bits of sums.
+            # Both change the rounding of sums.
             "batch": BATCH,
             "threads": self.threads,
         }
 
     def evaluate(self, step: int, cache: Path) -> tuple[dict[str, Any], bool]:
-        """The stored scores of a checkpoint, and whether they were there already."""
+        """Return the stored scores of a checkpoint, and whether they existed already."""
         identity = self.identity(step)
         if (found := read_evaluation(self.lake, self.run, step, identity)) is not None:
             return found, True
@@ -91,7 +94,7 @@ class Evaluation:
 
 
 def main() -> int:
-    """Read the command line, evaluate, print a line for each checkpoint; returns the exit status."""
+    """Parse the command line, evaluate, and print one line per checkpoint. Return the exit status."""
     die_with_parent()
     parser = argparse.ArgumentParser(prog="tasks.evaluation.evaluate", description=__doc__)
     parser.add_argument("--lake", required=True, help="URI of the lake")

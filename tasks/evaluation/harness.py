@@ -1,4 +1,4 @@
-"""A model of ours behind the harness's `LM` interface, in this process, and the scores of a task."""
+"""Adapts our models to the harness's `LM` interface, in this process, and scores tasks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tasks.evaluation.definitions import LoadedTask
 from tasks.evaluation.local_tasks import LocalTask
 from tasks.tokenizer import END_OF_TEXT
 
-BOOTSTRAPS = 1000  # of the harness's standard error of a perplexity; that of a mean is in closed form
+BOOTSTRAPS = 1000  # for the harness's standard error of a perplexity; that of a mean has a closed form
 DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class TaskScore:
-    """Metrics over `items` items, each with its standard error, None for a single item; rounded to 6 decimals."""
+    """Metrics over `items` items, each with its standard error (None for a single item), rounded to 6 decimals."""
 
     name: str
     kind: str
@@ -40,12 +40,12 @@ class TaskScore:
 
 
 class NativeModel(TemplateLM):
-    """The model and its tokenizer as the harness asks for them; `batch` sequences are computed at a time.
+    """A model and its tokenizer behind the harness's interface, with `batch` sequences computed at a time.
 
-    Rows of a batch are padded on the right, where attention does not look, so that no score depends on its company
-    but in the last bits (compare lm-evaluation-harness, issue 3357). Texts get no special tokens; where there is no
-    context, the end-of-text token stands for it, as before every document in training. Raises ValueError when the
-    tokenizer has more tokens than the model.
+    Rows of a batch are padded on the right, outside the causal attention, so the other rows change a score only by
+    rounding (compare lm-evaluation-harness, issue 3357). Texts get no special tokens; an empty context is the
+    end-of-text token, which precedes every document in training. Raises ValueError if the tokenizer has more tokens
+    than the model.
     """
 
     def __init__(self, model: nn.Module, tokenizer: tokenizers.Tokenizer, batch: int = 1) -> None:
@@ -67,19 +67,19 @@ class NativeModel(TemplateLM):
         return self._end_of_text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """The ids of a text, without special tokens."""
+        """The token ids of a text, without special tokens."""
         return list(self.tokenizer.encode(string, add_special_tokens=False).ids)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        """The log-probability in nats of each continuation, and whether it is the greedy one.
+        """The log-probability in nats of each continuation, and whether greedy decoding would produce it.
 
-        A context that does not fit loses its oldest tokens. Raises ValueError when a continuation has no token of its
-        own, or more than the model has positions.
+        A context that does not fit loses its oldest tokens. Raises ValueError if a continuation has no tokens, or more
+        tokens than the model has positions.
         """
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
-        """The log-probability in nats of each whole text, in windows of the model's length without overlap."""
+        """The log-probability in nats of each whole text, in disjoint windows of the model's length."""
         totals = []
         for (text,) in (request.args for request in requests):
             windows = get_rolling_token_windows(self.tok_encode(text), self.eot_token_id, self.max_length, 1)
@@ -89,9 +89,9 @@ class NativeModel(TemplateLM):
         return totals
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        """The greedy continuation of each context up to a stop text, the end of text or the length limit.
+        """The greedy continuation of each context up to a stop text, the end-of-text token or the length limit.
 
-        Raises ValueError when sampling is asked for, or more tokens than the model has positions.
+        Raises ValueError for sampling, and for more tokens than the model has positions.
         """
         return [self._generate(*request.args) for request in requests]
 
@@ -104,7 +104,7 @@ class NativeModel(TemplateLM):
                     f"the continuation {continuation[:60]!r} of {context[-60:]!r} has {len(ids)} tokens of its own; "
                     f"the model scores 1 to {self.max_length}; leave the item out"
                 )
-        # A context of blanks alone has gone to the continuation, as the harness moves them, and left nothing.
+        # The harness moves trailing spaces of a context to the continuation, so a context of spaces is now empty.
         pairs = [(context or [self.prefix_token_id], continuation) for _, context, continuation in requests]
         scored = loglikelihood(self.model, pairs, self.batch)
         for (texts, _context, _continuation), one in zip(requests, scored, strict=True):
@@ -137,7 +137,7 @@ class NativeModel(TemplateLM):
 def score(model: NativeModel, task: LoadedTask) -> TaskScore:
     """Score one task with the harness's evaluator."""
     began = time.monotonic()
-    # The harness prints that it draws bootstraps.
+    # The harness prints bootstrap progress.
     with contextlib.redirect_stdout(io.StringIO()):
         results = evaluate(
             model, {"tasks": {task.definition.name: LocalTask(task)}}, bootstrap_iters=BOOTSTRAPS, log_samples=False

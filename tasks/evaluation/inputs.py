@@ -1,4 +1,4 @@
-"""What an evaluation reads beside checkpoints: the tokens artifact of a run, its held-out files and its tokenizer."""
+"""The inputs of an evaluation besides checkpoints: a run's tokens artifact, its held-out files and its tokenizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HELD_OUT = ".held-out"
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The held-out documents of one source: the parts of the pair of files, and of the ids in the same order."""
+    """The held-out documents of one source: the token files, and the lineage with the ids in the same order."""
 
     source: str
     bin: Part
@@ -32,17 +32,17 @@ class HeldOut:
 
     @property
     def identity(self) -> list[str]:
-        """What identifies the tokens."""
+        """The digests that identify the tokens."""
         return [self.source, self.bin.sha256, self.idx.sha256]
 
     def open(self, lake: Lake, cache: Path) -> TokenFile:
-        """The tokens, over verified local copies in the folder `cache`."""
+        """Open the tokens from verified local copies in the folder `cache`."""
         return TokenFile(fetch_part(lake, self.bin, cache), fetch_part(lake, self.idx, cache))
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A document; `group` says which documents are alike enough to be mistaken for each other."""
+    """A document. Documents of the same `group` are similar enough to serve as each other's distractors."""
 
     id: str
     text: str
@@ -50,7 +50,7 @@ class Text:
 
 
 def tokens_artifact(lake: Lake, key: str) -> Manifest:
-    """The tokens artifact with that key. Raises NotThere when there is none."""
+    """The tokens artifact with that key. Raises NotThere if there is none."""
     manifest = read_manifest(lake, TOKENS_STAGE, key)
     if manifest is None:
         raise NotThere(f"{lake.uri} has no tokens with the key {key}; `millrace artifacts` lists those there are")
@@ -60,8 +60,8 @@ def tokens_artifact(lake: Lake, key: str) -> Manifest:
 def tokens_of_run(lake: Lake, run: str) -> Manifest:
     """The tokens artifact whose files the run was trained on.
 
-    Raises NotThere when the run is not there or its artifact is gone, and ValueError when several artifacts hold
-    these files but differ in others.
+    Raises NotThere if the run or its artifact is missing, and ValueError if several artifacts contain these files but
+    differ in the files that an evaluation reads.
     """
     sources = lake.read_json(f"runs/{run}/run.json")["sources"]
     trained_on = {source[kind]["sha256"] for source in sources for kind in ("bin", "idx")}
@@ -77,12 +77,12 @@ def tokens_of_run(lake: Lake, run: str) -> Manifest:
 
 
 def _evaluated(tokens: Manifest) -> tuple[str, ...]:
-    """What of an artifact an evaluation reads; the rest, such as the mixture, may differ."""
+    """The files of an artifact that an evaluation reads; the rest, such as the mixture, may differ."""
     return tuple(sorted(part.sha256 for part in tokens.parts if HELD_OUT in part.name or part.name == TOKENIZER_FILE))
 
 
 def held_out_files(tokens: Manifest) -> list[HeldOut]:
-    """The held-out files of a tokens artifact, by source. Raises ValueError when it holds nothing out."""
+    """The held-out files of a tokens artifact, by source. Raises ValueError if it has none."""
     parts = {part.name: part for part in tokens.parts}
     stems = sorted(name.removesuffix(".bin") for name in parts if name.endswith(f"{HELD_OUT}.bin"))
     if not stems:
@@ -104,23 +104,23 @@ def held_out_texts(lake: Lake, tokens: Manifest, tokenizer: tokenizers.Tokenizer
         file = held_out.open(lake, cache)
         identities = pq.read_table(fetch_part(lake, held_out.lineage, cache), columns=["id"])["id"].to_pylist()
         for number, identity in enumerate(identities):
-            # The end-of-text token is special, and left out.
+            # Decoding omits the end-of-text token, which is special.
             yield Text(identity, tokenizer.decode(file.document(number).tolist()), held_out.source)
 
 
 def fetch_tokenizer(lake: Lake, tokens: Manifest, cache: Path) -> Path:
-    """The file of the tokenizer that these tokens were made with, which lies beside them; to be read only."""
+    """Fetch the tokenizer of these tokens, which is stored with them. The file is read-only."""
     [part] = [part for part in tokens.parts if part.name == TOKENIZER_FILE]
     return fetch_part(lake, part, cache)
 
 
 def open_tokenizer(path: Path, tokens: Manifest) -> tokenizers.Tokenizer:
-    """The tokenizer in a file, checked to be the one of these tokens. Raises ValueError when it is another."""
+    """Open a tokenizer file. Raises ValueError if it is not the tokenizer of these tokens."""
     found = sha256_file(path)
     if found not in tokens.models.values():
         [expected] = tokens.models.values()
         raise ValueError(f"{path} has sha256 {found}, and the tokens {tokens.key} were made with {expected}")
     tokenizer = load_tokenizer(path)
-    # As in training, where a literal <|endoftext|> in a text is no special token.
+    # As in training, where a literal <|endoftext|> in a text is not a special token.
     tokenizer.encode_special_tokens = True
     return tokenizer

@@ -1,4 +1,4 @@
-"""The command that evaluates checkpoints in a process of its own, so that its caller needs no torch."""
+"""The command that evaluates checkpoints in a separate process, so that the caller does not need torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def evaluate_command(
     cache: Path,
     threads: int = 1,
 ) -> list[str]:
-    """The command for these checkpoints of a run. Its working directory must be the project's.
+    """The command that evaluates these checkpoints of a run. Its working directory must be the project's.
 
-    `tokens` is the key of the tokens artifact whose held-out files are read, `tasks` a file of task definitions.
-    Started again, it does only what is missing.
+    `tokens` is the key of the tokens artifact with the held-out files; `tasks` is a file of task definitions. The
+    command can be repeated: it evaluates only checkpoints without stored scores.
     """
     what = [sys.executable, "-m", "tasks.evaluation.evaluate", "--lake", lake_uri, "--run-key", run]
     what += ["--steps", ",".join(map(str, steps)), "--tokens", tokens, "--tokenizer", str(tokenizer)]

@@ -1,4 +1,4 @@
-"""Our tasks as tasks of lm-evaluation-harness: its requests, metrics and standard errors over local items."""
+"""Our tasks as lm-evaluation-harness tasks: its requests, metrics and standard errors over local items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METRICS: dict[str, list[dict[str, Any]]] = {
 
 
 class LocalTask(ConfigurableTask):
-    """A task whose items are at hand; the harness's own loading, from a hub, is never reached."""
+    """A task over local items. It replaces the harness's download from a hub."""
 
     def __init__(self, task: LoadedTask) -> None:
         self._items = list(task.items)
@@ -28,7 +28,7 @@ class LocalTask(ConfigurableTask):
         self.set_fewshot_seed(seed=0)
 
     def download(self, *_: Any, **__: Any) -> None:
-        """Put the items where the harness looks for a downloaded data set."""
+        """Provide the items where the harness expects a downloaded data set."""
         self.dataset = {"test": Dataset.from_list(self._items)}
 
 

@@ -1,7 +1,7 @@
-"""Tasks made of documents, where no evaluation set is at hand: the next sentence, and the last word of a passage.
+"""Makes tasks from documents when no evaluation set is available: next sentence, and last word of a passage.
 
-Which items are made, their order, their distractors and the place of the right choice follow from the documents and
-the seed alone, by hashes.
+Hashes of the documents and the seed determine the items, their order, their distractors and the position of the correct
+choice.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from infra.store.digests import canonical, key_of
 from tasks.evaluation.inputs import Text
 
 CHOICES = 4
-LEAST_QUESTION = 60  # characters before the sentence that is asked for
+LEAST_QUESTION = 60  # characters before the answer
 LEAST_SENTENCE = 25  # characters
 QUESTION_SENTENCES = 3
-DRAWS = 200  # of distractors, before an item is given up
-PASSAGE_WORDS = 40  # at least, so that there is something to know the last word from
-POSITIONS = 128  # the choices fit every model of as many or more
+DRAWS = 200  # of distractors before the item is abandoned
+PASSAGE_WORDS = 40  # minimum, so that the last word is predictable
+POSITIONS = 128  # the choices fit every model with at least this many
 LEAST_WORD = 3  # letters
-LEAST_WORDS = 4  # of the last sentence; languages without blanks have one
+LEAST_WORDS = 4  # of the last sentence; languages without spaces have one
 ENDS = (".", "!", "?", "。", "！", "？")
-BROKEN_LINE = 55  # characters: a shorter line ends where its author ended it
+BROKEN_LINE = 55  # characters: a shorter line ends where the author ended it, not at the wrapping width
 TASKS_FILE = "tasks.json"
 
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """A sentence that may be asked for, and what stands before it in its paragraph."""
+    """A sentence that can be the answer, and the text before it in its paragraph."""
 
     document: str
     group: str
@@ -44,10 +44,9 @@ class _Sentence:
 def write_made_tasks(
     texts: Sequence[Text], folder: Path, items: int, positions: int = POSITIONS, seed: int = 0
 ) -> Path:
-    """Make both tasks and write them into `folder`, at most `items` items each; returns the file of definitions.
+    """Make both tasks, write them to `folder` with at most `items` items each, and return the definitions file.
 
-    `positions` is the longest sequence of the models that are to be scored. Raises ValueError when the documents do
-    not give a single item.
+    `positions` is the longest sequence of the models to score. Raises ValueError if the documents yield no item.
     """
     made = {
         "continuation_choice": continuation_choice(texts, items, positions, seed),
@@ -70,10 +69,10 @@ def write_made_tasks(
 def continuation_choice(
     texts: Sequence[Text], items: int, positions: int = POSITIONS, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Items `id`, `question` (up to three sentences), `choices` (the next one and three others) and `answer`.
+    """Items with `id`, `question` (up to three sentences), `choices` (the next one and three others) and `answer`.
 
-    Distractors are sentences of other documents of the same group, of half to twice the length. With its blank, a
-    choice has `positions` bytes at most in UTF-8: a byte-level tokenizer makes no more tokens than that of it.
+    Distractors are sentences of other documents of the same group, between half and twice as long. With its leading
+    space, a choice has at most `positions` UTF-8 bytes; a byte-level tokenizer never makes more tokens than bytes.
     """
     sentences = [one for text in texts for one in _sentences(text) if len(one.text.encode()) < positions]
     pools: dict[str, list[_Sentence]] = {}
@@ -81,16 +80,16 @@ def continuation_choice(
         pools.setdefault(sentence.group, []).append(sentence)
     asked = sorted((one for one in sentences if len(one.before) >= LEAST_QUESTION), key=lambda one: _rank(seed, one))
     once: dict[tuple[str, str], _Sentence] = {}
-    for one in asked:  # what two documents share is asked once
+    for one in asked:  # a sentence that two documents share is used once
         once.setdefault((one.before, one.text), one)
     made = (_choice(one, pools[one.group], seed) for one in once.values())
     return list(islice((item for item in made if item is not None), items))
 
 
 def last_word(texts: Sequence[Text], items: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Items `id` and `text`: a passage of whole sentences without the last full stop, whose last word is in it before.
+    """Items with `id` and `text`: a passage of whole sentences, without the last full stop, that repeats its last word.
 
-    Languages that put no blanks between words give none.
+    Languages without spaces between words yield no items.
     """
     ranked = sorted(
         (key_of([seed, text.id, place]), text.id, passage) for text in texts for place, passage in _passages(text)
@@ -127,7 +126,7 @@ def _choice(asked: _Sentence, pool: Sequence[_Sentence], seed: int) -> dict[str,
 
 
 def _passages(text: Text) -> Iterator[tuple[int, str]]:
-    """Passages that do not overlap, each of the fewest whole sentences with enough words."""
+    """Non-overlapping passages, each of the fewest whole sentences with enough words."""
     passage: list[str] = []
     for place, sentence in enumerate(sentence for paragraph in _paragraphs(text.text) for sentence in paragraph):
         words = sentence.split()
@@ -142,7 +141,7 @@ def _passages(text: Text) -> Iterator[tuple[int, str]]:
 
 
 def _paragraphs(text: str) -> Iterator[list[str]]:
-    """The sentences of each paragraph, with single blanks. A line that was broken by its width goes on in the next."""
+    """The sentences of each paragraph, with single spaces. Joins lines that were wrapped at a fixed width."""
     lines: list[str] = []
     for line in [*text.split("\n"), ""]:
         line = " ".join(line.split())

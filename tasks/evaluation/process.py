@@ -1,4 +1,4 @@
-"""Evaluating checkpoints of a run in a process of its own, from a flow that has no torch."""
+"""Evaluates checkpoints of a run in a separate process, from a flow that does not import torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRANSIENT_STATUS = 75
 
 
 class EvaluationFailed(Exception):
-    """The evaluation ended in an error that another start would not mend."""
+    """The evaluation ended with an error that a retry would not fix."""
 
 
 def evaluate(
@@ -35,11 +35,11 @@ def evaluate(
     on_line: Callable[[str], None],
     on_step: Callable[[int, int], None],
 ) -> list[dict[str, Any]]:
-    """Held-out perplexity and task scores of the checkpoints at `steps`, those of the lake where they are there.
+    """Held-out perplexity and task scores of the checkpoints at `steps`; scores already in the lake are reused.
 
-    `tasks` is a file of task definitions; without one, two tasks of `items` items each are made of the held-out
-    documents: which sentence follows, and the last word of a passage. Raises NotThere for a step without a
-    checkpoint, EvaluationFailed with the last lines of the process, StoreUnavailable.
+    `tasks` is a file of task definitions. Without one, two tasks with `items` items each are made from the held-out
+    documents: the next sentence, and the last word of a passage. Raises NotThere for a step without a checkpoint,
+    EvaluationFailed with the last lines of the process, and StoreUnavailable.
     """
     there = committed_steps(lake, run)
     if missing := [step for step in steps if step not in there]:

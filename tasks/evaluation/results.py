@@ -1,4 +1,4 @@
-"""The scores of checkpoints in the lake: ``runs/<key>/evaluations/step-000123.json``, one object a checkpoint."""
+"""The scores of checkpoints in the lake: ``runs/<key>/evaluations/step-000123.json``, one object per checkpoint."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FORMAT = 1
 
 
 def evaluation_path(run: str, step: int) -> str:
-    """Where the scores of a checkpoint lie in the lake."""
+    """The path of a checkpoint's scores in the lake."""
     return f"runs/{run}/evaluations/step-{step:06d}.json"
 
 
 def read_evaluation(lake: Lake, run: str, step: int, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The scores of a checkpoint when they are those of `identity`; None when there are none, or others."""
+    """The scores of a checkpoint if they have this `identity`; None if there are none, or others."""
     try:
         found: dict[str, Any] = lake.read_json(evaluation_path(run, step))
     except NotThere:
@@ -28,9 +28,9 @@ def read_evaluation(lake: Lake, run: str, step: int, identity: dict[str, Any]) -
 def write_evaluation(
     lake: Lake, run: str, step: int, identity: dict[str, Any], scores: dict[str, Any]
 ) -> dict[str, Any]:
-    """Store the scores of a checkpoint in place of older ones, and return the whole object.
+    """Store the scores of a checkpoint, replacing older ones, and return the whole object.
 
-    Raises ValueError when a score is not finite.
+    Raises ValueError if a score is not finite.
     """
     value = {"format": FORMAT, "key": key_of(identity), "identity": identity, "run": run, "step": step, **scores}
     lake.write_json(evaluation_path(run, step), value)

@@ -1,4 +1,4 @@
-"""Near-duplicates: signatures to bands, bands to candidates, candidates to verified edges, edges to clusters."""
+"""Near-duplicates: signatures become bands, bands candidates, candidates verified edges, and edges clusters."""
 
 from __future__ import annotations
 

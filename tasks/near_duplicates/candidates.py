@@ -1,7 +1,7 @@
-"""Candidates for near-duplicates: documents whose signatures agree in a whole band (locality-sensitive hashing).
+"""Finds candidate near-duplicates: documents whose signatures agree in a whole band (locality-sensitive hashing).
 
-Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4: with b bands of r rows, two documents of
-Jaccard index s become candidates with the probability 1 - (1 - s^r)^b.
+Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4: with b bands of r rows, two documents of Jaccard
+index s become candidates with the probability 1 - (1 - s^r)^b.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _PAIRS_AT_ONCE = 1 << 22  # 32 MiB of pairs
 
 
 class NearDuplicateConfig(SignatureConfig):
-    """How near-duplicates are found. The fields of `SignatureConfig` must be those that the signatures were made with.
+    """The search for near-duplicates. The fields of `SignatureConfig` must equal those of the signatures.
 
-    - `threshold`: the least Jaccard index of two near-duplicates;
-    - `weights`: of false positives and false negatives, by which datasketch's ``MinHashLSH`` chooses bands and rows.
-      Candidates are verified, so a false positive costs time and a false negative stays unseen: the default gives
-      16 bands of 8 rows at 0.8, which find 95 % of the pairs at the threshold itself (datasketch's own default of
-      equal weights gives 9 of 13, which find 40 %);
-    - `bands`, `rows`: both, in place of that choice;
-    - `bucket_cap`: documents up to which all pairs of a bucket are candidates;
-    - `partitions`: pieces in which buckets are gathered.
+    - `threshold`: the minimum Jaccard index of near-duplicates;
+    - `weights`: of false positives and false negatives, for datasketch's ``MinHashLSH``, which chooses bands and rows.
+      Candidates are verified, so a false positive only costs time, while a false negative is lost. The default gives 16
+      bands of 8 rows at 0.8, which find 95 % of the pairs at the threshold itself (datasketch's default of equal
+      weights gives 9 of 13, which find 40 %);
+    - `bands`, `rows`: set both to override that choice;
+    - `bucket_cap`: the largest bucket, in documents, of which all pairs are candidates;
+    - `partitions`: the number of partitions of the buckets.
     """
 
     threshold: float = pydantic.Field(0.8, gt=0.0, le=1.0)
@@ -57,21 +57,21 @@ class NearDuplicateConfig(SignatureConfig):
         return self
 
     def signatures(self) -> SignatureConfig:
-        """The config of the signatures that it compares."""
+        """The config of the compared signatures."""
         return SignatureConfig.model_validate(self.model_dump(include=set(SignatureConfig.model_fields)))
 
     def bands_and_rows(self) -> tuple[int, int]:
-        """The number of bands and the rows of each: as configured, or as datasketch's MinHashLSH chooses them."""
+        """The number of bands and the rows of each: as configured, or as chosen by datasketch's MinHashLSH."""
         if self.bands is not None and self.rows is not None:
             return self.bands, self.rows
         return _choose_bands(self.threshold, self.permutations, self.weights[0])
 
 
 def map_bands(annotated: pa.Table, config: NearDuplicateConfig) -> pa.Table:
-    """The bucket of every band of every document of a shard.
+    """Compute the bucket of every band of every document of a shard.
 
-    `annotated` has the column ``signatures.signature`` (binary, see `tasks.signatures`). Columns of the result:
-    partition (int32), band (int16), key (uint64, a hash of the band's number and values), row (int32). Documents
+    `annotated` has the column ``signatures.signature`` (binary, see `tasks.signatures`). The result has the columns
+    partition (int32), band (int16), key (uint64, a hash of the band's number and values) and row (int32). Documents
     without a signature are in no bucket. Raises ValueError for signatures of another length.
     """
     present, signatures = unpack_signatures(annotated.column("signatures.signature"), config.permutations)
@@ -90,12 +90,12 @@ def map_bands(annotated: pa.Table, config: NearDuplicateConfig) -> pa.Table:
 
 
 def pair_up(tables: Iterable[tuple[int, pa.Table]], config: NearDuplicateConfig) -> pa.Table:
-    """The candidate pairs of one partition: distinct, sorted, the smaller (shard, row) on the left.
+    """Form the candidate pairs of one partition: distinct, sorted, with the smaller (shard, row) on the left.
 
-    `tables` gives (shard, rows of `map_bands`). A bucket of up to `bucket_cap` documents gives all its pairs. A
-    larger one, of n documents in the order of (shard, row), gives 2n - 3: the first with every other (a star), and
-    each with its successor (a chain). Copies of one text are all found by either; of texts that only resemble each
-    other some pairs may be missed, unless a smaller bucket of another band holds them. Columns as `PAIR_SCHEMA`.
+    `tables` yields (shard, rows of `map_bands`). A bucket of up to `bucket_cap` documents yields all its pairs. A
+    larger bucket, of n documents ordered by (shard, row), yields 2n - 3: the first document with every other (a star),
+    and each with its successor (a chain). Both find all copies of one text. Of texts that are only similar, some pairs
+    may be missed, unless a smaller bucket of another band holds them. Columns as in `PAIR_SCHEMA`.
     """
     bands, keys, documents = _gather(tables)
     order = np.lexsort((documents, keys, bands))
@@ -120,7 +120,7 @@ def pair_up(tables: Iterable[tuple[int, pa.Table]], config: NearDuplicateConfig)
 @functools.cache
 def _choose_bands(threshold: float, permutations: int, false_positive_weight: float) -> tuple[int, int]:
     weights = (false_positive_weight, 1.0 - false_positive_weight)
-    # Loaded where it is used: see `tasks.signatures`.
+    # A local import, as in `tasks.signatures`.
     from datasketch import MinHashLSH
 
     index = MinHashLSH(threshold=threshold, num_perm=permutations, weights=weights)
@@ -128,8 +128,11 @@ def _choose_bands(threshold: float, permutations: int, false_positive_weight: fl
 
 
 def _hash_columns(values: np.ndarray, band: int) -> np.ndarray:
-    """A 64-bit hash of each row of a uint32 matrix: its values go one by one through the finaliser of SplitMix64
-    (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014)."""
+    """Hash each row of a uint32 matrix to 64 bits.
+
+    The values go in order through the finaliser of SplitMix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number
+    Generators, 2014).
+    """
     state = np.full(len(values), band + 1, np.uint64)
     for column in values.T:
         state = (state + np.uint64(0x9E3779B97F4A7C15)) ^ column.astype(np.uint64)
@@ -140,7 +143,7 @@ def _hash_columns(values: np.ndarray, band: int) -> np.ndarray:
 
 
 def _gather(tables: Iterable[tuple[int, pa.Table]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All rows of a partition as bands, keys, and documents (shard · 2³² + row: int64)."""
+    """All rows of a partition as bands, keys and documents (shard · 2³² + row: int64)."""
     bands, keys, documents = [np.empty(0, np.int16)], [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for shard, table in tables:
         bands.append(table.column("band").to_numpy())
@@ -152,7 +155,10 @@ def _gather(tables: Iterable[tuple[int, pa.Table]]) -> tuple[np.ndarray, np.ndar
 def _bucket_pairs(
     numbers: np.ndarray, first: np.ndarray, sizes: np.ndarray, cap: int, count: int
 ) -> Iterator[np.ndarray]:
-    """Blocks of pairs, each as left · count + right. Bucket i is numbers[first[i] : first[i] + sizes[i]], ascending."""
+    """Yield blocks of pairs, each as left · count + right.
+
+    Bucket i is numbers[first[i] : first[i] + sizes[i]], ascending.
+    """
     for size in np.unique(sizes[(sizes > 1) & (sizes <= cap)]).tolist():
         left, right = np.triu_indices(size, 1)
         starts = first[sizes == size]

@@ -1,4 +1,4 @@
-"""Clusters of near-duplicates: what verified edges connect, and what each document matches best."""
+"""Clusters of near-duplicates: the connected components of verified edges, and each document's best match."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ NEAR_DUPLICATE_SCHEMA = pa.schema(
 
 
 def cluster(edges: Iterable[pa.Table], config: NearDuplicateConfig) -> pa.Table:
-    """The members of all clusters: the connected components of the verified edges, and of nothing else.
+    """The members of all clusters: the connected components of the verified edges.
 
-    `edges` are tables of ``EDGE_SCHEMA``, in any order; edges that are not verified are left out. Columns of the
-    result as `MEMBER_SCHEMA`, sorted by shard, row:
+    `edges` are tables with ``EDGE_SCHEMA``, in any order; unverified edges are ignored. The result has the columns of
+    `MEMBER_SCHEMA`, sorted by shard and row:
 
-    - ``cluster``: the least id among the members, by Unicode code points. Where another cluster has that id too,
-      which needs two documents of one id, " (shard S, row R)" of its first holder follows in both;
+    - ``cluster``: the least id among the members, by Unicode code points. If another cluster has the same id, which
+      needs two documents with one id, both names get the suffix " (shard S, row R)" of their first member with that id;
     - ``size``: the number of members;
-    - ``match``, ``jaccard``: the neighbour with the highest Jaccard index, the least id among equals, and the index.
+    - ``match``, ``jaccard``: the neighbour with the highest Jaccard index (ties: the least id), and that index.
     """
     kept = [table.filter(table.column("verified")) for table in edges]
     if not any(table.num_rows for table in kept):
@@ -72,9 +72,9 @@ def cluster(edges: Iterable[pa.Table], config: NearDuplicateConfig) -> pa.Table:
 
 
 def annotate_clusters(documents: Documents, rows: pa.Table, config: NearDuplicateConfig) -> Annotations:
-    """The annotation of a shard: columns as `NEAR_DUPLICATE_SCHEMA`, null for a document in no cluster.
+    """Annotate a shard: columns as in `NEAR_DUPLICATE_SCHEMA`, null for a document in no cluster.
 
-    `rows` are the members of `cluster` whose shard this is. Raises ValueError when a row holds another id there.
+    `rows` are the members from `cluster` in this shard. Raises ValueError if the document at a row has another id.
     """
     at = rows.column("row").to_numpy()
     if len(at) and (at.max() >= documents.num_rows or at.min() < 0):
@@ -93,7 +93,7 @@ def annotate_clusters(documents: Documents, rows: pa.Table, config: NearDuplicat
 
 
 def describe_cluster(columns: dict[str, Any]) -> list[str]:
-    """The columns of one document in words."""
+    """Describe the columns of one document in words."""
     if columns["cluster"] is None:
         return ["no near-duplicate was found"]
     return [
@@ -124,7 +124,7 @@ def _components(nodes: np.ndarray, rank: np.ndarray, count: int) -> tuple[np.nda
 def _best_matches(
     nodes: np.ndarray, rank: np.ndarray, jaccard: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per node, the neighbour of the highest Jaccard index, and the index. Ties: least id, then least position."""
+    """Per node, the neighbour with the highest Jaccard index, and the index. Ties: least id, then least position."""
     left, right = np.split(nodes, 2)
     node, neighbour, index = np.r_[left, right], np.r_[right, left], np.r_[jaccard, jaccard]
     order = np.lexsort((neighbour, rank[neighbour], -index, node))
@@ -133,7 +133,7 @@ def _best_matches(
 
 
 def _name(ids: pa.Array, names: np.ndarray, rank: np.ndarray, lead: np.ndarray) -> pa.Array:
-    """Per component, its name: the id of its lead, with the lead's place where several leads share the id."""
+    """Per component, its name: the id of its lead, followed by the lead's location if several leads share the id."""
     ranks, counts = np.unique(rank[lead], return_counts=True)
     shared = np.isin(rank[lead], ranks[counts > 1])
     return pa.array(

@@ -1,4 +1,4 @@
-"""Edges between near-duplicates: candidate pairs whose exact Jaccard index was computed from their texts."""
+"""Edges between near-duplicates: candidate pairs with the exact Jaccard index of their texts."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ EDGE_SCHEMA = pa.schema(
 
 
 def verify(pairs: pa.Table, documents: Callable[[int], pa.Table], config: NearDuplicateConfig) -> pa.Table:
-    """The exact Jaccard index of every candidate pair of one left shard.
+    """Compute the exact Jaccard index of every candidate pair of one left shard.
 
-    `pairs` has the columns of ``PAIR_SCHEMA``, all with the same `shard`; a pair that several partitions found
-    counts once. `documents` gives the columns id and text of a shard by its number; each shard is asked for once,
-    and two are held at a time. The index is |A ∩ B| / |A ∪ B| over the sets of `tasks.text.shingles`, rounded to 6
-    decimals. `verified` says whether the unrounded index is at least `threshold`: rejected candidates are kept as
-    evidence, and only verified ones are edges. Columns as `EDGE_SCHEMA`, sorted by row, other_shard, other_row.
+    `pairs` has the columns of ``PAIR_SCHEMA``, all with the same `shard`; a pair from several partitions counts once.
+    `documents` returns the columns id and text of a shard, given its number. It is called once per shard; two shards
+    are in memory at a time. The index is |A ∩ B| / |A ∪ B| over the sets of `tasks.text.shingles`, rounded to 6
+    decimals. `verified` is true if the unrounded index is at least `threshold`. Rejected candidates stay in the table
+    as evidence; only verified pairs are edges. Columns as in `EDGE_SCHEMA`, sorted by row, other_shard, other_row.
 
-    Raises ValueError for pairs of several left shards, or of rows that a shard does not have.
+    Raises ValueError for pairs of several left shards, and for rows that a shard does not have.
     """
     pairs = pairs.group_by(["shard", "row", "other_shard", "other_row"]).aggregate([])
     pairs = pairs.sort_by([(name, "ascending") for name in ("row", "other_shard", "other_row")])
@@ -74,7 +74,7 @@ def verify(pairs: pa.Table, documents: Callable[[int], pa.Table], config: NearDu
 
 
 class _Shingled:
-    """The ids and shingle sets of some rows of a shard, by row. The rest of the shard is not held."""
+    """The ids and shingle sets of some rows of a shard, by row. It does not hold the rest of the shard."""
 
     def __init__(self, shard: int, documents: pa.Table, rows: np.ndarray, words: int) -> None:
         rows = np.unique(rows)

@@ -1,1 +1,1 @@
-"""The report of a run: one HTML page that stands by itself, and its tables and pictures on the flow run's page."""
+"""The report of a run: a self-contained HTML page, and its tables and pictures on the page of the flow run."""

@@ -1,4 +1,4 @@
-"""The report on the page of a flow run: its tables and pictures as Prefect artifacts, with a link to the whole."""
+"""Publishes the report as Prefect artifacts of a flow run: tables and pictures, with a link to the whole page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tasks.report.figures import standalone
 
 
 def publish_report(data: ReportData, location: str) -> None:
-    """Create the artifacts of the flow run that is running; `location` is where the page was written, path or URI.
+    """Create the artifacts of the current flow run; `location` is the path or URI of the page.
 
     Their keys are ``RECIPE-report``, ``RECIPE-funnel``, ``RECIPE-reasons`` and, with a training run, ``RECIPE-scores``
-    and ``RECIPE-loss``: the same for every run of a recipe, so that the dashboard shows each one's history.
+    and ``RECIPE-loss``. They are the same for every run of a recipe, so the dashboard shows the history of each.
     """
     name = data.recipe["name"].replace("_", "-")
     create_markdown_artifact(key=f"{name}-report", markdown=summary(data, location), description="Report of the run")
@@ -29,7 +29,7 @@ def publish_report(data: ReportData, location: str) -> None:
         create_table_artifact(key=f"{name}-scores", table=score_rows(data), description="Scores by checkpoint")
     if training is not None and training.losses:
         picture = base64.b64encode(standalone(loss_chart(training)).encode()).decode()
-        # An image artifact takes a URL and shows all of it beneath; in Markdown the picture stands by itself.
+        # An image artifact prints its whole URL below the picture; Markdown shows only the picture.
         create_markdown_artifact(
             key=f"{name}-loss",
             markdown=f"![Loss by step](data:image/svg+xml;base64,{picture})",
@@ -38,7 +38,7 @@ def publish_report(data: ReportData, location: str) -> None:
 
 
 def publish_ledger(build: BuildRecord) -> None:
-    """Create the funnel of a build as a table of the flow run that is running, and its key numbers beside it."""
+    """Create a table with a build's funnel, and its key numbers, as artifacts of the current flow run."""
     name = build.recipe["name"].replace("_", "-")
     rows = [
         {
@@ -85,7 +85,7 @@ def summary(data: ReportData, location: str) -> str:
 
 
 def funnel_rows(data: ReportData) -> list[dict[str, Any]]:
-    """The ledger's entries."""
+    """One row per ledger entry."""
     return [
         {
             "step": step.stage,
@@ -101,7 +101,7 @@ def funnel_rows(data: ReportData) -> list[dict[str, Any]]:
 
 
 def reason_rows(data: ReportData) -> list[dict[str, Any]]:
-    """Every reason of every entry."""
+    """One row per reason of every entry."""
     return [
         {
             "step": step.stage,
@@ -116,7 +116,7 @@ def reason_rows(data: ReportData) -> list[dict[str, Any]]:
 
 
 def score_rows(data: ReportData) -> list[dict[str, Any]]:
-    """One row a checkpoint."""
+    """One row per checkpoint."""
     evaluations = data.training.evaluations if data.training is not None else ()
     return [
         {

@@ -1,4 +1,4 @@
-"""The charts of a report: which figures its data are drawn as, and what is said of them to who cannot see them."""
+"""The charts of a report: the figure for each kind of data, with a text description for accessibility."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tasks.report.duplicates import NearDuplicates
 from tasks.report.figures import Curve, Segment, bar, histogram_chart, line_chart
 from tasks.report.training import Evaluation, Score, Training
 
-# Of a bucket, and of what passes and fails: the shades of `figures.STYLE`.
+# Shades of `figures.STYLE` for buckets, and for kept, removed and failed documents.
 BUCKET_SHADES = {"head": "a", "middle": "b", "tail": "c", "all": "d"}
 _KEPT, _OUT, _FAILED = "a", "b", "c"
 
 
 def funnel_bar(step: FunnelStep, widest: int) -> Markup:
-    """Documents of an entry: kept, dropped, failed, as shares of the `widest` entry."""
+    """Documents of an entry: kept, dropped, failed, relative to the `widest` entry."""
     dropped = sum(reason.documents for reason in step.reasons if not reason.failed)
     failed = sum(reason.documents for reason in step.reasons if reason.failed)
     parts = ((_KEPT, step.documents_kept, "kept"), (_OUT, dropped, "dropped"), (_FAILED, failed, "failed"))
@@ -27,29 +27,29 @@ def funnel_bar(step: FunnelStep, widest: int) -> Markup:
 
 
 def bytes_bar(step: FunnelStep, widest: int) -> Markup:
-    """Bytes of an entry: kept, out with documents, struck with paragraphs."""
+    """Bytes of an entry: kept, removed with documents, struck by edits."""
     out = step.bytes_in - step.bytes_kept - step.bytes_struck
     parts = ((_KEPT, step.bytes_kept, "kept"), (_OUT, out, "out with documents"), ("d", step.bytes_struck, "struck"))
     return _bar(parts, widest)
 
 
 def reason_bar(reason: Reason, widest: int) -> Markup:
-    """Documents that are out for a reason."""
+    """Documents removed for a reason."""
     return _bar(((_FAILED if reason.failed else _OUT, reason.documents, reason.name),), widest)
 
 
 def count_bar(count: Count, widest: int) -> Markup:
-    """Documents kept and out."""
+    """Documents kept and removed."""
     return _bar(((_KEPT, count.kept, "kept"), (_OUT, count.documents - count.kept, "out")), widest)
 
 
 def share_bar(value: float, widest: float, title: str) -> Markup:
-    """One value."""
+    """A single value, relative to `widest`."""
     return bar([Segment(_KEPT, value / widest if widest else 0.0, title)])
 
 
 def perplexity_chart(item: LanguagePerplexity) -> Markup:
-    """The perplexities of a language by bucket."""
+    """The perplexities of a language, by bucket."""
     said = ", ".join(f"{bucket} {count.documents:,}" for bucket, count in item.buckets)
     return histogram_chart(
         item.histogram,
@@ -61,7 +61,7 @@ def perplexity_chart(item: LanguagePerplexity) -> Markup:
 
 
 def rule_chart(rule: RuleView) -> Markup:
-    """What a rule looked at, and where it cuts."""
+    """The values that a rule checks, and its limits."""
     bounds = (("≥", rule.at_least), ("≤", rule.at_most))
     limits = [(f"{sign} {value:,g}", value) for sign, value in bounds if value is not None]
     return histogram_chart(
@@ -89,7 +89,7 @@ def jaccard_chart(found: NearDuplicates) -> Markup:
 
 
 def loss_chart(training: Training) -> Markup:
-    """Training loss, that on validation sequences, and on held-out text: the logarithm of its perplexity."""
+    """Loss in training, on validation sequences, and on held-out text (the logarithm of its perplexity)."""
     curves = [Curve("training", "a", training.losses)]
     if training.validation_losses:
         curves.append(Curve("validation", "b", training.validation_losses, dots=True))
@@ -123,7 +123,7 @@ def perplexity_curve(evaluations: Sequence[Evaluation]) -> Markup:
 
 
 def score_chart(task: str, metric: str, evaluations: Sequence[Evaluation]) -> Markup:
-    """A metric of a task by checkpoint, with a standard error to either side."""
+    """A metric of a task by checkpoint, with error bars of one standard error."""
     scores = [(item.step, score_of(item, task, metric)) for item in evaluations]
     known = [(step, score) for step, score in scores if score is not None]
     (first_step, first), (last_step, last) = known[0], known[-1]
@@ -144,12 +144,12 @@ def score_chart(task: str, metric: str, evaluations: Sequence[Evaluation]) -> Ma
 
 
 def score_of(evaluation: Evaluation, task: str, metric: str) -> Score | None:
-    """That score of a checkpoint, None when it has none."""
+    """The score of a checkpoint for this task and metric; None if it has none."""
     return next((score for score in evaluation.scores if (score.task, score.metric) == (task, metric)), None)
 
 
 def held_out_losses(evaluations: Sequence[Evaluation]) -> tuple[tuple[float, float], ...]:
-    """(step, ln perplexity) of every checkpoint that was evaluated: nats per token."""
+    """(step, ln perplexity) of every evaluated checkpoint, in nats per token."""
     return tuple((item.step, math.log(item.perplexity)) for item in evaluations)
 
 

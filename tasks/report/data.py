@@ -1,4 +1,4 @@
-"""Everything that a report says, collected from stored records: its numbers are those of the ledger."""
+"""Collects the data of a report from stored records. Its numbers are those of the ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.tokens import HELD_OUT, read_summary
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why documents are out at a step; bytes are payload bytes at the source and UTF-8 bytes of text elsewhere."""
+    """Why documents were removed at a step; bytes are payload bytes at the source and UTF-8 text bytes elsewhere."""
 
     name: str
     failed: bool
@@ -32,7 +32,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class FunnelStep:
-    """An entry of the build's ledger; `payload` when its bytes are those of records, not of text."""
+    """An entry of the build's ledger. With `payload`, bytes count records; otherwise text."""
 
     stage: str
     documents_in: int
@@ -46,7 +46,7 @@ class FunnelStep:
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """One artifact of the build: its account and what it cost."""
+    """An artifact of the build: its account and its cost."""
 
     name: str
     stage: str
@@ -62,7 +62,7 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """One source's tokens: for training, and held out; `mixture` is its share of training by the recipe."""
+    """The tokens of one source, for training and held out; `mixture` is its share of training in the recipe."""
 
     name: str
     documents: int
@@ -74,7 +74,7 @@ class TokenSource:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """A build, and a run on its tokens where there is one."""
+    """A build, and a training run on its tokens if there is one."""
 
     recipe: dict[str, Any]
     key: str
@@ -99,15 +99,15 @@ class ReportData:
 
     @property
     def bytes_per_token(self) -> float | None:
-        """Of the corpus: by it the tokens of text that never was encoded are estimated."""
+        """Bytes per token of the corpus, for estimating the tokens of text that was never encoded."""
         return self.text_bytes / self.tokens if self.tokens else None
 
 
 def collect_report(lake: Lake, build: BuildRecord, cache: Path, run: str | None = None) -> ReportData:
-    """Collect a report, with the training run of the key `run` when one is named. `cache` keeps copies of remote parts.
+    """Collect a report, with the training run of the key `run` if given. `cache` holds copies of remote parts.
 
-    Raises NotThere and Corrupt for artifacts that are gone or do not fit each other, BooksDoNotBalance when what is
-    counted in the parts is not what the ledger says, and ValueError for a run on other tokens.
+    Raises NotThere and Corrupt for artifacts that are missing or inconsistent, BooksDoNotBalance if the counts in the
+    parts differ from the ledger, and ValueError for a run on other tokens.
     """
     manifests = {name: build.manifest(lake, name) for name in build.artifacts}
     reader = PartReader(lake, cache)
@@ -172,7 +172,7 @@ def _reason(account: Account, stage: str, fate: str, failed: bool, count: int) -
 
 
 def failure_place(failure: dict[str, Any]) -> str:
-    """Where a failure of an account was: the document, or the file and byte."""
+    """The location of a failure in an account: the document, or the file and byte."""
     if "document" in failure:
         return str(failure["document"])
     offset = failure.get("offset")

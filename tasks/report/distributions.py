@@ -1,4 +1,4 @@
-"""How documents are distributed: over languages, over perplexities, and over what the recipe's rules look at."""
+"""Distributions of documents: over languages, over perplexities, and over the values that the recipe's rules check."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tasks.report.histogram import Histogram, HistogramCounter, edges_between, l
 from tasks.report.judged import BuildParts, judged_shards, value_range
 
 BUCKETS = ("head", "middle", "tail", "all")
-# Perplexities of cc_net's models lie well inside; what does not is in the outermost bins.
+# Perplexities of cc_net's models are well inside this range; values outside go to the outermost bins.
 _PERPLEXITY_EDGES = logarithmic_edges(1.0, 1e7, 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Documents that were read, those of them that were kept, and the tokens of these."""
+    """Documents read, documents kept, and the tokens of the kept ones."""
 
     documents: int = 0
     kept: int = 0
@@ -33,7 +33,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class LanguageCount:
-    """One language; `label` is None for documents in which none was found."""
+    """One language; `label` is None for documents without an identified language."""
 
     label: str | None
     count: Count
@@ -41,7 +41,7 @@ class LanguageCount:
 
 @dataclass(frozen=True, slots=True)
 class LanguagePerplexity:
-    """The perplexities of one language's documents: counts by bucket (head, middle, tail, all), and a histogram."""
+    """The perplexities of one language's documents: counts per bucket (head, middle, tail, all), and a histogram."""
 
     language: str
     buckets: tuple[tuple[str, Count], ...]
@@ -50,7 +50,7 @@ class LanguagePerplexity:
 
 @dataclass(frozen=True, slots=True)
 class RuleView:
-    """A rule of a source and the values that it looked at; `fails` counts those it would drop by itself."""
+    """A rule of a source and the values that it checks; `fails` counts the values that it would drop by itself."""
 
     source: str
     step: str
@@ -65,7 +65,7 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True)
 class Distributions:
-    """All of them, and what they add up to. Languages by falling number of documents."""
+    """All distributions and their totals. Languages are in descending order of documents."""
 
     total: Count
     sources: Mapping[str, Count]
@@ -77,9 +77,9 @@ class Distributions:
 def distributions(
     reader: PartReader, build: BuildParts, rules: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> Distributions:
-    """Read the annotations of a build shard by shard and count. `rules` are those of the recipe, by source.
+    """Count the annotations of a build, shard by shard. `rules` are those of the recipe, by source.
 
-    Raises Corrupt or ValueError when the parts do not fit each other.
+    Raises Corrupt or ValueError if the parts are inconsistent.
     """
     total = Count()
     by_source: dict[str, Count] = {}
@@ -183,7 +183,7 @@ def _numeric(rules: Sequence[Mapping[str, Any]], build: BuildParts, source: str)
 
 
 class _RuleCounter:
-    """Counts the values of one rule's column, those that pass apart from those that fail."""
+    """Counts the values of one rule's column, separately for those that pass and those that fail."""
 
     def __init__(self, reader: PartReader, build: BuildParts, source: str, rule: Mapping[str, Any]) -> None:
         self._source, self._reason = source, rule["reason"]

@@ -1,4 +1,4 @@
-"""Near-duplicates of a build: what was compared, the clusters, and the pairs nearest to the threshold."""
+"""Near-duplicates of a build: the compared pairs, the clusters, and the pairs nearest to the threshold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _JACCARD_EDGES = np.round(np.linspace(0, 1, 51), 2)
 
 @dataclass(frozen=True, slots=True)
 class PairMember:
-    """One document of a pair, with the beginning of its text as it was compared; `kept` when it is in the corpus."""
+    """One document of a pair. `excerpt` is the start of its text as compared; `kept` is whether it is in the corpus."""
 
     id: str
     url: str | None
@@ -37,7 +37,7 @@ class PairMember:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two documents whose exact Jaccard index was computed."""
+    """Two documents and their exact Jaccard index."""
 
     left: PairMember
     right: PairMember
@@ -47,9 +47,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """`sizes` are (documents of a cluster, clusters of that size), ascending; `jaccard` is of all candidates.
+    """`sizes` are (documents of a cluster, clusters of that size), ascending; `jaccard` covers all candidates.
 
-    `scope` is the source in which they were sought.
+    `scope` is the source that was searched.
     """
 
     step: str
@@ -65,12 +65,12 @@ class NearDuplicates:
 
 
 def near_duplicates_of(reader: PartReader, build: BuildParts) -> tuple[NearDuplicates, ...]:
-    """What the evidence of each step that finds near-duplicates says, part by part."""
+    """Summarise the evidence of each step that finds near-duplicates, part by part."""
     return tuple(_found(reader, build, name) for name, manifest in build.manifests.items() if manifest.stage == STAGE)
 
 
 def _found(reader: PartReader, build: BuildParts, name: str) -> NearDuplicates:
-    """The pairs are those nearest to the threshold, `PAIRS_ON_EACH_SIDE` below it and as many from it on."""
+    """The pairs are the nearest to the threshold: `PAIRS_ON_EACH_SIDE` below it and as many at or above it."""
     manifest = build.manifests[name]
     scope, _, step = name.partition("/")
     first = 0 if scope == "across" else build.first_shard(scope)
@@ -152,7 +152,7 @@ def _member(
 def _edits_seen(
     reader: PartReader, build: BuildParts, manifest: Manifest, source: str, number: int
 ) -> tuple[Part, ...]:
-    """The edits in the text as it was compared: what the artifact was made from tells them, in order."""
+    """The edits in the text as it was compared, in order, from the inputs of the artifact."""
     read = {name.partition("/")[2] for name in manifest.inputs if name.partition("/")[0] == source} - {"documents"}
     # The build lists steps in order; the inputs of a manifest are sorted by name.
     scopes = [name.partition("/") for name in build.manifests]

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: no script, text as text, colours from the page with light ones to fall back on."""
+"""Charts as inline SVG: no scripts, real text, colours from the page with light ones as fallback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from tasks.report.histogram import Histogram
 from tasks.report.scales import Scale, round_up, tick_label
 
-# Variables are the page's; the values behind them are for a picture that stands alone.
+# The page defines the variables; the fallback values are for standalone pictures.
 STYLE = """
 .chart text { font: 11px/1 var(--sans, system-ui, sans-serif); fill: var(--muted, #5b6570); }
 .chart text.strong { fill: var(--ink, #1d2733); }
@@ -35,7 +35,7 @@ _POINTS = 400
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A named line; `shade` is one of the letters of `STYLE`; `dots` marks points, `errors` reach to either side."""
+    """A named line. `shade` is a letter of `STYLE`; `dots` marks points; `errors` extend to both sides of a point."""
 
     name: str
     shade: str
@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a bar: a share of the whole from 0 to 1, and what is shown of it on hovering."""
+    """A segment of a bar: a share of the whole from 0 to 1, and the text shown on hover."""
 
     shade: str
     share: float
@@ -54,10 +54,10 @@ class Segment:
 
 
 def bar(segments: Sequence[Segment]) -> Markup:
-    """A horizontal bar that fills the width it is given: for a cell of a table, whose text says what it shows."""
+    """A horizontal bar of full width, for a table cell whose text states the value."""
     drawn, at = [], 0.0
     for segment in segments:
-        # What is there at all is to be seen.
+        # Give every non-zero segment a visible minimum width.
         width = max(segment.share * 100, 0.25) if segment.share > 0 else 0.0
         drawn.append(
             f'<rect class="{segment.shade}" x="{at:.3f}" y="0" width="{width:.3f}" height="10">'
@@ -83,7 +83,7 @@ def histogram_chart(
     width: int = 350,
     height: int = 200,
 ) -> Markup:
-    """Stacked bars, a shade for each series; `limits` are (label, value) lines across."""
+    """Stacked bars with one shade per series; `limits` are vertical lines given as (label, value)."""
     edges = histogram.edges
     logarithmic = histogram.logarithmic
     inside = [value for _, value in limits if _within_reach(value, edges, logarithmic)]
@@ -122,9 +122,9 @@ def line_chart(
     width: int = 350,
     height: int = 210,
 ) -> Markup:
-    """Lines over a common axis, with `marks` as (label, x) lines across.
+    """Lines over a common axis; `marks` are vertical lines given as (label, x).
 
-    A line of many points is drawn as the means of stretches, with a band from the least to the greatest of each.
+    A line with many points is drawn as means of intervals, with a band between the minimum and maximum of each.
     """
     xs = [point[0] for curve in curves for point in curve.points]
     ys = [point[1] for curve in curves for point in curve.points]
@@ -159,7 +159,7 @@ def line_chart(
 
 
 def standalone(chart: Markup) -> str:
-    """The chart as an SVG file of its own, in the light colours on white."""
+    """The chart as a self-contained SVG file, in the light colours on white."""
     head, _, rest = str(chart).partition(">")
     paper = '<rect width="100%" height="100%" fill="#ffffff"/>'
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{paper}{rest}'
@@ -173,7 +173,7 @@ def _svg(drawn: Sequence[str], title: str, description: str, width: int, height:
 
 
 def _axes(x: Scale, y: Scale, x_label: str, y_label: str, whole: bool = False) -> str:
-    """The grid, the axes and their labels; `whole` keeps the vertical ticks to whole numbers."""
+    """The grid, the axes and their labels; `whole` restricts vertical ticks to whole numbers."""
     drawn = []
     for tick in y.ticks(4):
         if not (whole and tick != int(tick)):
@@ -199,7 +199,7 @@ def _across(label: str, at: float, width: int, height: int, kind: str) -> str:
 
 
 def _within_reach(value: float, edges: Sequence[float], logarithmic: bool) -> bool:
-    """Whether a limit is near enough to the values that showing it leaves them to be seen."""
+    """Whether a limit is close enough to the values that showing it keeps them readable."""
     if logarithmic:
         return edges[0] / 10 <= value <= edges[-1] * 10
     reach = 15 * (edges[-1] - edges[0])
@@ -213,7 +213,7 @@ def _path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
 def _thinned(
     points: Sequence[tuple[float, float]],
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
-    """Means of stretches, and (x, least, greatest) of each; the points themselves when they are few."""
+    """Means of intervals, and (x, minimum, maximum) of each; the points themselves if they are few."""
     if len(points) <= _POINTS:
         return list(points), []
     stretch = -(-len(points) // _POINTS)

@@ -1,6 +1,6 @@
-"""The corpus funnel: from the records that were read to the rows that were written, step by step.
+"""The corpus funnel: from the records read to the rows written, step by step.
 
-Every source has one, and the whole is their sum.
+Every source has a funnel; the whole is their sum.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ IDS = "documents"  # the step where a document with a repeated id fails
 
 @dataclass(frozen=True, slots=True)
 class FunnelEntry:
-    """What one step let through. Documents of the first entry are records, its bytes are payload bytes.
+    """The effect of one step. The first entry counts records and payload bytes.
 
-    Further down, bytes are UTF-8 bytes of text. `bytes_struck` left with edits, not with documents.
+    Later entries count documents and UTF-8 bytes of text. `bytes_struck` were removed by edits, not with documents.
     """
 
     stage: str
@@ -33,16 +33,16 @@ class FunnelEntry:
     bytes_struck: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As `millrace build --json` prints it."""
+        """The entry as printed by `millrace build --json`."""
         return asdict(self)
 
 
 def source_funnel(read: Account, corpus: Account, steps: Sequence[str], rows_written: int) -> list[FunnelEntry]:
     """The entries of one source: its records, repeated ids, then the `steps`, and the corpus.
 
-    `read` is the account of the source's documents. `corpus` counts every document that is out as ``step:reason``.
-    Raises BooksDoNotBalance unless every entry's "in" is the "kept" of the one before, the first is the records
-    read and the last the rows written.
+    `read` is the account of the source's documents. `corpus` counts every removed document as ``step:reason``. Raises
+    BooksDoNotBalance unless the "in" of every entry is the "kept" of the previous one, the first is the number of
+    records read, and the last the number of rows written.
     """
     read.check("source")
     corpus.check("corpus")

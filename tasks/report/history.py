@@ -1,6 +1,6 @@
-"""The history of a document: what every step of a build found out about it, and what became of it.
+"""The history of a document: what every step of a build wrote about it, and its outcome.
 
-Reads a bounded number of objects: the index, and the parts about the one shard where the document is.
+Reads a bounded number of objects: the index, and the parts for the shard of the document.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DocumentHistory:
     outcome: str
 
     def to_json(self) -> dict[str, Any]:
-        """As `millrace explain --json` prints it."""
+        """The history as printed by `millrace explain --json`."""
         return {
             **{name: value for name, value in self.document.items() if name != "text"},
             "metadata": json.loads(self.document["metadata"] or "{}"),
@@ -63,7 +63,7 @@ class _Place:
 
 
 def histories_of(lake: Lake, build: BuildRecord, name: str, cache: Path) -> list[DocumentHistory]:
-    """The histories of all documents of a build whose id or URL is `name`. Empty when there is none."""
+    """The histories of all documents of a build with the id or URL `name`. Empty if there is none."""
     reader = PartReader(lake, cache)
     documents = {source: build.manifest(lake, f"{source}/documents") for source in build.sources}
     [index] = build.manifest(lake, "index").parts
@@ -77,7 +77,7 @@ def histories_of(lake: Lake, build: BuildRecord, name: str, cache: Path) -> list
 
 
 def stage_of(build: BuildRecord, source: str, step: str) -> Stage | None:
-    """The stage of a step; None when it is not installed here."""
+    """The stage of a step; None if it is not installed."""
     artifact = build.artifacts.get(f"{source}/{step}") or build.artifacts.get(f"across/{step}")
     try:
         return None if artifact is None else find_stage(artifact[0], *STEPS)
@@ -103,7 +103,7 @@ def _history(
 
 
 def _annotations(lake: Lake, build: BuildRecord, place: _Place) -> Iterator[tuple[str, Manifest, int]]:
-    """Name and artifact of every step that wrote about the document, and the part about the source's first shard."""
+    """Name and artifact of every step that wrote about the document, and the part for the source's first shard."""
     for name in build.artifacts:
         scope, _, step = name.partition("/")
         if scope == place.source and step not in _SHOWN_ELSEWHERE:

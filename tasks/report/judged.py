@@ -1,4 +1,4 @@
-"""The documents of a build shard by shard: what steps found out, what became of them, and their tokens."""
+"""The documents of a build, shard by shard: the results of steps, the outcomes, and the tokens."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class BuildParts:
         return self.manifests[f"{source}/documents"]
 
     def artifact(self, source: str, step: str) -> Manifest | None:
-        """What a step wrote about the documents of a source; None when they do not go through it."""
+        """The result of a step for the documents of a source; None if they do not go through it."""
         return self.manifests.get(f"{source}/{step}") or self.manifests.get(f"across/{step}")
 
     def part(self, source: str, step: str, shard: int) -> Part:
-        """The part that a step wrote about one shard of a source."""
+        """The part of a step's result for one shard of a source."""
         own = self.manifests.get(f"{source}/{step}")
         if own is not None:
             return own.parts[shard]
@@ -40,16 +40,16 @@ class BuildParts:
         return manifest.parts[self.first_shard(source) + shard]
 
     def parts(self, source: str, step: str) -> list[Part]:
-        """The parts that a step wrote about a source."""
+        """The parts of a step's result for a source."""
         return [self.part(source, step, shard) for shard in range(len(self.documents(source).parts))]
 
     def first_shard(self, source: str) -> int:
-        """The number of shards of the sources before."""
+        """The number of shards of all preceding sources."""
         before = self.sources[: self.sources.index(source)]
         return sum(len(self.documents(name).parts) for name in before)
 
     def place(self, shard: int) -> tuple[str, int]:
-        """The source of a shard that is counted over all sources, and its number there."""
+        """The source of a shard that is numbered over all sources, and its number in that source."""
         for source in self.sources:
             number = len(self.documents(source).parts)
             if shard < number:
@@ -58,7 +58,7 @@ class BuildParts:
         raise Corrupt(f"an artifact names shard {shard} beyond the last one: build it again")
 
     def steps_of(self, source: str, stage: str) -> list[str]:
-        """The steps of a stage which the documents of a source go through, in order."""
+        """The steps of a stage that the documents of a source go through, in order."""
         return [
             name.partition("/")[2]
             for name, manifest in self.manifests.items()
@@ -69,11 +69,12 @@ class BuildParts:
 def judged_shards(
     reader: PartReader, build: BuildParts, source: str, wanted: Mapping[str, Sequence[str]]
 ) -> Iterator[pa.Table]:
-    """One table a shard of a source, a row a document: ``kept`` (bool), ``tokens`` (int64), and ``step.column``.
+    """Yield one table per shard of a source, one row per document.
 
-    `wanted` maps steps to columns. A step that the source does not go through gives no columns. Tokens are 0 for a
-    document that is out, and count the end-of-text token of one that is kept. One shard is held at a time.
-    Raises Corrupt or ValueError when the parts are not about the same documents.
+    Columns: ``kept`` (bool), ``tokens`` (int64) and ``step.column``. `wanted` maps steps to columns. A step that the
+    source does not go through adds no columns. ``tokens`` is 0 for a removed document, and includes the end-of-text
+    token of a kept one. One shard is in memory at a time. Raises Corrupt or ValueError if the parts are not about the
+    same documents.
     """
     encoded = iter(build.manifests[f"{source}/encode"].parts)
     for number, part in enumerate(build.documents(source).parts):
@@ -90,7 +91,7 @@ def judged_shards(
 
 
 def value_range(reader: PartReader, parts: Sequence[Part], column: str) -> tuple[float, float] | None:
-    """The least and the greatest value of a column over parts, None when it has none."""
+    """The minimum and maximum of a column over parts; None if it has no values."""
     least, most = [], []
     for part in parts:
         for table in read_row_groups(reader.path(part), [column]):
@@ -102,7 +103,7 @@ def value_range(reader: PartReader, parts: Sequence[Part], column: str) -> tuple
 
 
 def _tokens(reader: PartReader, encoded: Iterator[Part], kept: pa.ChunkedArray, shard: Part) -> pa.Array:
-    """Tokens per document of a shard. A shard of which nothing is kept has no part of tokens."""
+    """Tokens per document of a shard. A shard without kept documents has no part with tokens."""
     mask = kept.to_numpy(zero_copy_only=False)
     tokens = np.zeros(len(mask), np.int64)
     if mask.any():

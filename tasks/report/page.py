@@ -1,4 +1,4 @@
-"""The report as one HTML page: it needs nothing beside it, and asks nobody for anything."""
+"""The report as one self-contained HTML page that loads nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PERPLEXITIES_DRAWN = 6
 
 
 def write_report(data: ReportData, path: Path) -> None:
-    """Write the page to `path`, whose folder is made. The same data give the same bytes."""
+    """Write the page to `path`, creating its folder. The same data produce the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render_report(data), encoding="utf-8")
 
 
 def render_report(data: ReportData) -> str:
-    """The page. Everything that came from documents is escaped, and no script runs in it."""
+    """Render the page. It escapes everything that comes from documents, and contains no script."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tasks.report", ""),
         autoescape=True,
@@ -64,17 +64,17 @@ def render_report(data: ReportData) -> str:
 
 
 def number(value: int) -> str:
-    """1,234,567."""
+    """Format as 1,234,567."""
     return f"{value:,}"
 
 
 def decimals(value: float, places: int) -> str:
-    """1,234.50."""
+    """Format as 1,234.50."""
     return f"{value:,.{places}f}"
 
 
 def percent(part: float, whole: float) -> str:
-    """A share to a tenth of a percent, which is neither nothing nor all unless it is; a dash when there is no whole."""
+    """A share to a tenth of a percent; never 0 % or 100 % unless exactly so; a dash if `whole` is 0."""
     if not whole:
         return "–"
     share = f"{100 * part / whole:.1f} %"
@@ -84,7 +84,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes in the largest unit (of 1,000) that leaves at least one."""
+    """Bytes in the largest unit (powers of 1,000) with a value of at least one."""
     for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= factor:
             return f"{value / factor:,.1f} {unit}"
@@ -92,18 +92,18 @@ def size(value: float) -> str:
 
 
 def score(value: float) -> str:
-    """Four decimals for what is below 10, one for perplexities."""
+    """Four decimals for values below 10, one for larger ones such as perplexities."""
     return decimals(value, 4 if abs(value) < 10 else 1)
 
 
 def about(value: float) -> str:
-    """An estimate to three digits: ≈ 2,530,000."""
+    """An estimate with three significant digits: ≈ 2,530,000."""
     rounded = float(f"{value:.3g}")
     return f"≈ {rounded:,.0f}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    """Seconds in readable units: 4.2 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:,.1f} s"
     minutes, left = divmod(round(seconds), 60)
@@ -113,7 +113,7 @@ def duration(seconds: float) -> str:
 
 
 def _sections(data: ReportData) -> list[tuple[str, str]]:
-    """Slug and title of the sections that there is something to say in."""
+    """Slug and title of the non-empty sections."""
     training = data.training
     found: list[tuple[str, str, Any]] = [
         ("funnel", "Funnel", data.funnel),
@@ -132,7 +132,7 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _failures(stages: tuple[StageRecord, ...]) -> list[tuple[StageRecord, str, int, list[dict[str, Any]]]]:
-    """Stage, reason, how many, and the first of them."""
+    """Stage, reason, count and the first examples of every kind of failure."""
     return [
         (stage, reason, count, [one for one in stage.account.failures if one["reason"] == reason][:FAILURES_SHOWN])
         for stage in stages
@@ -141,12 +141,12 @@ def _failures(stages: tuple[StageRecord, ...]) -> list[tuple[StageRecord, str, i
 
 
 def _metrics(evaluations: tuple[Evaluation, ...]) -> list[tuple[str, str]]:
-    """Task and metric of all scores, in the order of the evaluation."""
+    """Task and metric of all scores, in evaluation order."""
     return list(dict.fromkeys((score.task, score.metric) for item in evaluations for score in item.scores))
 
 
 def _libraries(data: ReportData) -> list[tuple[str, str, list[str]]]:
-    """Library, version, and the stages whose results it enters."""
+    """Library, version, and the stages whose results depend on it."""
     found: dict[tuple[str, str], list[str]] = {}
     for stage in data.stages:
         for library in stage.libraries:

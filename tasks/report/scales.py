@@ -1,4 +1,4 @@
-"""Axes: from values to places on a drawing, with ticks at round numbers."""
+"""Axes: map values to positions in a drawing, with ticks at round numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps `least`..`most` to `start`..`end` (in units of the drawing), linearly or by the logarithm."""
+    """Maps `least`..`most` to `start`..`end` (in units of the drawing), linearly or logarithmically."""
 
     least: float
     most: float
@@ -18,14 +18,14 @@ class Scale:
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies; a value beyond the range lies at its border."""
+        """The position of a value; values outside the range are clamped."""
         least, most = self._transformed(self.least), self._transformed(self.most)
         value = min(max(self._transformed(value), least), most)
         share = (value - least) / (most - least) if most > least else 0.5
         return self.start + share * (self.end - self.start)
 
     def ticks(self, about: int) -> list[float]:
-        """Round values inside the range, about as many as asked for."""
+        """Round values inside the range, approximately `about` of them."""
         if self.logarithmic:
             return _logarithmic_ticks(self.least, self.most, about)
         return _linear_ticks(self.least, self.most, about)
@@ -35,7 +35,7 @@ class Scale:
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten, for the top of an axis."""
+    """The next value of 1, 2, 2.5 or 5 times a power of ten, for the top of an axis."""
     if value <= 0:
         return 1.0
     power: float = 10.0 ** math.floor(math.log10(value))
@@ -43,7 +43,7 @@ def round_up(value: float) -> float:
 
 
 def tick_label(value: float) -> str:
-    """A tick as short as it can be: 1,200 is 1.2k, 0.0001 is 1e-4."""
+    """The shortest label of a tick: 1,200 is 1.2k, 0.0001 is 1e-4."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"
@@ -54,7 +54,7 @@ def tick_label(value: float) -> str:
 
 
 def thinned(values: Sequence[float], most: int) -> list[float]:
-    """Every n-th of the values, so that at most `most` are left."""
+    """Every n-th of the values, so that at most `most` remain."""
     step = -(-len(values) // most) if values else 1
     return list(values[::step])
 

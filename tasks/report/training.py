@@ -1,4 +1,4 @@
-"""A training run as its stored records tell it: losses, checkpoints, scores, launches and cost."""
+"""A training run from its stored records: losses, checkpoints, scores, launches and cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JOULES_OF_KILOWATT_HOUR = 3.6e6
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One metric of one task; `standard_error` is None where the task gives none."""
+    """One metric of one task; `standard_error` is None if the task has none."""
 
     task: str
     metric: str
@@ -35,7 +35,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The scores of one checkpoint: perplexity per token on held-out text, of all sources and of each, and of tasks."""
+    """The scores of one checkpoint: perplexity per token on held-out text (total and per source), and task metrics."""
 
     step: int
     perplexity: float
@@ -48,7 +48,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An entry of the logbook that is not the saving of a checkpoint."""
+    """An entry of the logbook other than a saved checkpoint."""
 
     time: str
     step: int
@@ -58,9 +58,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the launches of a run used, failed ones included: hours of all `devices` added up, a rank each on a CPU.
+    """The resources of all launches of a run, failed ones included. Hours add up all `devices`, one per rank on a CPU.
 
-    `kilowatt_hours` are of the devices alone, over the accounts that have a meter; None when none has.
+    `kilowatt_hours` cover only the devices of metered accounts; None if no account is metered.
     """
 
     devices: str
@@ -71,9 +71,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One run. Seconds are those of the steps on record; `began` and `ended` those of its first and last event.
+    """One run. Seconds are those of the recorded steps; `began` and `ended` are times of its first and last event.
 
-    `origin` is RUN@STEP where the run began with another's checkpoint, else "".
+    `origin` is RUN@STEP if the run began with another run's checkpoint, else "".
     """
 
     key: str
@@ -100,22 +100,22 @@ class Training:
 
     @property
     def losses(self) -> tuple[tuple[int, float], ...]:
-        """(step, loss) of the steps whose loss is a number."""
+        """(step, loss) of the steps with a finite loss."""
         return tuple((step.step, step.loss) for step in self.steps if step.loss is not None)
 
     @property
     def validation_losses(self) -> tuple[tuple[int, float], ...]:
-        """(step, loss on validation sequences) where it was taken."""
+        """(step, loss on validation sequences) of the steps that measured it."""
         return tuple((step.step, step.validation_loss) for step in self.steps if step.validation_loss is not None)
 
     @property
     def skipped(self) -> tuple[StepRecord, ...]:
-        """The steps whose update was left out."""
+        """The steps whose update was skipped."""
         return tuple(step for step in self.steps if step.skipped)
 
     @property
     def restarts(self) -> int:
-        """Launches after the first."""
+        """The number of launches after the first."""
         return len(self.restarted_at)
 
     @property
@@ -125,20 +125,20 @@ class Training:
 
     @property
     def wall_seconds(self) -> float:
-        """From the first event on record to the last, pauses included."""
+        """From the first to the last recorded event, including pauses."""
         began, ended = (datetime.datetime.fromisoformat(time) for time in (self.began, self.ended))
         return (ended - began).total_seconds()
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens of the steps on record over their wall time."""
+        """Tokens of the recorded steps divided by their wall time."""
         if not self.steps or not self.seconds:
             return None
         return self.steps[-1].tokens / self.steps[-1].step * len(self.steps) / self.seconds
 
 
 def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
-    """What the lake holds about a run. Raises NotThere for an unknown one, ValueError for one of other tokens."""
+    """Collect a run's records from the lake. Raises NotThere for an unknown run, ValueError for one on other tokens."""
     configuration = lake.read_json(f"runs/{run}/run.json")
     ours = {part.sha256 for part in tokens.parts}
     if not any(source["bin"]["sha256"] in ours for source in configuration["sources"]):
@@ -193,7 +193,7 @@ def _evaluation(record: dict[str, Any]) -> Evaluation:
 def _checkpoints(lake: Lake, run: str) -> list[Checkpoint]:
     found = []
     for step in committed_steps(lake, run):
-        with contextlib.suppress(NotThere):  # withdrawn since the listing
+        with contextlib.suppress(NotThere):  # deleted since the listing
             found.append(read_checkpoint(lake, run, step))
     return found
 
@@ -205,7 +205,7 @@ def _parameters(checkpoints: Sequence[Checkpoint]) -> int:
 
 
 def _usage(accounts: Sequence[Account]) -> Usage | None:
-    """The accounts of all launches, None where there are none; `millrace cost` tells more of them."""
+    """The accounts of all launches, None if there are none. `millrace cost` reports more detail."""
     if not accounts:
         return None
     meters = [[meter.joules for meter in account.energy] for account in accounts]

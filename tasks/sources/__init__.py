@@ -1,1 +1,1 @@
-"""Sources: one module per kind of raw input, each turning bytes into documents with books that balance."""
+"""Sources: one module per kind of raw input. Each turns bytes into documents and accounts for every record."""

@@ -1,4 +1,4 @@
-"""Web archives record by record: WARC, WET and WAT (ISO 28500) and ARC 1.0, in any supported compression."""
+"""Reads web archives record by record: WARC, WET and WAT (ISO 28500) and ARC 1.0, in any supported compression."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _ARC_VERSION_BLOCK = re.compile(rb"filedesc:")
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRecord:
-    """One record, whole: its named fields, and its block (for HTTP captures: header and body as they were sent).
+    """A complete record: its named fields and its block (for HTTP captures: header and body as sent).
 
-    `offset` is the byte in the stored file where the record begins, or where the compressed member begins that
-    holds it, `inner` bytes before the record. `type` is WARC's, or `arc_header` and `response` for ARC. `uri` has
-    Wget's angle brackets taken off and its spaces written as %20 in WARC, as warcio 1.8.1 does. `headers` has
-    lower-case names; `date` is as stored.
+    `offset` is the byte in the stored file where the record begins. In a compressed file it is the start of the member
+    that holds the record, and `inner` is the record's offset in the decompressed member. `type` is the WARC type, or
+    `arc_header` or `response` for ARC. `uri` is without Wget's angle brackets, and in WARC its spaces are %20, as in
+    warcio 1.8.1. `headers` has lower-case names; `date` is as stored.
     """
 
     type: str
@@ -46,15 +46,15 @@ class ArchiveRecord:
 
     @property
     def content_type(self) -> str:
-        """What the record says that its block is; for ARC, what the captured page is."""
+        """The declared type of the block; for ARC, the declared type of the captured page."""
         return self.headers.get("content-type", "")
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFault:
-    """Damage: no record could be made of `bytes` decompressed bytes that begin at `offset` and `inner`.
+    """Damage: `bytes` decompressed bytes, from `offset` and `inner` on, that yielded no record.
 
-    For a file that is no archive at all, `bytes` is its stored size.
+    For a file that is not an archive, `bytes` is its stored size.
     """
 
     reason: Broken
@@ -67,20 +67,21 @@ class ArchiveFault:
 def read_records(
     stream: BinaryIO, name: str, max_record_bytes: int = MAX_RECORD_BYTES
 ) -> Iterator[ArchiveRecord | ArchiveFault]:
-    """Every record of an archive in stored order, and every stretch of it that is no record, as a fault.
+    """Yield every record of an archive in stored order, and a fault for every stretch that is not a record.
 
-    Formats and compressions are told by content, never by `name`, which only stands in messages. Reading goes on
-    behind a fault wherever a record can be seen to begin: at a compressed member, or at a line that reads as the
-    start of one. A record larger than `max_record_bytes` is a fault; no more than that is held at once.
+    The content decides format and compression; `name` appears only in messages. After a fault, reading continues at the
+    next compressed member or line that looks like the start of a record. A record larger than `max_record_bytes` is a
+    fault; the reader never holds more than that.
 
-    A damaged member may still decompress, to other bytes. A record is therefore given when its member has come to
-    its end and agrees with its checksum, or when another record follows in the same member. Where the member is
-    damaged instead, the record and what follows are one fault. Two are given without such proof: the last record of
-    a file that is cut behind it, and, in a member of many, one that ends in its blank lines before the damage.
+    A damaged member may still decompress, to wrong bytes. The reader therefore yields a record only when its member has
+    ended with a matching checksum, or when another record follows in the same member. If the member is damaged instead,
+    the record and the bytes after it are one fault. Two cases have no such proof: the last record of a file that is
+    truncated after it, and, in a member of several records, a record whose trailing blank lines are complete before the
+    damage.
 
-    Content-Length is believed when a record or the end follows it. Where it is wrong, a record with CRLF line ends
-    gives a fault; one with bare LF has been through a text tool, which changes lengths, so it runs to the start of
-    the next record, as cc_net reads WET files (or to the end, if no more is missing than a byte for each line).
+    The reader trusts Content-Length when a record or the end follows it. If it is wrong, a record with CRLF line ends
+    is a fault. A record with bare LF has passed through a text tool, which changes lengths, so it extends to the start
+    of the next record, as cc_net reads WET files (or to the end, if at most one byte per line is missing).
     """
     stored = StoredStream(stream, _starts_record)
     stored.ahead(_LOOK_AHEAD)
@@ -122,7 +123,7 @@ def _skip_line_ends(stored: StoredStream) -> None:
 
 
 class _Reader:
-    """Reads one record at the cursor and leaves the cursor at the next one, or at the end."""
+    """Reads one record at the cursor and moves the cursor to the next one, or to the end."""
 
     def __init__(self, stored: StoredStream, start: re.Pattern[bytes], name: str, max_record_bytes: int) -> None:
         self.stored, self.start, self.name, self.max_record_bytes = stored, start, name, max_record_bytes
@@ -154,7 +155,7 @@ class _Reader:
         yield from self._block(headers, header, header_end, max(block, 0))
 
     def _cut_start(self) -> bool:
-        """Whether a record could start at the cursor, were there more of it."""
+        """Whether the bytes at the cursor are the truncated start of a record."""
         if not self.stored.ended:
             return False
         head = self.stored.held(self.stored.position, self.stored.end)
@@ -164,7 +165,7 @@ class _Reader:
         return b"\n" not in head and (fault is None or fault.reason is Broken.truncated)
 
     def _header_end(self) -> int | None:
-        """The position behind the header: for ARC its line, or the three lines of the version block."""
+        """The position after the header: for ARC after its line, or after the three lines of the version block."""
         stored = self.stored
         lines = 0
         while True:
@@ -222,14 +223,18 @@ class _Reader:
             yield self._skip(stored.fault.reason if stored.fault else Broken.truncated, detail)
 
     def _damage_at_end(self, block_end: int) -> StoredFault | None:
-        """Damage in which the member of the last record ends; None where that record is not touched by it."""
+        """The damage at the end of the last record's member; None if it does not affect that record."""
         damage = self.stored.damage(self.stored.place(block_end - 1)[0])
         if damage is None or damage.reason is Broken.truncated:
             return None
         return damage if damage.reason is Broken.bad_checksum or not self._ends_among_many(block_end) else None
 
     def _overrun(self, record: ArchiveRecord, block_end: int) -> Iterator[ArchiveRecord | ArchiveFault]:
-        """A record that bytes follow which start no other: garbage of its own, if its member is damaged."""
+        """Handle a record that is followed by bytes that start no record.
+
+        These bytes are a fault. If the member is damaged, the fault includes the record, unless `_ends_among_many`
+        holds.
+        """
         stored = self.stored
         size = block_end - self.first
         member = stored.place(block_end - 1)[0]
@@ -253,7 +258,7 @@ class _Reader:
         yield self._fault(reason, passed, detail)
 
     def _ends_among_many(self, block_end: int) -> bool:
-        """Whether it is not the first WARC record of its member, and the blank lines stand where its length says."""
+        """Whether this WARC record is not its member's first and ends in blank lines where its length puts them."""
         line_ends = self.stored.held(block_end, min(block_end + 4, self.stored.end))
         return self.start is _WARC_START and self.inner > 0 and line_ends == b"\r\n\r\n"
 
@@ -285,12 +290,12 @@ class _Reader:
         stored.position = boundary
 
     def _pass_over(self, length: int) -> ArchiveFault:
-        """Leave out a block that is too large, holding little of it, up to its end or a member that starts a record."""
+        """Skip a block that is too large, holding little of it, up to its end or to a member that starts a record."""
         stored = self.stored
         left = length
         passed = stored.position - self.first
         while left and stored.ahead(1):
-            # A member's start can only be told with some of its bytes in view.
+            # Detecting the start of a member needs some of its bytes in the buffer.
             beyond = 0 if not stored.ahead(2 * _LOOK_AHEAD) else _LOOK_AHEAD
             step = min(left, stored.end - stored.position - beyond)
             member = self._member_start(stored.position, stored.position + step)
@@ -308,14 +313,14 @@ class _Reader:
         return self._fault(reason, passed, detail)
 
     def _member_start(self, start: int, end: int) -> int | None:
-        """The first position within the held [start, end) where a compressed member starts a record."""
+        """The first position in the held range [start, end) where a compressed member starts a record."""
         if self.stored.codec is Codec.none:
             return None
         starts = (position for position, _ in self.stored.members if start <= position < end)
         return next((position for position in starts if self.stored.matches(self.start, position)), None)
 
     def _skip(self, reason: Broken, detail: str) -> ArchiveFault:
-        """Go on at the next position that reads as a record's start, or at the end of what can be read."""
+        """Continue at the next position that looks like the start of a record, or at the end of the readable bytes."""
         stored = self.stored
         searched = max(stored.position, self.first + 1)
         passed = searched - self.first + self._pass_to_start(searched)
@@ -327,7 +332,7 @@ class _Reader:
         return self._fault(reason, passed, detail)
 
     def _pass_to_start(self, searched: int) -> int:
-        """Go to the first position from `searched` on that reads as a record's start, or to the end: bytes passed."""
+        """Move to the first record start at or after `searched`, or to the end. Return the number of bytes passed."""
         stored = self.stored
         stored.position = searched
         passed = 0

@@ -1,4 +1,4 @@
-"""The character set of a page: what is declared, checked against what the bytes can be."""
+"""The character set of a page: the declared one, checked against the bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _META = re.compile(rb"""<(?:meta\b[^>]*?\bcharset|\?xml\b[^>]*?\bencoding)\s*=\s
 _HEADER = re.compile(r"""\bcharset\s*=\s*["']?\s*([\w:.-]+)""", re.IGNORECASE)
 _LATIN = re.compile(r"ascii|cp125[02478]|iso8859-(1|2|3|4|9|10|13|14|15|16)")
 _NO_TEXT = re.compile("[\ufffd\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")
-# Charsets whose labels stand for their supersets on the web (WHATWG Encoding section 4.2), as Python names them.
+# On the web, these labels mean the supersets (WHATWG Encoding section 4.2). Values are Python codec names.
 _SUPERSETS = {"shift_jis": "cp932", "gbk": "gb18030", "gb2312": "gb18030", "euc_kr": "cp949", "big5": "big5hkscs"}
 _DEFAULT = "cp1252"
 _TOLERATED_ERRORS = 0.02
@@ -22,10 +22,10 @@ _TOLERATED_ERRORS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A page as text; `charset` is the Python codec that was used.
+    """A page as text; `charset` is the Python codec that decoded it.
 
-    `replaced` counts the characters that are no text: U+FFFD that had to be put in, and for other charsets than
-    UTF-8 control characters too, because single-byte charsets can decode anything.
+    `replaced` counts the invalid characters: inserted U+FFFD and, for charsets other than UTF-8, control characters
+    too, because single-byte charsets can decode any byte.
     """
 
     text: str = field(repr=False)
@@ -36,10 +36,10 @@ class Decoded:
 def decode_page(data: bytes, content_type: str | None) -> Decoded:
     """Decode a page by, in this order: byte-order mark, valid UTF-8, declared charset, detection, windows-1252.
 
-    UTF-8 comes before any declaration, because text in another encoding that is valid UTF-8 by chance hardly
-    exists, while wrong declarations are common. windows-1252 (which ISO-8859-1 means on the web, WHATWG Encoding
-    section 4.2) is what servers add unasked: it gives way to the page's own declaration, and to a detected script
-    that is not Latin. Any other declaration holds when the bytes can be decoded by it.
+    UTF-8 comes before any declaration: text in another encoding is almost never valid UTF-8 by chance, while wrong
+    declarations are common. Servers add windows-1252 (the meaning of ISO-8859-1 on the web, WHATWG Encoding section
+    4.2) by default, so the page's own declaration and a detected non-Latin script override it. Any other declaration
+    holds if it can decode the bytes.
     """
     for bom, charset in _BOMS:
         if data.startswith(bom):
@@ -76,6 +76,6 @@ def _decode(data: bytes, charset: str) -> Decoded:
 
 
 def _sound(decoded: Decoded, data: bytes) -> bool:
-    """Whether little had to be replaced beside what is not ASCII: a damaged page, not one in another charset."""
+    """Whether few replacements were needed relative to the non-ASCII bytes: a damaged page, not a wrong charset."""
     foreign = sum(map(len, re.findall(rb"[\x80-\xff]+", data))) if decoded.replaced else 0
     return decoded.replaced <= _TOLERATED_ERRORS * foreign

@@ -1,4 +1,4 @@
-"""Compressed files, member by member: what each expands to, where it is stored, and where it is damaged."""
+"""Reads compressed files member by member, with the stored offset and the damage of each member."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ZSTD_WARC_DICTIONARY = b"\x5d\x2a\x4d\x18"
 
 
 class Codec(StrEnum):
-    """How an archive is stored, as its first bytes tell."""
+    """The compression of an archive, detected from its first bytes."""
 
     none = "none"
     gzip = "gzip"
@@ -39,10 +39,10 @@ class StoredFault(Exception):
 
 
 def detect_codec(head: bytes) -> Codec:
-    """The codec whose magic bytes stand at the start of `head` (4 bytes at least, unless the file is shorter).
+    """Detect the codec from the magic bytes in `head` (at least 4 bytes, unless the file is shorter).
 
-    Magic bytes: gzip RFC 1952 section 2.3.1 with the only method there is, zstd RFC 8878 section 3.1.1 and (for
-    dictionaries and skippable frames) 3.1.2, LZ4 frame format 1.6.
+    Magic bytes: gzip RFC 1952 section 2.3.1 with its only method, zstd RFC 8878 section 3.1.1 and (for dictionaries and
+    skippable frames) 3.1.2, LZ4 frame format 1.6.
     """
     if head.startswith(_MAGIC[Codec.gzip]):
         return Codec.gzip
@@ -54,16 +54,16 @@ def detect_codec(head: bytes) -> Codec:
 
 
 def decode(codec: Codec, stream: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
-    """The decompressed bytes from the member at `start` on, in pieces with the stored offset of their member.
+    """Yield the decompressed bytes from the member at `start` on, in pieces, each with the stored offset of its member.
 
-    A member is a gzip member, a zstd or LZ4 frame, or a whole uncompressed file. Damage is raised as StoredFault,
-    after everything that could be decompressed before it. Pieces are at most 256 KiB, whatever a member expands to.
+    A member is a gzip member, a zstd or LZ4 frame, or a whole uncompressed file. Pieces are at most 256 KiB, whatever
+    the size of the decompressed member. Raises StoredFault at damage, after yielding everything before it.
     """
     return _DECODERS[codec](stream, start)
 
 
 def next_member(codec: Codec, stream: BinaryIO, start: int, wanted: Callable[[bytes], bool]) -> int | None:
-    """The offset of the first member at or after `start` whose first piece is `wanted`; None when there is none."""
+    """The offset of the first member from `start` on whose first piece satisfies `wanted`; None if there is none."""
     magic = _MAGIC.get(codec)
     if magic is None:
         return None
@@ -85,7 +85,7 @@ def next_member(codec: Codec, stream: BinaryIO, start: int, wanted: Callable[[by
 
 
 def salvage(checkpoint: zlib._Decompress, data: bytes) -> bytes:
-    """What can be inflated of `data` before the byte that breaks it."""
+    """Inflate `data` up to the byte that breaks it."""
     pieces = []
     for index in range(len(data)):
         try:
@@ -149,7 +149,7 @@ def _no_member(head: bytes, codec: Codec, offset: int) -> StoredFault:
 
 
 def _only_zeros(stream: BinaryIO, data: bytes) -> bool:
-    """Whether nothing but the zero padding of a tape block follows."""
+    """Whether only the zero padding of a tape block follows."""
     while data:
         if data.strip(b"\0"):
             return False
@@ -158,7 +158,7 @@ def _only_zeros(stream: BinaryIO, data: bytes) -> bool:
 
 
 class _Frame:
-    """One stored frame, as the file-like object that FastWARC's readers want."""
+    """One stored frame as a file-like object for FastWARC's readers."""
 
     def __init__(self, stream: BinaryIO, start: int, end: int) -> None:
         self._stream, self._start, self._end, self._position = stream, start, end, start
@@ -178,7 +178,7 @@ class _Frame:
         return self.tell()
 
     def close(self) -> None:
-        """The archive outlives its frames."""
+        """Does nothing: the archive file stays open after its frames."""
 
 
 def _framed(
@@ -221,7 +221,7 @@ def _framed(
 
 
 def _dictionary(stream: BinaryIO, offset: int) -> bytes | None:
-    """The dictionary in the frame at `offset`: for all frames behind it, and expected to be a file's first frame."""
+    """The dictionary in the frame at `offset`, for all frames after it. Expected in the first frame of a file."""
     stream.seek(offset)
     head = stream.read(8)
     return stream.read(int.from_bytes(head[4:8], "little")) if head.startswith(_ZSTD_WARC_DICTIONARY) else None
@@ -242,9 +242,9 @@ def _lz4_frames(stream: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _zstd_frame_end(stream: BinaryIO, offset: int) -> int:
-    """The stored offset behind the frame at `offset`, by its block headers (RFC 8878 sections 3.1.1.1 and 3.1.1.2).
+    """The stored offset after the frame at `offset`, from its block headers (RFC 8878 sections 3.1.1.1 and 3.1.1.2).
 
-    Lies beyond the end of the file when the frame is cut.
+    It exceeds the size of the file if the frame is truncated.
     """
     stream.seek(offset + 4)
     descriptor = (stream.read(1) or b"\0")[0]
@@ -264,9 +264,9 @@ def _zstd_frame_end(stream: BinaryIO, offset: int) -> int:
 
 
 def _lz4_frame_end(stream: BinaryIO, offset: int) -> int:
-    """The stored offset behind the frame at `offset`, by its block sizes (LZ4 frame format 1.6).
+    """The stored offset after the frame at `offset`, from its block sizes (LZ4 frame format 1.6).
 
-    Lies beyond the end of the file when the frame is cut.
+    It exceeds the size of the file if the frame is truncated.
     """
     stream.seek(offset + 4)
     flags = (stream.read(1) or b"\0")[0]

@@ -1,4 +1,4 @@
-"""Text of HTML pages, by Resiliparse or trafilatura, and text as the lake can store it."""
+"""Extracts the text of HTML pages with Resiliparse or trafilatura, and cleans text for storage in the lake."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _TAG = re.compile(
 _MOST_NESTED = 5_000
 _MARKUP_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, LxmlError)
 
-# What trafilatura has to say of a page is in the page's outcome; its warnings name no page.
+# The outcome of a page records trafilatura's errors; its log messages do not name the page.
 logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 
 
 class Extractor(StrEnum):
-    """What finds the main text of a page."""
+    """The library that extracts the main text of a page."""
 
     resiliparse = "resiliparse"
     trafilatura = "trafilatura"
 
 
 class ExtractionError(Exception):
-    """A page's markup is more than the extractor can bear."""
+    """The extractor cannot process the markup of a page."""
 
 
 def extract_text(page: str, extractor: Extractor) -> str:
-    """The main text of an HTML page, without navigation and comments, a paragraph a line; empty when it has none.
+    """Extract the main text of an HTML page, without navigation and comments, one paragraph per line; may be empty.
 
-    Deterministic: neither extractor is given a time limit or a memory of earlier pages. Raises ExtractionError where
-    the extractor's own code fails, and for elements nested deeper than 5,000: the time that Resiliparse 2.0.1 takes
-    grows with the square of the depth (145 s at 100,000), while browsers stop at 512.
+    The result is deterministic: extractors run without a time limit and keep no state between pages. Raises
+    ExtractionError if the extractor's own code fails, or if elements are nested deeper than 5,000: the run time of
+    Resiliparse 2.0.1 grows with the square of the depth (145 s at 100,000), and browsers stop at 512.
     """
     if page.count("<") > _MOST_NESTED and _depth(page) > _MOST_NESTED:
         raise ExtractionError(f"{extractor}: elements are nested deeper than {_MOST_NESTED}")
@@ -63,12 +63,12 @@ def page_title(page: str) -> str | None:
 
 
 def storable(text: str) -> str:
-    """Text with one kind of line end, and without control characters and lone surrogates, outer space stripped."""
+    """Normalise line ends to LF, remove control characters and lone surrogates, and strip outer white space."""
     return _UNSTORABLE.sub("", _LINE_ENDS.sub("\n", text)).strip()
 
 
 def _depth(page: str) -> int:
-    """The greatest number of elements open at once, of those whose end tag cannot be left out."""
+    """The greatest number of elements open at once, not counting elements whose end tag is optional."""
     steps = (-1 if tag[1] else 1 for tag in _TAG.finditer(page))
     return max(itertools.accumulate(steps, lambda depth, step: max(depth + step, 0)), default=0)
 
@@ -78,5 +78,5 @@ def _resiliparse(page: str) -> str:
 
 
 def _trafilatura(page: str) -> str:
-    # Without its fallback extractors trafilatura 2.3.1 is a third faster, and a little better on the gold pages.
+    # Without its fallback extractors, trafilatura 2.3.1 is a third faster and slightly better on the gold pages.
     return trafilatura.extract(page, include_comments=False, fast=True) or ""

@@ -1,4 +1,4 @@
-"""Named fields of records and messages: WARC and HTTP headers, and the URL-record line of ARC 1.0."""
+"""Parses named fields of records and messages: WARC and HTTP headers, and the URL-record line of ARC 1.0."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from warcio.recordloader import ARCHeadersParser
 
 
 def named_fields(header: bytes) -> dict[str, str]:
-    """The fields of a WARC or HTTP header, first line left out: lower-case names, the first of equals.
+    """The fields of a WARC or HTTP header, without its first line: lower-case names; the first of equal names counts.
 
-    Lines are UTF-8, or Latin-1 where they are not that. A line that starts with a space continues the last field;
-    one without a colon is passed over.
+    Lines are decoded as UTF-8, or as Latin-1 if they are not valid UTF-8. A line that starts with a space continues the
+    previous field. A line without a colon is ignored.
     """
     fields: dict[str, str] = {}
     last: str | None = None
@@ -31,9 +31,9 @@ def named_fields(header: bytes) -> dict[str, str]:
 
 
 def arc_fields(header: bytes) -> dict[str, str]:
-    """The fields `uri`, `ip-address`, `archive-date`, `content-type` and `length` of an ARC 1.0 record, by warcio.
+    """The fields `uri`, `ip-address`, `archive-date`, `content-type` and `length` of an ARC 1.0 record, as in warcio.
 
-    `header` is the record's line, and for the version block its two further lines too.
+    `header` is the record's line; for the version block it includes the next two lines.
     """
     return dict(ARCHeadersParser().parse(io.BytesIO(header)).headers)
 

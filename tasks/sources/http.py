@@ -21,14 +21,14 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
 _UNSUPPORTED = ("zstd", "compress", "x-compress", "sdch", "dcb", "dcz")
 _LARGEST_CHUNK = 1 << 31
 _GZIP_MAGIC = b"\x1f\x8b"
-# A decoder gives less than this of nearly all other data before it calls it broken; text begins without control bytes.
+# On nearly all other data, a decoder fails before it yields this many bytes; text begins without control bytes.
 _PROOF = 64
 _CONTROL = re.compile(rb"[\0-\x08\x0b\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A captured message: `status` is None for requests and for what has no status line; `body` is as sent."""
+    """A captured message: `status` is None for requests and without a status line; `body` is as sent."""
 
     status: int | None
     headers: dict[str, str]
@@ -37,16 +37,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body without its transfer and content encodings. With a `fault`, `data` is what was read before it."""
+    """A body without its transfer and content encodings. With a `fault`, `data` is the part decoded before it."""
 
     data: bytes = field(repr=False)
     fault: Broken | None = None
 
 
 def message_of(record: ArchiveRecord) -> Message | None:
-    """The HTTP message in a record's block; None when it holds none.
+    """The HTTP message in a record's block; None if it holds none.
 
-    A request, response or revisit holds one when its URI or its content type says so.
+    A request, response or revisit holds one if its URI or its content type indicates HTTP.
     """
     said = (record.uri or "").startswith(_HTTP_SCHEMES) or record.content_type.startswith("application/http")
     if record.type not in _HTTP_TYPES or not said or not record.block:
@@ -57,18 +57,19 @@ def message_of(record: ArchiveRecord) -> Message | None:
 
 
 def payload_of(record: ArchiveRecord, max_bytes: int) -> Body:
-    """What the record is about: the decoded HTTP body, or the block itself where there is no HTTP message."""
+    """The payload of a record: the decoded HTTP body, or the block itself if there is no HTTP message."""
     message = message_of(record)
     return Body(record.block) if message is None else decode_body(message, max_bytes)
 
 
 def decode_body(message: Message, max_bytes: int) -> Body:
-    """The body dechunked and decompressed to at most `max_bytes`.
+    """Remove chunking and compression from the body, up to `max_bytes` of output.
 
-    Servers and crawlers say things that are not so: a body that does not begin as its header claims (chunked, gzip,
-    deflate, br) is taken as it is, as warcio does; many crawlers store decoded bodies under the sent header. A body
-    that begins so and then breaks has a fault. Only gzip and zlib begin with known bytes: a broken brotli or bare
-    deflate stream is told by the bytes that it gives before it breaks, and by not beginning as text.
+    Headers of servers and crawlers can be wrong, and many crawlers store decoded bodies under the original header. A
+    body that does not begin as its header claims (chunked, gzip, deflate, br) is therefore returned unchanged, as in
+    warcio. A body that begins correctly and then breaks has a fault. Only gzip and zlib begin with known bytes. A
+    broken brotli or bare deflate stream is recognised by the bytes decoded before the break, and by a start that is not
+    text.
     """
     data, fault = message.body, None
     if message.headers.get("transfer-encoding", "").strip().lower() == "chunked":
@@ -90,7 +91,7 @@ def _split(block: bytes) -> tuple[bytes, bytes]:
 
 
 def _dechunk(body: bytes) -> tuple[bytes, Broken | None]:
-    """Chunks joined (RFC 9112 section 7.1); what was never chunked comes back as it is."""
+    """Join the chunks (RFC 9112 section 7.1); return an unchunked body unchanged."""
     pieces: list[bytes] = []
     position = 0
     while True:
@@ -129,7 +130,7 @@ def _gunzip(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
 
 
 def _inflate(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
-    """Servers send deflate with and without the zlib wrapper (RFC 9110 section 8.4.1.2, note)."""
+    """Inflate with or without the zlib wrapper: servers send both (RFC 9110 section 8.4.1.2, note)."""
     if _begins_zlib(data):
         inflated, fault = _zlib(data, max_bytes, zlib.MAX_WBITS)
         if fault is not Broken.bad_content_encoding:
@@ -144,7 +145,7 @@ def _inflate(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
 
 
 def _begins_zlib(data: bytes) -> bool:
-    """Whether the two header bytes are those of a zlib stream (RFC 1950 section 2.2)."""
+    """Whether the first two bytes are a zlib header (RFC 1950 section 2.2)."""
     return len(data) > 1 and data[0] & 0x0F == 8 and data[0] >> 4 <= 7 and int.from_bytes(data[:2]) % 31 == 0
 
 
@@ -175,7 +176,7 @@ def _zlib(data: bytes, max_bytes: int, wbits: int) -> tuple[bytes, Broken | None
 
 
 def _lacks_trailer_only(inflater: zlib._Decompress, data: bytes) -> bool:
-    """Whether the right CRC-32 and size (RFC 1952 section 2.3.1), or their last bytes, are all that a member lacks."""
+    """Whether a member lacks only its CRC-32 and size (RFC 1952 section 2.3.1), or their last bytes."""
     trailer = zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
     return any(_ends_with(inflater.copy(), trailer[-missing:]) for missing in range(1, 9))
 
@@ -211,7 +212,7 @@ def _unbrotli(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
 
 
 def _begins_brotli(data: bytes) -> bool:
-    """Whether a broken stream gives some bytes before it breaks: those are only seen when it is fed byte by byte."""
+    """Whether a broken stream yields bytes before it breaks. They appear only if it is decoded byte by byte."""
     decoder = brotli.Decompressor()
     size = 0
     for index in range(len(data)):

@@ -1,4 +1,4 @@
-"""The source of JSON Lines: a document a line, such as C4, the Pile, RedPajama and Dolma are published."""
+"""The source of JSON Lines, one document per line: the format of C4, the Pile, RedPajama and Dolma."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EXAMPLE_LENGTH = 200
 
 
 class BrokenLine(StrEnum):
-    """What is wrong with a line."""
+    """The fault of a line."""
 
     not_utf8 = "not_utf8"
     not_json = "not_json"
@@ -28,9 +28,9 @@ class BrokenLine(StrEnum):
 
 
 class JsonLinesConfig(StageConfig):
-    """Which fields of a line are what; of `metadata_fields`, those that a line has are kept if they are plain values.
+    """The fields of a line. Of `metadata_fields`, those present with plain values (string, number, boolean) are kept.
 
-    Without an `id_field`, an id is made of the line's content, so equal lines are one document.
+    Without an `id_field`, the id is a hash of the line's content, so equal lines become one document.
     """
 
     source: str = pydantic.Field("jsonl", min_length=1, pattern=r"^[^\s/]+$")
@@ -46,9 +46,9 @@ class JsonLinesConfig(StageConfig):
 
 @stage("jsonl", version=1, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
 def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Outcome]:
-    """One outcome a line that is not blank, and one for damage of the compressed file.
+    """Yield one outcome per non-blank line, and one for damage of the compressed file.
 
-    Bytes are those of decompressed lines; the offset of a failure is that of its line in the decompressed text.
+    Bytes count decompressed lines. The offset of a failure is the offset of its line in the decompressed text.
     """
     offset = 0
     try:
@@ -91,7 +91,7 @@ def _document(line: bytes, name: str, offset: int, config: JsonLinesConfig) -> O
 
 
 def _lines(stream: BinaryIO, longest: int) -> Iterator[tuple[bytes, bool]]:
-    """Lines with their ends, and whether each is whole; of a line that is too long, the pieces are not."""
+    """Yield lines with their line ends, and whether each is complete; pieces of an overlong line are not."""
     head = stream.read(8)
     stream.seek(0)
     held = bytearray()

@@ -1,4 +1,4 @@
-"""The closed lists of reasons under which a web archive's records are dropped or failed."""
+"""The closed lists of reasons for which records of a web archive are dropped or fail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Unwanted(StrEnum):
-    """Why a sound record gives no document."""
+    """Why an intact record is dropped."""
 
     warcinfo = "warcinfo"
     request = "request"
@@ -26,7 +26,7 @@ class Unwanted(StrEnum):
 
 
 class Broken(StrEnum):
-    """What is wrong with an archive, or with one record of it."""
+    """The fault of an archive or of one of its records."""
 
     not_an_archive = "not_an_archive"
     truncated = "truncated"

@@ -1,4 +1,4 @@
-"""A stored archive as a stream of decompressed bytes that knows where each of them is stored."""
+"""A stored archive as a stream of decompressed bytes that maps each byte to its stored offset."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tasks.sources.reasons import Broken
 
 
 class StoredStream:
-    """A cursor over the decompressed bytes of an archive, with look-ahead, and recovery after damage.
+    """A cursor over the decompressed bytes of an archive, with look-ahead and recovery after damage.
 
-    `stream` must be seekable; `size` is that of the file. Positions count decompressed bytes; held are those between
-    the last `release` and the read-ahead. When the stored bytes end in damage, all that was decompressed before it
-    is delivered first, then `fault` is set, and `recover` moves on to the next member whose first bytes satisfy
-    `starts_record`. A member without an end is truncated when it is the last one, and corrupt when others follow.
+    `stream` must be seekable; `size` is the size of the file. Positions count decompressed bytes. The buffer holds the
+    bytes between the last `release` and the look-ahead. At damage, the stream first delivers everything decompressed
+    before it, then sets `fault`; `recover` moves to the next member whose first bytes satisfy `starts_record`. A member
+    without an end is truncated if it is the last one, and corrupt if others follow.
     """
 
     def __init__(self, stream: BinaryIO, starts_record: Callable[[bytes], bool]) -> None:
@@ -38,16 +38,16 @@ class StoredStream:
         self._checked: tuple[int, StoredFault | None] | None = None
 
     def place(self, position: int | None = None) -> tuple[int, int]:
-        """Where a held position is stored: (byte offset in the file, decompressed offset inside its member).
+        """The stored location of a held position: (byte offset in the file, decompressed offset inside its member).
 
-        For an uncompressed file the first is the exact byte and the second is 0.
+        For an uncompressed file, the first is the exact byte and the second is 0.
         """
         position = self.position if position is None else position
         start, offset = next(((s, o) for s, o in reversed(self.members) if s <= position), (0, 0))
         return (offset + position - start, 0) if self.codec is Codec.none else (offset, position - start)
 
     def ahead(self, size: int) -> bool:
-        """Hold at least `size` bytes after the cursor; False when the readable bytes end before that."""
+        """Hold at least `size` bytes after the cursor. Return False if the readable bytes end before that."""
         while not self.ended and self._base + len(self._buffer) < self.position + size:
             self._fill()
         return self._base + len(self._buffer) >= self.position + size
@@ -58,7 +58,7 @@ class StoredStream:
 
     @property
     def end(self) -> int:
-        """The position behind the last held byte."""
+        """The position after the last held byte."""
         return self._base + len(self._buffer)
 
     def search(self, pattern: re.Pattern[bytes], start: int, end: int) -> int | None:
@@ -75,14 +75,14 @@ class StoredStream:
         return self.codec is not Codec.none and any(start == self.position for start, _ in self.members)
 
     def release(self) -> None:
-        """Forget what lies before the cursor."""
+        """Drop the held bytes before the cursor."""
         del self._buffer[: self.position - self._base]
         self._base = self.position
         while len(self.members) > 1 and self.members[1][0] <= self.position:
             del self.members[0]
 
     def recover(self) -> bool:
-        """After a fault, go to the next member that starts a record; False when there is none."""
+        """After a fault, move to the next member that starts a record. Return False if there is none."""
         if self.fault is None:
             return False
         self.fault = None
@@ -96,9 +96,10 @@ class StoredStream:
         return True
 
     def damage(self, offset: int) -> StoredFault | None:
-        """What is wrong with the member at `offset`, which must be the last one in view or one before it.
+        """The fault of the member at `offset`: the last member in the buffer or the one before; None if it is intact.
 
-        Where its end is not in view yet, the member is read to its end apart, and nothing of it is held.
+        If the end of the member is not in the buffer yet, the member is decoded separately up to its end, without
+        holding its bytes.
         """
         if self.fault is not None and self.fault.offset == offset:
             return self.fault

@@ -32,7 +32,7 @@ _ARC_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?$")
 
 
 class WebArchiveConfig(StageConfig):
-    """`source` names the crawl, and begins every id. Sizes are of a record as stored and of its body decoded."""
+    """`source` names the crawl and is the prefix of every id. Sizes are of a stored record and of its decoded body."""
 
     source: str = pydantic.Field(default="web", min_length=1, pattern=r"^[^\s/]+$")
     extractor: Extractor = Extractor.trafilatura
@@ -49,11 +49,11 @@ class WebArchiveConfig(StageConfig):
     libraries=["FastWARC", "Resiliparse", "trafilatura", "lxml", "warcio", "brotli"],
 )
 def read_web_archive(stream: BinaryIO, name: str, config: WebArchiveConfig) -> Iterator[Outcome]:
-    """One outcome a record, and one for every stretch of the archive that is no record.
+    """Yield one outcome per record, and one for every stretch of the archive that is not a record.
 
-    Bytes are those of record blocks, and of what was passed over. A page is kept when it is an HTML response with
-    status 200 whose text has `min_characters`. A body that breaks off is a failure, unless the crawler declared
-    that it cut it (WARC-Truncated). `name` stands in examples only: documents do not depend on where the file lies.
+    Bytes count record blocks and skipped stretches. A page is kept if it is an HTML response with status 200 and a text
+    of at least `min_characters`. A truncated body is a failure, unless the crawler declared the truncation
+    (WARC-Truncated). `name` appears in examples only: documents do not depend on the location of the file.
     """
     for record in read_records(stream, name, config.max_record_bytes):
         yield fault_outcome(record) if isinstance(record, ArchiveFault) else _page(record, name, config)
@@ -65,7 +65,7 @@ def fault_outcome(fault: ArchiveFault) -> Failed:
 
 
 def document_id(record: ArchiveRecord, source: str) -> str:
-    """The source, and the record's own identifier; for ARC and records without one, a hash of URI, date and place."""
+    """The source and the record's own id; for ARC and records without an id, a hash of URI, date and location."""
     if record.id:
         own = record.id.strip("<>").removeprefix("urn:uuid:").lower()
     else:
@@ -75,7 +75,7 @@ def document_id(record: ArchiveRecord, source: str) -> str:
 
 
 def iso_date(date: str | None) -> str | None:
-    """A WARC date (ISO 8601 already) or the 12 or 14 digits of an ARC date, as ISO 8601 in UTC; None for others."""
+    """Convert a WARC date (ISO 8601) or the 12 or 14 digits of an ARC date to ISO 8601 in UTC; None for others."""
     digits = _ARC_DATE.match(date or "")
     if digits:
         year, month, day, hour, minute, second = digits.groups("00")
@@ -84,12 +84,12 @@ def iso_date(date: str | None) -> str | None:
 
 
 def example_of(record: ArchiveRecord, name: str, detail: str = "") -> str:
-    """Where a record stands, for a person who looks for it."""
+    """The location of a record, for people who look for it."""
     return f"{name}, byte {record.offset}: {record.uri or record.id}" + (f": {detail}" if detail else "")
 
 
 def unwanted_type(record: ArchiveRecord) -> Unwanted:
-    """The type of a record that gives no document, as a reason."""
+    """The reason for dropping a record of this type."""
     return Unwanted(record.type) if record.type in Unwanted.__members__ else Unwanted.unknown_type
 
 
@@ -147,7 +147,7 @@ def _page(record: ArchiveRecord, name: str, config: WebArchiveConfig) -> Outcome
 
 
 def _is_html(data: bytes, media_type: str, content_type: str) -> bool:
-    """Whether bytes that are declared as HTML, or as nothing, are that: no magic of another format, few NULs."""
+    """Whether a body declared as HTML, or without a type, is HTML: no magic bytes of another format, few NULs."""
     if media_type in _SNIFFED_TYPES:
         return _HTML_START.match(data[:_SNIFF_WINDOW]) is not None
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff") or "utf-16" in content_type.lower()

@@ -1,4 +1,4 @@
-"""The source of texts that a crawler has extracted already: WET archives."""
+"""The source of texts that a crawler has already extracted: WET archives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_REPLACED = 0.1
 
 
 class WetConfig(StageConfig):
-    """`source` names the crawl, and begins every id."""
+    """`source` names the crawl and is the prefix of every id."""
 
     source: str = pydantic.Field(default="web", min_length=1, pattern=r"^[^\s/]+$")
     min_characters: int = pydantic.Field(default=1, ge=1)
@@ -27,9 +27,9 @@ class WetConfig(StageConfig):
 
 @stage("wet", version=1, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
 def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Outcome]:
-    """One outcome a record: conversion records are documents, their text as stored, its first line the page's title.
+    """Yield one outcome per record. A conversion record is a document: its text as stored, with the page's title first.
 
-    Bytes are those of record blocks, and of what was passed over.
+    Bytes count record blocks and skipped stretches.
     """
     for record in read_records(stream, name, config.max_record_bytes):
         yield fault_outcome(record) if isinstance(record, ArchiveFault) else _text(record, name, config)

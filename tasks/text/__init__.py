@@ -1,1 +1,1 @@
-"""Texts as stages compare them: normalised lines, shingles, n-grams, hashes."""
+"""Text as stages compare it: normalised lines, shingles, n-grams, hashes."""

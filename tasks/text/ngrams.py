@@ -1,4 +1,4 @@
-"""Repeated n-grams of one document, counted exactly: no n-gram is told from another by a hash alone."""
+"""Counts repeated n-grams of one document exactly: hash collisions do not merge n-grams."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth, TAOCP
 def repeated_character_counts(
     words: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Characters that repeated n-grams cover, for n = 0 … 10 (the entries for n < 2 are 0).
+    """Count the characters that repeated n-grams cover, for n = 0 … 10 (the entries for n < 2 are 0).
 
-    `words` holds the document's words as numbers from 0 without gaps, int64 [W]; `lengths` their characters, int64
-    [W]. Two arrays int64 [11]: the characters of the words that the most frequent n-gram covers, if it occurs at
-    least twice (ties: most characters, then first), and those of the words that second and later occurrences of any
-    n-gram cover. Time and memory are linear in W.
+    `words` holds the document's words as numbers from 0 without gaps, int64 [W]; `lengths` holds their lengths in
+    characters, int64 [W]. Returns two arrays int64 [11]: the characters of the words that the most frequent n-gram
+    covers, if it occurs at least twice (ties: most characters, then first), and the characters of the words that second
+    and later occurrences of any n-gram cover. Time and memory are linear in W.
     """
     total = len(words)
     top = np.zeros(LONGEST + 1, np.int64)
@@ -35,7 +35,7 @@ def repeated_character_counts(
     before = np.zeros(total + 1, np.int64)
     for position in range(total):
         before[position + 1] = before[position] + lengths[position]
-    # An n-gram is named by its first n-1 words' name and its last word: exact, and one look-up per position.
+    # The number of an n-gram follows from that of its first n-1 words and its last word: exact, one look-up each.
     names = words.copy()
     keys = np.empty(slots, np.int64)
     held = np.empty(slots, np.int64)

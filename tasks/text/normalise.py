@@ -1,8 +1,8 @@
-"""Text as cc_net normalises it, before it hashes paragraphs and before it scores documents.
+"""Normalises text as cc_net does, before it hashes paragraphs and before it scores documents.
 
-The behaviour is that of ``text_normalizer.py`` of facebookresearch/cc_net at commit bda555bd, including what its
-paper does not say: ASCII punctuation and accents survive in `normalise_for_hashing`, and control characters, the
-line feed among them, vanish without a space in `normalise_for_scoring`.
+The behaviour is that of ``text_normalizer.py`` of facebookresearch/cc_net at commit bda555bd, including details that
+its paper omits: ASCII punctuation and accents survive in `normalise_for_hashing`, and `normalise_for_scoring` deletes
+control characters, including the line feed, without inserting a space.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 # cc_net took these from the normaliser of the Moses translation system. FULLWIDTH DIGIT ONE to a quotation mark is
-# a mistake of the original; it never shows, because digits are mapped before, but the set of keys is used alone too.
+# a mistake of the original. It has no effect, because digits are mapped first, but the keys are also used alone.
 PUNCTUATION = {
     unicodedata.lookup(name): replacement
     for name, replacement in {
@@ -65,22 +65,23 @@ _LONG_REPLACEMENTS = {key: value for key, value in PUNCTUATION.items() if len(va
 
 
 def normalise_for_hashing(text: str) -> list[str]:
-    """The lines of `text` in the form whose hash tells paragraphs apart: as many as ``text.split("\\n")`` gives.
+    """Normalise the lines of `text` for paragraph hashing; returns as many as ``text.split("\\n")``.
 
-    Each line is stripped, lower-cased, its Unicode digits become ``0``, and the characters of `PUNCTUATION` and the
-    control characters are removed: cc_net's ``normalize_for_dedup``.
+    This is cc_net's ``normalize_for_dedup``: it strips and lower-cases each line, replaces Unicode digits with ``0``,
+    and removes the characters of `PUNCTUATION` and the control characters.
     """
-    # Lower-casing and the replacements see one line at a time in cc_net. They give the same on joined lines: a line
-    # feed is neither cased nor case-ignorable (so final sigmas stay), and none of them adds or removes one.
+    # cc_net lower-cases and replaces one line at a time. The result on joined lines is the same: a line feed is
+    # neither cased nor case-ignorable (so final sigmas stay), and neither operation adds or removes line feeds.
     stripped = "\n".join([line.strip() for line in text.split("\n")])
     return _map_characters(stripped.lower(), _hashing_table()).split("\n")
 
 
 def normalise_for_scoring(text: str) -> str:
-    """`text` as cc_net's language models see it: its ``normalize`` with all defaults, one line without a line feed.
+    """Normalise `text` for cc_net's language models: its ``normalize`` with all defaults, one line without a line feed.
 
-    Stripped, lower-cased, accents removed (NFD without category Mn), Unicode digits to ``0``, `PUNCTUATION` replaced,
-    control characters removed, so ``"First line 2019.\\nSecond"`` gives ``"first line 0000.second"``.
+    It strips and lower-cases the text, removes accents (NFD without category Mn), maps Unicode digits to ``0``,
+    replaces `PUNCTUATION` and removes control characters, so ``"First line 2019.\\nSecond"`` becomes ``"first line
+    0000.second"``.
     """
     line = text.strip().lower()
     if not line.isascii():
@@ -92,7 +93,7 @@ def normalise_for_scoring(text: str) -> str:
 
 @dataclass(frozen=True)
 class _CharacterTable:
-    """What becomes of each code point; `ascii` and `ascii_deleted` say the same to ``bytes.translate``."""
+    """The replacement of each code point; `ascii` and `ascii_deleted` are the same for ``bytes.translate``."""
 
     codes: npt.NDArray[np.uint32]
     ascii: bytes
@@ -117,7 +118,7 @@ def _hashing_table() -> _CharacterTable:
 def _scoring_table() -> _CharacterTable:
     codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
     for character, replacement in PUNCTUATION.items():
-        codes[ord(character)] = ord(replacement[0])  # the longer ones were replaced before
+        codes[ord(character)] = ord(replacement[0])  # longer replacements were made before
     codes[[code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Mn"]] = _DELETED
     codes[[ord(character) for character in CONTROLS]] = _DELETED
     return _table(codes)

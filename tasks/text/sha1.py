@@ -1,21 +1,21 @@
-"""SHA-1 of many slices of one buffer at once, compiled: what MinHash hashes its shingles with."""
+"""Compiled SHA-1 of many slices of one buffer at once, for the shingles of MinHash."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-LANES = 16  # slices that are hashed side by side: the 32-bit words of one 512-bit register
+LANES = 16  # slices hashed in parallel: the 32-bit words of one 512-bit register
 U32 = np.uint32
 
 
 @njit(cache=True)
 def sha1_prefixes(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The first 8 bytes of the SHA-1 digest of every slice, read as a little-endian integer.
+    """The first 8 bytes of the SHA-1 digest of every slice, as a little-endian integer.
 
-    `buffer` is uint8 and `starts`, `ends` are int64 byte offsets into it, one pair a slice. The result is uint64,
-    one value a slice, equal to ``datasketch.hashfunc.sha1_hash64``; its low 32 bits equal ``sha1_hash32``.
-    The algorithm is that of FIPS 180-4, section 6.1.2, with one slice in each of `LANES` lanes.
+    `buffer` is uint8; `starts` and `ends` are int64 byte offsets into it, one pair per slice. The result is uint64, one
+    value per slice, equal to ``datasketch.hashfunc.sha1_hash64``; its low 32 bits equal ``sha1_hash32``. The algorithm
+    is FIPS 180-4, section 6.1.2, with one slice in each of `LANES` lanes.
     """
     count = starts.size
     words = _big_endian_words(buffer)
@@ -35,7 +35,7 @@ def sha1_prefixes(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> n
         filled = min(LANES, count - group)
         blocks = 1
         for lane in range(LANES):
-            # lanes past the last slice repeat it: their results are not read
+            # Lanes past the last slice repeat it; their results are not read.
             slice_number = group + min(lane, filled - 1)
             start[lane] = starts[slice_number]
             length[lane] = ends[slice_number] - starts[slice_number]
@@ -70,7 +70,7 @@ def sha1_prefixes(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> n
 
 @njit
 def _big_endian_words(buffer: np.ndarray) -> np.ndarray:
-    """The four bytes from every offset on as one word; bytes behind the end count as zero."""
+    """The four bytes from each offset as one big-endian word; bytes past the end are zero."""
     words = np.empty(buffer.size, np.uint32)
     size = buffer.size
     for i in range(size - 3):
@@ -90,13 +90,13 @@ def _big_endian_words(buffer: np.ndarray) -> np.ndarray:
 
 @njit
 def _last_block(length: int) -> int:
-    # a message is followed by the byte 0x80 and by its length in bits, in 8 bytes
+    # The byte 0x80 and the length in bits (8 bytes) follow the message.
     return (length + 8) // 64
 
 
 @njit
 def _load(schedule: np.ndarray, lane: int, words: np.ndarray, start: int, length: int, block: int) -> None:
-    """Put one padded block of 16 words into a lane (FIPS 180-4, section 5.1.1)."""
+    """Load one padded block of 16 words into a lane (FIPS 180-4, section 5.1.1)."""
     base = 64 * block
     whole = min(max(length - base, 0) // 4, 16)
     for word in range(whole):
@@ -136,11 +136,11 @@ def _swap_bytes(word: np.uint32) -> np.uint32:
     )
 
 
-# Written out once, not made by a function that returns one kernel per phase: numba's cache on disk tells closures of
-# one name apart by a number that starts anew in each process, and then runs one for another.
+# One explicit kernel instead of a factory that returns one kernel per phase: numba's disk cache numbers closures of
+# the same name anew in each process, and may load the wrong one.
 @njit
 def _rounds(w: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, e: np.ndarray) -> None:
-    """All 80 rounds; five at a time, so that the five variables need not be moved along."""
+    """Run all 80 rounds, five at a time, so that the five variables rotate without copies."""
     for t in range(0, 80, 5):
         for lane in range(LANES):
             v, x, y, z, u = a[lane], b[lane], c[lane], d[lane], e[lane]

@@ -1,4 +1,4 @@
-"""Shingles: the word n-grams that near-duplicates are compared by. Signatures and exact Jaccard share them."""
+"""Shingles: the word n-grams by which near-duplicates are compared. Signatures and exact Jaccard share them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tasks.text.sha1 import sha1_prefixes
 
 
 def hash_shingles(text: str, width: int) -> np.ndarray:
-    """A 64-bit hash of every shingle of a text, in the order of the text, repeated ones included.
+    """Compute a 64-bit hash of every shingle of a text, in text order, repeated ones included.
 
-    The words are ``re.findall(r"\\w+", text.lower())``: runs of Unicode letters, digits and underscores, in lower
-    case; everything else only separates. A shingle is `width` neighbouring words joined by one space, in UTF-8. A
-    text of fewer words has one shingle, of all its words; a text without words has none.
+    The words are ``re.findall(r"\\w+", text.lower())``: runs of Unicode letters, digits and underscores, in lower case;
+    all other characters only separate words. A shingle is `width` consecutive words joined by one space, in UTF-8. A
+    text with fewer words has one shingle, of all its words; a text without words has none.
 
-    The hash is the first 8 bytes of the shingle's SHA-1 digest, little-endian (`tasks.text.sha1`): uint64, shape
-    (words - width + 1,).
+    The hash is the first 8 bytes of the shingle's SHA-1 digest, little-endian (`tasks.text.sha1`): uint64, shape (words
+    - width + 1,).
     """
     codes = np.frombuffer(text.lower().encode("utf-32-le"), np.uint32)
     buffer, starts, ends = _join_words(codes, _word_characters())
@@ -30,22 +30,22 @@ def hash_shingles(text: str, width: int) -> np.ndarray:
 
 
 def shingle_set(text: str, width: int) -> np.ndarray:
-    """The distinct shingles of a text, as `hash_shingles` hashes them, ascending: uint64, shape (n,).
+    """The distinct hashes of a text's shingles (see `hash_shingles`), ascending: uint64, shape (n,).
 
-    Two shingles of one text share a hash with a probability of n² / 2⁶⁵, so that a Jaccard index over these sets
-    is the exact one for every text that fits in memory.
+    Two shingles of one text collide with a probability of n² / 2⁶⁵, so the Jaccard index over these sets is exact for
+    every text that fits in memory.
     """
     return np.unique(hash_shingles(text, width))
 
 
 def count_common(left: np.ndarray, right: np.ndarray) -> int:
-    """How many values two ascending uint64 arrays of distinct values share."""
+    """The number of common values of two ascending uint64 arrays of distinct values."""
     return int(_count_common(left, right))
 
 
 @functools.cache
 def _word_characters() -> np.ndarray:
-    """For every code point, 1 where ``\\w`` matches it and 0 elsewhere: uint8, shape (0x110000,)."""
+    """For every code point, 1 if ``\\w`` matches it, else 0: uint8, shape (0x110000,)."""
     every = np.arange(sys.maxunicode + 1, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
     table = np.zeros(len(every), np.uint8)
     for run in re.finditer(r"\w+", every):
@@ -56,7 +56,7 @@ def _word_characters() -> np.ndarray:
 
 @njit(cache=True)
 def _join_words(codes: np.ndarray, word: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The words of a text of code points (uint32) in UTF-8, joined by spaces; and where each starts and ends."""
+    """Join the words of a text (uint32 code points) by spaces, in UTF-8; and return where each word starts and ends."""
     buffer = np.empty(4 * codes.size, np.uint8)
     starts = np.empty((codes.size + 1) // 2, np.int64)
     ends = np.empty((codes.size + 1) // 2, np.int64)

@@ -1,1 +1,1 @@
-"""Which documents each step of a run read, and which steps read a document."""
+"""Traces training data: the documents that each step of a run read, and the steps that read a document."""

@@ -1,4 +1,4 @@
-"""From tokens back to bytes: which bytes of its text a stretch of a document's tokens stands for."""
+"""Maps spans of a document's tokens to byte ranges of its text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 class ByteSpans:
-    """Spans of tokens as spans of UTF-8 bytes, for tokenizers of the byte-level kind (GPT-2's, GPT-NeoX's, ours).
+    """Converts token spans to UTF-8 byte ranges, for byte-level tokenizers (GPT-2's, GPT-NeoX's, ours).
 
-    Their tokens are made of whole bytes, though not of whole characters. The text is the one that was encoded: after
-    the edits of the corpus, and normalised as the tokenizer does it (NFC for GPT-NeoX's).
+    A token consists of whole bytes, but not always of whole characters. The text is the encoded one: after the edits of
+    the corpus, normalised by the tokenizer (NFC for GPT-NeoX's).
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -22,16 +22,16 @@ class ByteSpans:
         if decoder is not None and decoder["type"] == "ByteLevel":
             vocabulary = tokenizer.get_vocab(with_added_tokens=True)
             self._sizes = np.zeros(max(vocabulary.values()) + 1, np.int64)
-            # A character of a token stands for a byte (GPT-2, `encoder.py`, `bytes_to_unicode`).
+            # Each character of a token represents one byte (GPT-2, `encoder.py`, `bytes_to_unicode`).
             for token, number in vocabulary.items():
                 self._sizes[number] = len(token)
             for number, added in tokenizer.get_added_tokens_decoder().items():
                 self._sizes[number] = len(added.content.encode())
 
     def span(self, document: NDArray[np.integer], first: int, past: int) -> tuple[int, int] | None:
-        """The bytes of the tokens [first, past) of a document, whose last token ends it and stands for no text.
+        """The byte range of the tokens [first, past) of a document, whose last token is end-of-text and has no bytes.
 
-        None for a tokenizer of another kind, of whose tokens this cannot be told.
+        None if the tokenizer is not byte-level: its tokens do not determine bytes.
         """
         if self._sizes is None:
             return None

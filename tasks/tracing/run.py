@@ -1,4 +1,4 @@
-"""One run as it is traced: its order, its steps, and the identities of documents from the lineage of its tokens."""
+"""Traces one run: its data order, its steps, and the documents of its tokens, identified by their lineage."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
 from tasks.tokens import HELD_OUT, VALIDATION
 from tasks.tracing.byte_spans import ByteSpans
 
-# What is cut off from a source's tokens, by the end of its files' names.
+# Suffix of a token file's name → the split of its source that it holds.
 APART = {VALIDATION: "validation", HELD_OUT: "evaluation"}
 
 
 class CannotTrace(ValueError):
-    """A question that the run has no answer to."""
+    """The run cannot answer the question."""
 
 
 class TracedRun:
-    """A run, or its steps up to `until`, from which another goes on. What is large is opened when it is needed.
+    """A run, or its steps up to `until` if another run continues it from there. Opens large objects on first use.
 
-    Token files that are of no artifact have no lineage: their documents are then numbers. Raises NotThere when there is
-    no such run.
+    Token files outside any artifact have no lineage; their documents have numbers only. Raises NotThere if there is no
+    such run.
     """
 
     def __init__(self, lake: Lake, run: str, cache: Path, until: int | None = None) -> None:
@@ -44,10 +44,10 @@ class TracedRun:
         self._reader = PartReader(lake, cache)
 
     def parent(self) -> TracedRun:
-        """The run that this one goes on from, up to there.
+        """The run that this run continues, up to the step where it does.
 
-        Raises NotThere when that run is not in the lake any more. Raises Corrupt when it no longer has the checkpoint:
-        it was rolled back since, and what its steps had read before is on no record.
+        Raises NotThere if that run is no longer in the lake. Raises Corrupt if it no longer has the checkpoint: it was
+        rolled back since, and its records no longer tell what the earlier steps read.
         """
         origin = self.config.origin
         assert origin is not None, "asked only of a run that goes on from another"
@@ -62,7 +62,7 @@ class TracedRun:
 
     @cached_property
     def order(self) -> Order:
-        """The data order. Raises CannotTrace for one that cannot be: such a run has never read anything."""
+        """The data order. Raises CannotTrace if it cannot be built; such a run has read nothing."""
         try:
             return open_order(self.lake, self.config, self.cache)
         except ValueError as error:
@@ -70,17 +70,17 @@ class TracedRun:
 
     @cached_property
     def steps(self) -> Steps:
-        """The steps. Raises Corrupt as `steps_of_run` does."""
+        """The steps of the run. Raises Corrupt as `steps_of_run` does."""
         course = self.config.course(read_events(self.lake, self.config.key))
         return steps_of_run(self.lake, self.config.key, self.order, course, self.until)
 
     @cached_property
     def tokens(self) -> Manifest | None:
-        """The artifact that its token files are of."""
+        """The artifact that contains the run's token files."""
         return next(tokens_with(self.lake, [source.bin.sha256 for source in self.config.sources]), None)
 
     def step(self, step: int) -> dict[str, Any]:
-        """What a step read: its sequences with their documents and spans. Raises CannotTrace as `sequences` does."""
+        """The data of a step: its sequences with their documents and spans. Raises CannotTrace as `sequences` does."""
         sequences = self.sequences(step)
         spans = {sequence: documents_in(self.order, sequence) for sequence in sequences}
         known = self._origins(span for found in spans.values() for span in found)
@@ -90,7 +90,7 @@ class TracedRun:
         }
 
     def facts(self, step: int, sequences: tuple[int, ...]) -> dict[str, Any]:
-        """What is told of a step in any case: the digest is of all its tokens, `skipped` why its update was dropped."""
+        """The facts of every step: `tokens_sha256` is of all its tokens; `skipped` is why its update was dropped."""
         return {
             "run": self.config.key,
             "step": step,
@@ -116,9 +116,9 @@ class TracedRun:
         return sequences
 
     def documents(self, name: str) -> list[dict[str, Any]]:
-        """The documents with this id or URL, and the steps that have read each, with the spans that they read.
+        """The documents with this id or URL, and the steps that read each of them, with the spans read.
 
-        Raises CannotTrace when nothing tells which documents the token files hold.
+        Raises CannotTrace if no lineage identifies the documents of the token files.
         """
         if self.tokens is None:
             raise CannotTrace(
@@ -196,7 +196,7 @@ class TracedRun:
         }
 
     def _lineages(self) -> Iterator[tuple[str, str, Path]]:
-        """The source, split and lineage of each token file: the run's own, and what was cut off from its sources."""
+        """The source, split and lineage of each token file: the run's own, and those split off from its sources."""
         read = {source.name for source in self.config.sources}
         for name, part in self._parts.items():
             if name.endswith(LINEAGE_SUFFIX):

@@ -1,4 +1,4 @@
-"""What a run read, by step and by document: its own steps, and those of the runs that it goes on from."""
+"""Traces the data of a run, by step and by document, including the runs that it continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.tracing.run import CannotTrace, TracedRun
 
 
 class Tracer:
-    """Answers about the run whose key starts with `run`. Raises StoreError when there is none, or several."""
+    """Traces the run whose key starts with `run`. Raises StoreError if there is none, or more than one."""
 
     def __init__(self, lake: Lake, run: str, cache: Path) -> None:
         self.run = TracedRun(lake, find_run(lake, run), cache)
@@ -21,15 +21,16 @@ class Tracer:
     def step(self, step: int) -> dict[str, Any]:
         """The sequences of a step, their documents and spans, and the digest of all its tokens.
 
-        Raises CannotTrace when there is no such step, and StoreError when the run that took it cannot tell.
+        Raises CannotTrace if there is no such step, and StoreError if the records of the run that took it are missing.
         """
         return self._run_of(step).step(step)
 
     def document(self, name: str) -> dict[str, Any]:
-        """The documents with this id or URL, and the steps that have read each, with the spans that they read.
+        """The documents with this id or URL, and the steps that read each of them, with the spans read.
 
-        `unknown` says of which first steps that cannot be told, and why. Raises NotThere when no tokens of the run, or
-        of those that it goes on from, hold such a document, and CannotTrace when the run's own are of no artifact.
+        `unknown` gives the last of the first steps that cannot be traced, and the reason; None if all can. Raises
+        NotThere if no tokens of the run, or of the runs that it continues, contain such a document, and CannotTrace if
+        the run's own tokens belong to no artifact.
         """
         run, found = self.run, self.run.documents(name)
         unknown = None
@@ -56,10 +57,10 @@ class Tracer:
         }
 
     def write_batch(self, batch: int, path: Path) -> dict[str, Any]:
-        """Write batch `batch`, counted from 0, token for token as step `batch` + 1 read it.
+        """Write batch `batch` (0-based) exactly as step `batch` + 1 read it.
 
-        Raises CannotTrace when there is no such batch, the file's name does not end in .npy, .bin or .idx, or the file
-        is there already or cannot be written.
+        Raises CannotTrace if there is no such batch, if the file name does not end in .npy, .bin or .idx, or if the
+        file exists or cannot be written.
         """
         run = self._run_of(batch + 1)
         sequences = run.sequences(batch + 1)
@@ -81,7 +82,7 @@ class Tracer:
         }
 
     def _run_of(self, step: int) -> TracedRun:
-        """The run whose step it is: this one, or one that it goes on from."""
+        """The run that took this step: this one, or one that it continues."""
         run = self.run
         while 1 <= step <= run.config.first_step:
             run = run.parent()
@@ -89,7 +90,7 @@ class Tracer:
 
 
 def _merged(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each document once, with the steps of all runs, in order; the same document in other tokens stands by itself."""
+    """Merge the steps of all runs per document, in order; the same document in other tokens is a separate entry."""
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for one in documents:
         identity = tuple(one[name] for name in ("id", "url", "source", "split", "document", "tokens"))
