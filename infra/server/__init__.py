@@ -1,1 +1,1 @@
-"""The Prefect server of one machine: started by a command for itself, or by `python -m infra.server up` for all."""
+"""The Prefect server of one machine: started by a command for itself, or by `millrace up` for all."""

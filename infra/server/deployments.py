@@ -44,12 +44,12 @@ def check_deployments(root: Path) -> list[str]:
     return names
 
 
-def deploy(root: Path) -> None:
-    """Registers all deployments of `prefect.yaml` with the server of this process's environment.
+def deploy_file(root: Path) -> list[str]:
+    """Registers all deployments of `prefect.yaml` with the server of this process's environment; returns their names.
 
     Raises DeploymentsError with the output of `prefect deploy`.
     """
-    check_deployments(root)
+    names = check_deployments(root)
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=root,
@@ -61,6 +61,7 @@ def deploy(root: Path) -> None:
     )
     if done.returncode:
         raise DeploymentsError(f"`prefect deploy --all` failed:\n{done.stdout}")
+    return names
 
 
 def _problems(root: Path, deployment: DeploymentConfig, raw: dict[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
     state folder (SQLite in that folder, loopback, a free port, log in `server.log`) is shared by all commands that run
     at the same time, and ends a few seconds after the last of them, also after `kill -9`.
 
-    `services` asks for a server that schedules deployments and runs automations, as `python -m infra.server up` does;
+    `services` asks for a server that schedules deployments and runs automations, as `millrace up` does;
     a server of the state folder that does not is waited for until its commands have ended. `port` is taken for a new
     server where it is free.
 

@@ -1,4 +1,4 @@
-"""Runs that were under way when `python -m infra.server up` ended."""
+"""Runs that were under way when `millrace up` ended."""
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (

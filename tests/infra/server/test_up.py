@@ -1,4 +1,4 @@
-"""`python -m infra.server up`, from the first line to Ctrl-C."""
+"""`millrace up`, from the first line to Ctrl-C."""
 
 import os
 import signal
