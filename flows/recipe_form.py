@@ -66,16 +66,22 @@ def _step(step: Step) -> Schema:
     found = _fields(step)
     stage = step.declared()
     if stage.load is not None:
-        description = Step.model_fields["model"].description
-        found["properties"]["model"] = {"type": "string", "description": description, "default": step.model_name}
+        found["properties"]["model"] = _optional(step, "model", {"type": "string"}, stage.default_model)
     if stage.gives_clusters:
-        found["properties"]["survivors"] = {
-            "type": "array",
-            "items": {"type": "string", "enum": list(get_args(Survivors))},
-            "description": Step.model_fields["survivors"].description,
-            "default": list(step.survivors or DEFAULT_SURVIVORS),
-        }
+        items = {"type": "string", "enum": list(get_args(Survivors))}
+        body = {"type": "array", "items": items}
+        found["properties"]["survivors"] = _optional(step, "survivors", body, ", ".join(DEFAULT_SURVIVORS))
     return found
+
+
+def _optional(step: Step, name: str, body: Schema, otherwise: str | None) -> Schema:
+    """A field of the step itself. One that the recipe leaves out stays out, and `otherwise` applies."""
+    own = step.model_dump(mode="json")[name]
+    if own is not None:
+        body["default"] = own
+    elif otherwise is not None:
+        return {**body, "description": f"{Step.model_fields[name].description} Without it: {otherwise}."}
+    return {**body, "description": Step.model_fields[name].description}
 
 
 def _fields(use: StageUse, hidden: tuple[str, ...] = ()) -> Schema:

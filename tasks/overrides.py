@@ -77,7 +77,7 @@ def _fields(kind: type) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
             yield name, info.annotation, info.default, {"description": info.description, **limits}
         return
     hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
+    for field in dataclasses.fields(typing.cast(Any, kind)):
         default = ... if field.default is dataclasses.MISSING else field.default
         declared = {name: field.metadata[name] for name in ("description", *LIMITS) if name in field.metadata}
         yield field.name, hints[field.name], default, declared

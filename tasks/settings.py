@@ -77,15 +77,10 @@ def nested_settings(settings: Iterable[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for setting in settings:
         key, value = split_setting(setting)
-        path = key.split(".")
-        target: Any = values
-        for part in path[:-1]:
-            target = target.get(part) if isinstance(target, dict) else target
-            if target is not None and not isinstance(target, dict):
-                raise RecipeError(f"--set {setting}: {part} is set to {target!r}, with nothing inside")
-            if target is None:
-                break
-        replace_at(values, path, value)
+        try:
+            replace_at(values, key.split("."), value)
+        except TypeError as error:
+            raise RecipeError(f"--set {setting}: another setting gives a part of {key} a value already") from error
     return values
 
 
@@ -94,8 +89,10 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     result = deepcopy(dict(values))
     for name, change in changes.items():
         held = result.get(name)
-        inside = isinstance(change, Mapping) and isinstance(held, Mapping)
-        result[name] = merged(held, change) if inside else deepcopy(change)
+        if isinstance(change, Mapping) and isinstance(held, Mapping):
+            result[name] = merged(held, change)
+        else:
+            result[name] = deepcopy(change)
     return result
 
 

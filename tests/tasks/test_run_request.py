@@ -196,9 +196,8 @@ def test_settings_of_no_run(settings: dict[str, Any], place: str, message: str) 
 
 def test_null_is_a_value_only_where_there_may_be_none() -> None:
     """A form sends it for an empty field."""
-    given = request(
-        {"training.steps": None, "training.spikes": None, "model.layers": 2, "training.optimizer.betas": [0, 1e-3]}
-    )
+    empty = {"training.steps": None, "training.spikes": None}
+    given = request({**empty, "model.layers": 2, "training.optimizer.betas": [0, 1e-3]}, **PYTHIA)
     assert given.training.values() == {"optimizer": {"betas": [0.0, 0.001]}, "spikes": None}
     assert given.model.values() == {"layers": 2}
 
