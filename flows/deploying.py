@@ -34,14 +34,14 @@ def deploy(client: SyncPrefectClient, lake: str) -> Iterator[str]:
         choices["corpora"] = _corpora(lake)
     except StoreError as error:
         yield f"forms do not offer the corpora of the lake {lake}: {error}"
-    for name in deploy_file(PROJECT):
-        deployment = client.read_deployment_by_name(name)
-        flow = _flow(str(deployment.entrypoint))
+    for name, entrypoint in deploy_file(PROJECT).items():
+        flow = _flow(entrypoint)
+        deployment = client.read_deployment_by_name(f"{flow.name}/{name}")
         given = deployment.parameters.get("recipe")
         recipe = read_recipe(given) if flow.name == CORPUS_FLOW and given in choices["recipes"] else None
         schema = form(flow, choices, deployment.parameters, recipe, lake)
         client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=schema))
-        yield f"deployed {name}"
+        yield f"deployed {flow.name}/{name}"
 
 
 def _corpora(lake: str) -> list[str]:

@@ -51,13 +51,15 @@ def form(
 def _fill(schema: Schema, recipe: Recipe) -> None:
     """Put the values of a recipe in place of the parameters that any recipe has. Missing inputs are required."""
     properties = schema["properties"]
-    name = {"type": "string", "const": recipe.name, "default": recipe.name}
-    properties["recipe"] = {**name, **_words(properties["recipe"])}
+    properties["recipe"] = {
+        **{"type": "string", "const": recipe.name, "default": recipe.name},
+        "description": "The recipe of this deployment; the deployment `recipe` builds others.",
+    }
     values = values_schema(recipe)
     if len(recipe.sources) == 1:
         # The parameter `inputs` is that of the only source.
         [source] = values["properties"]["sources"]["properties"].values()
-        properties["inputs"] = {**source["properties"].pop("inputs"), **_words(properties["inputs"])}
+        properties["inputs"] = source["properties"].pop("inputs")
         missing = source.pop("required", None)
         for section in (values["properties"]["sources"], values):
             section.pop("required", None)
@@ -65,7 +67,7 @@ def _fill(schema: Schema, recipe: Recipe) -> None:
     else:
         del properties["inputs"]
         required = ["values"] if "required" in values else []
-    properties["values"] = {**values, **_words(properties["values"])}
+    properties["values"] = {**values, "description": properties["values"]["description"]}
     schema["required"] = [*schema.get("required", []), *required]
 
 
@@ -117,7 +119,3 @@ def _drop_null(body: Schema) -> None:
     if len(rest) == 1:
         del body["anyOf"], body["default"]
         body.update({**rest[0], **body})
-
-
-def _words(body: Schema) -> Schema:
-    return {name: body[name] for name in ("title", "description", "position") if name in body}

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pydantic
 
 from tasks.corpus.outcomes import Survivors
-from tasks.recipe.parts import FittedModel, Reader, StageUse, Step
+from tasks.recipe.parts import StageUse, Step
 from tasks.recipe.schema import DEFAULT_SURVIVORS, Recipe, Reference, Source
 
 Schema = dict[str, Any]
@@ -89,8 +89,7 @@ def _fields(use: StageUse, hidden: tuple[str, ...] = ()) -> Schema:
     config = use.declared().config
     names = [name for name in config.model_fields if name not in hidden]
     found = _of_model(config, use.config, names)
-    kind = "fits" if isinstance(use, FittedModel) else "reads" if isinstance(use, Reader) else "is"
-    found["description"] = f"({kind} the stage {use.stage}) {found.get('description', '')}".strip()
+    found["description"] = f"Stage {use.stage}. {found['description']}"
     return found
 
 

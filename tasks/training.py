@@ -46,8 +46,8 @@ class TrainingStopped(Exception):
     """A person stopped the run; it is saved, and goes on when a person starts it again."""
 
 
-class LayoutRequest(  # type: ignore[misc]  # the fields of a layout are computed
-    request_of(Layout, StageConfig, engine="deepspeed", data=2, zero=1, micro_batch=4)
+class LayoutRequest(
+    request_of(Layout, StageConfig, engine="deepspeed", data=2, zero=1, micro_batch=4)  # type: ignore[misc]
 ):
     """How a run is executed: nothing of it enters the run's identity.
 

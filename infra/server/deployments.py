@@ -44,12 +44,13 @@ def check_deployments(root: Path) -> list[str]:
     return names
 
 
-def deploy_file(root: Path) -> list[str]:
-    """Registers all deployments of `prefect.yaml` with the server of this process's environment; returns their names.
+def deploy_file(root: Path) -> dict[str, str]:
+    """Registers all deployments of `prefect.yaml` with the server of this process's environment.
 
-    Raises DeploymentsError with the output of `prefect deploy`.
+    Returns the entrypoint of each, by its name. Raises DeploymentsError with the output of `prefect deploy`.
     """
-    names = check_deployments(root)
+    check_deployments(root)
+    given = yaml.safe_load((root / DEPLOYMENTS_FILE).read_text(encoding="utf-8"))
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=root,
@@ -61,7 +62,7 @@ def deploy_file(root: Path) -> list[str]:
     )
     if done.returncode:
         raise DeploymentsError(f"`prefect deploy --all` failed:\n{done.stdout}")
-    return names
+    return {deployment["name"]: deployment["entrypoint"] for deployment in given["deployments"]}
 
 
 def _problems(root: Path, deployment: DeploymentConfig, raw: dict[str, Any]) -> list[str]:

@@ -63,7 +63,7 @@ def test_every_hyperparameter_is_a_field_with_its_explanation_and_its_limits() -
         ({"model": {"layers": "two"}}, "'two' is not"),
         ({"layout": {"zero": 4}}, "4 is greater than the maximum of 3"),
         ({"seed": -1}, "-1 is less than the minimum of 0"),
-        ({"config": "tiny-gpt"}, "'tiny-gpt' is not valid"),
+        ({"config": "tiny-gpt"}, "'tiny-gpt' is not"),
         ({"config": "tiny-llama", "training": {"steps": 9, "scaler": None}, "corpus": "corpus/crawl"}, ""),
         ({"config": {"name": "mine.yaml"}, "corpus": {"name": "3fa9"}, "layout": {"sequence_parallel": True}}, ""),
     ],
