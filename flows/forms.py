@@ -13,6 +13,7 @@ from tasks.recipe.schema import Recipe
 
 NOT_SHOWN = ("settings",)  # for commands and scripts: a form has a field for each value
 LISTED, OTHER, NONE, SET = "listed", "other", "none", "set"  # titles of the buttons above a field
+_LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 Schema = dict[str, Any]
 
@@ -101,6 +102,7 @@ def _show(schema: Schema) -> None:
         body["title"] = name
         body["position"] = position
         _drop_null(body)
+        _tell_limits(body)
         if body.get("type") == "boolean" and "default" not in body:
             # A switch would send false at once. Without a type, the dashboard draws a list of the values.
             del body["type"]
@@ -109,6 +111,14 @@ def _show(schema: Schema) -> None:
             alternative.setdefault("title", NONE if alternative.get("type") == "null" else SET)
             _show(alternative)
         _show(body)
+
+
+def _tell_limits(body: Schema) -> None:
+    """Say the limits of a number, which the dashboard does not show."""
+    limits = [f"{words} {body[name]:,.10g}" for name, words in _LIMITS.items() if name in body]
+    if limits:
+        told = " and ".join(limits)
+        body["description"] = f"{body.get('description') or ''} {told[0].upper()}{told[1:]}.".strip()
 
 
 def _drop_null(body: Schema) -> None:

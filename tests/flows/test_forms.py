@@ -47,9 +47,9 @@ def test_every_hyperparameter_is_a_field_with_its_explanation_and_its_limits() -
     fields = schema["definitions"]["TrainingOverrides"]["properties"]
     assert list(fields) == list(TrainingConfig.__dataclass_fields__)
     for name, field in TrainingConfig.__dataclass_fields__.items():
-        assert fields[name]["description"] == field.metadata["description"]
+        assert fields[name]["description"].startswith(field.metadata["description"])
         assert "default" not in fields[name], "a form would send it, and replace the preset's"
-    assert fields["steps"]["minimum"] == 1
+    assert fields["steps"]["minimum"] == 1 and fields["steps"]["description"].endswith("At least 1.")
     assert fields["packing"]["enum"] == ["overlapping", "blocks"]
     assert "required" not in schema["definitions"]["TrainingOverrides"]
 

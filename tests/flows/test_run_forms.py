@@ -1,4 +1,4 @@
-"""The forms of the dashboard in a real browser: a wrong value is refused beside its field, and a right one starts."""
+"""The forms of the dashboard in a real browser: a wrong value is refused by name, and a right one starts a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from flows.recipe import load_recipe
 from infra.server.password import password
+from infra.store.lake import Lake
+from infra.store.names import Reference, point
 from tests.infra.conftest import PrefectServer, browser, prefect_server  # noqa: F401  (fixtures)
 
 WAIT = 120_000  # milliseconds
@@ -25,10 +28,11 @@ def deployments(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPath
     from flows.deploying import deploy
     from infra.server.objects import apply_objects, read_objects
 
-    lake = tmp_path_factory.mktemp("lake")
+    lake = str(tmp_path_factory.mktemp("lake"))
+    point(Lake.open(lake), "corpus/tiny", Reference("build", "3fa9", ""))
     with get_client(sync_client=True) as client:
         list(apply_objects(client, read_objects()))
-        lines = list(deploy(client, str(lake)))
+        lines = list(deploy(client, lake))
         assert all(line.startswith("deployed ") for line in lines), lines
         names = [line.removeprefix("deployed ") for line in lines]
         return {name.rpartition("/")[2]: str(client.read_deployment_by_name(name).id) for name in names}
@@ -65,10 +69,14 @@ def look(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}-{page.viewport_size['width']}.png", full_page=True)  # type: ignore[index]
 
 
+def submit(page: Page) -> None:
+    page.get_by_role("button", name="Submit").click()
+
+
 def started(page: Page) -> dict[str, Any]:
     """What the run that the form starts was created with."""
     with page.expect_response(lambda answer: answer.url.endswith("/create_flow_run")) as answer:
-        page.get_by_role("button", name="Submit").click()
+        submit(page)
     assert answer.value.status == 201, answer.value.text()
     found: dict[str, Any] = answer.value.json()["parameters"]
     return found
@@ -77,36 +85,47 @@ def started(page: Page) -> dict[str, Any]:
 def test_a_training_is_started_from_its_form(page: Page, deployments: dict[str, str]) -> None:
     page.goto(f"/deployments/deployment/{deployments['training']}/run")
     steps = field(page, "training", "steps")
-    expect(steps).to_contain_text("Optimizer steps of the run.")
+    expect(steps).to_contain_text("Optimizer steps of the run. At least 1.", timeout=WAIT)
     look(page, "training")
     steps.locator("input").fill("0")
-    page.get_by_role("button", name="Submit").click()
-    expect(steps).to_contain_text("0 is less than the minimum of 1")
+    submit(page)
+    refused = page.get_by_text("Validation failed for field 'training.steps'. Failure reason: 0 is less than")
+    expect(refused).to_be_visible(timeout=WAIT)
     look(page, "training-refused")
     steps.locator("input").fill("120")
     field(page, "training", "schedule", "learning_rate").locator("input").fill("0.002")
-    assert started(page) == {
+    corpus = field(page, "corpus")
+    expect(corpus.get_by_text("listed", exact=True)).to_be_visible()
+    corpus.get_by_text("other", exact=True).click()
+    corpus.locator("textarea").fill("3fa9")
+    look(page, "training-filled")
+    parameters = started(page)
+    assert parameters.pop("lake")
+    assert parameters == {
         "config": "tiny-pythia",
+        "corpus": {"name": "3fa9"},
         "training": {"steps": 120, "schedule": {"learning_rate": 0.002}},
-        "lake": "",
-    }
+    }, "an empty field is no value"
 
 
 def test_a_corpus_is_started_from_its_form(page: Page, deployments: dict[str, str]) -> None:
     page.goto(f"/deployments/deployment/{deployments['corpus']}/run")
-    near = field(page, "values", "sources", "crawl", "near_duplicates", "threshold")
-    expect(near.locator("input")).to_have_value("0.8")
+    threshold = field(page, "values", "sources", "crawl", "near_duplicates", "threshold").locator("input")
+    expect(threshold).to_have_value("0.8", timeout=WAIT)
     look(page, "corpus")
-    near.locator("input").fill("1.5")
-    page.get_by_role("button", name="Submit").click()
-    expect(near).to_contain_text("1.5 is greater than the maximum of 1")
+    submit(page)
     inputs = field(page, "inputs")
-    expect(inputs).to_contain_text("'inputs' is a required property")
+    expect(inputs).to_contain_text("'inputs' is a required property", timeout=WAIT)
     look(page, "corpus-refused")
-    near.locator("input").fill("0.7")
-    inputs.get_by_role("button").last.click()
+    inputs.get_by_role("button", name="Add item").click()
     inputs.locator("textarea").fill("crawl/*.warc.gz")
+    threshold.fill("1.5")
+    submit(page)
+    refused = page.get_by_text("'values.sources.crawl.near_duplicates.threshold'. Failure reason: 1.5 is greater than")
+    expect(refused).to_be_visible(timeout=WAIT)
+    threshold.fill("0.7")
     look(page, "corpus-filled")
     parameters = started(page)
     assert parameters["inputs"] == ["crawl/*.warc.gz"]
-    assert parameters["values"]["sources"]["crawl"]["near_duplicates"]["threshold"] == 0.7
+    resolved = load_recipe(parameters["recipe"], inputs=parameters["inputs"], values=parameters["values"])
+    assert resolved == load_recipe("crawl", ["near_duplicates.threshold=0.7"], parameters["inputs"])
