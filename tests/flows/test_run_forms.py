@@ -89,7 +89,7 @@ def test_a_training_is_started_from_its_form(page: Page, deployments: dict[str, 
     look(page, "training")
     steps.locator("input").fill("0")
     submit(page)
-    refused = page.get_by_text("Validation failed for field 'training.steps'. Failure reason: 0 is less than")
+    refused = page.get_by_text("Validation failed for field 'training.steps'. Failure reason: 0 is less than").first
     expect(refused).to_be_visible(timeout=WAIT)
     look(page, "training-refused")
     steps.locator("input").fill("120")
@@ -121,7 +121,8 @@ def test_a_corpus_is_started_from_its_form(page: Page, deployments: dict[str, st
     inputs.locator("textarea").fill("crawl/*.warc.gz")
     threshold.fill("1.5")
     submit(page)
-    refused = page.get_by_text("'values.sources.crawl.near_duplicates.threshold'. Failure reason: 1.5 is greater than")
+    told = "'values.sources.crawl.near_duplicates.threshold'. Failure reason: 1.5 is greater than"
+    refused = page.get_by_text(told).first
     expect(refused).to_be_visible(timeout=WAIT)
     threshold.fill("0.7")
     look(page, "corpus-filled")
