@@ -49,7 +49,7 @@ lock:
 	python3.11 -m infra.setup.lock $(if $(UPGRADE),--upgrade $(UPGRADE))
 
 up: setup-dev
-	$(PYTHON_BIN) -m infra.server up
+	.venv/bin/millrace up
 
 clean:
 	rm -rf .venv build *.egg-info

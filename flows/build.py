@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
 from flows import parameters
 from flows.recipe import load_recipe, require_inputs
@@ -24,15 +23,16 @@ from tasks.tokens import count_tokens
 
 @flow(name="build-corpus", log_prints=True)
 def build_corpus(
-    recipe: Annotated[str, Field(description="A recipe of ours by name, or a YAML file.")] = "crawl",
+    recipe: parameters.Recipe = "crawl",
     inputs: parameters.Inputs = None,
+    values: Annotated[dict[str, Any] | None, parameters.VALUES] = None,
     lake: parameters.Lake = "lake",
     workers: parameters.Workers = 2,
-    settings: parameters.Settings = None,
-    cluster: Annotated[str | None, Field(description="A Ray cluster, such as ray://head:10001.")] = None,
+    cluster: parameters.Cluster = None,
+    settings: Annotated[list[str] | None, parameters.SETTINGS] = None,
 ) -> dict[str, Any]:
     """Build a corpus and its tokens from a recipe; what the lake already has is not made again."""
-    resolved = load_recipe(recipe, settings or [], inputs or [])
+    resolved = load_recipe(recipe, settings or [], inputs or [], values or {})
     require_inputs(resolved)
     tasks = build_tasks(resolved)
     modules = sorted({module for task in tasks for module in task.modules})

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from pydantic import Field
 
 from flows import parameters
 from infra.orchestration import as_task
@@ -21,10 +20,10 @@ from tasks.runs import find_run
 
 @flow(name="evaluate-run", log_prints=True)
 def evaluate_run(
-    run: parameters.Run,
+    run: Annotated[str, parameters.RUN],
     lake: parameters.Lake = "lake",
-    steps: Annotated[list[int] | None, Field(description="Checkpoints; all of them without a list.")] = None,
-    tasks: Annotated[str | None, Field(description="A file of task definitions.")] = None,
+    steps: Annotated[list[int] | None, parameters.STEPS] = None,
+    tasks: Annotated[str | None, parameters.TASKS] = None,
     items: parameters.Items = 100,
 ) -> list[dict[str, Any]]:
     """Held-out perplexity and lm-evaluation-harness scores of a run's checkpoints; scores that are there are kept.

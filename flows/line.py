@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
 from flows import parameters
 from flows.build import build_corpus
@@ -19,13 +18,13 @@ from tasks.builds import find_build
 
 @flow(name="line", log_prints=True)
 def run_line(
-    recipe: Annotated[str, Field(description="A recipe of ours by name, or a YAML file.")] = "demo",
+    recipe: parameters.Recipe = "demo",
     inputs: parameters.Inputs = None,
-    trainings: Annotated[list[str] | None, Field(description="YAML files or presets, one for each run.")] = None,
+    trainings: Annotated[list[str] | None, parameters.TRAININGS] = None,
     lake: parameters.Lake = "lake",
     workers: parameters.Workers = 2,
     items: parameters.Items = 100,
-    reports: Annotated[str, Field(description="Where to write the reports.")] = "reports",
+    reports: Annotated[str, parameters.REPORTS] = "reports",
 ) -> dict[str, Any]:
     """Build a corpus, train each config of `trainings` on it, score every checkpoint, and write the reports.
 

@@ -10,7 +10,7 @@ import pydantic
 
 from tasks.pipeline import model_files
 from tasks.recipe.old_form import from_old_form, is_old_form
-from tasks.recipe.overrides import replace_values
+from tasks.recipe.overrides import full_keys, replace_values
 from tasks.recipe.resolve import ResolvedRecipe, Unresolved, resolve
 from tasks.recipe.schema import Recipe
 from tasks.settings import RecipeError, problems_of, read_mapping, refusal
@@ -24,15 +24,17 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def load_recipe(name: str, settings: Iterable[str] = (), inputs: Iterable[str] = ()) -> ResolvedRecipe:
+def load_recipe(
+    name: str, settings: Iterable[str] = (), inputs: Iterable[str] = (), values: Mapping[str, Any] | None = None
+) -> ResolvedRecipe:
     """The recipe in a YAML file, or one of ours by name, with values replaced.
 
-    `settings` are ``KEY=VALUE`` as `tasks.recipe.overrides` reads them; `inputs` replace those of the recipe's only
-    source. The model files that the recipe names are opened, so that a wrong one is found now and not after hours of
-    work. Raises RecipeError.
+    `settings` are ``KEY=VALUE`` as `tasks.recipe.overrides` reads them. `values` are the same in nested sections, and
+    are replaced first. `inputs` replace those of the recipe's only source. The model files that the recipe names are
+    opened, so that a wrong one is found now and not after hours of work. Raises RecipeError.
     """
     recipe = read_recipe(name)
-    recipe = replace_values(recipe, settings, name)
+    recipe = replace_values(recipe, [*full_keys(values or {}), *settings], name)
     given = list(inputs)
     if given:
         if len(recipe.sources) != 1:

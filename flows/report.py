@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from prefect import flow
-from pydantic import Field
 
 from flows import parameters
 from infra.store.lake import Lake
@@ -21,9 +20,9 @@ from tasks.runs import find_run
 @flow(name="report", log_prints=True)
 def report_run(
     corpus: parameters.Corpus = None,
-    run: Annotated[str | None, Field(description="The start of the key of a run trained on it.")] = None,
+    run: Annotated[str | None, parameters.TRAINED_RUN] = None,
     lake: parameters.Lake = "lake",
-    folder: Annotated[str, Field(description="Where to write the page.")] = "reports",
+    folder: Annotated[str, parameters.REPORTS] = "reports",
 ) -> str:
     """Write the report of a build, and of a training run on it where one is named; gives its path."""
     opened = Lake.open(lake)

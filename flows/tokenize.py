@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 
+from flows import parameters
 from flows.recipe import with_tokens
 from infra.engine.choice import open_engine
 from infra.orchestration import StageRunner
@@ -20,13 +21,13 @@ from tasks.tokens import count_tokens
 
 @flow(name="tokenize-corpus", log_prints=True)
 def tokenize_corpus(
-    corpus: str | None = None,
-    lake: str = "lake",
-    workers: int = 2,
-    tokenizer: str | None = None,
-    vocabulary_size: int | None = None,
-    held_out_every: int | None = None,
-    name: str | None = None,
+    corpus: parameters.Corpus = None,
+    lake: parameters.Lake = "lake",
+    workers: parameters.Workers = 2,
+    tokenizer: Annotated[str | None, parameters.TOKENIZER] = None,
+    vocabulary_size: Annotated[int | None, parameters.VOCABULARY_SIZE] = None,
+    held_out_every: Annotated[int | None, parameters.HELD_OUT_EVERY] = None,
+    name: Annotated[str | None, parameters.BUILD_NAME] = None,
 ) -> dict[str, Any]:
     """Encode a corpus with another tokenizer, loaded from a file or fitted with another vocabulary.
 

@@ -6,49 +6,80 @@ from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed
-from pydantic import Field
 
 from flows import parameters
+from flows.parameters import Parameter
 from flows.training import TrainingSection, load_training
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
 from tasks.builds import find_build
-from tasks.run_origin import describe_origin
-from tasks.run_request import requested_run
-from tasks.training import TrainingInterrupted, TrainingStopped, create_training_run, is_finished, train_on
+from tasks.run_origin import describe_origin, find_origin
+from tasks.run_overrides import ModelOverrides, TrainingOverrides
+from tasks.run_request import TrainingRequest, requested_run
+from tasks.training import (
+    LayoutOverrides,
+    TrainingInterrupted,
+    TrainingStopped,
+    create_training_run,
+    is_finished,
+    train_on,
+)
 
 STOPPED = "Stopped"  # the name of a flow run's state, beside Completed
 
 
 @flow(name="train-model", log_prints=True)
 def train_model(
-    config: Annotated[
-        str | None, Field(description="A YAML file, or a preset; not needed to begin with a checkpoint.")
-    ] = "tiny-pythia",
+    config: Annotated[str | None, parameters.CONFIG] = "tiny-pythia",
     corpus: parameters.Corpus = None,
+    training: Annotated[TrainingOverrides | None, parameters.TRAINING] = None,
+    model: Annotated[ModelOverrides | None, parameters.MODEL] = None,
+    layout: Annotated[LayoutOverrides | None, parameters.LAYOUT] = None,
+    epochs: Annotated[int | None, Parameter.of(TrainingRequest, "epochs")] = None,
+    seed: Annotated[int | None, Parameter.of(TrainingRequest, "seed")] = None,
+    label: Annotated[str | None, Parameter.of(TrainingRequest, "label")] = None,
+    origin: Annotated[str | None, parameters.ORIGIN] = None,
+    new: Annotated[str | None, parameters.NEW] = None,
     lake: parameters.Lake = "lake",
-    settings: parameters.Settings = None,
-    origin: Annotated[
-        str | None, Field(description="RUN or RUN@STEP: a checkpoint of another run, to begin with its whole state.")
-    ] = None,
-    new: Annotated[str | None, Field(description="A label that no other configuration has, to fork a run.")] = None,
 ) -> dict[str, Any]:
     """Train a model on a corpus; a run that was interrupted goes on, one that is finished is not trained again.
 
     When a person stops the run, the flow run ends as Stopped; started again, it goes on.
     """
-    more = [f"{key}={value}" for key, value in (("corpus", corpus), ("origin", origin), ("label", new)) if value]
-    section = load_training(config, [*(settings or []), *more])
-    made = run_training(Lake.open(lake), section, fork=new is not None)
+    sections = {"training": training, "model": model, "layout": layout}
+    changes: dict[str, Any] = {name: section.values() for name, section in sections.items() if section is not None}
+    plain = {"corpus": corpus, "epochs": epochs, "seed": seed, "label": new or label, "origin": origin}
+    changes |= {name: value for name, value in plain.items() if value not in (None, "")}
+    opened = Lake.open(lake)
+    made = run_training(opened, _pinned(opened, load_training(config, changes)), fork=new is not None)
     if made["stopped"]:
         # Prefect takes the state for the flow run, and gives its data to whoever called the flow.
         stopped: Any = Completed(name=STOPPED, message=made["stopped"], data=made)
         return stopped
     return made
+
+
+def _pinned(lake: Lake, section: TrainingSection) -> TrainingSection:
+    """The section with the step of the checkpoint that it begins with.
+
+    The flow run's own parameters get it as well: a retry of the flow run begins with the same checkpoint, although the
+    other run may have a newer one by then.
+    """
+    if section.origin is None:
+        return section
+    origin = find_origin(lake, section.origin, get_run_logger().warning)
+    context = FlowRunContext.get()
+    if origin != section.origin and context is not None and context.flow_run is not None:
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(context.flow_run.id)
+            client.update_flow_run(run.id, parameters={**run.parameters, "origin": origin}).raise_for_status()
+    return section.model_copy(update={"origin": origin})
 
 
 def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import pydantic
 
 from model.presets import preset_names
 from tasks.run_request import TrainingRequest
-from tasks.settings import RecipeError, problems_of, read_mapping, refusal, split_setting
-from tasks.training import LayoutRequest
+from tasks.settings import RecipeError, merged, problems_of, read_mapping, refusal
+from tasks.training import LayoutOverrides, LayoutRequest
 
 
 class TrainingSection(TrainingRequest):
@@ -22,14 +22,15 @@ class TrainingSection(TrainingRequest):
 
     def request(self) -> TrainingRequest:
         """What of it decides the result."""
-        return TrainingRequest.model_validate(self.model_dump(exclude={"corpus", "layout"}))
+        shared = {name: getattr(self, name) for name in TrainingRequest.model_fields}
+        return TrainingRequest.model_validate(shared)
 
 
-def load_training(name: str | None, settings: Iterable[str] = ()) -> TrainingSection:
+def load_training(name: str | None, changes: Mapping[str, Any] | None = None) -> TrainingSection:
     """The training config in a YAML file, or the preset of that name with every other value at its default.
 
-    `settings` are ``KEY=VALUE``: ``training.steps=100`` and ``model.layers=2`` change the preset, ``seed=7`` or
-    ``layout.data=4`` the rest. Without a name they must hold an ``origin``. Raises RecipeError.
+    `changes` are nested values that replace those of the file, such as ``{"training": {"steps": 100}, "seed": 7}``.
+    Without a name they must hold an ``origin``. Raises RecipeError.
     """
     values: dict[str, Any]
     if name is None:
@@ -42,26 +43,13 @@ def load_training(name: str | None, settings: Iterable[str] = ()) -> TrainingSec
         values = {"preset": name}
     else:
         raise RecipeError(f"there is no preset {name}: give a YAML file, or one of {', '.join(preset_names())}")
-    for setting in settings:
-        key, value = split_setting(setting)
-        section, _, rest = key.partition(".")
-        if section in ("model", "training"):
-            values["settings"] = {**_section(values, "settings", name), key: value}
-        elif section == "layout" and rest:
-            values["layout"] = {**_section(values, "layout", name), rest: value}
-        else:
-            values[key] = value
+    # The layout's own defaults depend on each other, so they are settled after the merge.
     try:
-        return TrainingSection.model_validate(values)
+        if isinstance(given := (changes or {}).get("layout"), Mapping):
+            changes = {**(changes or {}), "layout": LayoutOverrides.model_validate(given).values()}
+        return TrainingSection.model_validate(merged(values, changes or {}))
     except pydantic.ValidationError as error:
         raise RecipeError(refusal(name, "a training config that can be run", problems_of(error, "config"))) from error
-
-
-def _section(values: dict[str, Any], section: str, name: str) -> dict[str, Any]:
-    found = values.get(section) or {}
-    if not isinstance(found, dict):
-        raise RecipeError(f"{name}: {section} is {found!r}; a mapping is expected")
-    return found
 
 
 def layout_settings(options: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 Config = TypeVar("Config")
 # Each limit of a field: how a message words it, and its comparison. NaN is within none of them.
-_LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "gt": ("above", operator.gt),
     "ge": ("at least", operator.ge),
     "lt": ("below", operator.lt),
@@ -61,8 +61,8 @@ def about(description: str, **limits: float) -> dict[str, Any]:
     These are the names that Pydantic reads from the fields of a standard dataclass, so that a JSON schema shows them.
     `require_limits` checks the same limits wherever an instance is made.
     """
-    if unknown := set(limits) - set(_LIMITS):
-        raise TypeError(f"unknown limits {sorted(unknown)}; the limits are {', '.join(_LIMITS)}")
+    if unknown := set(limits) - set(LIMITS):
+        raise TypeError(f"unknown limits {sorted(unknown)}; the limits are {', '.join(LIMITS)}")
     return {"description": description, **limits}
 
 
@@ -70,10 +70,10 @@ def require_limits(config: Any, where: str) -> None:
     """Check every field of a dataclass against the limits in its metadata. Raises ValueError naming the field."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        limits = {name: field.metadata[name] for name in _LIMITS if name in field.metadata}
-        if value is None or all(_LIMITS[name][1](value, limit) for name, limit in limits.items()):
+        limits = {name: field.metadata[name] for name in LIMITS if name in field.metadata}
+        if value is None or all(LIMITS[name][1](value, limit) for name, limit in limits.items()):
             continue
-        allowed = " and ".join(f"{_LIMITS[name][0]} {limit:g}" for name, limit in limits.items())
+        allowed = " and ".join(f"{LIMITS[name][0]} {limit:g}" for name, limit in limits.items())
         raise ValueError(f"{where}: {field.name} is {value}; it must be {allowed}")
 
 

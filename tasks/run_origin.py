@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from infra.store.lake import Lake
-from tasks.run_settings import WrongSetting, is_set
+from tasks.run_settings import WrongSetting
 from tasks.runs import find_run
 
 if TYPE_CHECKING:
@@ -66,8 +66,11 @@ def describe_origin(origin: Mapping[str, Any]) -> str:
     return text + (f"; as changed there: {', '.join(taken_over)}" if taken_over else "")
 
 
-def with_inheritance(lake: Lake, config: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """The run with what it takes over from its origin; a rate or clip that is set replaces what that was changed to."""
+def with_inheritance(lake: Lake, config: RunConfig, training: Mapping[str, Any]) -> RunConfig:
+    """The run with what it takes over from its origin.
+
+    `training` holds what is set of its hyperparameters: a rate or clip there replaces what the origin's was changed to.
+    """
     from model.checkpoints.manifest import read_checkpoint
     from model.run.config import read_run
     from model.run.events import read_events
@@ -77,9 +80,9 @@ def with_inheritance(lake: Lake, config: RunConfig, settings: dict[str, Any]) ->
         return config
     before = read_run(lake, origin.run)
     inherited = before.course(read_events(lake, origin.run)).to_inherit(origin.step)
-    if is_set("training.schedule", settings):
+    if training.get("schedule"):
         inherited = replace(inherited, learning_rate=None, factor=1.0)
-    if is_set("training.optimizer.clip", settings):
+    if "clip" in training.get("optimizer", {}):
         inherited = replace(inherited, clip=None)
     reached = read_checkpoint(lake, origin.run, origin.step).trainer["next_sequence"]
     return take_over(config, before, reached, inherited)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from infra.store.manifest import Manifest
 from model.presets import preset
 from tasks.lineage import tokens_with
 from tasks.run_origin import find_origin, with_inheritance
-from tasks.run_settings import WrongSetting, replace_setting
+from tasks.run_overrides import ModelOverrides, TrainingOverrides
+from tasks.run_settings import WrongSetting
 from tasks.runs import run_keys
+from tasks.settings import merged
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import VALIDATION, read_summary
 
@@ -31,18 +33,33 @@ SEED = 1234  # GPT-NeoX's default
 class TrainingRequest(StageConfig):
     """What decides a run's result, beside the tokens.
 
-    `origin`, written RUN@STEP, is the checkpoint of another run whose whole state this run begins with: that run's
-    configuration is then what a preset's is otherwise, and a `preset` beside it must be of its architecture.
-    `settings` maps dotted keys below ``model`` and ``training`` to values, `label` tells equal runs apart, and `epochs`
-    is the most often that a source may be read. Without `seed` and `epochs` they are the origin's, or 1234 and 1.
+    With an `origin`, that run's configuration takes the place of a preset's, and a `preset` beside it must be of its
+    architecture. `model` and `training` replace values of that configuration.
     """
 
-    preset: str | None = None
-    origin: str | None = None
-    seed: int | None = pydantic.Field(None, ge=0)
-    label: str = ""
-    epochs: int | None = pydantic.Field(None, ge=1)
-    settings: dict[str, Any] = pydantic.Field(default_factory=dict)
+    preset: str | None = pydantic.Field(None, description="The architecture and hyperparameters to begin with.")
+    origin: str | None = pydantic.Field(
+        None, description="RUN@STEP: a checkpoint of another run, whose whole state this run begins with."
+    )
+    seed: int | None = pydantic.Field(
+        None, ge=0, description=f"Seed of initial weights and data order; the origin's without it, or {SEED}."
+    )
+    label: str = pydantic.Field("", description="Tells apart runs that are otherwise equal.")
+    epochs: int | None = pydantic.Field(
+        None, ge=1, description="The most often that a source may be read; as for the origin without it, or once."
+    )
+    model: ModelOverrides = pydantic.Field(default_factory=ModelOverrides)
+    training: TrainingOverrides = pydantic.Field(default_factory=TrainingOverrides)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _sections(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "settings" in values:
+            raise ValueError(
+                "settings with dotted keys are no longer read: write sections, such as "
+                "`training: {steps: 100, schedule: {decay: 100}}` and `model: {layers: 2}`"
+            )
+        return values
 
     @pydantic.model_validator(mode="after")
     def _begins_somewhere(self) -> TrainingRequest:
@@ -63,7 +80,7 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
     summary = read_summary(lake, tokens)
     try:
         config = run_config(_run_values(lake, tokens, summary, request))
-        config = with_inheritance(lake, config, request.settings)
+        config = with_inheritance(lake, config, request.training.values())
         require_supply(config, *(_counts(config, summary, suffix) for suffix in ("", VALIDATION)))
     except WrongSetting:
         raise
@@ -76,13 +93,10 @@ def requested_run(lake: Lake, tokens: Manifest, request: TrainingRequest, fork: 
 
 def _run_values(lake: Lake, tokens: Manifest, summary: dict[str, Any], request: TrainingRequest) -> dict[str, Any]:
     base = _of_preset(request, summary) if request.origin is None else _of_origin(lake, tokens, request)
-    chosen = deepcopy({name: base[name] for name in ("model", "training")})
-    opened: set[str] = set()
-    for key, value in request.settings.items():
-        replace_setting(chosen, key, value, opened)
-    for name, section in chosen.items():
-        if not isinstance(section, dict):
-            raise WrongSetting(f"--set {name}={section!r}: {name} is a section; set the values in it by name")
+    chosen = {
+        "model": merged(base["model"], request.model.values()),
+        "training": merged(base["training"], request.training.values()),
+    }
     _check_model(chosen["model"], base, summary)
     epochs = {name: request.epochs or base["epochs"].get(name, 1) for name in summary["mixture"]}
     training = chosen["training"]

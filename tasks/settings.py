@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,40 @@ def split_setting(setting: str) -> tuple[str, Any]:
         return key, load_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"--set {setting}: the value is not YAML: {_problem(error)}") from error
+
+
+def replace_at(values: Any, path: Sequence[str | int], value: Any) -> None:
+    """Set the value at a path into nested mappings and lists. A mapping that is missing or null on the way is made."""
+    *way, last = path
+    for part in way:
+        if isinstance(values, dict) and values.get(part) is None:
+            values[part] = {}
+        values = values[part]
+    values[last] = value
+
+
+def nested_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """The nested values of ``KEY=VALUE`` settings; a later one replaces an earlier one. Raises RecipeError."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, value = split_setting(setting)
+        try:
+            replace_at(values, key.split("."), value)
+        except TypeError as error:
+            raise RecipeError(f"--set {setting}: another setting gives a part of {key} a value already") from error
+    return values
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `changes`, section by section. A section that is null becomes what is set in it."""
+    result = deepcopy(dict(values))
+    for name, change in changes.items():
+        held = result.get(name)
+        if isinstance(change, Mapping) and isinstance(held, Mapping):
+            result[name] = merged(held, change)
+        else:
+            result[name] = deepcopy(change)
+    return result
 
 
 def problems_of(error: pydantic.ValidationError, whole: str = "value") -> list[str]:

@@ -7,9 +7,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 
@@ -25,6 +25,7 @@ from model.supervision.launch import GRACE_SECONDS, Machines, launch_command
 from model.supervision.logbook import Logbook, read_logbook
 from model.supervision.progress import read_progress
 from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT
+from tasks.overrides import overrides_of, request_of
 from tasks.run_settings import WrongSetting
 
 if TYPE_CHECKING:
@@ -45,33 +46,30 @@ class TrainingStopped(Exception):
     """A person stopped the run; it is saved, and goes on when a person starts it again."""
 
 
-class LayoutRequest(StageConfig):
+class LayoutRequest(
+    request_of(Layout, StageConfig, engine="deepspeed", data=2, zero=1, micro_batch=4)  # type: ignore[misc]
+):
     """How a run is executed: nothing of it enters the run's identity.
 
-    Up to `device`, the fields are those of `model.layout.Layout`. `ray` is the address of a Ray cluster on whose
-    `machines` the ranks run, in equal parts; without one they run here. A launch that shows no first step within
-    `startup_seconds`, or later no sign of getting on for `steady_seconds`, is ended and started again. Ranks that are
-    told to leave have `grace_seconds` to save; Prefect allows less than 30. The newest `keep_full` checkpoints keep
-    their whole state, and so do those whose step is a multiple of `keep_every`; the rest keep their weights. The
-    native engine has one rank and no ZeRO without being told.
+    The first fields are those of `model.layout.Layout`, some with another default. The native engine has one rank and
+    no ZeRO without being told.
     """
 
-    engine: Literal["native", "deepspeed"] = "deepspeed"
-    data: int = pydantic.Field(2, ge=1)
-    tensor: int = pydantic.Field(1, ge=1)
-    pipeline: int = pydantic.Field(1, ge=1)
-    zero: int = pydantic.Field(1, ge=0, le=3)
-    micro_batch: int = pydantic.Field(4, ge=1)
-    sequence_parallel: bool = False
-    recompute: Literal["none", "selective", "whole"] = "none"
-    device: Literal["cpu", "cuda"] = "cpu"
-    machines: int = pydantic.Field(1, ge=1)
-    ray: str = ""
-    startup_seconds: float = pydantic.Field(600, gt=0)
-    steady_seconds: float = pydantic.Field(300, gt=0)
-    keep_full: int = pydantic.Field(2, ge=1)
-    keep_every: int | None = pydantic.Field(None, ge=1)
-    grace_seconds: int = pydantic.Field(GRACE_SECONDS, ge=1, lt=30)
+    machines: int = pydantic.Field(1, ge=1, description="Machines that share the ranks in equal parts, through Ray.")
+    ray: str = pydantic.Field("", description="Address of a Ray cluster to run on; this machine without it.")
+    startup_seconds: float = pydantic.Field(
+        600, gt=0, description="A launch without a first step after this time is ended and started again."
+    )
+    steady_seconds: float = pydantic.Field(
+        300, gt=0, description="A launch without any progress for this time is ended and started again."
+    )
+    keep_full: int = pydantic.Field(2, ge=1, description="So many of the newest checkpoints keep their whole state.")
+    keep_every: int | None = pydantic.Field(
+        None, ge=1, description="Checkpoints at multiples of this step keep their whole state; others keep weights."
+    )
+    grace_seconds: int = pydantic.Field(
+        GRACE_SECONDS, ge=1, lt=30, description="Time for ranks to save when told to leave; Prefect waits 30 s."
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -98,17 +96,11 @@ class LayoutRequest(StageConfig):
 
     def layout(self) -> Layout:
         """The layout itself. Raises ValueError when its fields do not go together."""
-        return Layout(
-            engine=self.engine,
-            data=self.data,
-            tensor=self.tensor,
-            pipeline=self.pipeline,
-            zero=self.zero,
-            micro_batch=self.micro_batch,
-            sequence_parallel=self.sequence_parallel,
-            recompute=self.recompute,
-            device=self.device,
-        )
+        return Layout(**{field.name: getattr(self, field.name) for field in fields(Layout)})
+
+
+class LayoutOverrides(overrides_of(LayoutRequest)):  # type: ignore[misc]
+    """Fields of a layout request, to replace those of a training config or the defaults."""
 
 
 def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -> str:

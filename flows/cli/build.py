@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Annotated, Any
 
-import typer
-
-from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, SettingsOption
+from flows import parameters
+from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, SettingsOption, WorkersOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars
 
 
 def build(
-    recipe: Annotated[list[str], typer.Argument(help="A recipe of ours by name, or a YAML file.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="Paths, globs, folders or s3:// URIs in place of the recipe's inputs."),
-    ] = None,
+    recipe: Annotated[list[str], parameters.RECIPE.argument()],
+    inputs: Annotated[list[str] | None, parameters.INPUTS.option("--input")] = None,
     lake: LakeOption = DEFAULT_LAKE,
-    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = os.cpu_count() or 1,
+    workers: WorkersOption = DEFAULT_WORKERS,
     settings: SettingsOption = None,
-    cluster: Annotated[str | None, typer.Option(help="A Ray cluster, such as ray://head:10001.")] = None,
+    cluster: Annotated[str | None, parameters.CLUSTER.option()] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a corpus and its tokens; what the lake already has is not made again.

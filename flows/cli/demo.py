@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from flows import parameters
 from flows.cli.build import print_funnel
 from flows.cli.evaluate import print_scores
-from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, WorkersOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, output, print_json, progress_bars
 from infra.server.local import default_state_folder
@@ -25,8 +24,8 @@ _WORTH_EXPLAINING = ("lake", "mill", "lake-bulleted", "gibberish", "night")
 
 def demo(
     lake: LakeOption = DEFAULT_LAKE,
-    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = os.cpu_count() or 1,
-    reports: Annotated[str, typer.Option(help="Where to write the reports.")] = "reports",
+    workers: WorkersOption = DEFAULT_WORKERS,
+    reports: Annotated[str, parameters.REPORTS.option()] = "reports",
     as_json: JsonOption = False,
 ) -> None:
     """Make a small crawl from what this machine has, and run the whole line on it: corpus, training, scores, report.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
-
+from flows import parameters
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.serving import prefect_server
@@ -13,10 +12,10 @@ from flows.cli.terminal import friendly_errors, print_json, print_table, progres
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="The start of a run's key.")],
-    steps: Annotated[list[int] | None, typer.Option("--step", help="A checkpoint; repeatable; all without it.")] = None,
-    tasks: Annotated[str | None, typer.Option(help="A file of task definitions.")] = None,
-    items: Annotated[int, typer.Option(help="Items of each task that is made of held-out documents.", min=1)] = 100,
+    run: Annotated[str, parameters.RUN.argument()],
+    steps: Annotated[list[int] | None, parameters.STEPS.option("--step")] = None,
+    tasks: Annotated[str | None, parameters.TASKS.option()] = None,
+    items: Annotated[int, parameters.ITEMS.option()] = 100,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows import parameters
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import fail, friendly_errors, output, print_json
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def explain(
     document: Annotated[str, typer.Argument(help="The id or the URL of a document.")],
-    build: Annotated[str | None, typer.Option(help="A build by name or key; the newest without it.")] = None,
+    build: Annotated[str | None, parameters.CORPUS.option()] = None,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import parameters
 from flows.cli.opening import open_lake
-from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, LayoutOption
 from flows.cli.terminal import friendly_errors, output, print_json
 
 if TYPE_CHECKING:
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
 launch_commands = typer.Typer(no_args_is_help=True)
 
-RunArgument = Annotated[str, typer.Argument(help="The run's key, or its beginning; `millrace runs` lists them.")]
-LayoutOption = Annotated[
-    list[str] | None,
-    typer.Option("--layout", help="KEY=VALUE,… for engine, data, tensor, pipeline, zero, micro_batch …; repeatable."),
-]
+RunArgument = Annotated[str, parameters.RUN.argument()]
 
 
 @launch_commands.command("machine")
@@ -162,10 +159,10 @@ def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) 
     from flows.training import layout_settings
     from model.layout import layout_from
     from model.run.config import read_run
-    from tasks.settings import split_setting
+    from tasks.settings import nested_settings
     from tasks.training import check_layout
 
-    given = dict(split_setting(one.removeprefix("layout.")) for one in layout_settings(settings))
+    given = nested_settings(layout_settings(settings)).get("layout", {})
     cut = prod(size for size in (given.get("tensor"), given.get("pipeline")) if isinstance(size, int))
     data = given.get("data", max(1, ranks // max(1, cut)))
     alone = (data, cut) == (1, 1) and not given.get("zero")

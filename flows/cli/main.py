@@ -19,17 +19,19 @@ from flows.cli.plan import plan_commands
 from flows.cli.recipes import recipe_commands
 from flows.cli.report import report
 from flows.cli.runs import change, save_now, stop
+from flows.cli.server import deploy, up
 from flows.cli.tokens import tokenize
 from flows.cli.trace import trace
 from flows.cli.train import runs, train
 from flows.cli.weights import export, generate, import_weights
 
-LINE, TRAINING, CHECKPOINTS, LAKE = "The line", "Training", "Checkpoints", "The lake"
+LINE, TRAINING, CHECKPOINTS, LAKE, SERVER = "The line", "Training", "Checkpoints", "The lake", "The dashboard"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     LINE: (demo, build, tokenize, train, evaluate, report, explain),
     TRAINING: (runs, stop, save_now, change, compare, trace, cost),
     CHECKPOINTS: (generate, export),
     LAKE: (artifacts, ledger, verify, gc, doctor),
+    SERVER: (up, deploy),
 }
 
 application = typer.Typer(

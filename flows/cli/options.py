@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_LAKE = os.environ.get("MILLRACE_LAKE", "lake")
+from flows import parameters
 
-LakeOption = Annotated[
-    str, typer.Option("--lake", help="Where artifacts lie: a folder, or s3://bucket/prefix.", show_default=True)
+DEFAULT_LAKE = os.environ.get("MILLRACE_LAKE", "lake")
+DEFAULT_WORKERS = os.cpu_count() or 1
+
+LakeOption = Annotated[str, parameters.LAKE.option("--lake")]
+WorkersOption = Annotated[int, parameters.WORKERS.option("--workers")]
+LayoutOption = Annotated[
+    list[str] | None,
+    typer.Option("--layout", help="KEY=VALUE,… for engine, data, tensor, pipeline, zero, micro_batch …; repeatable."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-SettingsOption = Annotated[
-    list[str] | None, typer.Option("--set", help="KEY=VALUE for any value of the recipe or config; repeatable.")
-]
+SettingsOption = Annotated[list[str] | None, parameters.SETTINGS.option("--set")]

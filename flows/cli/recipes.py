@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows import parameters
 from flows.cli.options import JsonOption, SettingsOption
 from flows.cli.terminal import friendly_errors, output, print_json, print_table
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from tasks.recipe.resolve import ResolvedRecipe, ResolvedStep
 
 recipe_commands = typer.Typer(no_args_is_help=True)
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe of ours by name, or a YAML file.")]
+RecipeArgument = Annotated[str, parameters.RECIPE.argument()]
 
 
 @recipe_commands.command("check")
 def check(
     recipe: RecipeArgument,
     settings: SettingsOption = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", help="In place of the recipe's inputs.")] = None,
+    inputs: Annotated[list[str] | None, parameters.INPUTS.option("--input")] = None,
     lake: Annotated[str | None, typer.Option("--lake", help="Tell what this lake has of it already.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
+from flows import parameters
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.serving import prefect_server
@@ -13,9 +12,9 @@ from flows.cli.terminal import friendly_errors, output, print_json
 
 
 def report(
-    corpus: Annotated[str | None, typer.Argument(help="A build by name or key; the newest without it.")] = None,
-    run: Annotated[str | None, typer.Option(help="The start of the key of a run trained on it.")] = None,
-    folder: Annotated[str, typer.Option(help="Where to write the page.")] = "reports",
+    corpus: Annotated[str | None, parameters.CORPUS.argument()] = None,
+    run: Annotated[str | None, parameters.TRAINED_RUN.option()] = None,
+    folder: Annotated[str, parameters.REPORTS.option()] = "reports",
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:

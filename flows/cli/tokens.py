@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
-import typer
-
+from flows import parameters
 from flows.cli.opening import open_lake
-from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
+from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, WorkersOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, output, print_json, progress_bars
 
 
 def tokenize(
-    corpus: Annotated[str, typer.Argument(help="A build by name or key.")],
-    tokenizer: Annotated[str | None, typer.Option(help="A tokenizer file, such as GPT-NeoX's.")] = None,
-    vocabulary_size: Annotated[int | None, typer.Option(help="Fit one of this size in place of it.")] = None,
-    held_out_every: Annotated[int | None, typer.Option(help="Hold every n-th document out; 0 for none.")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for the new build, such as corpus/neox.")] = None,
+    corpus: Annotated[str, parameters.CORPUS.argument()],
+    tokenizer: Annotated[str | None, parameters.TOKENIZER.option()] = None,
+    vocabulary_size: Annotated[int | None, parameters.VOCABULARY_SIZE.option()] = None,
+    held_out_every: Annotated[int | None, parameters.HELD_OUT_EVERY.option()] = None,
+    name: Annotated[str | None, parameters.BUILD_NAME.option()] = None,
     lake: LakeOption = DEFAULT_LAKE,
-    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = os.cpu_count() or 1,
+    workers: WorkersOption = DEFAULT_WORKERS,
     as_json: JsonOption = False,
 ) -> None:
     """Encode a corpus with another tokenizer; its documents are not selected again."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from flows import parameters
 from flows.cli.opening import open_lake
-from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, SettingsOption
+from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, LayoutOption, SettingsOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars
 
@@ -16,19 +16,11 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[
-        str | None, typer.Argument(help="A YAML file, or a preset such as tiny-pythia; not needed with --from.")
-    ] = None,
-    corpus: Annotated[str | None, typer.Option(help="A build by name or key; the newest without it.")] = None,
-    origin: Annotated[
-        str | None,
-        typer.Option("--from", help="RUN or RUN@STEP: begin a new run with the whole state of that checkpoint."),
-    ] = None,
-    new: Annotated[str | None, typer.Option(help="Fork the run under this label, which no other one has.")] = None,
-    layout: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE,… for engine, data, tensor, pipeline, zero, micro_batch …; repeatable."),
-    ] = None,
+    config: Annotated[str | None, parameters.CONFIG.argument()] = None,
+    corpus: Annotated[str | None, parameters.CORPUS.option()] = None,
+    origin: Annotated[str | None, parameters.ORIGIN.option("--from")] = None,
+    new: Annotated[str | None, parameters.NEW.option()] = None,
+    layout: LayoutOption = None,
     lake: LakeOption = DEFAULT_LAKE,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
@@ -39,22 +31,28 @@ def train(
     """
     with friendly_errors(as_json):
         from flows.training import layout_settings, load_training
+        from tasks.settings import RecipeError, nested_settings
 
-        changed = [*(settings or []), *layout_settings(layout or [])]
+        changes = nested_settings([*(settings or []), *layout_settings(layout or [])])
+        given = {"corpus": corpus, "origin": origin}
+        changes |= {name: value for name, value in given.items() if value is not None}
         # A wrong config or lake is told before a server is started for it.
-        load_training(config, changed + ([f"origin={origin}"] if origin else []))
+        load_training(config, changes)
+        if "preset" in changes:
+            raise RecipeError("--set preset: name the preset in place of the config")
         opened = open_lake(lake)
-        if origin is not None:
+        if "origin" in changes:
             from tasks.run_origin import find_origin
 
-            # The newest checkpoint of today, also when this flow run is tried again tomorrow.
-            origin = find_origin(opened, origin, lambda reason: errors.print(reason, markup=False, soft_wrap=True))
+            # Said here what is wrong with it; the flow takes the checkpoint that this names.
+            told = partial(errors.print, markup=False, soft_wrap=True)
+            changes["origin"] = find_origin(opened, changes["origin"], told)
         with progress_bars(as_json) as show, prefect_server():
             from flows.train import train_model
             from infra.progress import watched_by
 
             with watched_by(show):
-                result = train_model(config=config, corpus=corpus, lake=lake, settings=changed, origin=origin, new=new)
+                result = train_model(config=config, new=new, lake=lake, **changes)
         summary = {**result, **_summary(opened, result["run"])}
     if as_json:
         print_json(summary)

@@ -1,1 +1,1 @@
-"""The local Prefect server: started on demand by a command, or by `python -m infra.server up`."""
+"""The Prefect server of one machine: started on demand by a command, or for all by `millrace up`."""

@@ -44,12 +44,13 @@ def check_deployments(root: Path) -> list[str]:
     return names
 
 
-def deploy(root: Path) -> None:
+def deploy_file(root: Path) -> dict[str, str]:
     """Registers all deployments of `prefect.yaml` with the server that this process's environment names.
 
-    Raises DeploymentsError with the output of `prefect deploy`.
+    Returns the entrypoint of each, by its name. Raises DeploymentsError with the output of `prefect deploy`.
     """
     check_deployments(root)
+    given = yaml.safe_load((root / DEPLOYMENTS_FILE).read_text(encoding="utf-8"))
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=root,
@@ -61,6 +62,7 @@ def deploy(root: Path) -> None:
     )
     if done.returncode:
         raise DeploymentsError(f"`prefect deploy --all` failed:\n{done.stdout}")
+    return {deployment["name"]: deployment["entrypoint"] for deployment in given["deployments"]}
 
 
 def _problems(root: Path, deployment: DeploymentConfig, raw: dict[str, Any]) -> list[str]:

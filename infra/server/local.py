@@ -29,7 +29,7 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
     (SQLite in that folder, loopback, a free port, log in `server.log`). It stops a few seconds after the last command
     ends, also after `kill -9`.
 
-    `services` requests a server that schedules deployments and runs automations, as for `python -m infra.server up`.
+    `services` requests a server that schedules deployments and runs automations, as for `millrace up`.
     If the state folder has a running server without these services, this call waits until its commands have ended. A
     new server uses `port` if it is free.
 

@@ -1,4 +1,4 @@
-"""Resumes flow runs that were in progress when `python -m infra.server up` ended."""
+"""Resumes flow runs that were in progress when `millrace up` ended."""
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (

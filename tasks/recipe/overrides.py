@@ -9,13 +9,13 @@ source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pydantic
 
 from tasks.recipe.schema import Recipe, Source
-from tasks.settings import RecipeError, problems_of, refusal, split_setting
+from tasks.settings import RecipeError, problems_of, refusal, replace_at, split_setting
 
 Path = tuple[str | int, ...]
 _NAMED = ("name", "reason", "column")
@@ -28,10 +28,7 @@ def replace_values(recipe: Recipe, settings: Iterable[str | tuple[str, Any]], wh
     for setting in settings:
         key, value = split_setting(setting) if isinstance(setting, str) else setting
         for path in _paths(values, key):
-            target: Any = values
-            for part in path[:-1]:
-                target = target[part]
-            target[path[-1]] = value
+            replace_at(values, path, value)
             changed = True
     if not changed:
         return recipe
@@ -39,6 +36,15 @@ def replace_values(recipe: Recipe, settings: Iterable[str | tuple[str, Any]], wh
         return Recipe.model_validate(values)
     except pydantic.ValidationError as error:
         raise RecipeError(refusal(where, "a recipe that can be built", problems_of(error, "recipe"))) from error
+
+
+def full_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested sections, such as ``{"sources": {"crawl": {"near_duplicates": {...}}}}``."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from full_keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def matches(recipe: Recipe, key: str) -> list[str]:

@@ -23,7 +23,7 @@ from prefect.states import Cancelling
 
 from infra.guard import descendants
 from infra.launcher import sweep
-from infra.server.deployments import deploy
+from infra.server.deployments import deploy_file
 from infra.server.keeper import CRASH_SECONDS
 from infra.server.local import local_server
 from infra.server.lost_runs import resume_lost_runs
@@ -51,7 +51,7 @@ def worker(prefect_server: PrefectServer, client: SyncPrefectClient) -> Iterator
     assert isinstance(resume, EventTrigger)
     resume.within = timedelta(seconds=RESUME_SECONDS)
     apply_objects(client, objects)
-    deploy(TOYS)
+    deploy_file(TOYS)
     marker = uuid.uuid4().hex
     log = (prefect_server.state_folder / "worker.log").open("wb")
     process = subprocess.Popen(

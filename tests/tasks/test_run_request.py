@@ -26,6 +26,7 @@ from model.run.events import Change, Inherited, Lower, SkipData, record
 from tasks.run_origin import describe_origin, find_origin
 from tasks.run_request import TrainingRequest, requested_run
 from tasks.run_settings import WrongSetting
+from tasks.settings import problems_of, replace_at
 from tasks.tokenizer import TokenizerConfig, fit_tokenizer
 from tasks.tokens import TokensConfig, write_tokens
 
@@ -89,9 +90,16 @@ def tokens(lake: Lake, tmp_path: Path, tokenizers: list[Path]) -> Manifest:
     return write(lake, tmp_path / "tokens", tokenizers[0], validation=0.4)
 
 
+def request(settings: dict[str, Any] | None = None, **values: Any) -> TrainingRequest:
+    """A request whose settings are written with dotted keys."""
+    for key, value in (settings or {}).items():
+        replace_at(values, key.split("."), value)
+    return TrainingRequest.model_validate(values)
+
+
 def made(lake: Lake, tokens: Manifest, fork: bool = False, **values: Any) -> RunConfig:
     """The run that a request makes."""
-    config = requested_run(lake, tokens, TrainingRequest.model_validate(values), fork)
+    config = requested_run(lake, tokens, request(**values), fork)
     create_run(lake, config)
     return config
 
@@ -132,26 +140,18 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"training.stepz": 3}, "--set training.stepz: there is no stepz; there are batch, "),
-        ({"data.steps": 3}, "--set data.steps: there is no data; there are model, training"),
-        ({"training.steps.now": 3}, "there is no now; there are nothing"),
-        ({"training.spikes.windows": 3}, "training.spikes: there is no field 'windows'"),
         ({"training.validation.every": 3}, "training.validation: the field 'sequences' is missing"),
-        ({"training.steps": "many"}, "training.steps is 'many'; it must be int"),
         ({"model.vocabulary": 256}, "model.vocabulary is 256, and the tokenizer of this corpus has 278 words"),
         ({"training.precision": "fp16"}, "a loss scaler goes with fp16"),
-        ({"training.schedule.learning_rate": math.inf}, "training.schedule.learning_rate is inf; it must be finite"),
-        ({"training.optimizer.weight_decay": math.nan}, "training.optimizer.weight_decay is nan; it must be finite"),
-        ({"training": 3}, "--set training=3: training is a section; set the values in it by name"),
-        ({"training": {"steps": 3}}, "training: the field 'sequence_length' is missing"),
-        ({"model": 5}, "--set model=5: model is a section"),
-        ({"model": {"architecture": "llama"}}, "the field 'vocabulary' is missing"),
+        (
+            {"model.feed_forward_multiple": 32},
+            "model (pythia): there is no field 'feed_forward_multiple'",
+        ),
         ({"training.steps": 10**6}, "the run reads 16,000,000 sequences and its sources give"),
         ({"training.sequence_length": 2048, "model.positions": 2048, "training.batch": 10**4}, "lower steps or batch"),
         ({"training.compat": "neox", "training.steps": 10**6}, "GPT-NeoX's order takes 858 passes for 4020000 samples"),
         ({"training.compat": "neox", "training.split": [995, 4, 1]}, "of one source, and the run has 2"),
         ({"training.compat": "rows"}, "training.compat rows reads one source, and there are books, crawl"),
-        ({"training.compat": "native"}, "training.compat is 'native'; it must be one of neox, rows, None"),
         (
             {"training.validation.every": 10, "training.validation.sequences": 10**6},
             "training.validation.sequences is 1000000 and the validation tokens give",
@@ -163,6 +163,43 @@ def test_settings_that_cannot_be(lake: Lake, tokens: Manifest, settings: dict[st
         made(lake, tokens, **PYTHIA, settings=settings)
     assert message in str(raised.value)
     assert not list(lake.list("runs"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "message"),
+    [
+        ({"training.stepz": 3}, "training", "there is no stepz; there are batch, "),
+        ({"data.steps": 3}, "data", "Extra inputs are not permitted"),
+        ({"settings": {"training.steps": 3}}, "", "write sections, such as `training: {steps: 100"),
+        ({"training.steps": {"now": 3}}, "training.steps", "should be a valid integer"),
+        ({"training.spikes.windows": 3}, "training.spikes", "there is no windows; there are deviations, "),
+        ({"training.steps": "many"}, "training.steps", "should be a valid integer"),
+        ({"training.steps": True}, "training.steps", "should be a valid integer"),
+        ({"training.steps": 0}, "training.steps", "greater than or equal to 1"),
+        ({"training.spikes.window": 3}, "training.spikes.window", "greater than or equal to 4"),
+        ({"training.schedule.learning_rate": math.inf}, "training.schedule.learning_rate", "finite number"),
+        ({"training.optimizer.weight_decay": math.nan}, "training.optimizer.weight_decay", "finite number"),
+        ({"training": 3}, "training", "3 where a section with batch, checkpoints, "),
+        ({"model": 5}, "model", "5 where a section with "),
+        ({"model": {"architecture": "llama"}}, "model", "there is no architecture; there are "),
+        ({"training.compat": "native"}, "training.compat", "Input should be 'neox', 'rows'"),
+    ],
+)
+def test_settings_of_no_run(settings: dict[str, Any], place: str, message: str) -> None:
+    """What is wrong whatever the preset and the tokens, refused with its place before there is a run."""
+    with pytest.raises(pydantic.ValidationError) as raised:
+        request(settings, **PYTHIA)
+    assert any(
+        line.startswith(f"{place or 'config'}: ") and message in line for line in problems_of(raised.value, "config")
+    )
+
+
+def test_null_is_a_value_only_where_there_may_be_none() -> None:
+    """A form sends it for an empty field."""
+    empty = {"training.steps": None, "training.spikes": None}
+    given = request({**empty, "model.layers": 2, "training.optimizer.betas": [0, 1e-3]}, **PYTHIA)
+    assert given.training.values() == {"optimizer": {"betas": [0.0, 0.001]}, "spikes": None}
+    assert given.model.values() == {"layers": 2}
 
 
 def test_seeds_of_gpt_neox_are_numpy_s(lake: Lake, tokens: Manifest) -> None:
@@ -180,7 +217,7 @@ def test_what_is_asked_before_a_run_is_what_its_order_says(
 
     def ask(steps: int) -> RunConfig:
         settings = {"training.steps": steps, "training.batch": 1, "training.compat": compat}
-        return requested_run(lake, tokens, TrainingRequest(preset="tiny-pythia", settings=settings))
+        return requested_run(lake, tokens, request(settings, **PYTHIA))
 
     good, bad = 300, 10**6
     while bad - good > 1:

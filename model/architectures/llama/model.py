@@ -6,7 +6,7 @@ Touvron et al. 2023. The rotation is by halves, as in `transformers` (see `Rotar
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,7 +23,7 @@ from model.architectures.layers import (
     TokenEmbedding,
     heads,
 )
-from model.configuration import require
+from model.configuration import about, require
 
 # The paper does not state its initialisation. These are ours: GPT-2's 0.02, divided by √(2L) on the way back into
 # the residual stream.
@@ -34,14 +34,16 @@ SIGMA = 0.02
 class LlamaConfig:
     """A shape. `feed_forward_multiple` is what the feed-forward width is rounded up to."""
 
-    vocabulary: int
-    positions: int
-    layers: int
-    width: int
-    heads: int
-    feed_forward_multiple: int = 256
-    rotary_base: float = 10_000.0
-    norm_epsilon: float = 1e-6
+    vocabulary: int = field(metadata=about("Rows of the token embedding, padding included.", ge=1))
+    positions: int = field(metadata=about("Longest sequence, in tokens.", ge=1))
+    layers: int = field(metadata=about("Transformer blocks.", ge=1))
+    width: int = field(metadata=about("Size of the residual stream; a multiple of heads.", ge=1))
+    heads: int = field(metadata=about("Attention heads per block.", ge=1))
+    feed_forward_multiple: int = field(
+        default=256, metadata=about("llama: the feed-forward width is rounded up to a multiple of this.", ge=1)
+    )
+    rotary_base: float = field(default=10_000.0, metadata=about("Base of the rotary frequencies."))
+    norm_epsilon: float = field(default=1e-6, metadata=about("Added to the mean square in RMS norms."))
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "layers", "width", "heads", "feed_forward_multiple"):

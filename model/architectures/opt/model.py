@@ -7,7 +7,7 @@ in half of its width, with a projection on the way in and one on the way out.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional
 from model.architectures.context import Context
 from model.architectures.initialisation import Fill, but_row, normal, ones, zeros
 from model.architectures.layers import CausalAttention, LanguageModel, ParallelStyle, heads
-from model.configuration import require
+from model.configuration import about, require
 
 PADDING = 1  # metaseq's padding token, which no packed sequence holds
 # metaseq's positions count from PADDING + 1 (`learned_positional_embedding.py`): rows 0 and 1 are never read.
@@ -35,15 +35,23 @@ class OptConfig:
     the softmax, and nothing on the embedding (metaseq, `no-emb-dropout`). The published models trained with 0.1.
     """
 
-    vocabulary: int
-    positions: int
-    layers: int
-    width: int
-    heads: int
-    norm_first: bool = True
-    embedding_width: int | None = None
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
+    vocabulary: int = field(metadata=about("Rows of the token embedding, padding included.", ge=1))
+    positions: int = field(metadata=about("Longest sequence, in tokens.", ge=1))
+    layers: int = field(metadata=about("Transformer blocks.", ge=1))
+    width: int = field(metadata=about("Size of the residual stream; a multiple of heads.", ge=1))
+    heads: int = field(metadata=about("Attention heads per block.", ge=1))
+    norm_first: bool = field(
+        default=True, metadata=about("opt: layer norm before attention and feed-forward; after them in OPT-350m.")
+    )
+    embedding_width: int | None = field(
+        default=None, metadata=about("opt: width of the tied embedding where it is not the model's.", ge=1)
+    )
+    dropout: float = field(
+        default=0.0, metadata=about("opt: dropout on what attention and feed-forward add.", ge=0, lt=1)
+    )
+    attention_dropout: float = field(
+        default=0.0, metadata=about("opt: dropout on attention probabilities.", ge=0, lt=1)
+    )
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "layers", "width", "heads"):

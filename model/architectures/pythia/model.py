@@ -7,7 +7,7 @@ head: q, k, v, as in GPT-NeoX and in `transformers`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional
 from model.architectures.context import Context
 from model.architectures.initialisation import Fill, normal, ones, zeros
 from model.architectures.layers import CausalAttention, Head, LanguageModel, ParallelStyle, Rotary, TokenEmbedding
-from model.configuration import require
+from model.configuration import about, require
 
 # GPT-NeoX's default `init_method_std`.
 SIGMA = 0.02
@@ -32,16 +32,22 @@ class PythiaConfig:
     `scaled_normal`, which the configurations of Pythia 6.9B and 12B imply by naming nothing).
     """
 
-    vocabulary: int
-    positions: int
-    layers: int
-    width: int
-    heads: int
-    rotary_fraction: float = 0.25
-    rotary_base: float = 10_000.0
-    norm_epsilon: float = 1e-5
-    gelu: Literal["tanh", "erf"] = "tanh"
-    initialisation: Literal["small", "normal"] = "small"
+    vocabulary: int = field(metadata=about("Rows of the token embedding, padding included.", ge=1))
+    positions: int = field(metadata=about("Longest sequence, in tokens.", ge=1))
+    layers: int = field(metadata=about("Transformer blocks.", ge=1))
+    width: int = field(metadata=about("Size of the residual stream; a multiple of heads.", ge=1))
+    heads: int = field(metadata=about("Attention heads per block.", ge=1))
+    rotary_fraction: float = field(
+        default=0.25, metadata=about("pythia: share of a head's dimensions that are rotated.", gt=0, le=1)
+    )
+    rotary_base: float = field(default=10_000.0, metadata=about("Base of the rotary frequencies."))
+    norm_epsilon: float = field(default=1e-5, metadata=about("Added to the variance in layer norms."))
+    gelu: Literal["tanh", "erf"] = field(
+        default="tanh", metadata=about("pythia: form of GELU; GPT-NeoX's fused kernel computes tanh.")
+    )
+    initialisation: Literal["small", "normal"] = field(
+        default="small", metadata=about("pythia: small_init and wang_init, or GPT-NeoX's defaults (normal).")
+    )
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "layers", "width", "heads"):

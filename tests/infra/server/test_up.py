@@ -1,4 +1,4 @@
-"""`python -m infra.server up`, from the first line to Ctrl-C."""
+"""`millrace up`, from the first line to Ctrl-C."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 def test_up_deploys_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "infra.server", "up", "--state", str(tmp_path), "--port", "0"],
+        [Path(sys.executable).with_name("millrace"), "up", "--state", str(tmp_path), "--port", "0"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -27,7 +27,7 @@ def test_up_deploys_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> Non
         text=True,
         start_new_session=True,
     )
-    overdue = threading.Timer(90, process.kill)
+    overdue = threading.Timer(300, process.kill)
     overdue.start()
     try:
         lines: list[str] = []

@@ -1,20 +1,22 @@
-"""`python -m infra.server up`: server, dashboard, deployments and a worker in one command, until Ctrl-C."""
+"""`millrace up`: server, dashboard, deployments and a worker in one command, until Ctrl-C."""
 
-import argparse
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.launcher import launch
 from infra.server.keeper import CRASH_SECONDS
-from infra.server.local import default_state_folder, local_server
+from infra.server.local import local_server
 from infra.server.password import where_it_is
 
-if TYPE_CHECKING:  # this module imports Prefect, which reads its settings at import
+if TYPE_CHECKING:  # these modules import Prefect, which reads its settings at import
+    from prefect.client.orchestration import SyncPrefectClient
+
     from infra.server.objects import WorkPoolSpec
 
 PROJECT = Path(__file__).parents[2]
@@ -22,8 +24,10 @@ PROJECT = Path(__file__).parents[2]
 GRACE_SECONDS = 20.0
 
 
-def up(state_folder: Path, port: int) -> int:
+def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Iterable[str]]") -> int:
     """Runs until Ctrl-C (returns 0) or until the worker keeps failing (returns 1).
+
+    `deploy` registers the deployments and returns lines to print.
 
     With `PREFECT_API_URL` set, applies the objects and deployments to that server and starts a worker for it.
     """
@@ -35,7 +39,6 @@ def up(state_folder: Path, port: int) -> int:
         # Prefect reads its settings when it is imported.
         from prefect.client.orchestration import get_client
 
-        from infra.server.deployments import deploy
         from infra.server.lost_runs import resume_lost_runs
         from infra.server.objects import apply_objects, read_objects
 
@@ -43,7 +46,8 @@ def up(state_folder: Path, port: int) -> int:
         with get_client(sync_client=True) as client:
             for change in apply_objects(client, objects):
                 print(change, flush=True)
-            deploy(PROJECT)
+            for line in deploy(client):
+                print(line, flush=True)
             if ours:  # another server's pool may have other workers
                 for line in resume_lost_runs(client, objects.work_pools[0].name):
                     print(line, flush=True)
@@ -78,18 +82,3 @@ def _run_worker(pool: "WorkPoolSpec") -> float:
         grace=GRACE_SECONDS,
     )
     return time.monotonic() - started
-
-
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m infra.server", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("up", help="server, dashboard, deployments and a worker, until Ctrl-C")
-    command.add_argument("--state", type=Path, default=default_state_folder(), help="folder of the server's history")
-    command.add_argument("--port", type=int, default=4200, help="of the dashboard; a free one where this is taken")
-    arguments = parser.parse_args()
-    return up(arguments.state, arguments.port)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

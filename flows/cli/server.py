@@ -1,0 +1,51 @@
+"""`millrace up` and `millrace deploy`: the dashboard, and what can be started from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import DEFAULT_LAKE, LakeOption
+from flows.cli.serving import prefect_server
+from flows.cli.terminal import friendly_errors, output
+from infra.server.local import default_state_folder
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+def up(
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of the server's history; without it, the user's own state folder.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the dashboard; a free one where this is taken.")] = 4200,
+    lake: LakeOption = DEFAULT_LAKE,
+) -> None:
+    """Start the server, its dashboard, the deployments and a worker, until Ctrl-C.
+
+    The forms offer the corpora of the lake as of now; `millrace deploy` renews them.
+    """
+    from infra.server.up import up as run_server
+
+    def register(client: SyncPrefectClient) -> Iterator[str]:
+        # Prefect reads its settings when it is imported.
+        from flows.deploying import deploy
+
+        return deploy(client, lake)
+
+    raise typer.Exit(run_server(state or default_state_folder(), port, register))
+
+
+def deploy(lake: LakeOption = DEFAULT_LAKE) -> None:
+    """Register the deployments again: new recipes, presets and corpora are then offered in the dashboard's forms."""
+    with friendly_errors(as_json=False), prefect_server():
+        from prefect.client.orchestration import get_client
+
+        from flows.deploying import deploy as register
+
+        with get_client(sync_client=True) as client:
+            for line in register(client, lake):
+                output.print(line, markup=False)
