@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -25,6 +25,7 @@ from model.supervision.launch import GRACE_SECONDS, Machines, launch_command
 from model.supervision.logbook import Logbook, read_logbook
 from model.supervision.progress import read_progress
 from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT
+from model.trackers.tracker import TRACKERS_FOLDER, require_installed
 from tasks.overrides import overrides_of, request_of
 from tasks.run_settings import WrongSetting
 
@@ -71,6 +72,10 @@ class LayoutRequest(
         GRACE_SECONDS, ge=1, lt=30, description="Time for ranks to save when told to leave; Prefect waits 30 s."
     )
 
+    trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = pydantic.Field(
+        (), description="Experiment trackers that follow the run; they never stop or delay it."
+    )
+
     @pydantic.model_validator(mode="before")
     @classmethod
     def _native(cls, values: Any) -> Any:
@@ -112,6 +117,10 @@ def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -
 
     if not is_finished(lake, config.key):
         check_layout(config, request.layout())
+        try:
+            require_installed(request.trackers)
+        except ValueError as error:
+            raise WrongSetting(str(error)) from error
     return create_run(lake, config)
 
 
@@ -243,6 +252,10 @@ class _Supervisor:
         """The command's exit code. Raises what `infra.launcher.launch` raises."""
         request, layout = self.request, self.request.layout()
         environment = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": request.device}
+        # The launch's cache folder goes with the launch, and what trackers recorded offline must not.
+        environment[TRACKERS_FOLDER] = os.environ.get(TRACKERS_FOLDER) or str(
+            Path("trackers", self.run[:12]).absolute()
+        )
         watch = Watch(self.progress, request.startup_seconds, request.steady_seconds)
         if request.ray:
             from infra.clusters.ray import Place, Wanted, launch_on_ray
@@ -250,7 +263,7 @@ class _Supervisor:
             def part(place: Place) -> list[str]:
                 machines = Machines(request.machines, place.rank, place.endpoint)
                 where = (self.lake.uri, self.run, layout, place.folder, machines)
-                return launch_command(*where, request.grace_seconds, request.retention())
+                return launch_command(*where, request.grace_seconds, request.retention(), request.trackers)
 
             each = layout.ranks // request.machines
             wanted = Wanted(request.machines, cpus=each, gpus=each if request.device == "cuda" else 0)
@@ -268,6 +281,7 @@ class _Supervisor:
                     *(self.lake.uri, self.run, layout, Path(cache)),
                     grace=request.grace_seconds,
                     retention=request.retention(),
+                    trackers=request.trackers,
                 ),
                 environment={**os.environ, **environment, "PYTHONPATH": str(root)},
                 folder=root,

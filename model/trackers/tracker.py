@@ -13,6 +13,10 @@ from model.configuration import require
 from model.observers.observer import Ending
 
 
+# The environment variable with the folder for offline data. Without it, that is in the launch's cache folder.
+TRACKERS_FOLDER = "MILLRACE_TRACKERS"
+
+
 @dataclass(frozen=True)
 class RunDescription:
     """What a tracker is told of a run. `config` is its run.json; `folder` is a local folder for offline data.

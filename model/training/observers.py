@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from model.accounting.launch import Accounting
 from model.observers.losses import Losses
 from model.observers.observer import Ending, StepObserver
 from model.observers.tensorboard import EventFiles
 from model.trackers.feed import PATIENCE, TrackerFeed
-from model.trackers.tracker import TRACKERS, RunDescription
+from model.trackers.tracker import TRACKERS, TRACKERS_FOLDER, RunDescription
 from model.training.records import Launch, Records
 
 
@@ -35,7 +37,7 @@ def _trackers(launch: Launch, records: Records, patience: Mapping[Ending, float]
         label=config.label,
         launch=records.launch,
         config=config.to_plain(),
-        folder=str((launch.cache / "trackers").absolute()),
+        folder=str(Path(os.environ.get(TRACKERS_FOLDER) or launch.cache / "trackers").absolute()),
     )
 
     def report(step: int, account: dict[str, object]) -> None:

@@ -297,3 +297,30 @@ def test_machines_of_a_ray_cluster_have_their_parts(lake: Lake, monkeypatch: pyt
     assert (seen["address"], seen["wanted"]) == ("ray://head:10001", cluster.Wanted(2, cpus=4, gpus=4))
     expected = training.launch_command(lake.uri, RUN, request.layout(), Path("there"), Machines(2, 1, "host:29400"), 25)
     assert (seen["command"], seen["grace"]) == (expected, 25)
+
+
+def test_trackers_are_passed_to_the_ranks_and_refused_where_they_are_not_installed(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def launch(command: list[str], **_: Any) -> int:
+        commands.append(command)
+        progress(lake, "finished", 100)
+        return 0
+
+    monkeypatch.setattr(training, "launch", launch)
+    request = LAYOUT.model_copy(update={"trackers": ("wandb", "trackio")})
+    train(lake, RUN, request, lambda line: None, lambda step, steps: None)
+    [command] = commands
+    assert command[command.index("--trackers") + 1] == "wandb,trackio"
+    with pytest.raises(pydantic.ValidationError, match="'wandb', 'mlflow' or 'trackio'"):
+        LayoutRequest(trackers=("comet",))
+
+    def missing(names: tuple[str, ...]) -> None:
+        raise ValueError("the tracker 'wandb' needs the package wandb, which is not installed")
+
+    monkeypatch.setattr(training, "require_installed", missing)
+    config = small_run(lake, tmp_path / "text", batch=8)
+    with pytest.raises(WrongSetting, match="needs the package wandb"):
+        create_training_run(lake, config, LayoutRequest(micro_batch=1, trackers=("wandb",)))
