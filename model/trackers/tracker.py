@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from model.configuration import require
 from model.observers.observer import Ending
 
-
 # The environment variable with the folder for offline data. Without it, that is in the launch's cache folder.
 TRACKERS_FOLDER = "MILLRACE_TRACKERS"
 
