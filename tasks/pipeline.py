@@ -25,7 +25,7 @@ from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
 from tasks.corpus.selection import CorpusConfig, select_documents
 from tasks.index import IndexConfig, build_index
-from tasks.recipe.resolve import FLOOR, ResolvedRecipe, ResolvedSource, ResolvedStep
+from tasks.recipe.resolve import FLOOR, ResolvedRecipe, ResolvedSource, ResolvedStep, before_models, fit_reads
 from tasks.recipe.schema import Recipe, Source
 from tasks.stages import module_of
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
@@ -239,17 +239,9 @@ class _Pipeline:
         stage, config = model.declared(), model.typed_config()
         specs = []
         for origin in map(self._resolved.origin, model.on):
-            ready = _before_models(origin, self._recipe.models)
-            pairs = []
-            for role in stage.reads(config):
-                found = [step.name for step in ready if step.stage.name == role]
-                if not found:
-                    raise ValueError(
-                        f"models.{name}: {stage.name} reads {role}, and {origin.name} has no step of that stage before "
-                        "the first step that uses a fitted model"
-                    )
-                pairs.append((role, found[-1]))
+            ready = before_models(origin, self._recipe)
             edits = tuple(step.name for step in ready if step.stage.gives_edits)
+            pairs = fit_reads(name, origin, self._recipe)
             specs.append(self._view(origin, edits if stage.reads_text(config) else (), pairs))
         return _fit_task(f"fit {name}", f"models/{name}", stage, config, specs)
 
@@ -375,16 +367,6 @@ def model_files(stage: Stage, name: str) -> ModelFiles:
     if faults:
         raise ValueError(faults[0])
     return local_model({file.name: file for file in files})
-
-
-def _before_models(origin: ResolvedSource, fitted: Mapping[str, object]) -> list[ResolvedStep]:
-    """The steps of a source before the first that uses a fitted model."""
-    ready: list[ResolvedStep] = []
-    for step in origin.steps:
-        if step.model in fitted:
-            break
-        ready.append(step)
-    return ready
 
 
 def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Sequence[ViewSpec]) -> BuildTask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from infra.engine.plans import Plan
@@ -25,17 +25,3 @@ class BuildTask:
     needs: tuple[str, ...]
     plan: Callable[[Lake, Made], Plan]
     modules: tuple[str, ...] = ()
-
-
-def needed_by(tasks: Iterable[BuildTask], wanted: Iterable[str]) -> list[BuildTask]:
-    """The tasks that make the `wanted` artifacts, and their upstream tasks, in the order given."""
-    ordered = list(tasks)
-    maker = {name: task for task in ordered for name in task.makes}
-    chosen: set[str] = set()
-    waiting = [maker[name] for name in wanted]
-    while waiting:
-        task = waiting.pop()
-        if task.name not in chosen:
-            chosen.add(task.name)
-            waiting += [maker[name] for name in task.needs if name in maker]
-    return [task for task in ordered if task.name in chosen]

@@ -92,6 +92,31 @@ class ResolvedRecipe:
         return source.step(name) or next((step for step in self.across if step.name == name), None)
 
 
+def before_models(origin: ResolvedSource, recipe: Recipe) -> tuple[ResolvedStep, ...]:
+    """The steps of a source before the first that uses a fitted model: a model is fitted on what these give."""
+    uses = [step.model in recipe.models for step in origin.steps]
+    return origin.steps[: uses.index(True)] if True in uses else origin.steps
+
+
+def fit_reads(name: str, origin: ResolvedSource, recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    """The steps of `origin` whose columns the fit of a model reads: (the kernel's name, the last step of that stage).
+
+    Raises Unresolved when there is no such step.
+    """
+    model = recipe.models[name]
+    stage = model.declared()
+    pairs = []
+    for role in stage.reads(model.typed_config()):
+        found = [step.name for step in before_models(origin, recipe) if step.stage.name == role]
+        if not found:
+            raise Unresolved(
+                f"models.{name}: {stage.name} reads {role}, and {origin.name} has no step of that stage before the "
+                "first step that uses a fitted model; add it there"
+            )
+        pairs.append((role, found[-1]))
+    return tuple(pairs)
+
+
 class Unresolved(ValueError):
     """A recipe that does not hold together."""
 
@@ -321,6 +346,8 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
         users = [step for source in (*resolved.sources, *resolved.references) for step in source.steps]
         if not any(step.model == name for step in (*users, *resolved.across)):
             raise Unresolved(f"models.{name}: no step uses it; give a step model: {name}, or leave it out")
+        for origin in model.on:
+            fit_reads(name, resolved.origin(origin), recipe)
     used = {origin for model in recipe.models.values() for origin in model.on}
     if idle := [name for name in recipe.references if name not in used]:
         raise Unresolved(f"references.{idle[0]}: no model is fitted on it; leave it out")

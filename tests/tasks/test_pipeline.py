@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.engine.graph import BuildTask, needed_by
+from infra.engine.graph import BuildTask
 from infra.engine.partitioned import PartitionedPlan
 from infra.engine.plans import FitPlan, PassPlan
 from infra.store.lake import Lake
@@ -17,7 +16,8 @@ from infra.store.manifest import Manifest, Part
 from tasks.corpus.outcomes import DuplicatesStep
 from tasks.corpus.rules import Floor
 from tasks.language import identify_language
-from tasks.pipeline import build_tasks, corpus_tasks, model_files, passes, token_tasks
+from tasks.pipeline import build_tasks, model_files, passes, token_tasks
+from tasks.recipe.resolve import Unresolved
 from tests.tasks.recipe.small import SCORE, recipe, resolved, source
 
 OWN = {"own": {"fit": "language_models", "on": ["web"]}}
@@ -168,9 +168,8 @@ def test_a_model_reads_the_last_step_of_a_stage_before_its_first_use() -> None:
 
 def test_a_model_on_a_source_without_its_columns_is_refused() -> None:
     models = {"own": {"fit": "language_models", "on": ["web", "books"]}}
-    whole = resolved(models=models, sources={"web": source("language", SCORED), "books": source("heuristics")})
-    with pytest.raises(ValueError, match=r"models\.own: language_models reads language, and books has no step"):
-        build_tasks(whole)
+    with pytest.raises(Unresolved, match=r"models\.own: language_models reads language, and books has no step"):
+        resolved(models=models, sources={"web": source("language", SCORED), "books": source("heuristics")})
 
 
 def test_a_step_needs_its_model_and_what_it_sees() -> None:
@@ -311,18 +310,6 @@ def test_tokens_take_the_shares_of_the_recipe() -> None:
     shared = recipe(sources={"web": source(share=3), "books": source(share=1)}, tokenizer={"vocabulary_size": 300})
     *_, task = token_tasks(shared)
     assert set(task.needs) == {"tokenizer", "web/corpus", "web/encode", "books/corpus", "books/encode"}
-
-
-def test_only_what_is_asked_for_is_needed() -> None:
-    tasks = corpus_tasks(resolved(models=OWN, sources={"web": source("paragraphs", "language", SCORED, "heuristics")}))
-    assert names_of(needed_by(tasks, ["web/language"])) == {"web: jsonl", "web: paragraphs", "web: language"}
-    assert names_of(needed_by(tasks, ["web/perplexity"])) >= {"fit own", "web: language"}
-    assert "index" not in names_of(needed_by(tasks, ["web/corpus"]))
-
-
-def names_of(tasks: Iterable[BuildTask]) -> set[str]:
-    """The names of tasks."""
-    return {task.name for task in tasks}
 
 
 def test_a_recipe_is_the_same_tasks_every_time() -> None:
