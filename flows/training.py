@@ -26,6 +26,10 @@ class TrainingSection(TrainingRequest):
         return TrainingRequest.model_validate(shared)
 
 
+class _Layout(pydantic.BaseModel):
+    layout: LayoutOverrides
+
+
 def load_training(name: str | None, changes: Mapping[str, Any] | None = None) -> TrainingSection:
     """The training config in a YAML file, or the preset of that name with every other value at its default.
 
@@ -43,11 +47,12 @@ def load_training(name: str | None, changes: Mapping[str, Any] | None = None) ->
         values = {"preset": name}
     else:
         raise RecipeError(f"there is no preset {name}: give a YAML file, or one of {', '.join(preset_names())}")
-    # The layout's own defaults depend on each other, so they are settled after the merge.
     try:
-        if isinstance(given := (changes or {}).get("layout"), Mapping):
-            changes = {**(changes or {}), "layout": LayoutOverrides.model_validate(given).values()}
-        return TrainingSection.model_validate(merged(values, changes or {}))
+        given = dict(changes or {})
+        if "layout" in given:
+            # Checked apart: the layout's own defaults depend on each other, and are settled after the merge.
+            given["layout"] = _Layout.model_validate({"layout": given["layout"]}).layout.values()
+        return TrainingSection.model_validate(merged(values, given))
     except pydantic.ValidationError as error:
         raise RecipeError(refusal(name, "a training config that can be run", problems_of(error, "config"))) from error
 

@@ -15,8 +15,9 @@ from flows.recipe import load_recipe, read_recipe
 from flows.report import report_run
 from flows.tokenize import tokenize_corpus
 from flows.train import train_model
-from model.configuration import to_plain
+from flows.training import load_training
 from model.run.hyperparameters import TrainingConfig
+from tasks.settings import RecipeError
 
 CHOICES = {"recipes": ["crawl", "demo"], "presets": ["tiny-llama", "tiny-pythia"], "corpora": ["corpus/crawl"]}
 FLOWS = [build_corpus, tokenize_corpus, train_model, evaluate_run, run_line, report_run]
@@ -138,15 +139,15 @@ def defaults(schema: dict[str, Any]) -> Any:
     return {name: value for name, value in found.items() if value is not None} or None
 
 
-def test_a_preset_is_a_training_config(tmp_path: Any) -> None:
+def test_sections_of_a_file_are_those_of_a_form(tmp_path: Any) -> None:
     """Sections of a file and of a form are the same model."""
-    from flows.training import load_training
-    from model.configuration import from_plain
-    from model.presets import preset
-
-    assert to_plain(from_plain(TrainingConfig, preset("tiny-pythia")["training"], "training"))
     path = tmp_path / "mine.yaml"
     path.write_text("preset: tiny-pythia\ntraining: {steps: 7, schedule: {decay: 7}}\nlayout: {data: 4}\n")
     section = load_training(str(path), {"training": {"schedule": {"warmup": 1}}, "layout": {"zero": 0}})
     assert section.training.values() == {"steps": 7, "schedule": {"warmup": 1, "decay": 7}}
     assert (section.layout.data, section.layout.zero) == (4, 0)
+    with pytest.raises(RecipeError, match=r"layout\.data: Input should be greater than or equal to 1"):
+        load_training("tiny-pythia", {"layout": {"data": 0}})
+    path.write_text("preset: tiny-pythia\nsettings: {training.steps: 7}\n")
+    with pytest.raises(RecipeError, match="write sections, such as"):
+        load_training(str(path))
