@@ -16,7 +16,7 @@ from infra.store.lake import Lake
 from infra.store.names import Reference, point
 from tasks.builds import BuildRecord, ledgers, write_build
 from tasks.pipeline import build_tasks
-from tasks.recipe.resolve import ResolvedRecipe
+from tasks.recipe.resolved import ResolvedRecipe
 from tasks.report.artifacts import publish_ledger
 from tasks.tokens import count_tokens
 

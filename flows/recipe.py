@@ -8,10 +8,11 @@ from typing import Any
 
 import pydantic
 
-from tasks.pipeline import model_files
+from tasks.model_files import model_files
 from tasks.recipe.old_form import from_old_form, is_old_form
 from tasks.recipe.overrides import full_keys, replace_values
-from tasks.recipe.resolve import ResolvedRecipe, Unresolved, resolve
+from tasks.recipe.resolve import resolve
+from tasks.recipe.resolved import ResolvedRecipe, Unresolved
 from tasks.recipe.schema import Recipe
 from tasks.settings import RecipeError, problems_of, read_mapping, refusal
 from tasks.tokenizer import tokenizer_faults

@@ -12,7 +12,7 @@ from infra.store.errors import Corrupt, NotThere, StoreError
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, read_manifest
 from infra.store.names import all_names, look_up
-from tasks.recipe.resolve import ResolvedRecipe, ResolvedSource
+from tasks.recipe.resolved import ResolvedRecipe, ResolvedSource
 from tasks.recipe.schema import Source
 from tasks.report.funnel import source_funnel, whole_funnel
 

@@ -7,16 +7,14 @@ Names of artifacts: ``SOURCE/documents``, ``SOURCE/STEP``, ``across/STEP``, ``mo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from infra.engine.graph import BuildTask, Made
 from infra.engine.partitioned import PartitionedPlan
 from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectPlan, SourcePlan
 from infra.engine.units import Floor
-from infra.engine.views import Annotation, View
-from infra.models import NO_MODEL, ModelFiles, fitted_model, local_model, packaged_model
+from infra.models import NO_MODEL, ModelFiles, fitted_model, local_model
 from infra.stage import Stage, StageConfig, StageKind
 from infra.store.inputs import InputFile, take_inventory
 from infra.store.lake import Lake
@@ -25,47 +23,15 @@ from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
 from tasks.corpus.selection import CorpusConfig, select_documents
 from tasks.index import IndexConfig, build_index
-from tasks.recipe.resolve import FLOOR, ResolvedRecipe, ResolvedSource, ResolvedStep, before_models, fit_reads
+from tasks.model_files import model_files
+from tasks.recipe.fits import before_models, fit_reads
+from tasks.recipe.passes import passes
+from tasks.recipe.resolved import FLOOR, ResolvedRecipe, ResolvedSource, ResolvedStep
 from tasks.recipe.schema import Recipe, Source
+from tasks.recipe.view_spec import ViewSpec, is_of_all, needs_of
 from tasks.stages import module_of
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
-
-
-@dataclass(frozen=True)
-class ViewSpec:
-    """The view of one source, with artifacts by name. `edits` and `annotations` map names to artifacts."""
-
-    source: str
-    documents: str
-    edits: tuple[tuple[str, str], ...] = ()
-    annotations: tuple[tuple[str, str], ...] = ()
-    floors: tuple[Floor, ...] = ()
-    before: tuple[str, ...] = ()
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The artifacts that the view needs.
-
-        In an artifact of all sources, the source's shards follow those of the documents in `before`.
-        """
-        named = [artifact for _, artifact in (*self.edits, *self.annotations)]
-        return tuple(dict.fromkeys([self.documents, *named, *self.before]))
-
-    def view(self, made: Made) -> View:
-        """The view, once its artifacts exist."""
-        first = sum(len(made[name].parts) for name in self.before)
-
-        def annotation(artifact: str) -> Annotation:
-            return Annotation(made[artifact], first if _is_of_all(artifact) else 0)
-
-        return View(
-            self.source,
-            made[self.documents],
-            tuple((name, annotation(artifact)) for name, artifact in self.edits),
-            tuple((name, annotation(artifact)) for name, artifact in self.annotations),
-            self.floors,
-        )
 
 
 def build_tasks(resolved: ResolvedRecipe) -> list[BuildTask]:
@@ -117,42 +83,6 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
     all_needs = (*needs, *(name for spec in encoded for name in spec.needs))
     tasks.append(BuildTask("tokens", ("tokens",), all_needs, plan_tokens, (module_of(write_tokens),)))
     return tasks
-
-
-def passes(source: ResolvedSource, fitted: Mapping[str, object]) -> Iterator[tuple[ResolvedStep, ...]]:
-    """Group the steps of a source: consecutive steps in a group share one read of each shard.
-
-    A step starts a new group if it sees other edits or floors than the step before it, reads what a step of the group
-    writes, or waits for a fitted model that no step of the group waits for.
-    """
-    group: list[ResolvedStep] = []
-    for step in source.steps:
-        if group and not _shares_a_read(group, step, source.name, fitted):
-            yield tuple(group)
-            group = []
-        group.append(step)
-        if step.stage.kind is not StageKind.annotate or step.stage.gives_edits:
-            yield tuple(group)
-            group = []
-    if group:
-        yield tuple(group)
-
-
-def _shares_a_read(
-    group: Sequence[ResolvedStep], step: ResolvedStep, source: str, fitted: Mapping[str, object]
-) -> bool:
-    first = group[-1]
-    names = {member.name for member in group}
-    meant = {alias: target for member in group for alias, target in member.reads[source]}
-    waits = step.model in fitted and all(member.model != step.model for member in group)
-    return (
-        step.stage.kind is StageKind.annotate
-        and step.sees == first.sees
-        and step.floors == first.floors
-        and not names & step.read_steps
-        and all(meant.get(alias, target) == target for alias, target in step.reads[source])
-        and not waits
-    )
 
 
 class _Pipeline:
@@ -260,7 +190,7 @@ class _Pipeline:
             configured = ConfiguredStage(step.stage, step.config, self._model(step, made))
             return PartitionedPlan(configured, tuple(spec.view(made) for spec in specs))
 
-        needs = (*models, *_needs(specs))
+        needs = (*models, *needs_of(specs))
         return BuildTask(f"all sources: {step.name}", (f"across/{step.name}",), needs, plan, (module_of(step.stage),))
 
     def _rules(self, source: ResolvedSource) -> BuildTask:
@@ -308,7 +238,7 @@ class _Pipeline:
         def plan(lake: Lake, made: Made) -> Plan:
             return PartitionedPlan(ConfiguredStage(outcomes, config), tuple(spec.view(made) for spec in specs))
 
-        return BuildTask("outcomes", ("outcomes",), _needs(specs), plan, (module_of(outcomes),))
+        return BuildTask("outcomes", ("outcomes",), needs_of(specs), plan, (module_of(outcomes),))
 
     def _select(self, source: ResolvedSource) -> BuildTask:
         edits = self._resolved.edits(source)
@@ -331,7 +261,7 @@ class _Pipeline:
         documents = f"{origin.name}/documents"
         named = [(name, self._artifact(origin, name)) for name in edits]
         beside = [(alias, self._artifact(origin, step)) for alias, step in annotations]
-        of_all = any(_is_of_all(artifact) for _, artifact in (*named, *beside))
+        of_all = any(is_of_all(artifact) for _, artifact in (*named, *beside))
         before = self._order[: self._order.index(documents)] if of_all else ()
         return ViewSpec(origin.name, documents, tuple(named), tuple(beside), floors, before)
 
@@ -348,42 +278,12 @@ class _Pipeline:
         return model_files(step.stage, step.model)
 
 
-def model_files(stage: Stage, name: str) -> ModelFiles:
-    """The files of a model: ``bundled:NAME``, a file, or all files in a folder.
-
-    Raises ValueError if the model does not exist, listing those that do, or if the stage cannot use it.
-    """
-    kind, _, bundled = name.partition(":")
-    if kind == "bundled":
-        if bundled not in stage.bundled:
-            raise ValueError(f"no model {bundled} is bundled; there are {', '.join(sorted(stage.bundled)) or 'none'}")
-        return packaged_model(stage.bundled[bundled], bundled)
-    path = Path(name)
-    files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
-    if not path.exists() or not files:
-        example = f"; give a file, or {stage.default_model}" if stage.default_model else ""
-        raise ValueError(f"there is no file {name}{example}")
-    faults = [fault for file in files for fault in (stage.check_model(file) if stage.check_model else [])]
-    if faults:
-        raise ValueError(faults[0])
-    return local_model({file.name: file for file in files})
-
-
 def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Sequence[ViewSpec]) -> BuildTask:
     def plan(lake: Lake, made: Made) -> Plan:
         return FitPlan(ConfiguredStage(stage, config), tuple(spec.view(made) for spec in specs))
 
-    return BuildTask(task, (name,), _needs(specs), plan, (module_of(stage),))
+    return BuildTask(task, (name,), needs_of(specs), plan, (module_of(stage),))
 
 
 def _plan_encode(spec: ViewSpec, tokenizer: Callable[[Made], ModelFiles], lake: Lake, made: Made) -> Plan:
     return PassPlan((ConfiguredStage(encode, EncodeConfig(), tokenizer(made)),), spec.view(made))
-
-
-def _needs(specs: Iterable[ViewSpec]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for spec in specs for name in spec.needs))
-
-
-def _is_of_all(artifact: str) -> bool:
-    """Whether an artifact has parts for the documents of all sources."""
-    return artifact == "outcomes" or artifact.startswith("across/")

@@ -99,7 +99,7 @@ def _package(name: str) -> dict[str, Any]:
 
 def _language_model() -> dict[str, Any]:
     from tasks.language import identify_language
-    from tasks.pipeline import model_files
+    from tasks.model_files import model_files
 
     model = model_files(identify_language, str(identify_language.default_model))
     return _check("language model", True, next(iter(model.digests.values()))[:12])

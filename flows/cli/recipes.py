@@ -12,7 +12,7 @@ from flows.cli.options import JsonOption, SettingsOption
 from flows.cli.terminal import friendly_errors, output, print_json, print_table
 
 if TYPE_CHECKING:
-    from tasks.recipe.resolve import ResolvedRecipe, ResolvedStep
+    from tasks.recipe.resolved import ResolvedRecipe, ResolvedStep
 
 recipe_commands = typer.Typer(no_args_is_help=True)
 RecipeArgument = Annotated[str, parameters.RECIPE.argument()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.pipeline import build_tasks
-from tasks.recipe.resolve import ResolvedRecipe
+from tasks.recipe.resolved import ResolvedRecipe
 
 
 @dataclass(frozen=True, slots=True)

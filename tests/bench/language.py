@@ -10,7 +10,7 @@ import fasttext
 import pyarrow as pa
 
 from tasks.language import LanguageConfig, LanguageModel, identify_language, load_language_model
-from tasks.pipeline import model_files
+from tasks.model_files import model_files
 from tests.bench.inputs import page_texts
 from tests.bench.measure import Side, compare
 from tests.bench.report import Bar, print_bar, print_comparison, print_head

@@ -16,7 +16,7 @@ from infra.store.lake import Lake
 from infra.store.names import Reference, point
 from tasks.builds import BuildRecord, write_build
 from tasks.language import identify_language
-from tasks.pipeline import model_files
+from tasks.model_files import model_files
 from tests.flows.conftest import Millrace
 
 

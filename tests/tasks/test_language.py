@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.language import LANGUAGE_SCHEMA, LanguageConfig, LanguageModel, identify_language, load_language_model
-from tasks.pipeline import model_files
+from tasks.model_files import model_files
 
 CONFIG = LanguageConfig()
 # Share of lingua75's sentences that lid.176.ftz labels as their folder says, as fastText 0.9.3 gives them; the last

@@ -16,8 +16,10 @@ from infra.store.manifest import Manifest, Part
 from tasks.corpus.outcomes import DuplicatesStep
 from tasks.corpus.rules import Floor
 from tasks.language import identify_language
-from tasks.pipeline import build_tasks, model_files, passes, token_tasks
-from tasks.recipe.resolve import Unresolved
+from tasks.model_files import model_files
+from tasks.pipeline import build_tasks, token_tasks
+from tasks.recipe.passes import passes
+from tasks.recipe.resolved import Unresolved
 from tests.tasks.recipe.small import SCORE, recipe, resolved, source
 
 OWN = {"own": {"fit": "language_models", "on": ["web"]}}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tasks.recipe.resolve import ResolvedRecipe, resolve
+from tasks.recipe.resolve import resolve
+from tasks.recipe.resolved import ResolvedRecipe
 from tasks.recipe.schema import Recipe
 
 SCORE = {"column": "language.score", "at_least": 0.5, "reason": "low_score"}

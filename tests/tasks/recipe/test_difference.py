@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.recipe.difference import Difference, differences, made_anew
-from tasks.recipe.resolve import ResolvedRecipe
+from tasks.recipe.resolved import ResolvedRecipe
 from tests.tasks.recipe.small import SCORE, resolved, source
 
 OTHER = {"column": "language.label", "one_of": ["en"], "reason": "other_language"}

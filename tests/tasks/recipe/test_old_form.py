@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tasks.recipe.old_form import from_old_form, is_old_form
-from tasks.recipe.resolve import ResolvedRecipe, resolve
+from tasks.recipe.resolve import resolve
+from tasks.recipe.resolved import ResolvedRecipe
 from tasks.recipe.schema import Recipe
 from tasks.settings import RecipeError
 

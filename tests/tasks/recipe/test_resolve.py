@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.recipe.resolve import Unresolved
+from tasks.recipe.resolved import Unresolved
 from tests.tasks.recipe.small import SCORE, resolved, source
 
 LONG = {"column": "heuristics.word_count", "at_least": 50, "reason": "word_count"}

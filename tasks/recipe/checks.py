@@ -1,0 +1,119 @@
+"""Whether the parts of a resolved recipe fit each other: thresholds, columns, floors, models, mixture."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from infra.stage import StageKind
+from tasks.corpus import rules
+from tasks.corpus.rules import Rule, Threshold
+from tasks.recipe.fits import fit_reads
+from tasks.recipe.resolved import ResolvedRecipe, ResolvedSource, Unresolved, listed
+from tasks.recipe.schema import Source
+
+
+def check(resolved: ResolvedRecipe) -> None:
+    """Raises Unresolved, naming the part that does not fit and what would."""
+    for source in (*resolved.sources, *resolved.references):
+        _check_models(resolved, source)
+    for reference in resolved.references:
+        for floor in reference.section.floors:
+            _check_floor(resolved, reference, f"references.{reference.name}.floors", floor)
+    for source in resolved.sources:
+        _check_thresholds(resolved, source)
+    _check_whole(resolved)
+
+
+def _check_models(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
+    for step in source.steps:
+        if step.stage.load is not None and step.model is None:
+            known = listed(tuple(resolved.recipe.models))
+            raise Unresolved(f"{source.name}.{step.name}: it needs a model; the recipe fits {known}, or give a file")
+
+
+def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
+    section = source.section
+    assert isinstance(section, Source)
+    where = f"sources.{source.name}"
+    reasons = [rule.reason for rule in section.rules]
+    if len(set(reasons)) < len(reasons):
+        raise Unresolved(f"{where}.rules: every rule needs a reason of its own, and these are {listed(tuple(reasons))}")
+    taken = {rules.ALL_STRUCK, "struck", "kept"} & set(reasons)
+    if taken:
+        raise Unresolved(f"{where}.rules: the reason {min(taken)} has a meaning of its own; choose another name")
+    for rule in section.rules:
+        _check_column(resolved, source, f"{where}.rules.{rule.reason}", rule)
+    for floor in section.floors:
+        _check_floor(resolved, source, f"{where}.floors", floor)
+        if not any(_implies(rule, floor) for rule in section.rules):
+            raise Unresolved(
+                f"{where}.floors: no rule is at least as strict as the floor on {floor.column}, so documents below it "
+                f"would be kept unscored. Tighten the rule, or loosen the floor: then the stages behind {floor.step} "
+                "score the documents between the two."
+            )
+
+
+def _check_floor(resolved: ResolvedRecipe, source: ResolvedSource, where: str, floor: Threshold) -> None:
+    _check_column(resolved, source, where, floor)
+    step = source.step(floor.step)
+    if step is not None and step.stage.kind is not StageKind.annotate:
+        raise Unresolved(
+            f"{where}: {floor.step} compares documents with each other; a floor needs a step that does not"
+        )
+
+
+def _check_column(resolved: ResolvedRecipe, source: ResolvedSource, where: str, threshold: Threshold) -> None:
+    name, _, column = threshold.column.partition(".")
+    step = resolved.step(source, name)
+    if step is None:
+        known = listed(tuple(item.name for item in (*source.steps, *resolved.across)))
+        raise Unresolved(f"{where}: the source has no step {name}; it has {known}")
+    schema = step.stage.schema
+    assert schema is not None
+    if column not in schema.names:
+        raise Unresolved(f"{where}: {name} has no column {column}; it has {', '.join(schema.names)}")
+    kind = schema.field(column).type
+    bounded = threshold.at_least is not None or threshold.at_most is not None
+    if bounded and not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise Unresolved(f"{where}: at_least and at_most are for numbers, and {threshold.column} holds {kind}")
+    if threshold.one_of is not None and not pa.types.is_string(kind):
+        raise Unresolved(f"{where}: one_of is for strings, and {threshold.column} holds {kind}")
+
+
+def _implies(rule: Rule, floor: Threshold) -> bool:
+    """Whether every document that passes `rule` passes `floor`."""
+    if rule.column != floor.column or rule.missing == "passes":
+        return False
+    at_least = floor.at_least is None or (rule.at_least is not None and rule.at_least >= floor.at_least)
+    at_most = floor.at_most is None or (rule.at_most is not None and rule.at_most <= floor.at_most)
+    one_of = floor.one_of is None or (rule.one_of is not None and set(rule.one_of) <= set(floor.one_of))
+    return at_least and at_most and one_of
+
+
+def _check_whole(resolved: ResolvedRecipe) -> None:
+    recipe = resolved.recipe
+    given = {source.share is not None for source in recipe.sources.values()}
+    if any(source.epochs is not None for source in recipe.sources.values()) and True in given:
+        raise Unresolved("sources: give every source a share, or every source epochs, not both")
+    for name, model in recipe.models.items():
+        known = [*recipe.sources, *recipe.references]
+        if unknown := [source for source in model.on if source not in known]:
+            raise Unresolved(
+                f"models.{name}.on: there is no source or reference {unknown[0]}; there are {listed(tuple(known))}"
+            )
+        users = [step for source in (*resolved.sources, *resolved.references) for step in source.steps]
+        if not any(step.model == name for step in (*users, *resolved.across)):
+            raise Unresolved(f"models.{name}: no step uses it; give a step model: {name}, or leave it out")
+        for origin in model.on:
+            fit_reads(name, resolved.origin(origin), recipe)
+    used = {origin for model in recipe.models.values() for origin in model.on}
+    if idle := [name for name in recipe.references if name not in used]:
+        raise Unresolved(f"references.{idle[0]}: no model is fitted on it; leave it out")
+    if recipe.tokens.validation > 0:
+        everywhere = any(step.stage.gives_clusters for step in resolved.across)
+        for source in resolved.sources:
+            if not everywhere and not any(step.stage.gives_clusters for step in source.steps):
+                raise Unresolved(
+                    f"tokens.validation: no step finds the duplicates of {source.name}, so copies of a validation "
+                    "document could be trained on; add near_duplicates, with survivors: [all] if copies are to stay"
+                )
