@@ -39,7 +39,7 @@ class StageKind(StrEnum):
 class StageConfig(pydantic.BaseModel):
     """The options that determine the result of a stage. Every field enters its key, so omit execution settings."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Stage:
     steps: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     bundled: Mapping[str, str] = field(default_factory=dict)
     default_model: str | None = None
+    fitted_by: tuple[str, ...] = ()
     check_model: Callable[[Path], list[str]] | None = None
     implied: Mapping[str, Callable[[Any], StageConfig]] = field(default_factory=dict)
     describe: Callable[[dict[str, Any]], list[str]] | None = None
@@ -132,6 +133,7 @@ def stage(
     schema: pa.Schema | None = None,
     bundled: Mapping[str, str] | None = None,
     default_model: str | None = None,
+    fitted_by: Sequence[str] = (),
     check_model: Callable[[Path], list[str]] | None = None,
     describe: Callable[[dict[str, Any]], list[str]] | None = None,
 ) -> Callable[[Callable[..., Any]], Stage]:
@@ -159,6 +161,7 @@ def stage(
             schema=None if schema is None else pa.schema([column.with_nullable(True) for column in schema]),
             bundled=dict(bundled or {}),
             default_model=default_model,
+            fitted_by=tuple(fitted_by),
             check_model=check_model,
             describe=describe,
         )

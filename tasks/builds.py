@@ -43,9 +43,13 @@ class BuildRecord:
     def make(cls, recipe: dict[str, Any], made: Mapping[str, Manifest], **counts: Any) -> BuildRecord:
         """The record of a recipe's artifacts. Its key depends on both, except for the locations of the inputs."""
         artifacts = {name: [manifest.stage, manifest.key] for name, manifest in made.items()}
-        sources = {name: {**source, "inputs": []} for name, source in recipe["sources"].items()}
+        places = {
+            section: {name: {**body, "inputs": []} for name, body in recipe[section].items()}
+            for section in ("sources", "references")
+            if section in recipe
+        }
         return cls(
-            key=key_of({"recipe": {**recipe, "sources": sources}, "artifacts": artifacts}),
+            key=key_of({"recipe": {**recipe, **places}, "artifacts": artifacts}),
             digest=made[TOKENS].digest,
             recipe=recipe,
             artifacts=artifacts,

@@ -123,6 +123,7 @@ def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) 
     config=PerplexityConfig,
     libraries=["kenlm", "sentencepiece"],
     load=load_perplexity_models,
+    fitted_by=["language_models"],
     schema=PERPLEXITY_SCHEMA,
     columns=["text", "language.label"],
 )

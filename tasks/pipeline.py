@@ -179,7 +179,7 @@ class _Pipeline:
         specs = [
             self._view(
                 source,
-                tuple(name for name in step.sees if name in self._resolved.edits(source)),
+                tuple(name for name in self._resolved.edits(source) if name in step.sees),
                 list(step.reads[source.name]),
             )
             for source in self._resolved.sources

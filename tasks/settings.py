@@ -17,7 +17,15 @@ class RecipeError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but for its implicit types: ``on`` and ``no`` are words, and so are dates."""
+    """YAML 1.1, but for its implicit types: ``on`` and ``no`` are words, and so are dates. A key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for number, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in written[:number] and written.count(key.value) > 1:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -44,7 +52,7 @@ def read_mapping(path: Path, expected: str) -> dict[str, Any]:
         values = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date such as 2024-13-01
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
         raise RecipeError(f"{path} is not YAML: {_problem(error)}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} holds {expected} only as a mapping, and this is {_kind(values)}")
@@ -58,7 +66,7 @@ def split_setting(setting: str) -> tuple[str, Any]:
         raise RecipeError(f"--set {setting}: write KEY=VALUE")
     try:
         return key, load_yaml(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"--set {setting}: the value is not YAML: {_problem(error)}") from error
 
 
@@ -110,6 +118,8 @@ def refusal(where: str, expected: str, faults: list[str]) -> str:
 
 
 def _problem(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem is None:
         return " ".join(str(error).split())
     mark = error.problem_mark

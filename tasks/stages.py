@@ -40,8 +40,8 @@ def available_stages(*kinds: StageKind) -> list[Stage]:
     """All stages of these kinds, sorted by name."""
     found: dict[str, Stage] = {}
     for package in _packages(*kinds):
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            stage = _stage_of(package, module.name)
+        for name in _modules_of(package):
+            stage = _stage_of(package, name)
             if stage is not None and stage.kind in kinds:
                 found.setdefault(stage.name, stage)
     return [found[name] for name in sorted(found)]
@@ -59,13 +59,22 @@ def _packages(*kinds: StageKind) -> list[str]:
     return [*own, *(name for name in re.split(r"[,\s]+", given) if name)]
 
 
+def _modules_of(package: str) -> list[str]:
+    try:
+        return [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+    except Exception as error:  # as below
+        reason = f"{type(error).__name__}: {error}"
+        raise NoStage(f"{PACKAGES_VARIABLE} names {package}, which cannot be imported ({reason})") from error
+
+
 def _stage_of(package: str, name: str) -> Stage | None:
-    if not re.match(NAME, name):
+    if not re.fullmatch(NAME, name):
         return None
     try:
         if importlib.util.find_spec(f"{package}.{name}") is None:
             return None
-    except ModuleNotFoundError as error:
-        raise NoStage(f"{PACKAGES_VARIABLE} names the package {package}, which cannot be imported: {error}") from error
-    module = importlib.import_module(f"{package}.{name}")
+        module = importlib.import_module(f"{package}.{name}")
+    except Exception as error:  # a module of somebody else can raise anything while it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise NoStage(f"{package}.{name} cannot be imported ({reason}); see {PACKAGES_VARIABLE}") from error
     return next((item for item in vars(module).values() if isinstance(item, Stage) and item.name == name), None)

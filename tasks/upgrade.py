@@ -20,10 +20,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow.compute as pc
+import pydantic
 
 from infra.engine.shards import PartReader
 from infra.store.digests import key_of
-from infra.store.errors import NotThere
+from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import FORMAT, Lake
 from infra.store.ledger import Account
 from infra.store.manifest import (
@@ -40,6 +41,7 @@ from infra.tables import read_row_groups
 from tasks.builds import BuildRecord, build_path, write_build
 from tasks.recipe.old_form import from_old_form
 from tasks.recipe.schema import Recipe
+from tasks.settings import RecipeError
 
 OLD_FORMAT = 1
 _CARRIED = ("index", "tokenizer", "tokens")
@@ -89,7 +91,10 @@ def upgrade(lake: Lake, progress: Callable[[str, int, int], None] = lambda label
 
 
 def _upgraded(lake: Lake, old: Mapping[str, Any], reader: PartReader, sources: set[str]) -> BuildRecord:
-    recipe = Recipe.model_validate(from_old_form(old["recipe"]))
+    try:
+        recipe = Recipe.model_validate(from_old_form(old["recipe"]))
+    except (pydantic.ValidationError, RecipeError) as error:
+        raise Corrupt(f"the recipe of the build {old['key'][:12]} cannot be upgraded: {error}") from error
     made: dict[str, Manifest] = {}
     for name, manifest in _documents(lake, old):
         made[f"{name}/documents"] = manifest

@@ -32,6 +32,10 @@ class Threshold(StageConfig):
     def _asks_something(self) -> Self:
         if self.at_least is None and self.at_most is None and self.one_of is None:
             raise ValueError(f"{self.column} has no threshold: give at_least, at_most or one_of")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"{self.column}: at_least {self.at_least} is above at_most {self.at_most}: nothing passes")
+        if self.one_of == ():
+            raise ValueError(f"{self.column}: one_of is empty: nothing passes")
         return self
 
     @property
@@ -40,13 +44,13 @@ class Threshold(StageConfig):
         return self.column.partition(".")[0]
 
     def fails(self, documents: pa.Table) -> pa.ChunkedArray | pa.Array:
-        """For each document with a value, whether it is outside. A document without one is not."""
+        """For each document with a value, whether it is outside; NaN is. A document without a value is not."""
         column = documents[self.column]
         fails = pa.array(np.zeros(documents.num_rows, dtype=bool))
         if self.at_least is not None:
-            fails = pc.or_(fails, pc.fill_null(pc.less(column, self.at_least), False))
+            fails = pc.or_(fails, pc.fill_null(pc.invert(pc.greater_equal(column, self.at_least)), False))
         if self.at_most is not None:
-            fails = pc.or_(fails, pc.fill_null(pc.greater(column, self.at_most), False))
+            fails = pc.or_(fails, pc.fill_null(pc.invert(pc.less_equal(column, self.at_most)), False))
         if self.one_of is not None:
             allowed = pc.is_in(column, pa.array(self.one_of, column.type))
             fails = pc.or_(fails, pc.and_(pc.is_valid(column), pc.invert(allowed)))

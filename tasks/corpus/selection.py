@@ -47,9 +47,9 @@ def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Tabl
         if name == KEPT:
             continue
         out = pc.equal(outcome, name).to_numpy(zero_copy_only=False)
-        step, kind, reason = name.split(":")
+        step, kind, reason = name.split(":", 2)
         counts[kind][f"{step}:{reason}"] = int(out.sum())
-        bytes_out[f"{step}:{reason}"] = int(lengths[out].sum())
+        bytes_out[f"{step}:{reason}"] = bytes_out.get(f"{step}:{reason}", 0) + int(lengths[out].sum())
         if name == DUPLICATE_ID:
             bytes_out[f"{step}:{reason}"] += int(struck[out].sum())
             struck[out] = 0

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from infra.stage import StageKind
 from tasks.corpus import rules
+from tasks.corpus.outcomes import NEAR_DUPLICATE
 from tasks.corpus.rules import Rule, Threshold
 from tasks.recipe.fits import fit_reads
 from tasks.recipe.resolved import ResolvedRecipe, ResolvedSource, Unresolved, listed
@@ -38,7 +39,7 @@ def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
     reasons = [rule.reason for rule in section.rules]
     if len(set(reasons)) < len(reasons):
         raise Unresolved(f"{where}.rules: every rule needs a reason of its own, and these are {listed(tuple(reasons))}")
-    taken = {rules.ALL_STRUCK, "struck", "kept"} & set(reasons)
+    taken = {rules.ALL_STRUCK, NEAR_DUPLICATE, "struck", "kept"} & set(reasons)
     if taken:
         raise Unresolved(f"{where}.rules: the reason {min(taken)} has a meaning of its own; choose another name")
     for rule in section.rules:
@@ -92,9 +93,13 @@ def _implies(rule: Rule, floor: Threshold) -> bool:
 
 def _check_whole(resolved: ResolvedRecipe) -> None:
     recipe = resolved.recipe
-    given = {source.share is not None for source in recipe.sources.values()}
-    if any(source.epochs is not None for source in recipe.sources.values()) and True in given:
-        raise Unresolved("sources: give every source a share, or every source epochs, not both")
+    shares = [source.share is not None for source in recipe.sources.values()]
+    epochs = [source.epochs is not None for source in recipe.sources.values()]
+    mixed = any(shares) and any(epochs)
+    if mixed or (any(shares) and not all(shares)) or (any(epochs) and not all(epochs)):
+        raise Unresolved("sources: give every source a share, or every source epochs, or none of them either")
+    if small := [name for name, share in recipe.shares().items() if share < 1e-9]:
+        raise Unresolved(f"sources.{small[0]}.share: it is next to nothing beside the others")
     for name, model in recipe.models.items():
         known = [*recipe.sources, *recipe.references]
         if unknown := [source for source in model.on if source not in known]:
@@ -104,6 +109,12 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
         users = [step for source in (*resolved.sources, *resolved.references) for step in source.steps]
         if not any(step.model == name for step in (*users, *resolved.across)):
             raise Unresolved(f"models.{name}: no step uses it; give a step model: {name}, or leave it out")
+        for step in (*users, *resolved.across):
+            if step.model == name and model.stage not in step.stage.fitted_by:
+                makers = listed(step.stage.fitted_by)
+                raise Unresolved(
+                    f"models.{name}: {step.name} cannot use what {model.stage} fits; its models are fitted by {makers}"
+                )
         for origin in model.on:
             fit_reads(name, resolved.origin(origin), recipe)
     used = {origin for model in recipe.models.values() for origin in model.on}
@@ -111,9 +122,10 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
         raise Unresolved(f"references.{idle[0]}: no model is fitted on it; leave it out")
     if recipe.tokens.validation > 0:
         everywhere = any(step.stage.gives_clusters for step in resolved.across)
-        for source in resolved.sources:
-            if not everywhere and not any(step.stage.gives_clusters for step in source.steps):
-                raise Unresolved(
-                    f"tokens.validation: no step finds the duplicates of {source.name}, so copies of a validation "
-                    "document could be trained on; add near_duplicates, with survivors: [all] if copies are to stay"
-                )
+        alone = len(resolved.sources) == 1 and any(step.stage.gives_clusters for step in resolved.sources[0].steps)
+        if not everywhere and not alone:
+            raise Unresolved(
+                "tokens.validation: no step finds the duplicates of all sources together, so copies of a validation "
+                "document could be trained on; add near_duplicates to across, with survivors: [all] if copies are to "
+                "stay"
+            )

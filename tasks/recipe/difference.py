@@ -63,14 +63,16 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
             )
         found[f"{source.name}/rules"] = (getattr(section, "rules", ()), section.floors, resolved.edits(source))
         found[f"{source.name}/corpus"] = resolved.edits(source)
+        found[f"{source.name}/encode"] = recipe.tokenizer.file
     for step in resolved.across:
-        found[f"across/{step.name}"] = (step.stage.name, step.config, step.model, step.sees, dict(step.reads))
+        found[f"across/{step.name}"] = (step.stage.name, step.config, step.model, step.sees, list(step.reads.items()))
     for name, model in recipe.models.items():
         found[f"models/{name}"] = model.model_dump()
     steps = [step for source in resolved.sources for step in source.steps]
-    found["outcomes"] = [
-        (step.name, step.survivors) for step in (*steps, *resolved.across) if step.stage.gives_clusters
-    ]
+    found["outcomes"] = (
+        list(recipe.sources),
+        [(step.name, step.survivors) for step in (*steps, *resolved.across) if step.stage.gives_clusters],
+    )
     found["index"] = list(recipe.sources)
     found["tokenizer"] = recipe.tokenizer
     found["tokens"] = (recipe.tokens, recipe.shares(), recipe.epochs(), recipe.tokenizer.file)
@@ -94,6 +96,8 @@ def _walk(path: str, left: Any, right: Any) -> Iterator[Difference]:
     if isinstance(left, dict) and isinstance(right, dict):
         for key in dict.fromkeys([*left, *right]):
             yield from _walk(f"{path}.{key}" if path else str(key), left.get(key), right.get(key))
+        if path == "sources" and left.keys() == right.keys() and list(left) != list(right):
+            yield Difference("sources (order)", list(left), list(right))
     elif _is_named(left) and _is_named(right) and (left or right):
         mine, theirs = _by_name(left), _by_name(right)
         for key in dict.fromkeys([*mine, *theirs]):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.recipe.schema import RESERVED
 from tasks.settings import RecipeError
 
+_SOURCE_FIELDS = ("name", "reader", "inputs", "config", "share")
 _STEPS = ("paragraphs", "language", "heuristics", "perplexity")
 _TAKEN_OVER = (
     *("sources", "reference", "language_models", "near_duplicates", "floors", "rules", "survivors"),
@@ -25,17 +27,19 @@ def from_old_form(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises RecipeError for an entry that cannot be carried over. Values are checked later, as those of any recipe.
     """
     kept = {key: value for key, value in values.items() if key not in _TAKEN_OVER}
-    sources = dict(map(_source, values["sources"]))
-    references = dict(map(_source, values.get("reference") or []))
+    sources = _sources(values, "sources", RESERVED)
+    references = _sources(values, "reference", [*RESERVED, *sources])
     for body in references.values():
         body.pop("share", None)  # it had no meaning there
-    floors = [_threshold(item) for item in values.get("floors") or []]
+    if (values.get("perplexity") is None) != (values.get("language_models") is None):
+        raise RecipeError("perplexity and language_models come together: the one scores with what the other fits")
+    floors = [_threshold(item) for item in _list(values, "floors")]
     shared = {
         "steps": _steps(values, floors),
-        "rules": [_threshold(item) for item in values.get("rules") or []],
+        "rules": [_threshold(item) for item in _list(values, "rules")],
         **({"floors": floors} if floors else {}),
     }
-    language = [{"language": values.get("language") or {}}]
+    language = [{"language": _section(values, "language") or {}}]
     return {
         **kept,
         **_models(values, list(references) or list(sources)),
@@ -49,11 +53,36 @@ def from_old_form(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _source(item: Any) -> tuple[str, dict[str, Any]]:
-    if not isinstance(item, Mapping) or "name" not in item or "reader" not in item:
-        raise RecipeError(f"sources: each has a name and a reader, and this is {item!r}")
-    body = {key: value for key, value in item.items() if key not in ("name", "reader", "config")}
-    return str(item["name"]), {"read": {str(item["reader"]): item.get("config") or {}}, **body}
+def _sources(values: Mapping[str, Any], field: str, taken: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Name → body. The old form had no reserved names, and let a reference have the name of a source."""
+    found: dict[str, dict[str, Any]] = {}
+    names: set[str] = set()
+    for item in _list(values, field):
+        if not isinstance(item, Mapping) or "name" not in item or "reader" not in item:
+            raise RecipeError(f"{field}: each has a name and a reader, and this is {item!r}")
+        if unknown := sorted(map(str, set(item) - set(_SOURCE_FIELDS))):
+            raise RecipeError(f"{field}: a source has no {unknown[0]}; it has {', '.join(_SOURCE_FIELDS)}")
+        name = str(item["name"])
+        if name in names:
+            raise RecipeError(f"{field}: two have the name {name}; give one of them another")
+        names.add(name)
+        body = {"read": {str(item["reader"]): item.get("config") or {}}, "inputs": item.get("inputs") or []}
+        found[f"{name}-{field}" if name in taken else name] = {**body, "share": item.get("share", 1.0)}
+    return found
+
+
+def _list(values: Mapping[str, Any], field: str) -> list[Any]:
+    found = values.get(field) or []
+    if not isinstance(found, list):
+        raise RecipeError(f"{field}: a list is expected, and this is {found!r}")
+    return found
+
+
+def _section(values: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
+    found = values.get(field)
+    if found is not None and not isinstance(found, Mapping):
+        raise RecipeError(f"{field}: a mapping is expected, and this is {found!r}")
+    return found
 
 
 def _steps(values: Mapping[str, Any], floors: list[Any]) -> list[Any]:
@@ -63,7 +92,7 @@ def _steps(values: Mapping[str, Any], floors: list[Any]) -> list[Any]:
         # Both were computed in one read, so a floor on the language kept no document from the heuristics.
         names.remove("heuristics")
         names.insert(names.index("language"), "heuristics")
-    steps: list[Any] = [{name: values[name]} for name in names]
+    steps: list[Any] = [{name: _section(values, name)} for name in names]
     for step in steps:
         if "perplexity" in step:
             step["perplexity"] = {**(step["perplexity"] or {}), "model": "language_models"}
@@ -71,14 +100,14 @@ def _steps(values: Mapping[str, Any], floors: list[Any]) -> list[Any]:
 
 
 def _models(values: Mapping[str, Any], on: list[str]) -> dict[str, Any]:
-    config = values.get("language_models")
+    config = _section(values, "language_models")
     if config is None:
         return {}
     return {"models": {"language_models": {"fit": "language_models", "on": on, **config}}}
 
 
 def _across(values: Mapping[str, Any]) -> dict[str, Any]:
-    config = values.get("near_duplicates")
+    config = _section(values, "near_duplicates")
     if config is None:
         return {}
     survivors = values.get("survivors")

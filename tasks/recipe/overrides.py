@@ -27,15 +27,28 @@ def replace_values(recipe: Recipe, settings: Iterable[str | tuple[str, Any]], wh
     changed = False
     for setting in settings:
         key, value = split_setting(setting) if isinstance(setting, str) else setting
-        for path in _paths(values, key):
+        paths = _paths(values, key)
+        sections = any(isinstance(_at(values, path), (dict, list)) for path in paths)
+        for path in paths:
             replace_at(values, path, value)
             changed = True
-    if not changed:
-        return recipe
+        if sections:
+            # A section may be written in a short form. Later keys look into the full one.
+            values = _validated(values, where).model_dump(mode="json")
+    return _validated(values, where) if changed else recipe
+
+
+def _validated(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except pydantic.ValidationError as error:
         raise RecipeError(refusal(where, "a recipe that can be built", problems_of(error, "recipe"))) from error
+
+
+def _at(values: Any, path: Path) -> Any:
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else values[part]
+    return values
 
 
 def full_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ RESERVED_STEPS = ("source", "documents", "rules", "outcomes", "corpus", "encode"
 class Section(pydantic.BaseModel):
     """A part of a recipe. Unknown fields are refused."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StageUse(Section):
@@ -76,7 +76,7 @@ class Step(StageUse):
         default_factory=dict, description="For a stage whose columns it reads, the step that is meant."
     )
     survivors: tuple[Survivors, ...] | None = pydantic.Field(
-        None, description="Which member of a cluster of duplicates stays, by preference."
+        None, min_length=1, description="Which member of a cluster of duplicates stays, by preference."
     )
 
     @pydantic.model_validator(mode="before")
@@ -122,7 +122,10 @@ class FittedModel(StageUse):
             value = dict(value)
             stage = value.pop("fit")
             config = {key: value.pop(key) for key in list(value) if key not in ("stage", "config", "on")}
-            return {"stage": stage, **value, "config": {**value.get("config", {}), **config}}
+            given = value.get("config", {})
+            if not isinstance(given, Mapping):
+                raise ValueError(f"config: a mapping of fields is expected, and this is {given!r}")
+            return {"stage": stage, **value, "config": {**given, **config}}
         return value
 
     @pydantic.model_validator(mode="after")

@@ -36,6 +36,7 @@ def _source(name: str, section: Reference, recipe: Recipe) -> ResolvedSource:
         stage = step.declared()
         edits = tuple(earlier.name for earlier in steps if earlier.stage.gives_edits)
         sees = _sees(where, step, edits)
+        _require_first(f"{where}.sees", sees, edits)
         behind = _floors_before(floors, steps) if stage.kind is StageKind.annotate else ()
         reads: list[tuple[str, str]] = []
         for role in stage.reads(config):
@@ -82,15 +83,25 @@ def _across(
         )
     )
     sees = _sees(where, step, edits)
+    across_edits = {earlier.name for earlier in before if earlier.stage.gives_edits}
     reads: dict[str, tuple[tuple[str, str], ...]] = {}
     extended = []
     for source in sources:
         steps = list(source.steps)
         pairs: list[tuple[str, str]] = []
+        # In the order of this source: another one may list the same steps in another order.
+        own = tuple(name for name in source.edits if name in sees)
+        _require_first(f"{where}.sees", own, source.edits)
         for role in stage.reads(config):
-            own = tuple(name for name in sees if name in source.edits)
             read = _read(where, step, role, config, steps, own)
+            if set(sees) & across_edits and _reads_text(read, steps):
+                raise Unresolved(
+                    f"{where}: it compares texts without the edits of {listed(tuple(across_edits))}, because {role} is "
+                    f"made in each source, before; set sees: {listed(own)}"
+                )
             if isinstance(read, ResolvedStep):
+                if any(earlier.name == read.name for earlier in before):
+                    raise Unresolved(f"across.{read.name}: {step.name} adds a step of this name; rename it")
                 floors = _floors_before(source.section.floors, steps)
                 read = replace(read, floors=floors, reads={source.name: read.reads[""]})
                 steps.append(read)
@@ -115,6 +126,20 @@ def _sees(where: str, step: Step, edits: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in edits if name in step.sees)
 
 
+def _require_first(where: str, sees: tuple[str, ...], edits: tuple[str, ...]) -> None:
+    """An edit is about the text that its own step saw, so a later edit cannot be seen without the earlier ones."""
+    if sees != edits[: len(sees)]:
+        raise Unresolved(
+            f"{where}: {sees[-1]} changes the text that {listed(edits[: edits.index(sees[-1])])} left, so it cannot be "
+            "seen without that; name the edits from the first on"
+        )
+
+
+def _reads_text(read: str | ResolvedStep, steps: Sequence[ResolvedStep]) -> bool:
+    found = read if isinstance(read, ResolvedStep) else next(step for step in steps if step.name == read)
+    return found.stage.reads_text(found.config)
+
+
 def _read(
     where: str, step: Step, role: str, config: StageConfig, steps: Sequence[ResolvedStep], sees: tuple[str, ...]
 ) -> str | ResolvedStep:
@@ -122,8 +147,11 @@ def _read(
     stage = step.declared()
     named = step.reads.get(role)
     if named is not None:
-        if not any(earlier.name == named for earlier in steps):
-            raise Unresolved(f"{where}.reads: no step {named} stands before it")
+        meant = next((earlier for earlier in steps if earlier.name == named), None)
+        if meant is None or meant.stage.name != role:
+            raise Unresolved(f"{where}.reads: {named} is no step of the stage {role} that stands before it")
+        if role in stage.implied and (meant.config != stage.implied[role](config) or meant.sees != sees):
+            raise Unresolved(f"{where}.reads: {named} has another config, or sees other edits, than {step.name} needs")
         return named
     found = [earlier for earlier in steps if earlier.stage.name == role]
     implied = stage.implied[role](config) if role in stage.implied else None

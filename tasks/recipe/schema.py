@@ -33,9 +33,9 @@ class Source(Reference):
     """A source of the corpus."""
 
     rules: tuple[Rule, ...] = pydantic.Field((), description="In order: a document is out for the first that it fails.")
-    share: float | None = pydantic.Field(None, gt=0, description="Its share of training, in tokens.")
+    share: float | None = pydantic.Field(None, gt=0, le=1e6, description="Its share of training, in tokens.")
     epochs: float | None = pydantic.Field(
-        None, gt=0, description="How often its tokens are trained on, for one of others."
+        None, gt=0, le=1e6, description="How often its tokens are trained on, for one of others."
     )
 
 
@@ -78,14 +78,16 @@ class Recipe(Section):
             return value
         value = dict(value)
         defaults = dict(value.pop("defaults"))
-        if unknown := sorted(set(defaults) - set(Source.model_fields)):
+        if unknown := sorted(map(str, set(defaults) - set(Source.model_fields))):
             raise ValueError(f"defaults: a source has no {unknown[0]}; it has {', '.join(Source.model_fields)}")
         for section, fields in (("sources", Source.model_fields), ("references", {"read", "inputs"})):
             given = value.get(section)
             if isinstance(given, Mapping):
                 inherited = {key: item for key, item in defaults.items() if key in fields}
                 value[section] = {
-                    name: {**inherited, **(body or {})} if isinstance(body or {}, Mapping) else body
+                    name: {**inherited, **({} if body is None else body)}
+                    if body is None or isinstance(body, Mapping)
+                    else body
                     for name, body in given.items()
                 }
         return value
@@ -95,7 +97,7 @@ class Recipe(Section):
         taken: set[str] = set()
         for kind, names in (("sources", self.sources), ("references", self.references), ("models", self.models)):
             for name in names:
-                if not re.match(_SOURCE_NAME, name):
+                if not re.fullmatch(_SOURCE_NAME, name):
                     raise ValueError(
                         f"{kind}: the name {name!r} may have a-z, 0-9, _ and -, and begins with a-z or 0-9"
                     )

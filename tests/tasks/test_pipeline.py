@@ -249,13 +249,14 @@ def test_what_is_of_all_sources_is_counted_from_the_shards_of_those_before() -> 
 
 def test_an_edit_across_sources_reaches_the_corpus_of_each_and_the_steps_behind() -> None:
     tasks = tasks_of(
-        sources={"web": source(), "books": source()}, across=[{"lines": {"stage": "paragraphs"}}, "near_duplicates"]
+        sources={"web": source(), "books": source()},
+        across=[{"lines": {"stage": "paragraphs"}}, {"near_duplicates": {"sees": []}}],
     )
     made = {**across_made(), "across/lines": manifest("lines", 5)}
     plan = tasks["books: corpus"].plan(Lake("unused"), made)
     shards = plan.view.shards()  # type: ignore[attr-defined]
     assert [[part.name for part in shard.edits] for shard in shards] == [["lines#3"], ["lines#4"]]
-    assert "across/lines" in tasks["all sources: near_duplicates"].needs
+    assert "across/lines" not in tasks["all sources: near_duplicates"].needs
     assert "across/lines" in tasks["web: rules"].needs
 
 

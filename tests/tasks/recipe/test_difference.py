@@ -94,8 +94,7 @@ def test_a_preference_among_duplicates_chooses_again_and_compares_nothing() -> N
 
 def test_another_step_that_a_step_across_reads_counts() -> None:
     def reading(name: str) -> ResolvedRecipe:
-        signatures = {f"signatures_{mark}": {"stage": "signatures", "seed": mark} for mark in (1, 2)}
-        steps = [{key: value} for key, value in signatures.items()]
+        steps = [{f"signatures_{mark}": {"stage": "signatures"}} for mark in (1, 2)]
         return resolved(sources={"web": source(*steps)}, across=[{"near_duplicates": {"reads": {"signatures": name}}}])
 
     anew = made_anew(reading("signatures_1"), reading("signatures_2"))
@@ -103,5 +102,20 @@ def test_another_step_that_a_step_across_reads_counts() -> None:
 
 
 def test_a_mixture_makes_tokens_alone() -> None:
-    changed = with_web("paragraphs", "language", MODEL, share=3)
+    sources = {
+        "web": source("paragraphs", "language", MODEL, rules=[SCORE]),
+        "books": source("language", rules=[SCORE]),
+    }
+    shares = {"web": 3, "books": 1}
+    changed = built(sources={name: {**body, "share": shares[name]} for name, body in sources.items()})
     assert made_anew(built(), changed) == ["tokens"]
+
+
+def test_the_order_of_sources_is_a_difference() -> None:
+    sources = {
+        "books": source("language", rules=[SCORE]),
+        "web": source("paragraphs", "language", MODEL, rules=[SCORE]),
+    }
+    swapped = built(sources=sources)
+    assert differences(built(), swapped) == [Difference("sources (order)", ["web", "books"], ["books", "web"])]
+    assert {"across/near_duplicates", "outcomes", "index", "tokens"} <= set(made_anew(built(), swapped))

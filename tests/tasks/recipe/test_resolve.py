@@ -35,10 +35,37 @@ def test_a_step_sees_the_edits_of_all_steps_before_it() -> None:
 
 def test_a_step_may_see_fewer_edits_in_their_order() -> None:
     again, third = ({name: {"stage": "paragraphs"}} for name in ("again", "third"))
-    chosen = {"language": {"sees": ["third", "paragraphs"]}}
+    chosen = {"language": {"sees": ["again", "paragraphs"]}}
     found = steps(sources=one("paragraphs", again, third, chosen, {"heuristics": {"sees": []}}))
-    assert found["language"].sees == ("paragraphs", "third")
+    assert found["language"].sees == ("paragraphs", "again")
     assert found["heuristics"].sees == ()
+    # The offsets of an edit are those of the text that the edits before it left.
+    without = {"language": {"sees": ["third", "paragraphs"]}}
+    with pytest.raises(Unresolved, match="third changes the text that paragraphs, again left"):
+        resolved(sources=one("paragraphs", again, third, without))
+
+
+def test_a_step_across_sees_the_edits_of_each_source_in_its_own_order() -> None:
+    first, second = ({name: {"stage": "paragraphs"}} for name in ("first", "second"))
+    whole = resolved(sources={"web": source(first, second), "books": source(second, first)}, across=["near_duplicates"])
+    implied = {origin.name: origin.step("near_duplicates_signatures") for origin in whole.sources}
+    assert implied["web"] is not None and implied["web"].sees == ("first", "second")
+    assert implied["books"] is not None and implied["books"].sees == ("second", "first")
+
+
+def test_the_step_that_is_read_must_be_of_the_stage_and_config_that_are_meant() -> None:
+    language = {"near_duplicates": {"reads": {"signatures": "language"}}}
+    with pytest.raises(Unresolved, match="language is no step of the stage signatures"):
+        resolved(sources=one("language", language))
+    other = {"mine": {"stage": "signatures", "seed": 7}}
+    with pytest.raises(Unresolved, match="mine has another config, or sees other edits"):
+        resolved(sources=one(other, {"near_duplicates": {"reads": {"signatures": "mine"}}}))
+
+
+def test_a_model_is_fitted_by_a_stage_that_its_user_understands() -> None:
+    models = {"own": {"fit": "tokenizer", "on": ["web"]}}
+    with pytest.raises(Unresolved, match=r"perplexity cannot use what tokenizer fits; .* by language_models"):
+        resolved(models=models, sources=one("language", {"perplexity": {"model": "own"}}))
 
 
 def test_a_column_is_that_of_the_only_step_of_its_stage() -> None:
@@ -54,7 +81,7 @@ def test_a_column_is_that_of_the_only_step_of_its_stage() -> None:
     assert found["perplexity"].reads == {"web": (("language", "second"),)}
     with pytest.raises(Unresolved, match="no step of that stage stands before it; add language"):
         resolved(**sections, sources=one(scored, "language"))
-    with pytest.raises(Unresolved, match=r"sources\.web\.perplexity\.reads: no step second stands before it"):
+    with pytest.raises(Unresolved, match=r"sources\.web\.perplexity\.reads: second is no step of the stage language"):
         resolved(**sections, sources=one("language", meant, SECOND))
 
 
@@ -102,9 +129,14 @@ def test_a_step_across_sources_implies_signatures_in_each() -> None:
 
 
 def test_edits_across_sources_come_last() -> None:
-    whole = resolved(sources=one("paragraphs"), across=[{"shared": {"stage": "paragraphs"}}, "near_duplicates"])
+    shared = {"shared": {"stage": "paragraphs"}}
+    near = {"near_duplicates": {"sees": ["paragraphs"]}}
+    whole = resolved(sources=one("paragraphs"), across=[shared, near])
     assert whole.edits(whole.sources[0]) == ("paragraphs", "shared")
-    assert [step.sees for step in whole.across] == [("paragraphs",), ("paragraphs", "shared")]
+    assert [step.sees for step in whole.across] == [("paragraphs",), ("paragraphs",)]
+    # Signatures are made in each source, before any step across: they cannot be of a text that one of those edited.
+    with pytest.raises(Unresolved, match=r"without the edits of shared, .* set sees: paragraphs"):
+        resolved(sources=one("paragraphs"), across=[shared, "near_duplicates"])
 
 
 def test_a_floor_keeps_documents_from_annotating_steps_behind_it() -> None:
@@ -240,11 +272,11 @@ FIT = {"fit": "language_models", "on": ["web"]}
         ({"references": {"known": {"read": "jsonl"}}}, "references.known: no model is fitted on it"),
         (
             {"sources": {"web": source(share=1), "books": source(epochs=2)}},
-            "give every source a share, or every source epochs, not both",
+            "give every source a share, or every source epochs",
         ),
         (
             {"sources": {"web": source("near_duplicates"), "books": source()}, "tokens": {"validation": 0.1}},
-            "tokens.validation: no step finds the duplicates of books",
+            "tokens.validation: no step finds the duplicates of all sources",
         ),
     ],
 )
@@ -254,10 +286,12 @@ def test_a_recipe_that_does_not_fit_is_refused(sections: dict[str, Any], words: 
     assert words in str(refused.value)
 
 
-def test_a_validation_split_is_safe_when_each_source_has_clusters() -> None:
+def test_a_validation_split_is_safe_where_all_sources_are_compared() -> None:
     tokens = {"validation": 0.1}
     apart = {name: source("near_duplicates") for name in ("web", "books")}
-    resolved(sources=apart, tokens=tokens)
+    with pytest.raises(Unresolved, match="duplicates of all sources together"):
+        resolved(sources=apart, tokens=tokens)
+    resolved(sources=one("near_duplicates"), tokens=tokens)
     resolved(sources={"web": source(), "books": source()}, across=["near_duplicates"], tokens=tokens)
 
 
