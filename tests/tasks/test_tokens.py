@@ -173,3 +173,17 @@ def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(ValueError, match=r"x\.json is not a tokenizer"):
         load_tokenizer(tmp_path / "x.json")
+
+
+def test_epochs_give_shares_by_the_tokens_that_training_sees(tokenizer_file: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(EncodeConfig(), {"x": tokenizer_file})
+    sources = {"s": TEXTS, "t": TEXTS[:2]}
+    batches = [
+        table(texts, name).append_column("encode.ids", encode(table(texts, name), EncodeConfig(), encoder)["ids"])
+        for name, texts in sources.items()
+    ]
+    config = TokensConfig(epochs={"s": 1.0, "t": 3.0}, held_out_every=5)
+    summary = json.loads(write_tokens(iter(batches), config, tmp_path, tokenizer_file)[SUMMARY_FILE].read_text())
+    tokens = {name: summary["sources"][name]["tokens"] for name in sources}
+    seen = tokens["s"] + 3 * tokens["t"]
+    assert summary["mixture"] == pytest.approx({"s": tokens["s"] / seen, "t": 3 * tokens["t"] / seen})
