@@ -123,7 +123,7 @@ def _named(sides: tuple[tuple[Lake, str], tuple[Lake, str]]) -> list[tuple[str, 
 
 def _plot(curves: dict[str, list[StepRecord]], file: Path) -> None:
     """Write the loss curves as an SVG file. Raises CannotPlot for another suffix, or if no loss is finite."""
-    from infra.report.figures import Curve, line_chart, standalone
+    from tasks.report.figures import Curve, line_chart, standalone
 
     if file.suffix != ".svg":
         raise CannotPlot(

@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
 from flows import train
 from flows.training import TrainingSection
-from tests.infra.conftest import PrefectServer, prefect_server  # noqa: F401  (a fixture)
+from tests.conftest_servers import PrefectServer, prefect_server  # noqa: F401  (a fixture)
 
 
 @pytest.mark.usefixtures("prefect_server")

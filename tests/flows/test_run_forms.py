@@ -14,7 +14,7 @@ from flows.recipe import load_recipe
 from infra.server.password import password
 from infra.store.lake import Lake
 from infra.store.names import Reference, point
-from tests.infra.conftest import PrefectServer, browser, prefect_server  # noqa: F401  (fixtures)
+from tests.conftest_servers import PrefectServer, browser, prefect_server  # noqa: F401  (fixtures)
 
 WAIT = 120_000  # milliseconds
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}

@@ -20,7 +20,7 @@ RECORD = Path(__file__).parent / "data" / "build-of-format-1.json"
 TRAIN = [
     *("tiny-pythia", "--set", "training.steps=12", "--set", "training.schedule.decay=12", "--set", "epochs=9"),
     *("--set", "training.checkpoints.every=4", "--set", "training.sequence_length=32", "--set", "model.layers=2"),
-    *("--set", "model.width=32", "--layout", "engine=native"),
+    *("--set", "model.width=32", "--layout", "engine=native,keep_full=9"),
 ]
 TOKENIZER = ("--set", "tokenizer.vocabulary_size=512")
 

@@ -95,7 +95,7 @@ def _fail_at(interrupted: Trainer, step: int) -> Any:
 
     def update(*arguments: Any) -> Any:
         if interrupted.train_state.step == step:
-            interrupted.keeper.settle()  # what is being saved would be given up
+            interrupted.checkpoints.settle()  # what is being saved would be given up
             raise RuntimeError("the machine was lost")
         return original(*arguments)
 

@@ -102,7 +102,7 @@ def test_cancelling_ends_every_part(tmp_path: Path) -> None:
 
 
 def test_a_launch_that_stands_still_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(Stalled, match="no progress"):
+    with pytest.raises(Stalled, match="no first sign of progress"):
         launch_on_ray(
             *("auto", WANTED, lambda place: _ending(place.rank, "signal.pause()")),
             environment={**ENVIRONMENT, "LEFT": f"{tmp_path}/"},
