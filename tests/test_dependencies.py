@@ -84,7 +84,7 @@ def test_what_the_project_imports_of_itself_is_there() -> None:
             if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in (*ROOMS, "tests"):
                 place = ROOT / Path(*node.module.split("."))
                 names = [alias.name for alias in node.names]
-                if place.is_dir():
+                if place.is_dir() and not place.with_suffix(".py").exists():
                     own = [name for name in names if (place / f"{name}.py").exists() or (place / name).is_dir()]
                     text = (place / "__init__.py").read_text() if (place / "__init__.py").exists() else ""
                     missing |= {f"{node.module}.{name}" for name in names if name not in own and name not in text}

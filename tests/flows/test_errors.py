@@ -218,7 +218,7 @@ def test_what_a_lake_does_not_have_is_told(arguments: list[str], told: str, buil
 @pytest.mark.parametrize("option", ["--vocabulary-size=3", "--held-out-every=-1"])
 def test_an_option_outside_its_limits_is_a_usage_error(option: str, built: str) -> None:
     done = CliRunner().invoke(application, ["tokenize", "corpus/crawl", option, "--lake", built])
-    assert done.exit_code == 2 and "is not in the range" in done.output
+    assert done.exit_code == 2 and "Invalid value for" in done.output
 
 
 def test_an_old_recipe_may_name_a_model_that_is_gone(built: str, tmp_path: Path) -> None:
