@@ -65,7 +65,7 @@ def _recipe(folder: Path) -> dict[str, Any]:
                 "order": 2,
             }
         },
-        "defaults": {"read": lines},
+        "defaults": {"read": lines, "share": 1},
         "sources": {
             "web": {
                 "read": {"web_archive": {"min_characters": 40}},
