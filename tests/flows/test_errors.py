@@ -165,7 +165,7 @@ def test_a_training_config_with_a_wrong_value_is_refused(setting: str, told: str
 def test_a_training_section_that_is_no_mapping_is_refused(tmp_path: Path, built: str) -> None:
     path = tmp_path / "training.yaml"
     path.write_text("preset: tiny-pythia\nlayout: 3\n")
-    assert "layout: 3 where a section with" in refused("train", str(path), "--lake", built)
+    assert "layout: Input should be a valid dictionary" in refused("train", str(path), "--lake", built)
     unknown = refused("train", str(path), "--lake", built, "--set", "layout.ranks=1")
     assert "layout: there is no ranks; there are data, device" in unknown
 

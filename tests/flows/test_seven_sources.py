@@ -171,7 +171,7 @@ def test_recipe_check_explains_what_is_there(millrace: Millrace, built: tuple[Pa
     told = millrace.json("recipe", "check", str(recipe), "--lake", str(lake), "--set", "strict.decimals=3")
     states = {task["name"]: task["state"] for task in told["tasks"]}
     assert states["web: language"] == states["web: heuristics"] == "there" and states["fit wikipedia"] == "there"
-    assert states["code: heuristics + strict"] == "to build"
+    assert states["code: heuristics + strict + copies_signatures"] == "to build"
     assert told["settings"] == {"strict.decimals": ["sources.code.strict.decimals"]}
     compared = millrace.json("recipe", "diff", str(recipe), str(recipe), "--set", "copies.threshold=0.7")
     assert [item["path"] for item in compared["differences"]] == ["across.copies.config.threshold"]
