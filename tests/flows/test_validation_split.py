@@ -67,7 +67,7 @@ def test_planted_twins_are_not_torn_apart(millrace: Millrace, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sources": {"text": {"read": "jsonl"}}}, "no step finds the duplicates of text"),
+        ({"sources": {"text": {"read": "jsonl"}}}, "no step finds the duplicates of all sources"),
         ({"sources": {"text": text("all", "longest")}}, "with all, every member stays"),
         ({"tokens": {"validation": 1.0}}, "less than 1"),
     ],
