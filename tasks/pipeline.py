@@ -80,7 +80,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
         configured = ConfiguredStage(write_tokens, config_of_tokens, tokenizer(made))
         return FitPlan(configured, tuple(spec.view(made) for spec in encoded))
 
-    all_needs = (*needs, *(name for spec in encoded for name in spec.needs))
+    all_needs = (*needs, *needs_of(encoded))
     tasks.append(BuildTask("tokens", ("tokens",), all_needs, plan_tokens, (module_of(write_tokens),)))
     return tasks
 

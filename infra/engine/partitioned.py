@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from infra.engine.plans import ConfiguredStage, Progress, publish, run_units
+from infra.engine.plans import ConfiguredStage, Progress, named_by_shard, publish, run_units
 from infra.engine.pool import Engine
 from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, Shard, VerifyUnit
 from infra.engine.views import View, digests_of, shards_of
@@ -35,16 +35,13 @@ class PartitionedPlan:
         return [key_of({"identity": self.configured.identity, "shards": shards})]
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        shards, name = self._shards, self.configured.stage.name
+        shards = self._shards
         size = self.configured.config.model_dump().get("shards_per_group") or max(len(shards), 1)
         group = _Group(self.configured, lake, engine, progress)
         markers: list[Marker] = []
         for start in range(0, len(shards), size):
             markers += group.run(shards[start : start + size])
-        named = [
-            replace(marker.parts[0], name=f"{name}/{shard.documents.name}")
-            for marker, shard in zip(markers, shards, strict=True)
-        ]
+        named = named_by_shard(self.configured, markers, shards)
         # Keep the map markers: a build with one more archive reuses them.
         maps = [self.configured.keyed(step="map", shard=shard.identity()).key for shard in shards]
         details = {"evidence": group.evidence, "markers": maps}

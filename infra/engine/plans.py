@@ -135,10 +135,7 @@ class PassPlan:
         artifacts = []
         for item, keyed, key in zip(self.configured, calls, self.keys, strict=True):
             markers = [done[call.key] for call in keyed]
-            parts = [
-                replace(marker.parts[0], name=f"{item.stage.name}/{shard.documents.name}")
-                for marker, shard in zip(markers, shards, strict=True)
-            ]
+            parts = named_by_shard(item, markers, shards)
             artifacts.append(publish(lake, item, key, parts, markers, self._digests(item)))
         return artifacts
 
@@ -190,11 +187,7 @@ class SelectPlan:
         units = [SelectUnit(lake, self.configured.keyed(shard=shard.identity()), shard) for shard in shards]
         done = run_units(engine, units, progress, self.names)
         markers = [done[unit.call.key] for unit in units]
-        parts = [
-            replace(part, name=f"{self.configured.stage.name}/{shard.documents.name}")
-            for marker, shard in zip(markers, shards, strict=True)
-            for part in marker.parts
-        ]
+        parts = named_by_shard(self.configured, markers, shards)
         return [publish(lake, self.configured, self.keys[0], parts, markers, self.view.digests())]
 
 
@@ -222,6 +215,15 @@ class FitPlan:
     @cached_property
     def _call(self) -> Call:
         return self.configured.keyed(shards=[shard.identity() for shard in shards_of(self.views)])
+
+
+def named_by_shard(configured: ConfiguredStage, markers: Sequence[Marker], shards: Sequence[Shard]) -> list[Part]:
+    """The parts of markers, each named after the stage and the shard that it is about."""
+    return [
+        replace(part, name=f"{configured.stage.name}/{shard.documents.name}")
+        for marker, shard in zip(markers, shards, strict=True)
+        for part in marker.parts
+    ]
 
 
 def run_units(engine: Engine, units: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:

@@ -15,6 +15,7 @@ from infra.engine.units import Floor, Shard
 from infra.store.lake import Lake
 from infra.store.manifest import Part, fetch_part
 from infra.tables import read_row_groups, read_table
+from infra.thresholds import inside
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,6 @@ def above_floors(documents: pa.Table, floors: Sequence[Floor]) -> pa.ChunkedArra
     """For each document, whether it satisfies every floor; a missing value satisfies none."""
     passing = pa.array([True] * documents.num_rows, pa.bool_())
     for floor in floors:
-        column = documents[floor.column]
-        if floor.at_least is not None:
-            passing = pc.and_(passing, pc.fill_null(pc.greater_equal(column, floor.at_least), False))
-        if floor.at_most is not None:
-            passing = pc.and_(passing, pc.fill_null(pc.less_equal(column, floor.at_most), False))
-        if floor.one_of is not None:
-            allowed = pa.array(floor.one_of, column.type)
-            passing = pc.and_(passing, pc.fill_null(pc.is_in(column, allowed), False))
+        found = inside(documents[floor.column], floor.at_least, floor.at_most, floor.one_of)
+        passing = pc.and_(passing, pc.fill_null(found, False))
     return passing

@@ -12,6 +12,7 @@ import pydantic
 
 from infra.documents import apply_edits
 from infra.stage import StageConfig, StageKind, stage
+from infra.thresholds import inside
 
 KEPT = ""
 ALL_STRUCK = "all_text_struck"
@@ -45,16 +46,8 @@ class Threshold(StageConfig):
 
     def fails(self, documents: pa.Table) -> pa.ChunkedArray | pa.Array:
         """For each document with a value, whether it is outside; NaN is. A document without a value is not."""
-        column = documents[self.column]
-        fails = pa.array(np.zeros(documents.num_rows, dtype=bool))
-        if self.at_least is not None:
-            fails = pc.or_(fails, pc.fill_null(pc.invert(pc.greater_equal(column, self.at_least)), False))
-        if self.at_most is not None:
-            fails = pc.or_(fails, pc.fill_null(pc.invert(pc.less_equal(column, self.at_most)), False))
-        if self.one_of is not None:
-            allowed = pc.is_in(column, pa.array(self.one_of, column.type))
-            fails = pc.or_(fails, pc.and_(pc.is_valid(column), pc.invert(allowed)))
-        return fails
+        found = inside(documents[self.column], self.at_least, self.at_most, self.one_of)
+        return pc.fill_null(pc.invert(found), False)
 
 
 class Rule(Threshold):

@@ -47,6 +47,7 @@ class ViewSpec:
 
 
 def needs_of(specs: Iterable[ViewSpec]) -> tuple[str, ...]:
+    """The artifacts that several views need, each once."""
     return tuple(dict.fromkeys(name for spec in specs for name in spec.needs))
 
 
