@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from model.engine import DTYPES, Engine, decay_groups, moved
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
+from model.engine.loading import load_deepspeed
 from model.engine.optimizer_state import Bfloat16Fragments, Fragments, OptimizerState, Partitions, Replicated
 from model.engine.pipeline import make_pipeline, postpone_update
 from model.layout import Layout
@@ -32,8 +33,7 @@ from model.state.slices import Kind, ReadState, Slice
 def start_ranks(layout: Layout) -> Groups:
     """Join the other ranks, once per process; returns this rank's coordinates and groups."""
     os.environ["DS_ACCELERATOR"] = layout.device
-    import deepspeed
-
+    deepspeed = load_deepspeed()
     # An all-reduce for inference that DeepSpeed would compile here, for half a minute; training never calls it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.utils.logger.setLevel(logging.WARNING)

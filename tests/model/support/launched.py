@@ -13,6 +13,7 @@ from torch import distributed
 
 from model.architectures.registry import model_config
 from model.engine.deepspeed import DeepSpeedEngine, start_ranks
+from model.engine.loading import load_deepspeed
 from model.parallel.stage import Stage
 from model.state.slices import KINDS
 from model.supervision.launch import die_with_parent
@@ -29,7 +30,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed  # noqa: F401
+    load_deepspeed()
 
     # DeepSpeed collects garbage at every turn; what it has imported by now is none.
     gc.freeze()
