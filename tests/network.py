@@ -18,7 +18,8 @@ class Network:
     """The way to a store, through which each connection carries only so many bytes before it breaks or stalls.
 
     `to_store` and `from_store` limit the bytes of one connection in one direction; `breaks` is how many connections
-    suffer that. `reached` is set with the first.
+    suffer that. `reached` is set with the first. Between `cut` and `mend` no connection comes through; `refused` counts
+    those that were tried.
     """
 
     def __init__(
@@ -40,6 +41,20 @@ class Network:
         self._sockets: list[socket.socket] = []
         self.endpoint = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self.reached = threading.Event()
+        self._cut = False
+        self.refused = 0
+
+    def cut(self) -> None:
+        """Break all connections, and let none through."""
+        with self._lock:
+            self._cut = True
+            for connection in self._sockets:
+                _wake(connection)
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        with self._lock:
+            self._cut = False
 
     def __enter__(self) -> Self:
         self._run(self._accept)
@@ -66,6 +81,12 @@ class Network:
                 client, _ = self._server.accept()
             except OSError:
                 return
+            with self._lock:
+                cut = self._cut
+                self.refused += cut
+            if cut:
+                client.close()
+                continue
             store = socket.create_connection(self._store)
             with self._lock:
                 self._sockets += [client, store]

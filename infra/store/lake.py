@@ -83,6 +83,10 @@ class Lake:
             raise StoreError(f"{lake.uri} is a lake of format {found}; this Millrace reads format {FORMAT}. {cure}")
         return lake
 
+    def impatient(self) -> Lake:
+        """This lake, for operations whose caller goes on without an answer: see `infra.store.patient`."""
+        return self
+
     def format(self) -> int:
         """The format version of the lake. Raises NotThere when there is no lake at this URI."""
         return int(self.read_json(_FORMAT_PATH)["format"])
