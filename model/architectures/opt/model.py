@@ -137,7 +137,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm x), then the same with the feed-forward; otherwise norm(x + attention(x)) first."""
+    """x + attention(norm x) if `norm_first`, else norm(x + attention(x)); then the same with the feed-forward."""
 
     def __init__(self, config: OptConfig) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ def initial(name: str, config: OptConfig) -> Fill:
 
 
 def split(name: str) -> ParallelStyle:
-    """How tensor parallelism shards the module of that logical name. The tied embedding and output match."""
+    """How tensor parallelism shards the module of that logical name. Embedding and output are tied, so they have one style."""
     if name in ("embedding.tokens", "head.output"):
         return "vocabulary"
     if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.up")):
