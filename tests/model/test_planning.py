@@ -375,7 +375,7 @@ def test_objections():
     assert "longer than 16 blocks" in refused(pythia, cuda(pipeline=17, zero=1))
     assert "not a multiple of micro_batch 3" in refused(pythia, cuda(micro_batch=3, zero=1))
     assert "add up gradients in bf16" in refused(pythia, cuda(data=2))
-    assert "no units for bf16" in refused(pythia, cuda(zero=1), device=DEVICES["v100-32gb"])
+    assert "does not support bf16" in refused(pythia, cuda(zero=1), device=DEVICES["v100-32gb"])
     cut = cuda(tensor=8, zero=1, sequence_parallel=True)
     assert "sequences of 2050" in refused(pythia, cut, length=2050)
 

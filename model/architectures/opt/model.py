@@ -206,7 +206,7 @@ def initial(name: str, config: OptConfig) -> Fill:
 
 
 def split(name: str) -> ParallelStyle:
-    """How tensor parallelism shards the module of that logical name. Embedding and output are tied, so they have one style."""
+    """How tensor parallelism shards the module of that logical name; tied embedding and output alike."""
     if name in ("embedding.tokens", "head.output"):
         return "vocabulary"
     if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.up")):
