@@ -1,1 +1,1 @@
-"""What is asked of runs and checkpoints: comparisons, traces, scores, generated text."""
+"""Analysis of runs and checkpoints: comparison, tracing, scoring, text generation."""

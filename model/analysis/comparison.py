@@ -1,4 +1,4 @@
-"""Two runs side by side: configurations, data order, every figure of every step, events, and the final weights."""
+"""Compares two runs: configurations, data order, every figure of every step, events, and the final weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The steps of a run on record: how many, the first and the last, and how many of them the other run has not."""
+    """The recorded steps of a run: their number, the first, the last, and `alone`, how many the other run lacks."""
 
     count: int
     first: int | None
@@ -42,10 +42,10 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Trace:
-    """One field of the steps that both runs have on record.
+    """One field, compared over the steps that both runs recorded.
 
-    `first` is the first step at which it differs, None when there is none. Of numbers, `largest` is the largest
-    |a - b| / max(|a|, |b|), which is met at step `at`.
+    `first` is the first step at which it differs, None when it never does. For numbers, `largest` is the largest
+    |a - b| / max(|a|, |b|), at step `at`.
     """
 
     field: str
@@ -56,11 +56,11 @@ class Trace:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pairs are of the first and the second run; `weights` is None when no step has a checkpoint of both.
+    """Pairs hold the values of the first and the second run.
 
-    `origins` are RUN@STEP of the checkpoint that a run goes on from, of that which its run goes on from, and so on.
-    `fingerprints` are of the data order, "" for a run that was never launched. `traces` are empty when no step is on
-    record of both.
+    `origins` is the chain of checkpoints, as RUN@STEP, from which a run continues, the nearest first. `fingerprints`
+    identify the data order; "" for a run that was never launched. `traces` is empty when the runs share no recorded
+    step. `weights` is None when no step has a checkpoint in both runs.
     """
 
     runs: tuple[str, str]
@@ -75,10 +75,10 @@ class Comparison:
 
     @property
     def differs(self) -> tuple[str, ...]:
-        """What of the results is known to differ, in a few words each."""
+        """The results that are known to differ, in a few words each."""
         found = []
         if any(step.alone for step in self.steps):
-            found.append("the steps on record")
+            found.append("the recorded steps")
         found += [f"{trace.field} (first at step {trace.first:,})" for trace in self.traces if trace.first is not None]
         if self.weights is not None and self.weights.digests[0] != self.weights.digests[1]:
             found.append(f"the weights at step {self.weights.step:,}")
@@ -86,22 +86,22 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether the results are bitwise the same: the same steps, their figures and data, and the last one's weights.
+        """Whether the results are known to be bitwise identical: steps, their figures and data, and final weights.
 
-        Without a checkpoint of both at the last step that is not known, and so not said.
+        False unless both runs have a checkpoint of the last step.
         """
         last = self.steps[0].last
         return not self.differs and self.weights is not None and last == self.weights.step
 
     def to_plain(self) -> dict[str, Any]:
-        """All of it as plain JSON."""
+        """The comparison as plain JSON."""
         return {"same": self.same, "differs": list(self.differs), **to_plain(self)}
 
 
 def compare_runs(first: tuple[Lake, str], second: tuple[Lake, str], cache: Path) -> Comparison:
-    """Compare two runs, each given by its lake and key; `cache` holds local copies meanwhile.
+    """Compare two runs, each given by its lake and key; `cache` is a folder for temporary local copies.
 
-    Raises NotThere for a run that is not there, and Corrupt for a checkpoint that is not as it was written.
+    Raises NotThere for a missing run, and Corrupt for a checkpoint whose bytes have changed.
     """
     sides = (first, second)
     configurations = [read_run(lake, run) for lake, run in sides]
@@ -121,7 +121,7 @@ def compare_runs(first: tuple[Lake, str], second: tuple[Lake, str], cache: Path)
 
 
 def compare_steps(first: Sequence[StepRecord], second: Sequence[StepRecord]) -> tuple[Trace, ...]:
-    """A trace of each field of the records, over the steps that are in both; none when there is no such step."""
+    """A trace of each field of the records, over the steps in both; empty when there is no such step."""
     others = {record.step: record for record in second}
     pairs = [(record, others[record.step]) for record in first if record.step in others]
     if not pairs:
@@ -135,7 +135,7 @@ def _origins(lake: Lake, config: RunConfig) -> tuple[str, ...]:
         found.append(f"{config.origin.run}@{config.origin.step}")
         try:
             config = read_run(lake, config.origin.run)
-        except NotThere:  # deleted since; what it began with is not known any more
+        except NotThere:  # deleted, so its own origin is unknown
             break
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""Continuing a text: greedily or by sampling, one token at a time, with the keys and values of earlier ones kept.
+"""Text generation: greedy or sampled, one token at a time, with a key-value cache.
 
 Shapes: B sequences, S tokens each.
 """
@@ -18,11 +18,11 @@ from model.configuration import require
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn: logits / temperature, then the `top_k` likeliest, then the fewest of these that together
-    have the probability `top_p` (nucleus sampling, Holtzman et al. 2020), then one of them by its probability.
+    """How a token is sampled: divide the logits by `temperature`, keep the `top_k` most likely tokens, keep the fewest
+    of these whose probabilities sum to `top_p` (nucleus sampling, Holtzman et al. 2020), and draw one by probability.
 
-    Raises ValueError for values that draw nothing. Temperatures beyond [0.001, 1000] leave the likeliest token or all
-    of them alike, and logits that fp32 does not hold.
+    Raises ValueError for values out of range. A temperature outside [0.001, 1000] makes sampling greedy or uniform, and
+    logits that fp32 cannot hold.
     """
 
     temperature: float = 1.0
@@ -33,11 +33,11 @@ class Sampling:
     def __post_init__(self) -> None:
         require(
             0.001 <= self.temperature <= 1000,
-            f"temperature is {self.temperature}; it must be in [0.001, 1000]; leave it out for the likeliest token",
+            f"temperature is {self.temperature}; it must be in [0.001, 1000]; omit it for greedy decoding",
         )
         require(self.top_k is None or self.top_k >= 1, f"top_k is {self.top_k}; it must be at least 1")
         require(self.top_p is None or 0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be in (0, 1]")
-        # What a generator of PyTorch takes.
+        # The range of PyTorch's generators.
         require(0 <= self.seed < 2**64, f"seed is {self.seed}; it must be in [0, 2⁶⁴)")
 
 
@@ -51,19 +51,21 @@ def generate(
     end: int | None = None,
     vocabulary: int | None = None,
 ) -> Tensor:
-    """`tokens` (B, S), int64, and up to `most` new ones after each: (B, S + new).
+    """`tokens` (B, S), int64, followed by up to `most` new tokens: (B, S + new).
 
-    Without `sampling` the likeliest token is taken, the first of several that are. A sequence is over with the token
-    `end`, and is filled up with it while others go on. `vocabulary` is the number of tokens there are, where the
-    model's tables are padded beyond it: the rest is trained like any other word and never chosen.
-    The model is left in evaluation mode. Raises ValueError when there is no token to start from, when one of them is
-    not in the model's vocabulary, or when all of them do not fit the model's positions.
+    Without `sampling`, decoding is greedy; the first of equally likely tokens wins. A sequence ends with the token
+    `end`, which also pads it while others continue. `vocabulary` is the number of real tokens where the model's tables
+    are padded: the ids beyond are never chosen, although they are trained. Leaves the model in evaluation mode.
+
+    Raises ValueError for an empty prompt, for ids outside the model's vocabulary, and when prompt and new tokens exceed
+    the model's positions.
     """
     positions, start = model.config.positions, tokens.shape[1]
-    require(start >= 1, "there is no token to go on from; begin with the one that ends documents")
+    require(start >= 1, "the prompt has no tokens; begin it with the end-of-document token")
     require(
         bool(((tokens >= 0) & (tokens < model.config.vocabulary)).all()),
-        f"tokens from {tokens.min()} to {tokens.max()}: the model has those from 0 to {model.config.vocabulary - 1}",
+        f"token ids from {tokens.min()} to {tokens.max()}: the model has ids from 0 to {model.config.vocabulary - 1}; "
+        "use its tokenizer",
     )
     require(
         most >= 1 and start + most <= positions,
@@ -91,7 +93,7 @@ def generate(
 
 
 def allowed(logits: Tensor, sampling: Sampling) -> Tensor:
-    """`logits` (B, vocabulary) over the temperature, with -∞ for the tokens that `top_k` and `top_p` leave out."""
+    """`logits` (B, vocabulary) divided by the temperature, with -∞ for tokens that `top_k` and `top_p` exclude."""
     logits = logits / sampling.temperature
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         least = logits.topk(sampling.top_k).values[:, -1:]
@@ -99,14 +101,14 @@ def allowed(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_p is not None:
         ordered, order = logits.sort(dim=-1, descending=True, stable=True)
         probabilities = ordered.softmax(-1)
-        # A token stays when those before it do not yet have the probability asked for; the first one always stays.
+        # Keep a token if the tokens before it sum to less than top_p; this always keeps the first.
         before = probabilities.cumsum(-1) - probabilities
         logits = logits.scatter(-1, order, ordered.masked_fill(before >= sampling.top_p, -math.inf))
     return logits
 
 
 def _last_logits(model: LanguageModel, tokens: Tensor, read: int, cache: KeyValueCache) -> Tensor:
-    """The logits (B, vocabulary) after the last of `tokens`, which stand behind the `read` ones in the cache."""
+    """The logits (B, vocabulary) after the last of `tokens`, which follow the `read` tokens in the cache."""
     positions = torch.arange(read, read + tokens.shape[1], device=tokens.device)
     context = Context(positions=positions, cache=cache)
     x = model.embedding(tokens, context)
@@ -118,5 +120,5 @@ def _last_logits(model: LanguageModel, tokens: Tensor, read: int, cache: KeyValu
 
 def _drawn(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     probabilities = allowed(logits, sampling).softmax(-1)
-    # On the CPU, where the stream of a seed is the same on every machine.
+    # Sample on the CPU: its random stream for a seed is the same on every machine.
     return torch.multinomial(probabilities.cpu(), 1, generator=generator)[:, 0].to(logits.device)

@@ -45,8 +45,8 @@ class Perplexity:
 def load_checkpoint(lake: Lake, run: str, step: int, cache: Path, threads: int = 1) -> nn.Module:
     """The model of a run after `step` updates, on the CPU, in evaluation mode, with gradients off.
 
-    Sets this process's number of torch threads, which changes the last bits of scores.
-    Raises NotThere when there is no such checkpoint and Corrupt when its bytes are not those that were written.
+    Sets the number of torch threads of this process; the number affects the last bits of scores.
+    Raises NotThere when there is no such checkpoint and Corrupt when its bytes have changed.
     """
     torch.set_num_threads(threads)
     checkpoint = read_checkpoint(lake, run, step)
@@ -54,7 +54,8 @@ def load_checkpoint(lake: Lake, run: str, step: int, cache: Path, threads: int =
     with open_state(lake, checkpoint, cache) as state, torch.no_grad():
         if (held := set(state.shapes())) != (wanted := {name for name, _ in model.named_parameters()}):
             raise Corrupt(
-                f"{checkpoint.folder}: parameters {sorted(held ^ wanted)[:3]} do not belong to the run's model"
+                f"{checkpoint.folder}: parameters {sorted(held ^ wanted)[:3]} do not match the run's model; use "
+                "another checkpoint"
             )
         for name, parameter in model.named_parameters():
             parameter.copy_(state.read(name, "weight", whole(tuple(parameter.shape))))
@@ -64,9 +65,9 @@ def load_checkpoint(lake: Lake, run: str, step: int, cache: Path, threads: int =
 def loglikelihood(
     model: nn.Module, requests: Sequence[tuple[Sequence[int], Sequence[int]]], batch: int
 ) -> list[Likelihood]:
-    """The likelihood of each (context, continuation), both token ids, in the order given; `batch` sequences at a time.
+    """The likelihood of each (context, continuation) of token ids, in the given order; `batch` sequences at a time.
 
-    A context that does not fit before its continuation loses its oldest tokens. Raises ValueError when a context or a
+    A context that does not fit loses its oldest tokens. Raises ValueError when a context or a
     continuation is empty, or a continuation is longer than the model's positions.
     """
     positions: int = model.config.positions  # type: ignore[assignment,union-attr]
@@ -77,7 +78,7 @@ def loglikelihood(
                 f"give at least one of each, and at most {positions} in the continuation"
             )
     results: dict[int, Likelihood] = {}
-    # Longest first, as sequences of like length waste the least; the result does not depend on it.
+    # Batch sequences of similar length to reduce padding; the result does not depend on the order.
     by_length = sorted(range(len(requests)), key=lambda number: (-sum(map(len, requests[number])), number))
     for start in range(0, len(by_length), batch):
         numbers = by_length[start : start + batch]
@@ -94,11 +95,13 @@ def loglikelihood(
 def perplexity(model: nn.Module, tokens: TokenFile, length: int, batch: int) -> Perplexity:
     """Perplexity of a whole token file, read in windows of `length` + 1 tokens that overlap by one, as in training.
 
-    Every token but the first is predicted once; the last window may be shorter. Raises ValueError for fewer than two
+    Every token except the first is predicted once; the last window may be shorter. Raises ValueError for fewer than two
     tokens.
     """
     if tokens.tokens < 2:
-        raise ValueError(f"{tokens.bin_path} holds {tokens.tokens} tokens; perplexity needs at least two")
+        raise ValueError(
+            f"{tokens.bin_path} holds {tokens.tokens} tokens; perplexity needs at least two, so give a larger file"
+        )
     total, count = 0.0, 0
     for windows in _windows(tokens, length, batch):
         with torch.no_grad():
@@ -110,13 +113,13 @@ def perplexity(model: nn.Module, tokens: TokenFile, length: int, batch: int) -> 
 
 
 def _log_probabilities(model: nn.Module, rows: Sequence[Sequence[int]]) -> list[Tensor]:
-    """For each row of n tokens the log-probabilities of what follows its first n - 1, (n - 1, vocabulary), in fp32."""
+    """For each row of n tokens, the log-probabilities after each of the first n - 1: (n - 1, vocabulary), fp32."""
     longest = max(len(row) for row in rows) - 1
     padded = torch.zeros(len(rows), longest, dtype=torch.int64)
     for number, row in enumerate(rows):
         padded[number, : len(row) - 1] = torch.tensor(row[:-1])
     with torch.no_grad():
-        # Attention looks back only, so what pads the end of a row changes nothing before it.
+        # Attention is causal, so padding at the end of a row does not change earlier logits.
         logits = model(padded)
     return [functional.log_softmax(logits[number, : len(row) - 1].float(), dim=-1) for number, row in enumerate(rows)]
 
@@ -129,7 +132,7 @@ def _likelihood(values: Tensor, row: Sequence[int], length: int) -> Likelihood:
 
 
 def _windows(tokens: TokenFile, length: int, batch: int) -> Iterator[Tensor]:
-    """Batches (B, length + 1) of whole windows, then what is left as (1, rest)."""
+    """Batches (B, length + 1) of whole windows, then the remainder as (1, rest + 1)."""
     whole, rest = divmod(tokens.tokens - 1, length)
     for start in range(0, whole, batch):
         rows = [

@@ -1,7 +1,7 @@
 """From a step of a run to its documents, and from a document to the steps that read it.
 
-Step N is the N-th update, counted from 1; it read batch N - 1. So the checkpoint of step N has seen the batches 0 …
-N - 1, and that of step 0 none: Pythia's `utils/batch_viewer.py` counts its batches in the same way.
+Step N is the N-th update, counted from 1; it read batch N - 1. The checkpoint of step N has therefore seen the batches
+0 … N - 1, and the checkpoint of step 0 none. Pythia's `utils/batch_viewer.py` counts batches in the same way.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from model.run.events import Course, Rollback
 
 @dataclass(frozen=True, slots=True)
 class DocumentSpan:
-    """A stretch of a document within a sequence.
+    """The part of a document within a sequence.
 
     `document` is its number in the source's token file. The tokens [start, start + tokens) of the sequence are the
-    tokens [offset, offset + tokens) of the document, which has `size`, its end-of-document token included.
+    tokens [offset, offset + tokens) of the document. `size` counts its tokens, including the end-of-document token.
     """
 
     source: str
@@ -37,7 +37,7 @@ class DocumentSpan:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A sequence that holds some of a document, and the step that read it."""
+    """A sequence that holds part of a document, and the step that read it."""
 
     step: int
     sequence: int
@@ -45,9 +45,9 @@ class Sighting:
 
 
 class Steps:
-    """Which sequences each step took, or will take, by the run's course; for those on record their digests vouch.
+    """The sequences of each step, past or future, by the run's course; recorded steps are checked by their digests.
 
-    `until` is the last step of interest, which was taken whatever is on record; None for all that are on record.
+    `until` is the last step to consider; it counts as taken even without a record. None means the last recorded step.
     """
 
     def __init__(
@@ -59,32 +59,34 @@ class Steps:
 
     @property
     def past(self) -> int:
-        """One past the last sequence that was read or left out."""
+        """One past the last sequence that was read or skipped."""
         return self.course.next_sequence(self.last)
 
     def sequences(self, step: int) -> tuple[int, ...]:
-        """The sequences of step `step`, rising; of one that is yet to come, as the events so far have it.
+        """The sequences of step `step`, ascending; for a future step, as the events so far determine them.
 
-        Raises IndexError for a step below 1 or of a run that this one goes on from, and Corrupt when the record has
-        the digest of other data: the token files, the order or the events are then not those that the run read.
+        Raises IndexError for a step below 1 or a step of the run that this one continues. Raises Corrupt when the
+        recorded digest differs: the token files, the order or the events are then not those of the run.
         """
         begin, _ = self.course.begins
         if step < 1:
-            raise IndexError(f"step {step}: steps are counted from 1, and step N read batch N - 1")
+            raise IndexError(f"step {step}: steps are counted from 1; give a step of at least 1")
         if step <= begin:
-            raise IndexError(f"step {step}: this run goes on from step {begin} of another, which took it")
+            raise IndexError(
+                f"step {step}: this run continues from step {begin} of another run; trace that run instead"
+            )
         sequences = self.course.at(step - 1).sequences
         record = self._records.get(step)
         if record is not None and not _took(self.order, record, sequences):
             raise Corrupt(
                 f"step {step} read other data than the {len(sequences)} sequences from {sequences[0]} to "
-                f"{sequences[-1]} that this order and the recorded events give it; the token files or the events are "
-                "not those of the run"
+                f"{sequences[-1]} that this order and the recorded events give; restore the run's own token files and "
+                "events"
             )
         return sequences
 
     def step_of(self, sequence: int) -> int | None:
-        """The step that read a sequence; None when none has, as when it was left out. Raises as `sequences` does."""
+        """The step that read a sequence; None when it was skipped or not yet read. Raises as `sequences` does."""
         before = self.course.step_of(sequence)
         if before is None or before >= self.last:
             return None
@@ -92,15 +94,15 @@ class Steps:
         return before + 1
 
     def skipped(self, step: int) -> str | None:
-        """Why the update of a step was dropped, so that its data taught the model nothing; None when it was not."""
+        """Why the update of a step was skipped, so that its data did not train the model; None when it was applied."""
         record = self._records.get(step)
         return record.cause if record is not None and record.skipped else None
 
 
 def steps_of_run(lake: Lake, run: str, order: Order, course: Course, until: int | None = None) -> Steps:
-    """The steps of a run by its records and its `course`, all events of it included; `until` as in `Steps`.
+    """The steps of a run by its records and its `course`, which includes all events; `until` as in `Steps`.
 
-    Raises Corrupt when a record is missing, and, as `Steps.sequences` does, when the last one is of other data.
+    Raises Corrupt when a record is missing, or when the digest of the last record differs.
     """
     records = read_losses(lake, run)
     if records and until is None:
@@ -119,7 +121,7 @@ def steps_of_run(lake: Lake, run: str, order: Order, course: Course, until: int 
 
 
 def documents_in(order: Order, sequence: int) -> list[DocumentSpan]:
-    """The documents of a sequence with their spans, in the order in which it holds them.
+    """The documents of a sequence with their spans, in the order of the sequence.
 
     Raises IndexError outside the order.
     """
@@ -129,7 +131,7 @@ def documents_in(order: Order, sequence: int) -> list[DocumentSpan]:
     place = 0
     for first, count in location.spans:
         past = first + count
-        # The last of several that begin at a token: those before it are empty.
+        # Of several documents that begin at this token, only the last is not empty.
         document = int(np.searchsorted(starts, first, "right")) - 1
         while first < past:
             begin, end = int(starts[document]), int(starts[document + 1])
@@ -141,10 +143,10 @@ def documents_in(order: Order, sequence: int) -> list[DocumentSpan]:
 
 
 def steps_that_read(steps: Steps, source: str, document: int) -> list[Sighting]:
-    """Every sequence read so far that holds some of a document, by step. Raises IndexError when there is none such.
+    """Every sequence read so far that holds part of a document, with its step.
 
-    The order is asked backwards, from the document's tokens to their sequences: the run is not searched. Raises Corrupt
-    as `Steps.sequences` does.
+    Inverts the order, from the document's tokens to their sequences, instead of searching the run. Raises IndexError
+    when there is no such document, and Corrupt as `Steps.sequences` does.
     """
     order = steps.order
     file = order.file(source)
@@ -164,9 +166,10 @@ def _took(order: Order, record: StepRecord, sequences: Sequence[int]) -> bool:
 
 
 def _reached(order: Order, course: Course, record: StepRecord) -> int:
-    """How far a run is whose last record is this one: where it is to go back to, if a rollback has undone the record.
+    """The step that a run with this last record has reached.
 
-    So it stands in the lake from a rollback's event until the launch, or one after it, has gone back.
+    If a recorded rollback has undone the record, that is the step to return to. The lake is in this state after the
+    rollback's event was written, until this launch or a later one has rolled back.
     """
     for number, event in enumerate(course.events):
         if isinstance(event, Rollback) and event.step < record.step:

@@ -1,4 +1,4 @@
-"""The weights of two runs, tensor by tensor, whatever the layouts under which they were written."""
+"""Compares the weights of two runs, tensor by tensor, independent of the layouts that wrote them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.state.boxes import whole
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """A tensor whose bits differ: the largest |a - b|, and that over the largest |a|; None for what is not finite."""
+    """A tensor whose bits differ: `largest` |a - b|, and `relative`, that over the largest |a|; None if not finite."""
 
     name: str
     largest: float | None
@@ -27,10 +27,10 @@ class TensorDifference:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights at the newest step of which both runs have a checkpoint.
+    """The weights at the newest step with a checkpoint in both runs.
 
-    `digests` are of names, shapes and values, whatever the layout; `alone` are the tensors that only one run has, or
-    has in that shape.
+    `digests` cover names, shapes and values, independent of the layout. `alone` names the tensors that only one run
+    has, or that differ in shape.
     """
 
     step: int
@@ -40,9 +40,9 @@ class Weights:
 
 
 def compare_weights(first: tuple[Lake, str], second: tuple[Lake, str], cache: Path) -> Weights | None:
-    """The weights of two runs, each given by its lake and key, side by side; None when no step has both checkpoints.
+    """Compare the weights of two runs, each given by its lake and key; None when no step has both checkpoints.
 
-    `cache` holds local copies meanwhile. Raises Corrupt for a checkpoint that is not as it was written.
+    `cache` is a folder for temporary local copies. Raises Corrupt for a checkpoint whose bytes have changed.
     """
     steps = set(committed_steps(*first)) & set(committed_steps(*second))
     if not steps:
@@ -74,5 +74,5 @@ def _weight(state: StateReader, name: str, shapes: dict[str, tuple[int, ...]]) -
 def _difference(name: str, a: Tensor, b: Tensor) -> TensorDifference:
     largest, scale = float((a.double() - b.double()).abs().max()), float(a.double().abs().max())
     relative = largest / scale if scale else float(largest > 0)
-    # JSON has no number for what a run that diverged leaves.
+    # JSON has no NaN or infinity, which a diverged run leaves.
     return TensorDifference(name, *(value if math.isfinite(value) else None for value in (largest, relative)))

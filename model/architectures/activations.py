@@ -11,15 +11,15 @@ FP32 = 4
 
 
 def layer_norm_statistics(size: int, device: str) -> int:
-    """Mean and 1 / standard deviation of a block's two LayerNorms: fp32 on a GPU, as the input on a CPU."""
+    """Mean and 1 / standard deviation of a block's two LayerNorms: fp32 on a GPU, the input's dtype on a CPU."""
     return 2 * 2 * (FP32 if device == "cuda" else size)
 
 
 def two_inputs(config: ModelConfig, size: int, device: str) -> float:
-    """The inputs of attention and of the feed-forward."""
+    """The inputs of attention and feed-forward."""
     return 2 * config.width * size
 
 
 def fused_attention(config: ModelConfig, size: int, device: str) -> float:
-    """The result of the fused attention kernel, and for each head the logarithm of its softmax's sum, in fp32."""
+    """The output of the fused attention kernel, and the log-sum-exp of each head's softmax in fp32."""
     return config.width * size + config.heads * FP32

@@ -1,4 +1,4 @@
-"""What an architecture declares. All that the rest of the code knows about an architecture, it reads from here."""
+"""The declarations of an architecture. The rest of the code knows an architecture only through them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Bytes = Callable[[Any, int, str], float]
 
 
 class NotDeclared(ValueError):
-    """An architecture does not declare what was asked of it."""
+    """An architecture does not declare a requested part."""
 
 
 class ModelConfig(Protocol):
-    """What the configurations of all architectures have in common: frozen dataclasses with these fields."""
+    """The common part of all architectures' configurations, which are frozen dataclasses with these fields."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -36,7 +36,7 @@ class ModelConfig(Protocol):
 
     @property
     def layers(self) -> int:
-        """Blocks."""
+        """Number of blocks."""
 
     @property
     def width(self) -> int:
@@ -44,21 +44,21 @@ class ModelConfig(Protocol):
 
     @property
     def heads(self) -> int:
-        """Attention heads of a block."""
+        """Attention heads per block."""
 
     @property
     def parameters(self) -> int:
-        """All parameters; a tied table counts once."""
+        """Number of parameters; a tied embedding counts once."""
 
 
 @dataclass(frozen=True)
 class Activations:
     """The activation memory of a block: what its forward pass keeps for its backward pass.
 
-    `norms` counts the inputs and statistics of the norms, which sequence parallelism shards; `inputs` what the
-    column-parallel layers read, replicated on all tensor ranks; `inner` what lies between column- and row-parallel
-    layers, without the result of attention; `attention` that result and the statistics of its softmax. Tensor
-    parallelism shards the last two.
+    `norms`: inputs and statistics of the norms, sharded by sequence parallelism. `inputs`: inputs of the
+    column-parallel layers, replicated on all tensor ranks. `inner`: activations between column- and row-parallel
+    layers, without the output of attention. `attention`: that output and the softmax statistics. Tensor parallelism
+    shards the last two.
     """
 
     norms: Bytes
@@ -69,12 +69,12 @@ class Activations:
 
 @dataclass(frozen=True)
 class HuggingFaceAdapter:
-    """How the architecture is stored in a folder of `transformers`.
+    """The storage format of the architecture in a folder of `transformers`.
 
-    `write_config` gives the entries of config.json that only this architecture has. `read_config` makes a configuration
-    from a config.json and the fields that all have in common (vocabulary, positions, layers, width, heads); it raises
-    ValueError for a form that does not exist here and KeyError for a missing entry. `modules` maps module names,
-    without the number of a layer, to those in the files; "{}" stands for the layer's number.
+    `write_config` returns the entries of config.json that only this architecture has. `read_config` makes a
+    configuration from a config.json and the common fields (vocabulary, positions, layers, width, heads); it raises
+    ValueError for an unsupported variant and KeyError for a missing entry. `modules` maps module names, without layer
+    numbers, to the names in the files, where "{}" is the layer number.
     """
 
     model_type: str
@@ -82,11 +82,11 @@ class HuggingFaceAdapter:
     write_config: Callable[[Any], dict[str, Any]]
     read_config: Callable[[Mapping[str, Any], dict[str, Any]], Any]
     modules: Mapping[str, str]
-    # Other names of tensors in files, and the one in `modules`.
+    # Maps alternative tensor names in files to the names that `modules` gives.
     aliases: Mapping[str, str] = field(default_factory=dict)
-    # Tensors of files that are no parameters but follow from the configuration.
+    # Matches tensors in files that are not parameters: they follow from the configuration.
     computed: re.Pattern[str] | None = None
-    # A tensor that a file may hold a second time, and the one that it must be equal to.
+    # (copy, original): a file may also hold the copy, which must equal the original.
     tied: tuple[str, str] | None = None
 
     def name_there(self, name: str) -> str:
@@ -101,10 +101,10 @@ class HuggingFaceAdapter:
 class Architecture:
     """A family of models.
 
-    `config` is a frozen dataclass (see ModelConfig). `initial(name, config)` says how a parameter starts and
+    `config` is a frozen dataclass (see ModelConfig). `initial(name, config)` gives the initialisation of a parameter,
     `split(name)` how tensor parallelism shards a module. Logical names begin with `embedding.`, `layers.N.` or
-    `head.`. Without `activations` no memory plan can be made, and without `huggingface` no weights of `transformers`
-    are read or written; both then raise NotDeclared.
+    `head.`. Memory plans need `activations`, and weights of `transformers` need `huggingface`; without them these raise
+    NotDeclared.
     """
 
     name: str
@@ -116,19 +116,19 @@ class Architecture:
     huggingface: HuggingFaceAdapter | None = None
 
     def require_activations(self) -> Activations:
-        """Its activation memory. Raises NotDeclared."""
+        """The activation memory. Raises NotDeclared when there is none."""
         if self.activations is None:
             raise NotDeclared(
                 f"the architecture {self.name!r} declares no activation memory, so its memory and speed cannot be "
-                f"planned: give `activations` to its Architecture in model/architectures/{self.name}"
+                f"planned: pass `activations` to its Architecture in model/architectures/{self.name}"
             )
         return self.activations
 
     def require_huggingface(self) -> HuggingFaceAdapter:
-        """Its form in `transformers`. Raises NotDeclared."""
+        """The Hugging Face adapter. Raises NotDeclared when there is none."""
         if self.huggingface is None:
             raise NotDeclared(
                 f"the architecture {self.name!r} has no Hugging Face adapter, so its weights cannot be read from or "
-                f"written for transformers: give `huggingface` to its Architecture in model/architectures/{self.name}"
+                f"written for transformers: pass `huggingface` to its Architecture in model/architectures/{self.name}"
             )
         return self.huggingface

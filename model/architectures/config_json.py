@@ -1,4 +1,4 @@
-"""Entries of a `config.json`, each checked for its type and range. All raise ValueError naming the entry."""
+"""Read entries of a `config.json` and check type and range. All functions raise ValueError naming the entry."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-# No size of a model is near it; up to here, fp32 holds every position.
+# Far above the sizes of any model; up to here, fp32 represents every position exactly.
 LARGEST_SIZE = 2**24
 
 
 def expect(values: Mapping[str, Any], name: str, only: Any, default: Any = None) -> None:
-    """`default` is what `transformers` takes when the file says nothing; None where it must say something."""
+    """Require the value `only`. `default` is the default of `transformers`; None for an entry that must be present."""
     found = values[name] if default is None else values.get(name, default)
     if found != only:
-        raise ValueError(f"{name} is {found!r}; only {only!r} is known here for {values['model_type']}")
+        raise ValueError(f"{name} is {found!r}; only {only!r} is supported for {values['model_type']}")
 
 
 def size(values: Mapping[str, Any], name: str) -> int:
@@ -51,7 +51,7 @@ def flag(values: Mapping[str, Any], name: str, default: bool) -> bool:
 
 
 def mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object; an empty one where there is none."""
+    """An object; empty when the entry is missing or null."""
     found = values.get(name)
     if found is not None and not isinstance(found, Mapping):
         raise ValueError(f"{name} is {found!r}; it must be an object or null")
@@ -59,9 +59,9 @@ def mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def token(values: Mapping[str, Any], name: str) -> int | None:
-    """The id of a token, None where there is none."""
+    """A token id; None when there is none."""
     found = values.get(name)
-    # LLaMA's converted files of the first days give -1 for "none".
+    # Early converted files of LLaMA use -1 for "none".
     if found is None or (type(found) is int and found < 0):
         return None
     if type(found) is not int:
@@ -70,9 +70,9 @@ def token(values: Mapping[str, Any], name: str) -> int | None:
 
 
 def rotation(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The rotary embedding's entries, of transformers 5 or 4. Raises ValueError when positions are scaled."""
+    """The entries of the rotary embedding, of transformers 5 or 4. Raises ValueError when positions are scaled."""
     rope = mapping(values, "rope_parameters") or mapping(values, "rope_scaling")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
-        raise ValueError(f"the rotation is of the type {kind!r}; only the plain one is known here")
+        raise ValueError(f"the rotary embedding has the type {kind!r}; only 'default' is supported")
     return rope

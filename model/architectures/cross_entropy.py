@@ -1,4 +1,4 @@
-"""Cross-entropy of a language model's logits, whole or cut along the vocabulary, without a copy of them in fp32."""
+"""Cross-entropy of logits, whole or sharded along the vocabulary, without a copy of them in fp32."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
-# Logits that are taken to fp32 at a time: as many as caches hold, and on a GPU enough to keep it busy.
+# Logits converted to fp32 at a time: as many as fit CPU caches; on a GPU, enough to keep it busy.
 LOGITS_AT_A_TIME = {"cpu": 2**18, "cuda": 2**24}
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, group: Any = None) -> Tensor:
     """Mean cross-entropy in nats, a scalar in fp32, the same on every rank of `group`.
 
-    `logits` (B, S, V / t), of any precision, are this rank's consecutive part of the vocabulary, and all of it without
-    a group; `labels` (B, S) are int64 token ids. No rank sees whole logits (Shoeybi et al. 2019, section 3). Beside
-    the logits it takes the memory of their gradient, both in the logits' precision; sums are in fp32.
+    `logits` (B, S, V / t), of any precision, are this rank's contiguous part of the vocabulary; without a group, all of
+    it. `labels` (B, S) are int64 token ids. Logits are never gathered (Shoeybi et al. 2019, section 3). Needs memory
+    for the logits and their gradient, both in the precision of the logits; sums are in fp32.
     """
     logits, labels = logits.flatten(0, 1), labels.flatten()
     if group is None and torch.compiler.is_compiling():
-        # The compiler makes the same passes of it, and keeps no logits in fp32 either.
+        # The compiler generates the same passes, and keeps no logits in fp32 either.
         return functional.cross_entropy(logits.float(), labels)
     loss: Tensor = _CrossEntropy.apply(logits, labels, group)
     return loss
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """For logits z and a label y: log Σ exp z - z_y, whose gradient is exp z / Σ exp z - [y]; z less its largest."""
+    """log Σ exp z - z_y for logits z, less their maximum, and label y; the gradient is exp z / Σ exp z - [y]."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, group: Any) -> Tensor:

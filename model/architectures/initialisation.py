@@ -1,4 +1,4 @@
-"""Initial weights, each keyed by the seed and the parameter's own name, so that no layout can change them."""
+"""Initial weights, keyed by seed and parameter name, so that they do not depend on the layout."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Fill = Callable[[Tensor, torch.Generator], None]
 
 @torch.no_grad()
 def initialise(model: nn.Module, fill_of: Callable[[str], Fill], seed: int) -> None:
-    """Fill every parameter of `model` in place; `fill_of(name)` says with what."""
+    """Fill every parameter of `model` in place with `fill_of(name)`."""
     for name, parameter in model.named_parameters():
         fill_of(name)(parameter, keyed_generator(seed, name))
 
 
 def keyed_generator(seed: int, name: str) -> torch.Generator:
-    """A CPU generator whose stream is decided by `seed` and `name` alone."""
+    """A CPU generator whose stream depends only on `seed` and `name`."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 

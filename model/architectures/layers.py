@@ -39,7 +39,7 @@ class LanguageModel(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """A vector for each token, and nothing for its position."""
+    """Token embeddings without position embeddings."""
 
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class TokenEmbedding(nn.Module):
 
 
 class Head(nn.Module):
-    """The last norm, and a product that gives the logits; no bias."""
+    """The final norm and the output layer, without bias."""
 
     def __init__(self, norm: nn.Module, width: int, vocabulary: int) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ class RMSNorm(nn.Module):
 class Rotary(nn.Module):
     """Rotary position embedding (Su et al. 2021) on the first `dimensions` of each head, by half rotation.
 
-    Dimension j is paired with j + dimensions / 2 and turned by position · base^(-2j / dimensions). The tables are in
-    fp32 whatever the model is cast to, and the turn is computed in fp32 and then cast back, as in LLaMA's release
-    (`model.py`, `apply_rotary_emb`): in bf16 the slow dimensions of late positions would be those of their
-    neighbours. That release pairs neighbours instead; the two differ by a fixed permutation of the rows of the query
-    and key weights and give the same attention. One of these serves all blocks of a model.
+    Dimension j is paired with j + dimensions / 2 and rotated by position · base^(-2j / dimensions). The tables stay in
+    fp32 when the model is cast, and the rotation is computed in fp32 and cast back, as in LLaMA's release (`model.py`,
+    `apply_rotary_emb`): in bf16, neighbouring late positions would get the same angles in slow dimensions. LLaMA's
+    release pairs adjacent dimensions instead; the two differ by a fixed permutation of the rows of the query and key
+    weights and give the same attention. All blocks of a model share one instance.
     """
 
     cosine: Tensor
@@ -96,17 +96,19 @@ class Rotary(nn.Module):
     def __init__(self, dimensions: int, positions: int, base: float) -> None:
         super().__init__()
         self.dimensions, self.positions, self.base = dimensions, positions, base
-        # Not part of a checkpoint: a function of the configuration alone.
+        # Not stored in checkpoints, as the configuration determines them.
         self.register_buffer("cosine", torch.empty(0), persistent=False)
         self.register_buffer("sine", torch.empty(0), persistent=False)
         self._fill()
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Turn queries or keys (B, H, S, D) that stand at `positions` (B, S) or (S), or at 0 … S - 1."""
+        """Rotate queries or keys (B, H, S, D) at `positions` (B, S) or (S), by default 0 … S - 1."""
         length = x.shape[-2]
         if positions is None:
             if length > self.positions:
-                raise ValueError(f"a sequence of {length} positions is longer than the model's {self.positions}")
+                raise ValueError(
+                    f"a sequence of {length} positions is longer than the model's {self.positions}; shorten it"
+                )
             cosine, sine = self.cosine[:length], self.sine[:length]
         else:
             cosine, sine = self.cosine[positions].unsqueeze(-3), self.sine[positions].unsqueeze(-3)
@@ -116,14 +118,13 @@ class Rotary(nn.Module):
         return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Rotary:
-        # A model that was made empty and then given memory (`to_empty`) would keep whatever that memory held, and one
-        # that is cast would round the tables.
+        # Refill the tables: `to_empty` leaves them uninitialised, and a cast rounds them.
         super()._apply(fn, recurse)
         self._fill()
         return self
 
     def _fill(self) -> None:
-        # Real on the device "meta" too: a model whose weights are then put in place has no other moment for it.
+        # Compute real tables even on the device "meta": if weights are then assigned, nothing else would fill them.
         device = "cpu" if self.cosine.is_meta else self.cosine.device
         exponents = torch.arange(0, self.dimensions, 2, dtype=torch.float32, device="cpu") / self.dimensions
         places = torch.arange(self.positions, dtype=torch.float32, device="cpu")
@@ -132,8 +133,9 @@ class Rotary(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """softmax(q kᵀ · scale) v, each token seeing what the context lets it see; has no weights, and as many heads as
-    its input. The scale is 1 / √D unless given. Dropout, where there is any, falls on the softmax.
+    """softmax(q kᵀ · scale) v with the mask of the context; without weights, for any number of heads.
+
+    `scale` defaults to 1 / √D. Dropout applies to the softmax.
     """
 
     def __init__(self, rotary: Rotary | None = None, dropout: float = 0.0, scale: float | None = None) -> None:
@@ -143,7 +145,7 @@ class CausalAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
-        """(B, H, S, D) each, and the result (B, S, H · D)."""
+        """Queries, keys and values (B, H, S, D) to (B, S, H · D)."""
         if self.rotary is not None:
             query, key = self.rotary(query, context.positions), self.rotary(key, context.positions)
         if context.cache is not None:
@@ -157,7 +159,7 @@ class CausalAttention(nn.Module):
             value,
             attn_mask=mask,
             dropout_p=self.dropout.p if self.training else 0.0,
-            # One new token sees all of the earlier ones and needs no mask.
+            # A single new token attends to all earlier tokens and needs no mask.
             is_causal=mask is None and new == seen,
             scale=self.scale,
         )

@@ -1,7 +1,7 @@
-"""The registry of architectures, and models and configurations by the name of their architecture.
+"""The registry of architectures. It makes models and configurations by architecture name.
 
-A new architecture is one folder beside this file, its line in FOLDERS and its presets. The folder's
-`ARCHITECTURE` declares all that the rest of the code asks of it.
+To add an architecture, add a folder beside this file, a line in FOLDERS, and presets. The folder's `ARCHITECTURE`
+declares everything that the rest of the code needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model.configuration import from_plain, to_plain
 from model.state.boxes import Box, whole
 from model.state.slices import Kind, ReadState
 
-# Folders beside this file, one line each. The name is the value of `model.architecture` in run.json and in presets.
+# Folders beside this file. The name is the value of `model.architecture` in run.json and in presets.
 FOLDERS = (
     "pythia",
     "opt",
@@ -47,7 +47,7 @@ def plain_model_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def build(config: ModelConfig, seed: int) -> LanguageModel:
-    """The model on the CPU in fp32 with the initial weights of `seed`: the same whatever the layout."""
+    """The model on the CPU in fp32 with the initial weights of `seed`, independent of the layout."""
     architecture = architecture_of(config)
     model = architecture.model(config)
     initialise(model, lambda name: architecture.initial(name, config), seed)
@@ -55,9 +55,9 @@ def build(config: ModelConfig, seed: int) -> LanguageModel:
 
 
 def initial_state(config: ModelConfig, seed: int) -> ReadState:
-    """The state before any update, the same whatever the layout: the initial weights of `seed`, and moments of zero.
+    """The state before any update, independent of the layout: the initial weights of `seed`, and zero moments.
 
-    The tensor that was read last is held, so that its parts can be read one after another; never two of them.
+    Caches the last tensor read and no other, so that its parts can be read one after another.
     """
     architecture = architecture_of(config)
     shapes = {name: tuple(held.shape) for name, held in build_empty(config, "meta").named_parameters()}
@@ -76,7 +76,7 @@ def initial_state(config: ModelConfig, seed: int) -> ReadState:
 
 
 def build_empty(config: ModelConfig, device: str) -> LanguageModel:
-    """The model without initial weights, to be loaded; on the device "meta" it takes no memory."""
+    """The model without initial weights, to be loaded; on the device "meta" it needs no memory."""
     with torch.device(device):
         return architecture_of(config).model(config)
 
@@ -86,9 +86,11 @@ def architecture_of(config: ModelConfig) -> Architecture:
     for architecture in ARCHITECTURES.values():
         if isinstance(config, architecture.config):
             return architecture
-    raise NotDeclared(f"{type(config).__name__} is the configuration of no architecture in the registry")
+    raise NotDeclared(
+        f"{type(config).__name__} belongs to no registered architecture; add its folder to FOLDERS in registry.py"
+    )
 
 
 def architecture_name(config: ModelConfig) -> str:
-    """The name under which the architecture of this configuration stands in ARCHITECTURES."""
+    """The name of this configuration's architecture in ARCHITECTURES."""
     return architecture_of(config).name

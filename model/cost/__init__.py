@@ -1,1 +1,1 @@
-"""What training costs: peaks of devices, floating-point operations of a token, energy and carbon."""
+"""The cost of training: device peaks, floating-point operations per token, energy and carbon."""

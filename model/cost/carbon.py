@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 A100_WATTS = 400.0  # thermal design power of the A100-80GB that the paper assumes for every model it compares
-POWER_USAGE_EFFECTIVENESS = 1.1  # of the data centre: all of its power over that of its computers
-TONNES_PER_MEGAWATT_HOUR = 0.385  # of CO2 equivalent: the average of the United States
+POWER_USAGE_EFFECTIVENESS = 1.1  # of the data centre: total power over the power of its computers
+TONNES_PER_MEGAWATT_HOUR = 0.385  # of CO2 equivalent: the average in the United States
 
 
 def megawatt_hours(
     gpu_hours: float, watts: float = A100_WATTS, power_usage_effectiveness: float = POWER_USAGE_EFFECTIVENESS
 ) -> float:
-    """GPU hours × watts of a GPU × PUE, in MWh. An estimate: every GPU drawing all of its power all the time."""
+    """GPU hours × watts of a GPU × PUE, in MWh. An estimate: assumes that every GPU always draws `watts`."""
     return gpu_hours * watts * power_usage_effectiveness / 1e6
 
 

@@ -1,4 +1,4 @@
-"""GPUs by name, with their data sheets' figures. A device that is not in the table is unknown, never guessed."""
+"""GPUs by name, with the figures of their data sheets. The figures of a device outside the table are never guessed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Device:
-    """Figures of one GPU in its SXM form, in a machine of eight.
+    """Figures of one SXM GPU in a machine of eight.
 
-    `memory` in bytes, decimal as on the data sheet; `peaks` in FLOP/s by precision, without sparsity; `bandwidth` of
-    the memory, `link` to the other GPUs of the machine (NVLink, one direction) and `network` (each GPU's share of the
-    adapters of a reference machine, one direction) in bytes per second; `watts` is the thermal design power.
-    `reported` is what `torch.cuda.get_device_name` says.
+    `memory` is in bytes, decimal as on the data sheet; `peaks` in FLOP/s by precision, without sparsity. In bytes per
+    second: memory `bandwidth`; `link` to the other GPUs of the machine (NVLink, one direction); `network`, each GPU's
+    share of the adapters of a reference machine, one direction. `watts` is the thermal design power. `reported` holds
+    the names that `torch.cuda.get_device_name` returns.
     """
 
     name: str
@@ -27,11 +27,11 @@ class Device:
     source: str
 
     def peak(self, precision: str) -> float | None:
-        """FLOP/s of matrix products in `fp32`, `bf16` or `fp16`; None where the device has no units for them."""
+        """FLOP/s of matmuls in `fp32`, `bf16` or `fp16`; None where the device does not support the precision."""
         return self.peaks.get(precision)
 
 
-MACHINE = 8  # GPUs that NVLink joins in one machine (DGX-1, DGX A100, DGX H100)
+MACHINE = 8  # GPUs that NVLink connects in one machine (DGX-1, DGX A100, DGX H100)
 
 DEVICES = {
     device.name: device
@@ -96,16 +96,16 @@ DEVICES = {
 
 
 def device_by_name(name: str) -> Device:
-    """The device under our name, such as `a100-40gb`. Raises ValueError with the names there are."""
+    """The device with that name in DEVICES, such as `a100-40gb`. Raises ValueError listing the names."""
     if name not in DEVICES:
         raise ValueError(f"there is no GPU type {name!r}; the types are {', '.join(DEVICES)}")
     return DEVICES[name]
 
 
 def reported_device(reported: str) -> Device | None:
-    """The device that `torch.cuda.get_device_name` calls `reported`; None when it is unknown.
+    """The device that `torch.cuda.get_device_name` reports as `reported`; None when it is unknown.
 
-    The whole name has to be the table's: "NVIDIA H100 PCIe", "NVIDIA H200 NVL" and a slice of a card ("NVIDIA H200 MIG
-    1g.18gb") have other peaks.
+    The whole name must match: "NVIDIA H100 PCIe", "NVIDIA H200 NVL" and a MIG slice ("NVIDIA H200 MIG 1g.18gb") have
+    other peaks.
     """
     return next((device for device in DEVICES.values() if reported in device.reported), None)

@@ -1,6 +1,6 @@
-"""Weights to and from the folders of Hugging Face's `transformers`, without that library.
+"""Reads and writes weights in folders of Hugging Face's `transformers`, without that library.
 
-`folder` reads and writes such a folder, `plain` a folder of our own; both give and take `weights.Weights`. `names` and
-`configuration` say what is called what there, `entries` reads a value of a `config.json`, and `pairs` turns LLaMA's
-released rotation into the one used here.
+`folder` handles such a folder, `plain` a folder in this project's format; both use `weights.Weights`. `configuration`
+converts `config.json`. Each architecture declares its tensor names in its adapter
+(`model.architectures.architecture.HuggingFaceAdapter`).
 """

@@ -1,4 +1,4 @@
-"""A model's shape to and from the `config.json` of `transformers`."""
+"""Converts a model's configuration to and from the `config.json` of `transformers`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.huggingface.weights import SpecialTokens, WeightsError
 
 
 def adapter_of(config: ModelConfig) -> HuggingFaceAdapter:
-    """How weights of this configuration are stored in `transformers`. Raises WeightsError when that is not known."""
+    """The Hugging Face adapter for this configuration. Raises WeightsError when its architecture has none."""
     try:
         return architecture_of(config).require_huggingface()
     except NotDeclared as error:
@@ -20,10 +20,10 @@ def adapter_of(config: ModelConfig) -> HuggingFaceAdapter:
 
 
 def config_there(config: ModelConfig, special_tokens: SpecialTokens, dtype: str) -> dict[str, Any]:
-    """The `config.json` for these weights; `dtype` is that of the tensors, such as "float32".
+    """The `config.json` for these weights; `dtype` is the dtype of the tensors, such as "float32".
 
-    Keys are those that transformers 4 and 5 both read. Ids that are not known are null, as the defaults there are
-    those of other tokenizers. Raises WeightsError for an architecture without a Hugging Face adapter.
+    Writes only keys that transformers 4 and 5 both read. Unknown token ids are null, because the defaults of
+    transformers belong to other tokenizers. Raises WeightsError for an architecture without a Hugging Face adapter.
     """
     adapter = adapter_of(config)
     return {
@@ -43,10 +43,10 @@ def config_there(config: ModelConfig, special_tokens: SpecialTokens, dtype: str)
 
 
 def config_here(values: Mapping[str, Any]) -> tuple[ModelConfig, SpecialTokens]:
-    """The shape in a `config.json`, with the defaults of `transformers` for what it leaves out.
+    """The configuration in a `config.json`; missing entries take the defaults of `transformers`.
 
-    Raises WeightsError for a model of no known architecture, a form of one that does not exist here, quantized weights,
-    and entries of a wrong type.
+    Raises WeightsError for an unknown architecture, an unsupported variant, quantized weights, and entries of a wrong
+    type.
     """
     adapters = {
         architecture.huggingface.model_type: architecture.huggingface
@@ -58,8 +58,8 @@ def config_here(values: Mapping[str, Any]) -> tuple[ModelConfig, SpecialTokens]:
         raise WeightsError(f"model_type is {kind!r}; it must be one of {', '.join(adapters)}")
     if values.get("quantization_config") is not None:
         raise WeightsError(
-            "quantization_config: these weights are quantized, which a model here does not read; take the folder that "
-            "they were made from, or save them as floats (`model.dequantize()` in transformers)"
+            "quantization_config: these weights are quantized, which is not supported; use the folder that they were "
+            "quantized from, or save them as floats (`model.dequantize()` in transformers)"
         )
     try:
         common = {
@@ -72,7 +72,7 @@ def config_here(values: Mapping[str, Any]) -> tuple[ModelConfig, SpecialTokens]:
         config: ModelConfig = adapters[kind].read_config(values, common)
         tokens = [token(values, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")]
     except KeyError as error:
-        raise WeightsError(f"{error.args[0]} is missing; the file is cut short or of another library") from error
+        raise WeightsError(f"{error.args[0]} is missing; the file is incomplete or foreign, fetch it again") from error
     except ValueError as error:
         raise WeightsError(str(error)) from error
     return config, SpecialTokens(begin=tokens[0], end=tokens[1], padding=tokens[2])

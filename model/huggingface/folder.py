@@ -1,4 +1,4 @@
-"""A folder as `transformers` reads it: config.json, and safetensors in one file or in several with an index."""
+"""Folders in the format of `transformers`: config.json, and safetensors in one file or in several with an index."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from model.huggingface.configuration import adapter_of, config_here, config_ther
 from model.huggingface.weights import StoredTensors, Weights, WeightsError, stored_names
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-LARGEST_FILE = 5_000_000_000  # bytes, as `save_pretrained` cuts
+LARGEST_FILE = 5_000_000_000  # bytes per file, as in `save_pretrained`
 
 
 def write_folder(weights: Weights, folder: Path, largest: int = LARGEST_FILE) -> None:
     """Write weights for `AutoModelForCausalLM.from_pretrained(folder)`, each tensor in its own dtype.
 
-    No file holds more than `largest` bytes of tensors, but for a single tensor that is larger; memory is that of one
-    file.
+    A file holds at most `largest` bytes of tensors, unless a single tensor is larger. Needs memory for one file.
     """
     adapter = adapter_of(weights.config)
     where: dict[str, int] = {}
@@ -36,7 +35,7 @@ def write_folder(weights: Weights, folder: Path, largest: int = LARGEST_FILE) ->
     if number == 0:
         (folder / "part-0").rename(folder / SINGLE)
     else:
-        # How many there are is known only now, and is part of the names.
+        # File names contain the number of files, which is known only now.
         names = [f"model-{part + 1:05d}-of-{number + 1:05d}.safetensors" for part in range(number + 1)]
         for part, name in enumerate(names):
             (folder / f"part-{part}").rename(folder / name)
@@ -48,10 +47,10 @@ def write_folder(weights: Weights, folder: Path, largest: int = LARGEST_FILE) ->
 
 
 def read_folder(folder: Path) -> Weights:
-    """The weights in a folder of `transformers`; tensors are read when they are asked for.
+    """The weights in a folder of `transformers`; tensors are read on access.
 
-    Raises WeightsError when a file is missing or broken, is a pickle, holds another model than its config.json says,
-    or tensors that are no weights.
+    Raises WeightsError when a file is missing, broken or a pickle, when the tensors do not match config.json, and when
+    a tensor cannot be a weight.
     """
     values = read_json(folder / CONFIG)
     try:
@@ -68,31 +67,33 @@ def read_folder(folder: Path) -> Weights:
         _check_tied(there, *adapter.tied)
         del there[adapter.tied[0]]
     if config.layers > len(there):
-        # Said before a model of so many is built.
+        # Check before building a model of this many layers.
         raise WeightsError(
             f"{folder / CONFIG}: num_hidden_layers is {config.layers}, and there are {len(there)} tensors in all; the "
-            f"files and {CONFIG} do not belong together"
+            f"files and {CONFIG} do not match, fetch all again"
         )
     names = [name for name, _ in build_empty(config, "meta").named_parameters()]
     wanted = {adapter.name_there(name): name for name in names}
     if wrong := sorted(set(wanted) ^ set(there)):
-        problem = "is missing" if wrong[0] in wanted else f"is no parameter of a {values['model_type']} of this shape"
-        raise WeightsError(f"{folder}: {wrong[0]} {problem}; the files and {CONFIG} do not belong together")
+        problem = (
+            "is missing" if wrong[0] in wanted else f"is not a parameter of a {values['model_type']} of this shape"
+        )
+        raise WeightsError(f"{folder}: {wrong[0]} {problem}; the files and {CONFIG} do not match, fetch all again")
     tensors = StoredTensors({wanted[name]: place for name, place in there.items()})
     try:
         return Weights(config, tensors, special_tokens)
     except WeightsError as error:
-        raise WeightsError(f"{folder}: {error}; the files and {CONFIG} do not belong together") from error
+        raise WeightsError(f"{folder}: {error}; the files and {CONFIG} do not match, fetch all again") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises WeightsError."""
+    """The object in a JSON file. Raises WeightsError when the file is missing, unreadable or holds no JSON object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise WeightsError(f"{path} is not there; the folder holds no weights that can be read") from error
+        raise WeightsError(f"{path} does not exist; name a folder of weights that has it") from error
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror}); it must be a file that you may read") from error
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
     except ValueError as error:
         raise WeightsError(f"{path} is not JSON ({error}); fetch it again") from error
     if not isinstance(values, dict):
@@ -101,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _files(weights: Weights, largest: int) -> Iterator[dict[str, Tensor]]:
-    """The tensors by logical name, as many at a time as go into a file."""
+    """The tensors of each file, by logical name."""
     held: dict[str, Tensor] = {}
     for name, tensor in weights.tensors.items():
         if held and sum(other.nbytes for other in held.values()) + tensor.nbytes > largest:
@@ -119,18 +120,18 @@ def _places(folder: Path) -> dict[str, Path]:
         return _indexed(folder)
     if pickles := sorted(path.name for path in folder.glob("*.bin")):
         raise WeightsError(
-            f"{folder} has {pickles[0]}, a pickle, which can run any program when it is read; load it once with "
+            f"{folder} has {pickles[0]}, a pickle, which can execute any code when loaded; load it with "
             "`transformers` where that is safe, and save it with save_pretrained(…, safe_serialization=True)"
         )
-    raise WeightsError(f"{folder} has neither {SINGLE} nor {INDEX}")
+    raise WeightsError(f"{folder} has neither {SINGLE} nor {INDEX}; name a folder of safetensors")
 
 
 def _indexed(folder: Path) -> dict[str, Path]:
-    """The file of each tensor as the index has it, each in the folder itself. Raises WeightsError."""
+    """The file of each tensor according to the index; directories in file names are ignored. Raises WeightsError."""
     index = folder / INDEX
     named = read_json(index).get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
-        raise WeightsError(f"{index}: weight_map must be an object of tensors and their files; fetch it again")
+        raise WeightsError(f"{index}: weight_map must be an object that maps tensors to files; fetch it again")
     places = {name: folder / Path(file).name for name, file in named.items()}
     held = {path: set(stored_names(path)) for path in sorted(set(places.values()))}
     for name, path in places.items():
@@ -142,4 +143,6 @@ def _indexed(folder: Path) -> dict[str, Path]:
 def _check_tied(there: dict[str, tuple[Path, str]], copy: str, original: str) -> None:
     tensors = StoredTensors({name: there[name] for name in (copy, original) if name in there})
     if original in tensors and not torch.equal(tensors[copy], tensors[original]):
-        raise WeightsError(f"{there[copy][0]}: {copy} is not {original}, though the two are one in this model")
+        raise WeightsError(
+            f"{there[copy][0]}: {copy} differs from {original}, to which it is tied; fetch the files again"
+        )

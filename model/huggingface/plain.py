@@ -1,4 +1,4 @@
-"""A folder of our own: weights.safetensors by logical names, and model.json, which says what they are of."""
+"""Folders in this project's format: weights.safetensors by logical names, and model.json with the configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 def write_plain(weights: Weights, folder: Path) -> None:
-    """Write weights, each tensor in its own dtype. Memory is that of the whole model."""
+    """Write weights, each tensor in its own dtype. Needs memory for the whole model."""
     save_file({name: tensor.contiguous() for name, tensor in weights.tensors.items()}, folder / WEIGHTS)
     values = {
         "format": FORMAT,
@@ -29,10 +29,12 @@ def write_plain(weights: Weights, folder: Path) -> None:
 
 
 def read_plain(folder: Path) -> Weights:
-    """The weights in such a folder; tensors are read when they are asked for. Raises WeightsError."""
+    """The weights in such a folder; tensors are read on access. Raises WeightsError when they cannot be read."""
     values = read_json(folder / MODEL)
     if values.get("format") != FORMAT:
-        raise WeightsError(f"{folder / MODEL} is of format {values.get('format')}, not {FORMAT}; import it again")
+        raise WeightsError(
+            f"{folder / MODEL} has format {values.get('format')}, not {FORMAT}; import the weights again"
+        )
     try:
         config = model_config(mapping(values, "model_config"))
         special_tokens = from_plain(SpecialTokens, mapping(values, "special_tokens"), "special_tokens")
@@ -43,4 +45,4 @@ def read_plain(folder: Path) -> Weights:
     try:
         return Weights(config, tensors, special_tokens)
     except WeightsError as error:
-        raise WeightsError(f"{folder}: {error}") from error
+        raise WeightsError(f"{folder}: {error}; import the weights again") from error

@@ -1,4 +1,4 @@
-"""A model's weights outside a lake: its shape, its tensors by logical name, and its special tokens."""
+"""A model's weights outside a lake: its configuration, its tensors by logical name, and its special tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.architectures.architecture import ModelConfig
 from model.architectures.layers import LanguageModel
 from model.architectures.registry import build_empty
 
-# What a folder may hold of its tokenizer; each is carried along as it is.
+# Tokenizer files that a folder may hold; they are copied unchanged.
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.json"),
     *("merges.txt", "added_tokens.json", "generation_config.json"),
@@ -27,12 +27,12 @@ VOCABULARY_ROWS = ("embedding.tokens.weight", "head.output.weight")
 
 
 class WeightsError(ValueError):
-    """A folder of weights that cannot be read, or weights that cannot be written as asked."""
+    """Weights cannot be read from a folder, or cannot be written as requested."""
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The ids with which a text begins, ends and is padded, None where there is none."""
+    """The token ids that begin, end and pad a text; None where there is none."""
 
     begin: int | None = None
     end: int | None = None
@@ -41,7 +41,7 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class Weights:
-    """`tensors` holds every parameter of the model by its logical name, of any float dtype; it may read them late."""
+    """`tensors` holds every parameter of the model by its logical name, of any float dtype; it may read them lazily."""
 
     config: ModelConfig
     tensors: Mapping[str, Tensor]
@@ -51,10 +51,10 @@ class Weights:
         shapes = {name: parameter.shape for name, parameter in build_empty(self.config, "meta").named_parameters()}
         if wrong := sorted(set(shapes) ^ set(self.tensors)):
             missing = wrong[0] in shapes
-            raise WeightsError(f"the parameter {wrong[0]} is {'missing' if missing else 'not one of this model'}")
+            raise WeightsError(f"the parameter {wrong[0]} is {'missing' if missing else 'not part of this model'}")
         for name, shape in shapes.items():
             if (found := self.tensors[name].shape) != shape:
-                raise WeightsError(f"the parameter {name} is of shape {tuple(found)}; the model's is {tuple(shape)}")
+                raise WeightsError(f"the parameter {name} has shape {tuple(found)}; the model needs {tuple(shape)}")
 
     def model(self) -> LanguageModel:
         """The model on the CPU in fp32, in evaluation mode, with gradients off."""
@@ -66,10 +66,10 @@ class Weights:
 
 
 def crop_vocabulary(weights: Weights, vocabulary: int) -> Weights:
-    """The same weights for the first `vocabulary` tokens alone: without the rows that pad the tables.
+    """The weights for the first `vocabulary` tokens only, without the padding rows of embedding and output.
 
-    The logits of the tokens that stay are the same. Raises WeightsError when there are not that many, or when a
-    special token would not stay.
+    The logits of these tokens do not change. Raises WeightsError when `vocabulary` is out of range or would drop a
+    special token.
     """
     if not 1 <= vocabulary <= weights.config.vocabulary:
         raise WeightsError(f"a vocabulary of {vocabulary} tokens: it must be 1 to {weights.config.vocabulary}")
@@ -87,9 +87,9 @@ def crop_vocabulary(weights: Weights, vocabulary: int) -> Weights:
 
 
 class StoredTensors(Mapping[str, Tensor]):
-    """Tensors of safetensors files, each read when it is asked for; `places` gives file and name for each name.
+    """Tensors of safetensors files, read on access; `places` maps each name to its file and its name there.
 
-    Raises WeightsError when a file cannot be read, or when a tensor in it cannot be a model's weights.
+    Raises WeightsError when a file cannot be read, or when a tensor has no float dtype or is not finite.
     """
 
     def __init__(self, places: Mapping[str, tuple[Path, str]]) -> None:
@@ -111,7 +111,7 @@ class StoredTensors(Mapping[str, Tensor]):
 
 
 def open_file(path: Path) -> safe_open:
-    """A safetensors file, opened. Raises WeightsError when it is not there or not whole."""
+    """Open a safetensors file. Raises WeightsError when it is missing or incomplete."""
     try:
         return safe_open(str(path), "pt")
     except (OSError, SafetensorError) as error:
@@ -127,21 +127,19 @@ def stored_names(path: Path) -> list[str]:
 def _check_floats(tensor: Tensor, where: str) -> None:
     if tensor.dtype not in DTYPES:
         kind, *allowed = (str(dtype).removeprefix("torch.") for dtype in (tensor.dtype, *DTYPES))
-        raise WeightsError(
-            f"{where} is of the type {kind}; weights are {', '.join(allowed)}: save them as one of these"
-        )
+        raise WeightsError(f"{where} has dtype {kind}; weights must be {', '.join(allowed)}: save them as one of these")
     if not tensor.isfinite().all():
-        raise WeightsError(f"{where} holds values that are infinite or no numbers; fetch it again, or make it anew")
+        raise WeightsError(f"{where} holds infinite or NaN values; fetch it again, or create it again")
 
 
 @contextmanager
 def finished_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `out` when the block ends well, so that nothing half-done is ever there.
+    """A temporary folder that is renamed to `out` when the block succeeds, so that `out` is never incomplete.
 
-    Raises WeightsError when there is something at `out` already.
+    Raises WeightsError when `out` exists and is not an empty folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise WeightsError(f"{out} is there already; name a folder that is not, or remove it")
+        raise WeightsError(f"{out} exists already; name another folder, or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
         made = Path(folder) / "made"

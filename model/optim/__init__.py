@@ -1,1 +1,1 @@
-"""Optimization: the configuration of AdamW and of numeric precision. Nothing here imports torch."""
+"""Optimization: AdamW, precision, loss scaling, schedules and spike policies. Nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""The precision of matrix products."""
+"""The precision of matmuls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Dynamic loss scaling for fp16: the two state machines that the four systems trained with.
+"""Dynamic loss scaling for fp16: the two state machines with which the four systems were trained.
 
 The loss is multiplied by the scale before the backward pass and the gradient divided by it after; a step whose gradient
-overflowed is not applied (Micikevicius et al. 2018, section 3.2). Only the way to the next scale differs.
+overflowed is not applied (Micikevicius et al. 2018, section 3.2). The two differ only in how they update the scale.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from model.configuration import about, require, require_limits
 
-FACTOR = 2.0  # of growth and of backing off, in both systems
+FACTOR = 2.0  # of growth and backoff, in both
 
 
 class ScaleExhausted(RuntimeError):
@@ -40,7 +40,7 @@ class ScalerConfig:
         )
         require(
             math.isfinite(self.initial) and 0 < self.minimum <= self.initial,
-            f"scaler: minimum {self.minimum} must be above 0 and not above initial {self.initial}, which is finite",
+            f"scaler: minimum {self.minimum} must be above 0 and at most initial {self.initial}, which must be finite",
         )
         require_limits(self, "scaler")
         require(
@@ -50,20 +50,20 @@ class ScalerConfig:
 
 
 class LossScaler:
-    """The scale of the next step, moved on by one `update` for each step."""
+    """The loss scale of the next step. Call `update` once per step."""
 
     def __init__(self, config: ScalerConfig) -> None:
         self.config = config
         self.scale = config.initial
         self._window = config.window
         self._hysteresis = config.hysteresis
-        # Steps from the last overflow to the next step, which counts; the run begins as if after one.
+        # Steps since the last overflow, including the next step; a run starts as if after an overflow.
         self._distance = 1
 
     def update(self, overflow: bool) -> None:
-        """Take note of a step, whose gradient did or did not overflow.
+        """Update the scale after a step; `overflow` says whether its gradient overflowed.
 
-        Raises ScaleExhausted when DeepSpeed's machine is to go below its minimum; the state is then as it was.
+        Raises ScaleExhausted when DeepSpeed's state machine would go below the minimum; the state is then unchanged.
         """
         if overflow:
             self._back_off()
@@ -73,7 +73,7 @@ class LossScaler:
             self._distance += 1
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on, as plain JSON."""
+        """The state needed to resume, as plain JSON."""
         return {
             "scale": self.scale,
             "window": self._window,
@@ -82,11 +82,11 @@ class LossScaler:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state()`. Raises ValueError when it is none."""
+        """Restore a `state()`. Raises ValueError when its entries differ."""
         require(
             set(state) == set(self.state()),
-            f"scaler: the state has the entries {sorted(state)} where {sorted(self.state())} belong; "
-            "the checkpoint was not written by a run with a loss scaler",
+            f"scaler: the state has the entries {sorted(state)}, not {sorted(self.state())}; use a checkpoint of a run "
+            "with a loss scaler",
         )
         self.scale = float(state["scale"])
         self._window, self._hysteresis = int(state["window"]), int(state["hysteresis"])
@@ -95,7 +95,7 @@ class LossScaler:
     def _back_off(self) -> None:
         if self.config.kind == "metaseq":
             self._window = max(self._window // 2, 1)
-            # Below the floor the scale stays, and the steps that overflow go on being skipped.
+            # The scale never goes below the minimum; steps that overflow are still skipped.
             if self.scale / FACTOR >= self.config.minimum:
                 self.scale /= FACTOR
         elif self._hysteresis > 1:
@@ -113,8 +113,8 @@ class LossScaler:
             if self._distance % self._window == 0:
                 self.scale *= FACTOR
                 self._window *= 2
-        # `update_scale` of `deepspeed/runtime/fp16/loss_scaler.py` looks one step later than metaseq, and refills the
-        # hysteresis nowhere else.
+        # `update_scale` of `deepspeed/runtime/fp16/loss_scaler.py` checks one step later than metaseq, and resets the
+        # hysteresis only here.
         elif self._distance > 1 and (self._distance - 1) % self._window == 0:
             self._hysteresis = self.config.hysteresis
             self.scale *= FACTOR

@@ -1,4 +1,4 @@
-"""Schedules: the learning rate of an update, and the steps at which a checkpoint is kept."""
+"""Schedules of the learning rate and of checkpoints."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ LAST_POWER = 512  # Pythia's `extra-save-iters`: 0 and the powers of two up to h
 
 @dataclass(frozen=True)
 class Schedule:
-    """A linear warm-up to `learning_rate`, and then by `kind`:
+    """A linear warm-up to `learning_rate`, then by `kind`:
 
-    - `cosine`: down to `minimum` by a cosine (GPT-NeoX, `megatron/learning_rates.py`; LLaMA, section 2.3);
-    - `linear`: down to `minimum` by a straight line (OPT, section 2.2; metaseq, `polynomial_decay_schedule.py` with
-      power 1);
-    - `constant`: as it is; `minimum` and `decay` say nothing then.
+    - `cosine`: cosine decay to `minimum` (GPT-NeoX, `megatron/learning_rates.py`; LLaMA, section 2.3);
+    - `linear`: linear decay to `minimum` (OPT, section 2.2; metaseq, `polynomial_decay_schedule.py` with power 1);
+    - `constant`: no decay; `minimum` and `decay` have no effect.
 
-    `warmup` and `decay` count updates from the start of the run; the minimum is reached at `decay` and kept after it.
+    `warmup` and `decay` count updates from the start of the run. The minimum is reached at `decay` and kept after it.
     """
 
     kind: Literal["cosine", "linear", "constant"] = field(metadata=about("Shape of the decay after warm-up."))
@@ -45,11 +44,11 @@ class Schedule:
         )
 
     def at(self, updates: int) -> float:
-        """The rate of the next update after `updates` of them; both systems count no update that overflowed.
+        """The learning rate of the next update, after `updates` updates. Both systems exclude overflowed updates.
 
-        With W = warmup and E = decay it is peak · updates / W up to and including W. In GPT-NeoX the very first
-        update has the rate of the second, peak / W; in metaseq it has the rate 0 (`trainer.py` sets the rate of
-        update 0 before it), so that it moves nothing but Adam's averages. Constant warms up as GPT-NeoX does.
+        With W = warmup and E = decay it is peak · updates / W up to and including W. The first update is an exception:
+        in GPT-NeoX it has the learning rate of the second, peak / W; in metaseq it has 0 (`trainer.py` sets the rate of
+        update 0 before it), so it changes only Adam's moments. `constant` warms up as GPT-NeoX does.
 
         After W, with progress = (updates - W) / (E - W), it is minimum + (peak - minimum) times
         (cos(π · progress) + 1) / 2 for cosine and (1 - progress) for linear.

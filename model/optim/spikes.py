@@ -1,9 +1,9 @@
-"""Spikes: a declared policy that skips updates, turns a run back or slows it, decided from losses and norms alone.
+"""Loss spikes: a policy skips updates, rolls a run back or lowers the learning rate, given only losses and norms.
 
-A step is high when its loss or its gradient's norm is more than so many standard deviations above the mean of the last
-ordinary steps (OLMo-core, `optim/skip_step_optimizer.py`: 128 steps, 6 deviations). Unlike there, high steps never
-enter the statistics, so a loss that stays high is told from one that has settled. Turning back and leaving out the data
-is PaLM's cure (Chowdhery et al. 2022, section 5.1).
+A step is high when its loss or gradient norm is a given number of standard deviations above the mean of the last
+ordinary steps (OLMo-core, `optim/skip_step_optimizer.py`: 128 steps, 6 deviations). Unlike in OLMo-core, high steps
+never enter the statistics, so a loss that stays high is never taken for one that has settled. Rolling back and skipping
+the data follows PaLM (Chowdhery et al. 2022, section 5.1).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Action = Literal["keep", "skip", "rollback", "lower", "fail"]
 
 @dataclass(frozen=True)
 class SpikePolicy:
-    """What is done about spikes. It decides the result, so it is part of a run's identity; reproductions have none.
+    """The reaction to spikes. It affects the result, so it is part of a run's identity; reproductions have none.
 
-    A step is high above `deviations` standard deviations over the last `window` ordinary steps, of which half must be
-    there first. With `skip` the update of a high step is left out. After `patience` high steps in a row the run goes
-    back `rollback` checkpoints before the first of them and leaves out the data since, and the learning rate is
-    multiplied by `lower`; with neither (0 and 1) it fails. A loss or norm that is not finite is skipped, or without
-    `skip` treated as after `patience` steps. After `limit` rollbacks, lowered rates and steps that are not finite, the
-    run fails.
+    A step is high if it is more than `deviations` standard deviations above the mean of the last `window` ordinary
+    steps; at least half of them are needed. `skip` skips the update of a high step. After `patience` high steps in a
+    row the run returns to `rollback` checkpoints before the first of them, skips the data since, and multiplies the
+    learning rate by `lower`; with neither (0 and 1) it fails. The update of a step that is not finite is skipped;
+    without `skip`, the run reacts at once as after `patience` steps. The run fails after `limit` interventions:
+    rollbacks, lowered learning rates and steps that are not finite.
     """
 
     deviations: float = field(
@@ -52,9 +52,9 @@ class SpikePolicy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do about a step; only `keep` applies its update. `cause` is "" for an ordinary step.
+    """The decision about a step; only `keep` applies its update. `cause` is "" for an ordinary step.
 
-    `since` counts the steps before the first high one of those in a row, for `rollback_step`.
+    `since` is the number of steps before the first of the consecutive high steps, for `rollback_step`.
     """
 
     action: Action
@@ -63,9 +63,9 @@ class Verdict:
 
 
 class SpikeJudge:
-    """Judges the steps of a run one after the other. Without a policy it fails what is not finite and keeps the rest.
+    """Judges the steps of a run in order. Without a policy, steps that are not finite fail and all others are kept.
 
-    All in fp64 with correctly rounded sums, so that ranks that see the same numbers give the same verdict.
+    Uses fp64 with correctly rounded sums, so that ranks with the same numbers reach the same verdict.
     """
 
     def __init__(self, policy: SpikePolicy | None) -> None:
@@ -73,15 +73,15 @@ class SpikeJudge:
         self._losses: list[float] = []
         self._norms: list[float] = []
         self._in_a_row = 0
-        # The steps before the first high one of those in a row.
+        # The number of steps before the first of the consecutive high steps.
         self._since = 0
         self._not_finite = 0
 
     def judge(self, step: int, loss: float, norm: float, interventions: int = 0) -> Verdict:
-        """The verdict on the update after `step` others: its loss in nats and its gradient's norm before clipping.
+        """The verdict on update `step` (0-based), given its loss in nats and its gradient norm before clipping.
 
-        `interventions` counts the recorded rollbacks and lowered rates (`Course.interventions`). A step whose fp16
-        gradient overflowed is the scaler's and is not judged; it neither ends nor lengthens a row of high ones.
+        `interventions` counts the recorded rollbacks and lowered learning rates (`Course.interventions`). Steps whose
+        fp16 gradient overflowed are left to the scaler and not judged; they neither end nor extend a row of high steps.
         """
         finite = math.isfinite(loss) and math.isfinite(norm)
         cause = self._cause(loss, norm) if finite else f"loss {loss:.6g} and gradient norm {norm:.6g} are not finite"
@@ -104,7 +104,7 @@ class SpikeJudge:
         return Verdict(action, cause, self._since)
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on, as plain JSON."""
+        """The state needed to resume, as plain JSON."""
         return {
             "losses": list(self._losses),
             "norms": list(self._norms),
@@ -114,11 +114,11 @@ class SpikeJudge:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state()`. Raises ValueError when it is none."""
+        """Restore a `state()`. Raises ValueError when its entries differ."""
         require(
             set(state) == set(self.state()),
-            f"spikes: the state has the entries {sorted(state)} where {sorted(self.state())} belong; "
-            "the checkpoint was not written by a run that judges its steps",
+            f"spikes: the state has the entries {sorted(state)}, not {sorted(self.state())}; use a checkpoint of a run "
+            "that judges its steps",
         )
         self._losses, self._norms = list(map(float, state["losses"])), list(map(float, state["norms"]))
         self._in_a_row, self._since = int(state["in_a_row"]), int(state["since"])
@@ -153,8 +153,8 @@ class SpikeJudge:
 def rollback_step(checkpoints: Sequence[int], since: int, back: int) -> int | None:
     """The step of the checkpoint `back` checkpoints before a spike that began after `since` steps.
 
-    That is the `back`-th newest of those up to `since`, or the oldest of them when there are fewer; None without any.
-    `checkpoints` are the steps whose whole state is kept, ascending.
+    This is the `back`-th newest checkpoint up to `since`, or the oldest when there are fewer; None when there is none.
+    `checkpoints` are the steps whose full state is stored, ascending.
     """
     before = [step for step in checkpoints if step <= since]
     return before[-min(back, len(before))] if before else None

@@ -1,4 +1,4 @@
-"""Which tokens sequence i of a run holds, in our own order, in GPT-NeoX's, or as rows that are stored in order."""
+"""Data orders: the tokens of sequence i of a run, in the native order, in GPT-NeoX's, or as stored rows."""
 
 from model.order.mixture import PERIOD, mixture_schedule
 from model.order.native import DataOrder

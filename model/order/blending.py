@@ -1,4 +1,4 @@
-"""GPT-NeoX's blend of sources: each sequence from the source that is furthest behind its weight.
+"""GPT-NeoX's blend of sources: each sequence comes from the source furthest behind its weight.
 
 From `megatron/data/blendable_dataset.py` and `helpers.cpp`, `build_blending_indices`, in the same double precision.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_SOURCES = 254  # the original keeps a source's number in a byte, and asks for fewer than 255
+MOST_SOURCES = 254  # GPT-NeoX stores a source's number in one byte and requires fewer than 255
 _STRETCH = 4096
 _LEAD = 1024
 
@@ -19,20 +19,21 @@ _Counts = NDArray[np.float64]
 
 
 def samples_of_sources(weights: Sequence[float], samples: int) -> list[int]:
-    """Samples that are prepared of each source: its share and 0.5 % more (`get_normalized_weights_and_num_samples`)."""
+    """Samples to prepare of each source: its share plus 0.5 % (`get_normalized_weights_and_num_samples`)."""
     total = sum(weights)
     return [math.ceil(samples * (weight / total) * 1.005) for weight in weights]
 
 
 def blend(weights: Sequence[float], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """For each of `size` sequences its source, and which of that source's samples it is; shapes (size,).
+    """The source of each of `size` sequences, and its sample number within that source; shapes (size,).
 
     Sequence i goes to the source with the largest weight · max(i, 1) - (sequences it has), the first among equals.
-    A choice depends on all before it, but soon forgets where it began. So many stretches are walked at once, each from
-    a guess some way ahead of it; a stretch whose start is not the end of the one before it is walked again.
+    Each choice depends on all earlier ones, but the effect of the starting counts soon vanishes. Many stretches are
+    therefore computed at once, each from counts estimated _LEAD sequences before it. A stretch whose starting counts
+    differ from the end of the previous stretch is computed again.
     """
     total = sum(weights)
-    # The original divides twice, and the second division can change a last bit.
+    # Divide twice, as the original does: the second division can change the last bit.
     shares = np.array([weight / total for weight in weights], np.float64)
     shares /= np.sum(shares)
     starts = np.arange(0, size, _STRETCH)
@@ -55,7 +56,7 @@ def blend(weights: Sequence[float], size: int) -> tuple[NDArray[np.uint8], NDArr
 def _walk(
     shares: NDArray[np.float64], starts: NDArray[np.int64], given: _Counts, steps: int
 ) -> tuple[NDArray[np.uint8], _Counts]:
-    """The choices (steps, stretches) from several places, where each source has been `given` so much; and the end."""
+    """The choices (steps, stretches) from several `starts` with the counts `given`, and the counts at the end."""
     given = given.copy()
     chosen = np.empty((steps, len(starts)), np.uint8)
     rows = np.arange(len(starts))
@@ -68,7 +69,7 @@ def _walk(
 
 
 def _nearest(shares: NDArray[np.float64], positions: NDArray[np.int64]) -> _Counts:
-    """Whole numbers near the shares of each position that add up to it: by largest remainder."""
+    """Estimated counts at each position: its shares rounded by largest remainder, so that they add up to it."""
     exact = shares * positions[:, None]
     given = np.floor(exact)
     missing = positions - given.sum(1)

@@ -1,8 +1,9 @@
-"""GPT-NeoX's three index maps for one source, byte for byte, and the `.npy` files that it keeps them in.
+"""GPT-NeoX's three index maps for one source, byte for byte, and the `.npy` files that hold them.
 
 From `megatron/data/gpt2_dataset.py` and `helpers.cpp`, packing "packed": every document `epochs` times, shuffled across
-all passes at once (Megatron-LM keeps the last pass apart); this stream cut into samples that overlap by one token; and
-the samples shuffled with the same generator. Computed by searching running sums in place of a loop over documents.
+all passes at once (Megatron-LM shuffles the last pass separately); this stream split into samples that overlap by one
+token; and the samples shuffled with the same generator. A search in cumulative sums replaces the original's loop over
+documents.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ _NAMES = ("doc_idx", "sample_idx", "shuffle_idx")
 class IndexMaps:
     """The maps of one source.
 
-    `documents` (``doc_idx``): int32 (epochs · documents,), the documents as the stream has them. `samples`
-    (``sample_idx``): int32 or int64 (n + 1, 2), for each sample the place in `documents` where it begins and the token
-    within that document. `shuffle` (``shuffle_idx``): uint32 or int64 (n,), the sample that is read as the i-th.
+    `documents` (``doc_idx``): int32 (epochs · documents,), the document numbers in stream order. `samples`
+    (``sample_idx``): int32 or int64 (n + 1, 2), for each sample the index in `documents` where it begins and the token
+    offset within that document. `shuffle` (``shuffle_idx``): uint32 or int64 (n,), the i-th sample to read.
     """
 
     documents: NDArray[np.int32]
@@ -35,32 +36,34 @@ class IndexMaps:
 
     @property
     def sequences(self) -> int:
-        """How many samples GPT-NeoX reads: its length is one too small, so that the last one is never reached."""
+        """Samples that GPT-NeoX reads: its dataset length is one too small, so it never reads the last sample."""
         return len(self.shuffle) - 1
 
 
 def epochs_needed(tokens: int, length: int, samples: int) -> int:
-    """The least number of passes over `tokens` tokens that gives so many samples (`_num_epochs`)."""
+    """The smallest number of passes over `tokens` tokens that gives `samples` samples (`_num_epochs`)."""
     return max(1, -(-(samples * length + 1) // tokens))
 
 
 def build_index_maps(
     sizes: NDArray[np.int32], documents: NDArray[np.integer], length: int, samples: int, seed: int
 ) -> IndexMaps:
-    """The maps of the documents numbered `documents` of a file whose documents have `sizes` tokens.
+    """The maps of the document numbers `documents` of a file whose documents have `sizes` tokens.
 
     Raises ValueError when these documents hold fewer than two tokens.
     """
     tokens = int(sizes[documents].sum(dtype=np.int64))
     if tokens < 2:
-        raise ValueError(f"{len(documents)} documents hold {tokens} tokens; samples need at least two")
+        raise ValueError(
+            f"{len(documents)} documents hold {tokens} tokens; samples need at least two, so add documents"
+        )
     epochs = epochs_needed(tokens, length, samples)
-    # The original's legacy generator: numpy keeps its streams for good, unlike those of `default_rng`.
+    # The original's legacy generator. numpy guarantees its streams, unlike those of `default_rng`.
     generator = np.random.RandomState(seed)
     stream = np.tile(documents.astype(np.int32), epochs)
     generator.shuffle(stream)
     count = (epochs * tokens - 1) // length
-    # In the original, 2 (x + 1) < 2^31 - 1 with x = (epochs · tokens - 1) / length not rounded.
+    # The original's condition: 2 (x + 1) < 2^31 - 1, with x = (epochs · tokens - 1) / length unrounded.
     narrow = 2 * (epochs * tokens - 1 + length) < _INT32 * length
     samples_at = _sample_starts(sizes, stream, length, count, np.dtype(np.int32 if narrow else np.int64))
     shuffle: NDArray[np.integer] = np.arange(count, dtype=np.uint32) if count < _UINT32 - 1 else np.arange(count)
@@ -73,7 +76,7 @@ def _sample_starts(
 ) -> NDArray[np.signedinteger]:
     ends = np.cumsum(sizes[stream], dtype=np.int64)
     found = np.zeros((count + 1, 2), dtype)
-    block = 1 << 22  # bounds the memory for the 64-bit positions
+    block = 1 << 22  # limits the memory of the 64-bit positions
     for begin in range(1, count + 1, block):
         positions = np.arange(begin, min(begin + block, count + 1), dtype=np.int64) * length
         places = np.searchsorted(ends, positions, "right")
@@ -83,7 +86,7 @@ def _sample_starts(
 
 
 def map_paths(prefix: Path, name: str, samples: int, length: int, seed: int) -> tuple[Path, Path, Path]:
-    """Where GPT-NeoX (2.0, packing "packed", chopped documents allowed) keeps the maps of the data set `name`.
+    """The paths where GPT-NeoX (2.0, packing "packed", chopped documents allowed) stores the maps of data set `name`.
 
     `prefix` is the path of the token files without suffix; `name` is ``train_0`` for the first training path.
     """
@@ -93,7 +96,7 @@ def map_paths(prefix: Path, name: str, samples: int, length: int, seed: int) -> 
 
 
 def write_index_maps(maps: IndexMaps, paths: tuple[Path, Path, Path]) -> None:
-    """Write the three files; each appears whole or not at all."""
+    """Write the three files, each atomically."""
     for path, values in zip(paths, (maps.documents, maps.samples, maps.shuffle), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{uuid.uuid4().hex}.npy")
@@ -105,12 +108,16 @@ def write_index_maps(maps: IndexMaps, paths: tuple[Path, Path, Path]) -> None:
 
 
 def read_index_maps(paths: tuple[Path, Path, Path]) -> IndexMaps:
-    """The maps in three files, mapped into memory. Raises ValueError, naming the file, when they do not agree."""
+    """The maps in three files, memory-mapped. Raises ValueError, naming the file, for a wrong dtype or shape."""
     documents, samples, shuffle = (np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in paths)
     if documents.ndim != 1 or documents.dtype != np.int32:
-        raise ValueError(f"{paths[0]}: {documents.dtype} of shape {documents.shape}, not int32 (documents,)")
+        raise ValueError(
+            f"{paths[0]}: {documents.dtype} of shape {documents.shape}, not int32 (documents,); build it again"
+        )
     if samples.ndim != 2 or samples.shape[1] != 2 or samples.dtype not in (np.int32, np.int64):
-        raise ValueError(f"{paths[1]}: {samples.dtype} of shape {samples.shape}, not int32 or int64 (samples + 1, 2)")
+        raise ValueError(
+            f"{paths[1]}: {samples.dtype} of shape {samples.shape}, not int32 or int64 (samples + 1, 2); build it again"
+        )
     if shuffle.shape != (len(samples) - 1,) or shuffle.dtype not in (np.uint32, np.int64):
         raise ValueError(
             f"{paths[2]}: {shuffle.dtype} of shape {shuffle.shape}, not uint32 or int64 ({len(samples) - 1},); "

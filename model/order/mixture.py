@@ -1,4 +1,4 @@
-"""Which source each sequence is from: the mixture as integers, the same on every machine."""
+"""The source of each sequence: the mixture in integer arithmetic, the same on every machine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# The mixture repeats after this many sequences, so a weight is met to within 1 / 16,384.
+# The schedule repeats after this many sequences, so weights are exact to within 1 / 16,384.
 PERIOD = 1 << 14
 
 
 class Mixture:
-    """Which source each sequence is from, by weight; the n-th sequence of a source is its draw n, counted from 0."""
+    """The source of each sequence, by weight. The n-th sequence of a source, counted from 0, is its draw n."""
 
     def __init__(self, weights: Sequence[float]) -> None:
         self._schedule = mixture_schedule(weights)
@@ -21,28 +21,28 @@ class Mixture:
         self._places = [np.flatnonzero(chosen[:, number]) for number in range(len(weights))]
 
     def draw(self, index: int) -> tuple[int, int]:
-        """The number of the source of sequence `index`, and which of its draws that is."""
+        """The source number of sequence `index`, and its draw number within that source."""
         block, place = divmod(index, PERIOD)
         number = int(self._schedule[place])
         return number, block * int(self._taken[PERIOD, number]) + int(self._taken[place, number])
 
     def drawn(self, sequences: int) -> NDArray[np.int64]:
-        """How many of the first `sequences` sequences each source gives; shape (sources,)."""
+        """The number of each source's sequences among the first `sequences`; shape (sources,)."""
         blocks, place = divmod(sequences, PERIOD)
         drawn: NDArray[np.int64] = blocks * self._taken[PERIOD] + self._taken[place]
         return drawn
 
     def index(self, number: int, draw: int) -> int:
-        """The sequence that is draw `draw` of a source: with that many draws to give, the source ends there."""
+        """The sequence that is draw `draw` of source `number`; a source with `draw` draws runs out there."""
         block, rest = divmod(draw, int(self._taken[PERIOD, number]))
         return block * PERIOD + int(self._places[number][rest])
 
 
 def mixture_schedule(weights: Sequence[float]) -> NDArray[np.int64]:
-    """Which source each of PERIOD sequences is from; shape (PERIOD,).
+    """The source number of each of PERIOD sequences; shape (PERIOD,).
 
-    Shares are rounded to whole sequences by largest remainder, and sequence t goes to the source that is furthest
-    behind its share of t + 1, so that any stretch of it is close to the shares. Integers only: the same everywhere.
+    Shares are rounded to whole sequences by largest remainder. Sequence t goes to the source furthest behind its share
+    of t + 1, so every stretch of the schedule is close to the shares.
     """
     total = sum(weights)
     exact = [weight / total * PERIOD for weight in weights]

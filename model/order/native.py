@@ -1,8 +1,8 @@
-"""Our own order: sequence i is a pure function of the data, the seed and i.
+"""The native order: sequence i is a pure function of the data, the seed and i.
 
-Workers, ranks, micro-batches, accumulation and the length of the run do not enter. A source is the concatenation of
-its documents in file order, cut into windows (`model.order.packing`). Each pass over a source reads its windows in an
-order of its own, a keyed permutation that is computed, not stored.
+It does not depend on workers, ranks, micro-batches, gradient accumulation or the length of the run. A source is the
+concatenation of its documents in file order, split into windows (`model.order.packing`). Each pass over a source reads
+its windows in a different order: a keyed permutation that is computed, not stored.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from model.order.sequences import Location, MixtureSource, check_sources, read_s
 class DataOrder:
     """The sequences of a run. `length` is the model's sequence length in tokens; a sequence holds one token more.
 
-    Raises ValueError when there is no source, two have one name, a weight or limit is not positive, or a source is
-    shorter than one sequence.
+    Raises ValueError when there is no source, two sources have the same name, a weight or a number of epochs is not
+    positive, or a source is shorter than one sequence.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class DataOrder:
         self._numbers = {source.name: number for number, source in enumerate(self.sources)}
         self._mixture = Mixture([source.weight for source in self.sources])
         self._key = lru_cache(maxsize=4 * len(self.sources))(self._key_of_pass)
-        # The first sequence that would read a source once more than allowed.
+        # The first sequence that would exceed each source's epochs.
         limits = [windows * source.epochs for windows, source in zip(self.windows, self.sources, strict=True)]
         self._ends = [self._mixture.index(number, limit) for number, limit in enumerate(limits)]
         self.sequences = min(self._ends)
@@ -59,7 +59,7 @@ class DataOrder:
         return self.sources[self._numbers[source]].file
 
     def locate(self, index: int) -> Location:
-        """Where sequence `index` lies. Raises IndexError outside [0, sequences)."""
+        """The location of sequence `index`. Raises IndexError outside [0, sequences)."""
         if not 0 <= index < self.sequences:
             limiting = self.sources[self._ends.index(self.sequences)]
             raise IndexError(
@@ -80,7 +80,7 @@ class DataOrder:
     def holding(self, source: str, first: int, past: int, stop: int) -> list[int]:
         """The sequences below `stop` that hold any of the tokens [first, past) of a source's file, in order.
 
-        Found by the inverse of each pass's permutation: a few steps for each window and pass, whatever the run's size.
+        Inverts the permutation of each pass: a few steps per window and pass, independent of the run's size.
         """
         number = self._numbers[source]
         windows, stop = self.windows[number], min(stop, self.sequences)
@@ -94,7 +94,7 @@ class DataOrder:
         return sorted(index for index in found if index < stop)
 
     def counts(self, sequences: int) -> dict[str, int]:
-        """How many of the first `sequences` sequences each source gives."""
+        """The number of each source's sequences among the first `sequences`, by source name."""
         return dict(
             zip((source.name for source in self.sources), map(int, self._mixture.drawn(sequences)), strict=True)
         )

@@ -1,9 +1,9 @@
 """GPT-NeoX's order, sequence for sequence: what a run of GPT-NeoX reads from the same token files.
 
-As with its `train-data-paths` and `train-data-weights`, and `pack_impl` "packed": index maps for each source
-(`model.order.index_maps`), blended by weight (`model.order.blending`). Or as with its `data-path` and `split`: the maps
-of a part of the documents of one source. As in the original, all of it depends on the length of the run; unlike the
-original, what lies outside raises, where that wraps around with a warning.
+It has two forms. `train-data-paths` with `train-data-weights` and `pack_impl` "packed": index maps for each source
+(`model.order.index_maps`), blended by weight (`model.order.blending`). `data-path` with `split`: the index maps of a
+range of one source's documents. As in the original, the order depends on the length of the run. An index outside the
+order raises IndexError; the original wraps around with a warning.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from model.order.sequences import Location, MixtureSource, check_sources, read_s
 class NeoxOrder:
     """The sequences of a run of `samples` = steps · batch sequences of `length` + 1 tokens.
 
-    The index maps are kept as `.npy` files in the folder `cache`, under a name that covers the content of the token
-    files, and mapped into memory from there: the ranks of a machine share them. A document is what GPT-NeoX takes for
-    one: a stored sequence of the `.idx`. With `part`, only those numbered so of the only source are read
-    (`model.order.split`).
+    The index maps are stored as `.npy` files in the folder `cache`, in a folder named by the digest of the token files,
+    and memory-mapped, so the ranks of a machine share them. A document is, as in GPT-NeoX, a stored sequence of the
+    `.idx`. `part` restricts the only source to these document numbers (`model.order.split`).
 
-    Raises ValueError as `check_sources` does, when a source holds fewer than two tokens, and when one would be read
-    more often than its `epochs`.
+    Raises ValueError as `check_sources` does, for a source of fewer than two tokens, and for a source that would be
+    read more often than its `epochs`.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class NeoxOrder:
             raise ValueError(f"{len(sources)} sources; GPT-NeoX splits the documents of one, so give one")
         if samples < 1 or len(sources) > MOST_SOURCES:
             raise ValueError(
-                f"{samples} samples of {len(sources)} sources; GPT-NeoX's order takes at least one sample and at most "
+                f"{samples} samples of {len(sources)} sources; GPT-NeoX's order needs at least one sample and at most "
                 f"{MOST_SOURCES} sources"
             )
         self.sources, self.length, self.seed, self.samples = tuple(sources), length, seed, samples
@@ -69,7 +68,7 @@ class NeoxOrder:
             }
         )
         weights = [source.weight for source in sources]
-        # One data path that is split is not blended, and so needs no samples to spare.
+        # A split data path is not blended, so it needs no spare samples.
         self.prepared = samples_of_sources(weights, samples) if part is None else [samples]
         self.part = part
         self.maps = [self._open_maps(number, cache) for number in range(len(sources))]
@@ -84,11 +83,11 @@ class NeoxOrder:
         return self.sources[self._numbers[source]].file
 
     def locate(self, index: int) -> Location:
-        """Where sequence `index` lies; its window is the sample's number. Raises IndexError outside [0, sequences)."""
+        """The location of sequence `index`; `window` is its sample. Raises IndexError outside [0, sequences)."""
         if not 0 <= index < self.sequences:
             raise IndexError(
                 f"sequence {index} of {self.sequences}: source {self._limiting()} has no sample left in the maps of a "
-                f"run of {self.samples} sequences; make the order for the run's whole length"
+                f"run of {self.samples} sequences; build the order for the run's whole length"
             )
         number = int(self._chosen[index])
         maps, starts = self.maps[number], self.sources[number].file.sequence_starts
@@ -97,7 +96,7 @@ class NeoxOrder:
         spans = []
         for document, place in zip(maps.documents[first : last + 1].tolist(), range(first, last + 1), strict=True):
             from_token = int(starts[document]) + (begin if place == first else 0)
-            # The next sample's first token is this one's last.
+            # A sample ends with the first token of the next.
             past = int(starts[document]) + end + 1 if place == last else int(starts[document + 1])
             if past > from_token:
                 spans.append((from_token, past - from_token))
@@ -111,7 +110,7 @@ class NeoxOrder:
     def holding(self, source: str, first: int, past: int, stop: int) -> list[int]:
         """The sequences below `stop` that hold any of the tokens [first, past) of a source's file, in order.
 
-        Looks through the source's maps, which have no inverse, and not through the sequences.
+        Searches the source's maps, which have no inverse, not the sequences.
         """
         number = self._numbers[source]
         maps, starts = self.maps[number], self.sources[number].file.sequence_starts
@@ -128,7 +127,7 @@ class NeoxOrder:
         return sorted(found[found < min(stop, self.sequences)].tolist())
 
     def _limiting(self) -> str:
-        """The source that ends first."""
+        """The source that runs out first."""
         last = min(self.sequences, len(self._chosen) - 1)
         return self.sources[int(self._chosen[last])].name
 
@@ -147,7 +146,7 @@ class NeoxOrder:
 
 
 def require_passes(name: str, tokens: int, epochs: int, length: int, samples: int) -> None:
-    """Raise ValueError when so many samples of a source of `tokens` tokens take more than `epochs` passes over it."""
+    """Raise ValueError when `samples` samples need more than `epochs` passes over a source of `tokens` tokens."""
     if tokens < 2:
         raise too_short(name, tokens, length)
     passes = epochs_needed(tokens, length, samples)
@@ -159,9 +158,9 @@ def require_passes(name: str, tokens: int, epochs: int, length: int, samples: in
 
 
 def _samples_holding(maps: IndexMaps, place: int, tokens: range) -> range:
-    """The samples that hold any of the tokens of the document at a place of the stream.
+    """The samples that hold any of `tokens` of the document at index `place` of the stream.
 
-    A sample goes from its start up to and including the start of the next.
+    A sample extends from its start to the start of the next, inclusive.
     """
     first = _last_start(maps, place, tokens.start)
     past = _last_start(maps, place, tokens.stop - 1) + 1
@@ -171,7 +170,7 @@ def _samples_holding(maps: IndexMaps, place: int, tokens: range) -> range:
 
 
 def _last_start(maps: IndexMaps, place: int, token: int) -> int:
-    """The last sample that begins at a token of the stream or before it."""
+    """The last sample that begins at or before a token of the stream."""
     places = maps.samples[:, 0]
     low, high = (int(np.searchsorted(places, place, side)) for side in ("left", "right"))
     return low + int(np.searchsorted(maps.samples[low:high, 1], token, "right")) - 1

@@ -1,12 +1,11 @@
-"""How documents become windows of length + 1 tokens, as each system packs them.
+"""How each system packs documents into windows of length + 1 tokens.
 
-- ``overlapping``: each window begins with the last token of the one before it, so that every token but the first is a
-  label once (GPT-NeoX, `megatron/data/gpt2_dataset.py`; Pythia as well; for LLaMA, whose paper says nothing of it, our
-  choice).
-- ``blocks``: windows that share nothing, so that the first token of each is never a label (OPT; metaseq with
+- ``overlapping``: each window begins with the last token of the previous one, so every token except the first is a
+  label once (GPT-NeoX, `megatron/data/gpt2_dataset.py`; also Pythia; our choice for LLaMA, whose paper does not say).
+- ``blocks``: windows do not overlap, so the first token of each is never a label (OPT; metaseq with
   ``sample_break_mode none`` and blocks of 2,049).
 
-In both, documents follow each other and straddle windows, and what is left at the end of a file makes no window.
+In both, documents are concatenated and may span windows, and the remainder at the end of a file is dropped.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ Packing = Literal["overlapping", "blocks"]
 
 
 def stride(packing: Packing, length: int) -> int:
-    """Tokens from the start of one window to that of the next."""
+    """Tokens from the start of a window to the start of the next."""
     return length if packing == "overlapping" else length + 1
 
 
 def count_windows(tokens: int, packing: Packing, length: int) -> int:
-    """Whole windows in a file of so many tokens."""
+    """Whole windows in a file of `tokens` tokens."""
     return (tokens - 1) // length if packing == "overlapping" else tokens // (length + 1)
 
 

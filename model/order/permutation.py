@@ -1,4 +1,4 @@
-"""Permutations that are computed and not stored: where one sends a number, and what it sends there."""
+"""Permutations that are computed, not stored: the image of a number, and the inverse."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ ROUNDS = 6
 
 
 def permuted(index: int, size: int, key: bytes) -> int:
-    """Where a permutation of 0 … size - 1, chosen by `key`, sends `index`.
+    """The image of `index` under a permutation of 0 … size - 1, selected by `key`.
 
-    A Feistel network (Luby and Rackoff 1988) over the next even number of bits, walked until it falls inside the size
-    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 4); at most four tries on average.
+    A Feistel network (Luby and Rackoff 1988) over the next even number of bits, repeated until the result is below
+    `size` (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 4); at most four times on average.
     """
     half, mask = _halves(size)
     while True:
@@ -24,7 +24,7 @@ def permuted(index: int, size: int, key: bytes) -> int:
 
 
 def original(image: int, size: int, key: bytes) -> int:
-    """The number that `permuted` sends to `image`: the same walk backwards."""
+    """The inverse of `permuted`: the number whose image is `image`."""
     half, mask = _halves(size)
     while True:
         left, right = image >> half, image & mask

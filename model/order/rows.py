@@ -1,7 +1,7 @@
-"""Rows: token files that hold the sequences of a run as they are read, one row of length + 1 tokens after the other.
+"""Rows: token files that store the sequences of a run in reading order, one row of length + 1 tokens per sequence.
 
-Pythia's pre-shuffled sets are such files, of 2,049 tokens a row: step N, counted from 1, read the rows
-[1024 (N - 1), 1024 N), which Pythia's `utils/batch_viewer.py` calls those of batch N - 1.
+Pythia's pre-shuffled sets are such files, with 2,049 tokens per row. Step N, counted from 1, read the rows
+[1024 (N - 1), 1024 N); Pythia's `utils/batch_viewer.py` calls them batch N - 1.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from model.order.sequences import Location, MixtureSource, Order, check_sources,
 class RowOrder:
     """Sequence i is row i of the only source.
 
-    The documents of a row are not known: `model.analysis.trace` takes a row for a document. Raises ValueError for
-    several sources, or one whose stored sequences are not all of `length` + 1 tokens.
+    The documents within a row are unknown, so `model.analysis.trace` treats a row as one document. Raises ValueError
+    for several sources, and for a source whose stored sequences do not all hold `length` + 1 tokens.
     """
 
     def __init__(self, sources: Sequence[MixtureSource], length: int, seed: int) -> None:
         check_sources(sources, length)
         if len(sources) > 1:
-            raise ValueError(f"{len(sources)} sources; rows are read in stored order, so give the one file of them")
+            raise ValueError(f"{len(sources)} sources; rows are read in stored order, so give the one file of rows")
         [self.source] = sources
         self.length, self.seed = length, seed
         sizes = self.source.file.sizes
@@ -42,13 +42,13 @@ class RowOrder:
         self.fingerprint = key_of({"order": "rows", "length": length, "source": self.source.digest})
 
     def file(self, source: str) -> TokenFile:
-        """The tokens of the source, if that is its name. Raises KeyError otherwise."""
+        """The tokens of the source of that name. Raises KeyError when there is none."""
         if source != self.source.name:
             raise KeyError(source)
         return self.source.file
 
     def locate(self, index: int) -> Location:
-        """Where sequence `index` lies. Raises IndexError outside [0, sequences)."""
+        """The location of sequence `index`. Raises IndexError outside [0, sequences)."""
         if not 0 <= index < self.sequences:
             raise IndexError(
                 f"sequence {index} of {self.sequences}: source {self.source.name} has no more rows, and they are read "
@@ -68,10 +68,11 @@ class RowOrder:
 
 
 def write_rows(order: Order, indices: Iterable[int], path: Path, vocabulary: int) -> None:
-    """Write sequences of a run as rows, in this order: a `.bin` with its `.idx`, or one array as `.npy`, by suffix.
+    """Write the sequences `indices` of a run as rows, in the given order.
 
-    Tokens are stored as in token files of that vocabulary; the array has shape (sequences, length + 1). Raises
-    ValueError for another suffix, IndexError outside the order.
+    The suffix selects the format: a `.bin` with its `.idx`, or one `.npy` array of shape (sequences, length + 1). The
+    dtype is that of token files of this vocabulary. Raises ValueError for another suffix, IndexError for an index
+    outside the order.
     """
     if path.suffix in (".bin", ".idx"):
         with TokenWriter(path.with_suffix(".bin"), path.with_suffix(".idx"), vocabulary) as writer:

@@ -1,4 +1,4 @@
-"""What every data order gives: sequence i of a run, where it lies, and which sequences hold a stretch of tokens."""
+"""The interface of data orders: sequence i of a run, its location, and the sequences that hold a range of tokens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from infra.store.tokens import TokenFile
 
 @dataclass(frozen=True)
 class MixtureSource:
-    """One source: its share of the sequences (any positive number), the passes it may be read, and its tokens.
+    """One source: its share of the sequences (any positive number), its largest number of passes, and its tokens.
 
-    `digest` identifies the two files by content; `epochs` is a limit and does not change the order.
+    `digest` identifies the `.bin` and `.idx` by content; `epochs` is a limit and does not change the order.
     """
 
     name: str
@@ -30,10 +30,10 @@ class MixtureSource:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a sequence lies: the source, the pass over it (from 0), the window, and its stretches of the file.
+    """The location of a sequence: the source, the pass over it (from 0), the window, and its spans of the file.
 
     `epoch` is None in an order that mixes the documents of all passes. `spans` are (first token, tokens), counted over
-    the whole file, in the order in which the sequence holds them; together they are length + 1 tokens.
+    the whole file, in the order of the sequence; together they are length + 1 tokens.
     """
 
     source: str
@@ -43,11 +43,11 @@ class Location:
 
 
 class Order(Protocol):
-    """The sequences of a run. `fingerprint` covers all that decides them but the seed."""
+    """The sequences of a run, identified by `fingerprint` and `seed`."""
 
     @property
     def length(self) -> int:
-        """Tokens that the model reads of a sequence, which holds one more."""
+        """The model's sequence length in tokens; a sequence holds one token more."""
 
     @property
     def seed(self) -> int:
@@ -55,17 +55,17 @@ class Order(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """The digest of sources by content, mixture, length and packing."""
+        """A digest of the sources' content, the mixture, the length and the packing."""
 
     @property
     def sequences(self) -> int:
-        """How many sequences there are."""
+        """The number of sequences."""
 
     def file(self, source: str) -> TokenFile:
         """The tokens of the source of that name. Raises KeyError when there is none."""
 
     def locate(self, index: int) -> Location:
-        """Where sequence `index` lies. Raises IndexError, with the cure, outside [0, sequences)."""
+        """The location of sequence `index`. Raises IndexError, with the cure, outside [0, sequences)."""
 
     def tokens(self, index: int) -> NDArray[np.int64]:
         """The tokens of sequence `index`; shape (length + 1,). Raises IndexError outside [0, sequences)."""
@@ -75,14 +75,14 @@ class Order(Protocol):
 
 
 def read_spans(file: TokenFile, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """The tokens of some stretches of a file, one after the other; shape (sum of their tokens,)."""
+    """The tokens of the `spans` of a file, concatenated; shape (sum of their tokens,)."""
     if len(spans) == 1:
         return file.read(*spans[0]).astype(np.int64)
     return np.concatenate([file.read(first, count) for first, count in spans]).astype(np.int64)
 
 
 def check_sources(sources: Sequence[MixtureSource], length: int) -> None:
-    """Raise ValueError, naming it, for what no order can have: no or equal sources, weights, passes or a length."""
+    """Raise ValueError for missing or duplicate sources, a weight not above 0, or epochs or a length below 1."""
     names = [source.name for source in sources]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"sources: {names}; give at least one, with names that differ")
@@ -96,7 +96,7 @@ def check_sources(sources: Sequence[MixtureSource], length: int) -> None:
 
 
 def too_short(name: str, tokens: int, length: int) -> ValueError:
-    """The error of a source that does not hold one sequence."""
+    """The error for a source that is shorter than one sequence."""
     return ValueError(
         f"source {name} holds {tokens} tokens, fewer than one sequence of {length + 1}; give it more documents or "
         "shorten the sequences"
@@ -104,14 +104,14 @@ def too_short(name: str, tokens: int, length: int) -> ValueError:
 
 
 def sequences_digest(fingerprint: str, seed: int, indices: Sequence[int]) -> str:
-    """The sha256 that stands on record for the sequences of one step."""
+    """The sha256 that identifies the sequences of one step in its record."""
     first, stop = indices[0], indices[-1] + 1
-    # Nearly always a stretch; then its ends say it all.
+    # Almost always a contiguous range, which its ends identify.
     return key_of([fingerprint, seed, first, stop] if stop - first == len(indices) else [fingerprint, seed, *indices])
 
 
 def tokens_digest(order: Order, indices: Iterable[int]) -> str:
-    """The sha256 of the tokens of some sequences, as little-endian int64."""
+    """The sha256 of the tokens of the sequences `indices`, as little-endian int64."""
     digest = hashlib.sha256()
     for index in indices:
         digest.update(order.tokens(index).astype("<i8").tobytes())

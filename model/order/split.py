@@ -1,4 +1,4 @@
-"""GPT-NeoX's split of the documents of one data path into those for training, validation and testing."""
+"""GPT-NeoX's split of one data path's documents into training, validation and test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import accumulate
 
 
 def split_documents(shares: Sequence[float], documents: int) -> list[range]:
-    """The documents of each share, one after the other in file order.
+    """The documents of each share, consecutive in file order.
 
-    From `megatron/data/data_utils.py`, `get_train_valid_test_split_`: each part has its share rounded, half to even,
-    and what the parts then hold too much or too little is moved to the first of them.
+    From `megatron/data/data_utils.py`, `get_train_valid_test_split_`: each part is its share rounded half to even, and
+    the first part absorbs the difference from the total.
     """
     total = sum(shares)
     ends = list(accumulate(round(share / total * float(documents)) for share in shares))

@@ -1,4 +1,4 @@
-"""Whether data orders give as many sequences as a run reads."""
+"""Checks that data orders hold enough sequences for a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from model.configuration import require
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a token file holds."""
+    """Documents and tokens of a token file."""
 
     documents: int
     tokens: int

@@ -1,1 +1,1 @@
-"""What a training run will need before it is started: memory, time, energy, and the layouts that fit."""
+"""Predicts the needs of a training run before it starts: memory, time, energy, and the layouts that fit."""

@@ -1,4 +1,4 @@
-"""A plan: what a training run takes under a layout, and which layouts would do it."""
+"""A plan: the predicted memory, time and energy of a training run under a layout, and alternative layouts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ SECONDS_OF_AN_HOUR = 3600
 
 @dataclass(frozen=True)
 class Plan:
-    """`chosen` for a task; `alternatives` are the fastest layouts that fit with other shares of tensor and pipeline
-    parallelism, the fastest first; `problems` say why the chosen layout cannot be run.
+    """The chosen layout of a task, with alternatives.
+
+    `alternatives` holds the other proposals: the fastest layout that fits for each pair of tensor and pipeline ranks.
+    `problems` are the reasons why the chosen layout does not fit. `refusals` explain why other layouts are not
+    proposed.
     """
 
     task: Task
@@ -41,42 +44,42 @@ class Plan:
 
     @property
     def tokens_per_second_per_gpu(self) -> float:
-        """Predicted."""
+        """Predicted throughput."""
         return tokens_per_second_per_gpu(self.task, self.chosen)
 
     @property
     def gpu_hours(self) -> float:
-        """Of all GPUs, without restarts, checkpoints or evaluations."""
+        """GPU hours of the run, without restarts, checkpoints or evaluations."""
         return self.task.gpus * self.task.steps * self.chosen.time.total / SECONDS_OF_AN_HOUR
 
     @property
     def days(self) -> float:
-        """By the clock."""
+        """Wall-clock days."""
         return self.gpu_hours / self.task.gpus / 24
 
     @property
     def megawatt_hours(self) -> float:
-        """By LLaMA's formula, with the device's own thermal design power."""
+        """Energy by LLaMA's formula, with the thermal design power of the device."""
         return megawatt_hours(self.gpu_hours, self.task.device.watts)
 
     @property
     def tonnes_co2e(self) -> float:
-        """By LLaMA's formula."""
+        """Tonnes of CO2 equivalent by LLaMA's formula."""
         return tonnes_co2e(self.megawatt_hours)
 
     @property
     def flops(self) -> TokenFlops:
-        """Of a token, by the convention that `mfu` takes."""
+        """FLOPs per token, by the convention of `mfu`."""
         return model_flops(self.task.config, self.task.sequence_length)
 
     @property
     def mfu(self) -> float | None:
-        """Model FLOPs utilisation that follows from the predicted speed."""
+        """Model FLOPs utilisation at the predicted throughput."""
         return mfu(self.tokens_per_second_per_gpu, self.flops, self.task.device.peak(self.task.precision))
 
     @property
     def hfu(self) -> float | None:
-        """Hardware FLOPs utilisation: with what is computed again."""
+        """Hardware FLOPs utilisation: includes recomputation."""
         flops = hardware_flops(self.task.config, self.task.sequence_length, self.chosen.layout.recompute)
         return mfu(self.tokens_per_second_per_gpu, flops, self.task.device.peak(self.task.precision))
 
@@ -84,8 +87,10 @@ class Plan:
 def task_of(
     preset: Mapping[str, Any], gpus: int, device: Device, precision: str | None = None, batch: int | None = None
 ) -> Task:
-    """The task of a preset (`model.presets.preset`), with its own precision and sequences per step unless others are
-    named; with another batch the tokens of the run stay, up to a part of a step.
+    """The task of a preset (`model.presets.preset`).
+
+    `precision` and `batch` (sequences per step) default to the preset's. Another batch changes the number of steps, so
+    that the tokens of the run stay the same, rounded up to a whole step.
     """
     training = preset["training"]
     steps = training["steps"]
@@ -104,15 +109,18 @@ def task_of(
 
 
 def plan(task: Task, layout: Mapping[str, Any] | None = None) -> Plan:
-    """The plan for a layout such as {"tensor": 2, "pipeline": 4}, or for the fastest that fits.
+    """The plan for a layout such as {"tensor": 2, "pipeline": 4}; by default for the fastest layout that fits.
 
-    Raises ValueError when the layout is none of so many GPUs or cannot be computed, and when no layout fits at all.
+    Raises ValueError when the layout does not use exactly the task's GPUs or is not allowed, and when no layout fits.
     """
     proposals, refusals = propose(task)
     if layout is None:
         if not proposals:
             reasons = "; ".join(f"{refusal.layout}: {refusal.reason}" for refusal in refusals)
-            raise ValueError(f"no layout of {task.gpus} {task.device.name} can train this. {reasons}")
+            raise ValueError(
+                f"no layout of {task.gpus} {task.device.name} can train this model; use more GPUs, GPUs with more "
+                f"memory, or another batch. {reasons}"
+            )
         return Plan(task, proposals[0], (), tuple(proposals[1:]), tuple(refusals))
     wanted = layout_of(dict(layout), task.gpus)
     problems = objections_of(task, wanted)

@@ -1,4 +1,4 @@
-"""Layouts that would do a training task, ranked by predicted speed, and why the others would not."""
+"""Layouts for a training task, ranked by predicted speed, and the reasons why others are not proposed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.planning.speed import StepTime, step_time
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be trained on what: `batch` sequences of `sequence_length` tokens in each of `steps`."""
+    """A model, its hardware and its data: `steps` steps of `batch` sequences of `sequence_length` tokens."""
 
     config: ModelConfig
     sequence_length: int
@@ -32,18 +32,18 @@ class Task:
         require(self.precision in SIZES, f"plan: precision is {self.precision!r}; it must be {', '.join(SIZES)}")
         require(
             self.device.peak(self.precision) is not None,
-            f"plan: {self.device.name} has no units for {self.precision}; choose another precision or GPU",
+            f"plan: {self.device.name} does not support {self.precision}; use another precision or GPU",
         )
 
     @property
     def tokens(self) -> int:
-        """Of the whole run."""
+        """Tokens of the whole run."""
         return self.sequence_length * self.batch * self.steps
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A layout, its fullest GPU and the time of its step."""
+    """A layout, the memory of its fullest GPU and the time of a step."""
 
     layout: Layout
     memory: Memory
@@ -52,15 +52,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A layout, or what a group of layouts shares, and why it is not proposed."""
+    """A layout or a group of layouts, and the reason why it is not proposed."""
 
     layout: str
     reason: str
 
 
 def propose(task: Task) -> tuple[list[Estimate], list[Refusal]]:
-    """For every share of tensor and pipeline parallelism its fastest layout that fits, the fastest first, and why the
-    other shares have none.
+    """The fastest layout that fits for each pair of tensor and pipeline ranks, fastest first.
+
+    The refusals give the reasons for the pairs without such a layout.
     """
     best: dict[tuple[int, int], Estimate] = {}
     closest: dict[tuple[int, int], Estimate] = {}
@@ -92,41 +93,43 @@ def propose(task: Task) -> tuple[list[Estimate], list[Refusal]]:
 
 
 def estimate(task: Task, layout: Layout) -> Estimate:
-    """Memory and time of a layout, whether it fits or not. Raises ValueError when it does not come out even."""
+    """Memory and time of a layout, which need not fit. Raises ValueError as `memory` does."""
     return _estimate(task, layout, memory(task.config, layout, task.precision, task.sequence_length, task.batch))
 
 
 def objections_of(task: Task, layout: Layout) -> list[str]:
-    """Why the layout is not allowed for the task; memory is another question."""
+    """The reasons why the layout is not allowed for the task. Memory is checked by `fits`."""
     return objections(task.config, layout, task.device, task.precision, task.sequence_length, task.batch)
 
 
 def fits(task: Task, found: Estimate) -> bool:
-    """Whether the fullest GPU has room. The data sheet's decimal gigabytes are 5 to 7 % less than the card has; that
-    is left to CUDA's context, NCCL's buffers and what the allocator cannot use.
+    """Whether the fullest GPU has enough memory.
+
+    The data sheet's decimal gigabytes are 5 to 7 % less than the memory of the GPU. The difference is left for CUDA's
+    context, NCCL's buffers and fragmentation in the allocator.
     """
     return found.memory.total <= task.device.memory
 
 
 def shortage(task: Task, found: Estimate) -> str:
-    """In words, by how much the memory falls short and what takes most of it."""
+    """A sentence with the memory needed, the memory available and the largest part."""
     parts = found.memory.parts
     largest = max(parts, key=lambda name: parts[name])
     return (
         f"needs {found.memory.total / 1e9:.1f} GB of {task.device.memory / 1e9:.0f} GB on stage {found.memory.stage} "
-        f"{found.memory.moment}, most of it {largest} ({parts[largest] / 1e9:.1f} GB), with {describe(found.layout)}"
+        f"{found.memory.moment}, mostly {largest} ({parts[largest] / 1e9:.1f} GB), with {describe(found.layout)}"
     )
 
 
 def describe(layout: Layout) -> str:
-    """A layout in a few words, as `--layout` takes it."""
+    """A layout in the syntax of `--layout`."""
     words = [f"{name}={getattr(layout, name)}" for name in ("data", "tensor", "pipeline", "zero", "micro_batch")]
     words += ["sequence_parallel=true"] if layout.sequence_parallel else []
     return ",".join([*words, f"recompute={layout.recompute}"])
 
 
 def tokens_per_second_per_gpu(task: Task, found: Estimate) -> float:
-    """Predicted for a layout."""
+    """Predicted throughput of a layout."""
     return task.sequence_length * task.batch / found.time.total / task.gpus
 
 
@@ -140,14 +143,16 @@ def _rank(found: Estimate) -> tuple[float, float]:
 
 
 def _rules(task: Task) -> list[Refusal]:
-    """What is out of the question for any model."""
+    """The layouts that are refused for every model."""
     rules = []
     if task.gpus > 1:
-        reason = "DeepSpeed's pipeline does not partition gradients or weights: it goes with ZeRO 0 or 1"
+        reason = "DeepSpeed's pipeline does not partition gradients or weights; use zero 0 or 1"
         rules.append(Refusal("pipeline above 1 with zero 2 or 3", reason))
         if task.precision != "fp32":
-            rules.append(Refusal("zero 0", f"DeepSpeed would add up gradients in {task.precision}; with ZeRO, in fp32"))
+            rules.append(
+                Refusal("zero 0", f"DeepSpeed would accumulate gradients in {task.precision}; use zero 1 or higher")
+            )
     if task.gpus > MACHINE:
-        reason = f"NVLink joins {MACHINE} GPUs; every block would wait for the network"
+        reason = f"NVLink connects {MACHINE} GPUs; beyond that every block would wait for the network"
         rules.append(Refusal(f"tensor above {MACHINE}", reason))
     return rules

@@ -1,9 +1,10 @@
-"""Time of a training step by part: a roofline with a few constants, each of which has one physical meaning.
+"""Time of a training step by part: a roofline model with a few constants, each with one physical meaning.
 
-Products run at a share of the device's peak, attention at its own, all else at the speed at which memory can be read
-and written; tensor parallelism talks over NVLink, data parallelism and pipelines over the network where they leave the
-machine. The constants were set on LLaMA-65B and llm-foundry's tables and checked on the others: docs/planning.md has
-all predictions beside what was published. They describe fused code, as theirs is; of our engines only `native` is.
+Matmuls run at one fraction of the device's peak and attention at another; everything else runs at a fraction of memory
+bandwidth. Tensor parallelism communicates over NVLink, data parallelism and pipelines over the network where they leave
+the machine. The constants were fitted to LLaMA-65B and llm-foundry's tables and checked against the other published
+runs: docs/planning.md compares all predictions with the published figures. They describe fused code, as in those runs;
+of the engines here, only `native` is fused.
 """
 
 from __future__ import annotations
@@ -19,29 +20,28 @@ from model.parallel.shapes import block_shapes, elements, output_shape
 from model.planning.activations import kept_by_head, kept_without_recompute
 from model.planning.memory import SIZES, totals
 
-# Shares of what the data sheet says. Large matrix products; the H100's power limit lowers its clock in them.
+# Fractions of the data sheet's figures. PRODUCTS: large matmuls; the H100's power limit lowers its clock in them.
 PRODUCTS = {"v100-32gb": 0.68, "a100-40gb": 0.68, "a100-80gb": 0.68, "h100": 0.6, "h200": 0.6}
 ATTENTION = 0.5  # fused attention, causal operations only (Dao 2023, FlashAttention-2, figure 5: 50 to 70 %)
-BANDWIDTH = 0.85  # reading and writing memory in kernels that do little else
+BANDWIDTH = 0.85  # of memory, in memory-bound kernels
 LINK = 0.7  # collectives over NVLink and network
-EXCHANGES = 2  # in a block and a direction: of attention and of the feed-forward
-HIDDEN = 0.75  # of an exchange that runs beside enough computing: the two share memory and processors
+EXCHANGES = 2  # per block and pass: attention and feed-forward
+HIDDEN = 0.75  # fraction of an exchange that enough compute hides: the two share memory and SMs
 # Kept activations are written and read in the forward pass; they and their gradients are read and written in the
-# backward pass. Computing them again writes and reads them once more.
+# backward pass. Recomputing writes and reads them once more.
 PASSES, PASSES_AGAIN = 6, 2
-LOGIT_BYTES = 48  # moved for each logit: product, cast, softmax, loss, and their gradients
-ACCUMULATION_BYTES = 10  # for each parameter: its gradient is read and added to that in fp32
-UPDATE_BYTES = 40  # for each parameter that a rank updates: gradient, master, moments, and AdamW's intermediates
+LOGIT_BYTES = 48  # memory traffic per logit: matmul, cast, softmax, loss, and their gradients
+ACCUMULATION_BYTES = 10  # per parameter: the gradient is read and added to the fp32 gradient
+UPDATE_BYTES = 40  # per parameter that a rank updates: gradient, master, moments, and AdamW's temporaries
 
 
 @dataclass(frozen=True)
 class StepTime:
     """Seconds of a step by part, on the slowest stage; they add up to `total`.
 
-    `products` are matrix products, those computed again included; `elementwise` norms, activations, loss and the
-    adding-up of gradients; `tensor` the exchanges within blocks; `pipeline` what is sent between stages and `bubble`
-    the time in which the pipeline fills and empties; `data` what of gradients and weights is exchanged in a time in
-    which nothing is computed.
+    `products`: matmuls, recomputed ones included. `elementwise`: norms, activations, loss and gradient accumulation.
+    `tensor`: communication within blocks. `pipeline`: transfers between stages. `bubble`: filling and draining the
+    pipeline. `data`: communication of gradients and weights that compute does not hide. `update`: the optimizer step.
     """
 
     products: float
@@ -55,7 +55,7 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        """Of the whole step."""
+        """Seconds of the whole step."""
         computed = self.products + self.attention + self.elementwise
         return computed + self.tensor + self.pipeline + self.bubble + self.data + self.update
 
@@ -63,10 +63,10 @@ class StepTime:
 def step_time(
     config: ModelConfig, layout: Layout, precision: Precision, device: Device, sequence_length: int, batch: int
 ) -> StepTime:
-    """Of `batch` sequences over all ranks. Raises ValueError when the device has no units for the precision."""
+    """Time of a step of `batch` sequences over all ranks. Raises ValueError when the device lacks the precision."""
     stages = (
         _time_of_stage(config, layout, precision, device, sequence_length, batch, stage)
-        # The others lie between these two: they have as many blocks, and neither embedding nor head.
+        # Middle stages are never the slowest: no more blocks than the first, and neither embedding nor head.
         for stage in sorted({0, layout.pipeline - 1})
     )
     return max(stages, key=lambda time: time.total)
@@ -83,7 +83,7 @@ def _time_of_stage(
 ) -> StepTime:
     peak = device.peak(precision)
     if peak is None:
-        raise ValueError(f"{device.name} has no units for {precision}; choose another precision or GPU")
+        raise ValueError(f"{device.name} does not support {precision}; use another precision or GPU")
     size, tokens = SIZES[precision], layout.micro_batch * sequence_length
     blocks = len(stage_blocks(config.layers, layout.pipeline, stage))
     last = stage == layout.pipeline - 1
@@ -91,12 +91,12 @@ def _time_of_stage(
     again = layout.recompute == "whole"
     held, _, _ = totals(config, layout.tensor, layout.pipeline, stage)
 
-    # Operations of a micro-batch: 2 for each weight forward and 4 backward; again a forward pass when recomputed.
+    # Operations per token and weight: 2 forward, 4 backward, and 2 for a recomputed forward pass.
     weights = sum(elements(shape) for shape in block_shapes(config, layout.tensor).values() if len(shape) == 2)
     products = blocks * weights * (8 if again else 6) + (
         6 * elements(output_shape(config, layout.tensor)) if last else 0
     )
-    # Causal: half of 4 · d · s forward; the fused backward pass does 5 products where the forward pass has 2.
+    # Causal: half of 4 · d · s forward; the fused backward pass does 5 matmuls, the forward pass 2.
     scores = 2 * config.width * sequence_length / layout.tensor
     attention = blocks * scores * ((2 if again else 1) + 2.5)
     passes = PASSES + (PASSES_AGAIN if layout.recompute != "none" else 0)
@@ -126,10 +126,12 @@ def _time_of_stage(
 
 
 def _tensor_bytes(config: ModelConfig, layout: Layout, size: int) -> float:
-    """Bytes that a rank sends for a token in a block: the stream after each row-parallel product in the forward pass
-    and before each column-parallel one in the backward pass (Shoeybi et al. 2019; Korthikanti et al. 2022, section
-    4.2.2: cut along the sequence, two exchanges of half the size take the place of each). Recomputing does the forward
-    ones again.
+    """Bytes that a rank sends per token and block.
+
+    The residual stream is all-reduced after each row-parallel matmul in the forward pass and before each
+    column-parallel matmul in the backward pass (Shoeybi et al. 2019). Sequence parallelism replaces each all-reduce
+    with two exchanges of half the size (Korthikanti et al. 2022, section 4.2.2). Recomputation repeats the forward
+    exchanges.
     """
     ranks, stream = layout.tensor, config.width * size
     whole = 2 * (ranks - 1) / ranks * stream  # of an all-reduce
@@ -138,21 +140,21 @@ def _tensor_bytes(config: ModelConfig, layout: Layout, size: int) -> float:
 
 
 def _neighbour(layout: Layout, device: Device) -> float:
-    """Bytes per second to the next stage, whose ranks are `data · tensor` further (`model.parallel.ranks.Place`)."""
+    """Bytes per second to the next stage, whose ranks are `data · tensor` higher (`model.parallel.ranks.Place`)."""
     return device.link if layout.data * layout.tensor < MACHINE else device.network
 
 
 def _data_time(
     layout: Layout, device: Device, weights: float, accumulation: int, backward: float, micro_batch: float
 ) -> float:
-    """Seconds in which gradients are reduced and weights gathered while nothing is computed, for `weights` bytes.
+    """Seconds of gradient reduction and weight gathering that compute does not hide, for `weights` bytes.
 
-    Without a pipeline the reduction runs beside the backward pass; ZeRO 3 also gathers beside what it computes.
+    Without a pipeline the reduction overlaps the backward pass; ZeRO 3 also overlaps its gathering with compute.
     """
     if layout.data == 1:
         return 0.0
     within = min(layout.data, MACHINE // layout.tensor)
-    # A ring through several GPUs of each machine goes over as many network adapters.
+    # A ring through several GPUs of each machine uses as many network adapters.
     speed = device.link if layout.data == within else min(device.link, within * device.network)
     once = (layout.data - 1) / layout.data * weights / (speed * LINK)
     if layout.zero == 3:
@@ -164,5 +166,5 @@ def _data_time(
 
 
 def _exposed(exchange: float, computed: float) -> float:
-    """Seconds that an exchange adds to `computed` seconds beside which it runs."""
+    """Seconds that an exchange adds to the `computed` seconds that it overlaps."""
     return max(exchange - computed, (1 - HIDDEN) * exchange)

@@ -1,17 +1,17 @@
-"""Named models with the hyper-parameters they were trained with: one JSON file each in this folder.
+"""Named models with the hyperparameters of their training: one JSON file per model in this folder.
 
 A preset holds
 
-- `family`: the models that it stands with on the page, with their paper;
-- `source`: paper, configuration files and what was derived from them;
-- `parameters`, and `non_embedding_parameters`, which leaves out the token and position tables and the output layer;
-- `model`, the mapping that `model.architectures.registry.model_config` reads;
-- `training`, the fields of `model.run.hyperparameters.TrainingConfig`;
-- `published`, how the authors ran it: GPUs, their layout, tokens (null: not stated). Presets of ours have none;
-- `contradictions`: where sources differ, `values` maps each source to what it says, `chosen` is what this preset takes
-  and `why`. A `field` that begins with a name above is a path in the preset; others say in words what they are about.
+- `family`: its group on the page, with the paper;
+- `source`: the paper, the configuration files and what was derived from them;
+- `parameters`, and `non_embedding_parameters`, without token and position embeddings and the output layer;
+- `model`: the mapping that `model.architectures.registry.model_config` reads;
+- `training`: the fields of `model.run.hyperparameters.TrainingConfig`;
+- `published`: the authors' GPUs, layout and tokens (null: not stated); null for this project's own presets;
+- `contradictions`: where sources differ. `values` maps each source to its value, `chosen` is the value used here, `why`
+  is the reason. A `field` that begins with a name above is a path in the preset; any other is a description.
 
-All of it as a page: docs/presets.md.
+docs/presets.md is the page of all presets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def preset_names() -> list[str]:
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The preset of that name. Raises ValueError with the names there are."""
+    """The preset of that name. Raises ValueError listing the names."""
     if name not in preset_names():
         raise ValueError(f"there is no preset {name!r}; the presets are {', '.join(preset_names())}")
     values: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""Training state as every engine gives and takes it: slices of weights and of AdamW's moments."""
+"""Training state in the form that all engines exchange: slices of weights and of AdamW's moments."""

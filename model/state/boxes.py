@@ -11,7 +11,7 @@ from model.configuration import require
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The elements from `start` up to, but not including, `start + shape` in every dimension of a tensor."""
+    """The elements from `start` to `start + shape`, exclusive, in every dimension of a tensor."""
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
@@ -19,21 +19,21 @@ class Box:
     def __post_init__(self) -> None:
         require(
             len(self.start) == len(self.shape) and min((*self.start, *self.shape), default=0) >= 0,
-            f"box: start {self.start} and shape {self.shape} must be as long as each other and not negative",
+            f"box: start {self.start} and shape {self.shape} must have the same length and no negative entries",
         )
 
     @property
     def stop(self) -> tuple[int, ...]:
-        """Where it ends, exclusive."""
+        """The exclusive end in every dimension."""
         return tuple(first + length for first, length in zip(self.start, self.shape, strict=True))
 
     @property
     def elements(self) -> int:
-        """How many elements it holds; 1 in a tensor without dimensions."""
+        """The number of elements; 1 in a tensor without dimensions."""
         return math.prod(self.shape)
 
     def inside(self, outer: Box) -> tuple[slice, ...]:
-        """The index of this box in a tensor that holds the box `outer` around it."""
+        """The index of this box in a tensor that holds the enclosing box `outer`."""
         return tuple(
             slice(first - origin, first - origin + length)
             for first, origin, length in zip(self.start, outer.start, self.shape, strict=True)
@@ -46,14 +46,14 @@ def whole(shape: tuple[int, ...]) -> Box:
 
 
 def interval(shard: Box, first: int, length: int) -> list[Box]:
-    """The elements `first` to `first + length` of a shard in its own row order, as disjoint boxes in that order.
+    """The elements `first` to `first + length` of a shard in row-major order, as disjoint boxes in that order.
 
-    The boxes are in the whole tensor's coordinates. They are at most 2n - 1 in n dimensions: the rest of a row, whole
-    rows, the beginning of a row. Raises ValueError when the shard has no such elements.
+    The boxes are in the coordinates of the whole tensor. There are at most 2n - 1 in n dimensions: the rest of a row,
+    whole rows, the beginning of a row. Raises ValueError when the shard has no such elements.
     """
     require(
         min(first, length) >= 0 and first + length <= shard.elements,
-        f"box: elements {first} to {first + length} of a shard of {shard.elements}",
+        f"box: elements {first} to {first + length} are not within a shard of {shard.elements} elements",
     )
     if length == 0:
         return []
@@ -80,8 +80,8 @@ def intersection(first: Box, second: Box) -> Box | None:
 
 
 def tiles(box: Box, pieces: Iterable[Box]) -> bool:
-    """Whether the pieces hold every element of the box once and no other."""
-    # In the order of their beginnings, only neighbours can meet; shards of rows are compared in linear time.
+    """Whether the pieces cover every element of the box exactly once and no other element."""
+    # Sorted by start, only neighbours can overlap, so row shards are compared in linear time.
     ordered = sorted((piece for piece in pieces if piece.elements), key=lambda piece: piece.start)
     if sum(piece.elements for piece in ordered) != box.elements:
         return False

@@ -1,4 +1,4 @@
-"""Training state as all engines exchange it: slices of weights and of AdamW's moments."""
+"""Training state in the form that all engines exchange: slices of weights and of AdamW's moments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = ("weight", "first_moment", "second_moment")
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """The part `box` of the tensor `name`, which has the given shape. `values` are fp32 of shape `box.shape`."""
+    """The part `box` of the tensor `name`, whose shape is `shape`. `values` are fp32 of shape `box.shape`."""
 
     name: str
     kind: Kind
@@ -30,7 +30,8 @@ class Slice:
             tuple(self.values.shape) == self.box.shape
             and len(self.box.stop) == len(self.shape)
             and all(stop <= size for stop, size in zip(self.box.stop, self.shape, strict=True)),
-            f"{self.kind} of {self.name}: {tuple(self.values.shape)} values for {self.box} of a tensor of {self.shape}",
+            f"{self.kind} of {self.name}: values of shape {tuple(self.values.shape)} do not fit {self.box} in a tensor "
+            f"of shape {self.shape}",
         )
 
 

@@ -75,7 +75,7 @@ def test_slips():
         (("pythia-1b", "--gpus", "8", "--gpu", "h100", "--layout", "tensor"), "is not KEY=VALUE"),
         (("pythia-1b", "--gpus", "8", "--gpu", "h100", "--layout", "tensor=16,data=1"), "16 ranks on 8 GPUs"),
         (("pythia-1b", "--gpus", "8", "--gpu", "h100", "--layout", "pipeline=2,zero=3"), "ZeRO 0 or 1, not 3"),
-        (("pythia-1b", "--gpus", "1", "--gpu", "v100-32gb", "--precision", "bf16"), "no units for bf16"),
+        (("pythia-1b", "--gpus", "1", "--gpu", "v100-32gb", "--precision", "bf16"), "does not support bf16"),
     ):
         result = run(*arguments, "--json")
         assert result.exit_code == 1

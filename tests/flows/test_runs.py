@@ -174,7 +174,7 @@ def test_compare_tells_what_a_run_goes_on_from(run: Run) -> None:
         losses.commit(records[-1].step)
         commit(run.lake, Checkpoint(config.key, 4, "", {}, ()))
     shown = run.call("compare", run.key, child.key)
-    assert shown.exit_code == 1 and "not the same; what differs: the steps on record." in shown.stdout
+    assert shown.exit_code == 1 and "not the same; what differs: the recorded steps." in shown.stdout
     words = " ".join(shown.stdout.split())
     assert f"{child.key[:12]} goes on from {run.key[:12]}@4." in words and "No step is on record of both." in words
 

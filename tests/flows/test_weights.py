@@ -251,4 +251,4 @@ def test_errors_are_one_short_message(world: World, tmp_path: Path) -> None:
     for command in ("import", "export"):
         assert "config.json: num_attention_heads is 0" in world.error(command, str(pickled), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-    assert "is there already" in world.error("export", world.run, str(pickled), *lake)
+    assert "exists already" in world.error("export", world.run, str(pickled), *lake)

@@ -122,7 +122,7 @@ def test_a_longer_run_is_not_the_same(tmp_path: Path) -> None:
     first = Written(tmp_path / "a").trained()
     comparison = first.compared(Written(tmp_path / "b").trained(longer))
     assert [(one.last, one.alone) for one in comparison.steps] == [(4, 0), (5, 1)]
-    assert comparison.weights is None and not comparison.same and comparison.differs == ("the steps on record",)
+    assert comparison.weights is None and not comparison.same and comparison.differs == ("the recorded steps",)
     assert all(trace.first is None for trace in comparison.traces)
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_goes_on_from_another_is_not_the_same(tmp_path: Path) -> None
     comparison = compare_runs((lake, first.key), (lake, child.key), tmp_path / "cache")
     assert comparison.weights is not None and comparison.weights.step == 8 and comparison.weights.tensors == ()
     assert [(one.first, one.last, one.alone) for one in comparison.steps] == [(1, 8, 8), (9, 16, 8)]
-    assert not comparison.same and comparison.differs == ("the steps on record",) and comparison.traces == ()
+    assert not comparison.same and comparison.differs == ("the recorded steps",) and comparison.traces == ()
     assert comparison.origins == ((), (f"{first.key}@8",))
     later = compare_runs((lake, grandchild.key), (lake, child.key), tmp_path / "cache")
     assert later.origins[0] == (f"{child.key}@12", f"{first.key}@8") and later.steps[0].count == 0 and not later.same

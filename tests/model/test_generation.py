@@ -130,12 +130,12 @@ def test_what_cannot_be_done_is_refused() -> None:
     model = random_model("opt")
     with pytest.raises(ValueError, match="the model has 32 positions; shorten the text"):
         generate(model, PROMPTS, 26)
-    with pytest.raises(ValueError, match="no token to go on from"):
+    with pytest.raises(ValueError, match="the prompt has no tokens"):
         generate(model, PROMPTS[:, :0], 3)
     with pytest.raises(ValueError, match="do not fit a cache of 4"):
         model(PROMPTS, Context(positions=torch.arange(7), cache=KeyValueCache(4)))
     for token in (-1, model.config.vocabulary):
-        with pytest.raises(ValueError, match="the model has those from 0 to 259"):
+        with pytest.raises(ValueError, match="the model has ids from 0 to 259"):
             generate(model, torch.tensor([[2, token]]), 3)
     for wrong in ({"temperature": 0.0}, {"temperature": 1e-300}, {"temperature": math.inf}, {"seed": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -226,7 +226,7 @@ def test_tensors_that_are_no_weights_are_left_out(tmp_path: Path) -> None:
     save_file(tensors | {"lm_head.weight": table.clone()}, file)
     assert same(read_folder(opt), weights_of(random_model("opt")))
     save_file(tensors | {"lm_head.weight": table + 1}, file)
-    with pytest.raises(WeightsError, match="though the two are one in this model"):
+    with pytest.raises(WeightsError, match=r"differs from .*, to which it is tied"):
         read_folder(opt)
 
 
@@ -240,8 +240,8 @@ def test_tensors_that_are_no_weights_are_left_out(tmp_path: Path) -> None:
         ("pythia", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "type 'linear'"),
         ("pythia", {"num_attention_heads": 5}, "not a multiple of heads 5"),
         ("pythia", {"num_hidden_layers": 3}, r"layers.2.attention.dense.bias is missing"),
-        ("pythia", {"num_hidden_layers": 1}, r"layers.1.attention.dense.bias is no parameter"),
-        ("pythia", {"vocab_size": 300}, "embedding.tokens.weight is of shape"),
+        ("pythia", {"num_hidden_layers": 1}, r"layers.1.attention.dense.bias is not a parameter"),
+        ("pythia", {"vocab_size": 300}, "embedding.tokens.weight has shape"),
         ("pythia", {"eos_token_id": [0, 2]}, "must be one id"),
         ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm is True"),
         ("opt", {"activation_function": "gelu"}, "activation_function is 'gelu'"),
@@ -281,7 +281,7 @@ def test_another_model_is_refused(architecture: str, changes: dict[str, Any], me
 
 
 def test_a_folder_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"config.json is not there"):
+    with pytest.raises(WeightsError, match=r"config.json does not exist"):
         read_folder(tmp_path)
     write_folder(weights_of(random_model("opt")), tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()
@@ -302,10 +302,10 @@ def test_a_folder_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoiled", "message"),
     [
-        (lambda x: x.to(torch.int8), "is of the type int8; weights are float64, float32, bfloat16, float16: save them"),
-        (lambda x: x.to(torch.float8_e4m3fn), "is of the type float8_e4m3fn"),
-        (lambda x: torch.full_like(x, math.nan), "holds values that are infinite or no numbers; fetch it again"),
-        (lambda x: x.half() * 1e9, "holds values that are infinite"),
+        (lambda x: x.to(torch.int8), "has dtype int8; weights must be float64, float32, bfloat16, float16: save them"),
+        (lambda x: x.to(torch.float8_e4m3fn), "has dtype float8_e4m3fn"),
+        (lambda x: torch.full_like(x, math.nan), "holds infinite or NaN values; fetch it again"),
+        (lambda x: x.half() * 1e9, "holds infinite or NaN values"),
     ],
 )
 def test_tensors_that_cannot_be_weights_are_refused(
@@ -378,7 +378,7 @@ def test_a_plain_folder_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"special_tokens is \[0\]"):
         read_plain(tmp_path)
     path.write_text(json.dumps(values | {"model_config": SHAPES["llama"]}))
-    with pytest.raises(WeightsError, match=r"(is missing|not one of this model)$"):
+    with pytest.raises(WeightsError, match=r"(is missing|not part of this model); import the weights again$"):
         read_plain(tmp_path)
 
 
@@ -390,7 +390,7 @@ def test_nothing_half_done_is_ever_there(tmp_path: Path) -> None:
     with finished_folder(tmp_path / "out") as folder:
         (folder / "whole").write_text("done")
     assert (tmp_path / "out" / "whole").read_text() == "done"
-    with pytest.raises(WeightsError, match="is there already"), finished_folder(tmp_path / "out"):
+    with pytest.raises(WeightsError, match="exists already"), finished_folder(tmp_path / "out"):
         pass
 
 

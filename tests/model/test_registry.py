@@ -153,7 +153,7 @@ def test_what_is_declared_is_used(registered: ToyConfig, monkeypatch: pytest.Mon
 
 
 def test_a_configuration_of_no_architecture_is_refused() -> None:
-    with pytest.raises(NotDeclared, match="ToyConfig is the configuration of no architecture"):
+    with pytest.raises(NotDeclared, match="ToyConfig belongs to no registered architecture"):
         architecture_name(ToyConfig(24, 8, 2, 8, 2))
     with pytest.raises(ValueError, match="it must be one of pythia, opt, llama"):
         model_config(VALUES)

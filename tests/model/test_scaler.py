@@ -218,7 +218,7 @@ def test_a_state_that_is_none_is_refused() -> None:
     ("values", "message"),
     [
         ({"kind": "apex"}, "kind is 'apex'"),
-        ({"initial": 0.5}, "minimum 1.0 must be above 0 and not above initial 0.5"),
+        ({"initial": 0.5}, "minimum 1.0 must be above 0 and at most initial 0.5"),
         ({"initial": float("inf")}, "finite"),
         ({"minimum": 0.0}, "minimum 0.0"),
         ({"window": 0}, "window is 0"),

@@ -1,4 +1,4 @@
-"""LLaMA: configuration and model, activation memory, and the form in `transformers`."""
+"""LLaMA: configuration and model, activation memory, and the Hugging Face adapter."""
 
 from model.architectures.architecture import Architecture
 from model.architectures.llama.activations import ACTIVATIONS

@@ -50,7 +50,7 @@ def read_config(values: Mapping[str, Any], common: dict[str, Any]) -> LlamaConfi
         if values.get(name) is not None:
             expect(values, name, only)
     rope, feed_forward = rotation(values), size(values, "intermediate_size")
-    # The multiple is not in the file; the paper's gives its widths, and any other width is a multiple of itself.
+    # The multiple is not in the file. The default gives the paper's widths; for any other, use the width itself.
     config = LlamaConfig(
         **common,
         rotary_base=positive(rope, "rope_theta", positive(values, "rope_theta", 10_000.0)),

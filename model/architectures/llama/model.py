@@ -1,6 +1,6 @@
 """LLaMA: RMSNorm before each part, SwiGLU, rotary over the whole head, no biases, untied embeddings.
 
-Touvron et al. 2023. The rotation is by halves, as in `transformers` (see `Rotary`).
+Touvron et al. 2023. Rotary pairs the halves of a head, as in `transformers` (see `Rotary`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from model.architectures.layers import (
 )
 from model.configuration import about, require
 
-# The paper does not state its initialisation. These are ours: GPT-2's 0.02, divided by √(2L) on the way back into
-# the residual stream.
+# The paper does not state its initialisation. This project's choice: GPT-2's 0.02, divided by √(2L) for the two
+# projections into the residual stream.
 SIGMA = 0.02
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """A shape. `feed_forward_multiple` is what the feed-forward width is rounded up to."""
+    """The shape. The feed-forward width is rounded up to a multiple of `feed_forward_multiple`."""
 
     vocabulary: int = field(metadata=about("Rows of the token embedding, padding included.", ge=1))
     positions: int = field(metadata=about("Longest sequence, in tokens.", ge=1))
@@ -50,7 +50,7 @@ class LlamaConfig:
             require(getattr(self, name) >= 1, f"llama: {name} is {getattr(self, name)}; it must be at least 1")
         require(
             self.width % (2 * self.heads) == 0,
-            f"llama: width {self.width} over {self.heads} heads does not give heads of an even number of dimensions",
+            f"llama: width {self.width} must give each of {self.heads} heads an even number of dimensions; change one",
         )
 
     @property
@@ -126,7 +126,7 @@ class Llama(LanguageModel):
 
 
 def initial(name: str, config: LlamaConfig) -> Fill:
-    """How a parameter starts (ours, see SIGMA): norms 1, weights normal."""
+    """The initialisation of a parameter (this project's choice, see SIGMA): norms 1, weights normal."""
     if "norm." in name:
         return ones
     if name.endswith(("attention.output.weight", "feed_forward.down.weight")):
@@ -135,7 +135,7 @@ def initial(name: str, config: LlamaConfig) -> Fill:
 
 
 def split(name: str) -> ParallelStyle:
-    """How tensor parallelism cuts the module of that logical name."""
+    """How tensor parallelism shards the module of that logical name."""
     if name in ("embedding.tokens", "head.output"):
         return "vocabulary"
     if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.gate", "feed_forward.up")):

@@ -1,4 +1,4 @@
-"""OPT: configuration and model, activation memory, and the form in `transformers`."""
+"""OPT: configuration and model, activation memory, and the Hugging Face adapter."""
 
 from model.architectures.architecture import Architecture
 from model.architectures.opt.activations import ACTIVATIONS

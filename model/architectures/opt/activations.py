@@ -14,7 +14,7 @@ def norms(config: OptConfig, size: int, device: str) -> float:
 
 
 def inner(config: OptConfig, size: int, device: str) -> float:
-    """Queries, keys, values; ReLU keeps its result only."""
+    """Queries, keys, values; ReLU keeps only its output."""
     return size * (3 * config.width + 4 * config.width)
 
 

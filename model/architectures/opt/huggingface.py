@@ -18,7 +18,7 @@ MODULES = {
     "layers.attention.key": "model.decoder.layers.{}.self_attn.k_proj",
     "layers.attention.value": "model.decoder.layers.{}.self_attn.v_proj",
     "layers.attention.output": "model.decoder.layers.{}.self_attn.out_proj",
-    # Not the last norm of the model, whatever its name says.
+    # Despite its name, this is not the final norm of the model.
     "layers.feed_forward_norm": "model.decoder.layers.{}.final_layer_norm",
     "layers.feed_forward.up": "model.decoder.layers.{}.fc1",
     "layers.feed_forward.down": "model.decoder.layers.{}.fc2",
@@ -67,6 +67,6 @@ HUGGINGFACE = HuggingFaceAdapter(
     write_config=write_config,
     read_config=read_config,
     modules=MODULES,
-    # The output layer is the embedding; a file may hold it a second time.
+    # The output layer is tied to the embedding; a file may hold both.
     tied=("lm_head.weight", "model.decoder.embed_tokens.weight"),
 )

@@ -1,7 +1,7 @@
-"""OPT: learned positions, ReLU, tied embeddings, biases, LayerNorm before each part; and the 350m's form.
+"""OPT: learned positions, ReLU, tied embeddings, biases, pre-LayerNorm; and the variant OPT-350m.
 
-Zhang et al. 2022. The released OPT-350m puts its norms after each part, has none before the output, and embeds words
-in half of its width, with a projection on the way in and one on the way out.
+Zhang et al. 2022. The released OPT-350m has post-LayerNorm, no final norm, and token embeddings of half its width, with
+projections after the embedding and before the output layer.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from model.architectures.initialisation import Fill, but_row, normal, ones, zero
 from model.architectures.layers import CausalAttention, LanguageModel, ParallelStyle, heads
 from model.configuration import about, require
 
-PADDING = 1  # metaseq's padding token, which no packed sequence holds
+PADDING = 1  # metaseq's padding token, which packed sequences never contain
 # metaseq's positions count from PADDING + 1 (`learned_positional_embedding.py`): rows 0 and 1 are never read.
 OFFSET = PADDING + 1
-NORM_EPSILON = 1e-5  # PyTorch's own, which metaseq and `transformers` leave as it is
+NORM_EPSILON = 1e-5  # PyTorch's default, which metaseq and `transformers` keep
 # `full-megatron-init` with `megatron-init-sigma` 0.006 (metaseq, `launcher/opt_baselines.py`; paper, section 2.2).
 SIGMA = 0.006
 
 
 @dataclass(frozen=True)
 class OptConfig:
-    """A shape. `vocabulary` is the padded size of the tied embedding; `positions` the longest sequence.
+    """The shape. `vocabulary` is the padded size of the tied embedding; `positions` the longest sequence.
 
-    `norm_first` is false for the 350m's form; `embedding_width` is the width of the tied embedding where it is not
-    the model's. `dropout` falls on what attention and feed-forward add to the residual stream, `attention_dropout` on
-    the softmax, and nothing on the embedding (metaseq, `no-emb-dropout`). The published models trained with 0.1.
+    `norm_first` is false for OPT-350m; `embedding_width` is the width of the tied embedding where it differs from the
+    model's. `dropout` applies to the outputs of attention and feed-forward, `attention_dropout` to the softmax; the
+    embedding has no dropout (metaseq, `no-emb-dropout`). The published models were trained with 0.1.
     """
 
     vocabulary: int = field(metadata=about("Rows of the token embedding, padding included.", ge=1))
@@ -60,14 +60,14 @@ class OptConfig:
         require(self.width % self.heads == 0, f"opt: width {self.width} is not a multiple of heads {self.heads}")
         require(
             self.embedding_width is None or 1 <= self.embedding_width != self.width,
-            f"opt: embedding_width is {self.embedding_width}; leave it out where it is the width {self.width}",
+            f"opt: embedding_width is {self.embedding_width}; leave it out when it equals the width {self.width}",
         )
         for name in ("dropout", "attention_dropout"):
             require(0 <= getattr(self, name) < 1, f"opt: {name} is {getattr(self, name)}; it must be in [0, 1)")
 
     @property
     def parameters(self) -> int:
-        """L(12d² + 13d) + Ve + (P + 2)d, with 2d for the last norm, and 2de for projections from and to a width e."""
+        """L(12d² + 13d) + Ve + (P + 2)d, plus 2d for a final norm and 2de for projections from and to a width e."""
         d, e = self.width, self.embedding_width or self.width
         norm = 2 * d if self.norm_first else 0
         projections = 2 * d * e if self.embedding_width else 0
@@ -76,7 +76,7 @@ class OptConfig:
 
 
 class Embedding(nn.Module):
-    """Words, projected to the width where they are narrower, plus a learned vector for the position."""
+    """Token embeddings, projected to the width if they are narrower, plus learned position embeddings."""
 
     def __init__(self, config: OptConfig) -> None:
         super().__init__()
@@ -93,15 +93,18 @@ class Embedding(nn.Module):
         if positions is None:
             length = tokens.shape[-1]
             if length > self.longest:
-                raise ValueError(f"a sequence of {length} positions is longer than the model's {self.longest}")
+                raise ValueError(
+                    f"a sequence of {length} positions is longer than the model's {self.longest}; shorten it"
+                )
             positions = torch.arange(length, device=tokens.device)
         x = x + self.positions(positions + OFFSET)
         return x
 
 
 class Attention(nn.Module):
-    """Multi-head causal self-attention with separate projections and biases; the query is scaled before the product,
-    as in metaseq.
+    """Multi-head causal self-attention with separate projections and biases.
+
+    The query is scaled before the matmul, as in metaseq.
     """
 
     def __init__(self, config: OptConfig) -> None:
@@ -121,7 +124,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers, four times the width between them, with ReLU."""
+    """Two layers with ReLU; the hidden width is four times the width."""
 
     def __init__(self, config: OptConfig) -> None:
         super().__init__()
@@ -134,7 +137,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm x), then the same with the feed-forward; or norm(x + attention(x)) and so on."""
+    """x + attention(norm x) if `norm_first`, else norm(x + attention(x)); then the same with the feed-forward."""
 
     def __init__(self, config: OptConfig) -> None:
         super().__init__()
@@ -156,7 +159,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """The last norm, a projection to the embedding's width, and the product with the embedding itself."""
+    """The final norm, a projection to the width of the embedding, and the output layer tied to the embedding."""
 
     def __init__(self, config: OptConfig, tokens: nn.Embedding) -> None:
         super().__init__()
@@ -184,12 +187,13 @@ class Opt(LanguageModel):
 
 
 def initial(name: str, config: OptConfig) -> Fill:
-    """How a parameter starts: biases 0, norms 1, weights and both tables N(0, σ²), the two projections back into the
-    residual stream σ / √(2L) (paper, section 2.2: as Megatron-LM has it).
+    """The initialisation of a parameter: biases 0, norms 1, weights and both embeddings N(0, σ²).
 
-    Row PADDING of both tables starts at 0 (metaseq, `model_parallel/models/transformer_lm.py` and
-    `positional_embedding.py`). From then on that word is one like any other: as an input it never comes, and as an
-    output it is learned to be unlikely.
+    The two projections into the residual stream have σ / √(2L) (paper, section 2.2: as in Megatron-LM).
+
+    Row PADDING of both embeddings starts at 0 (metaseq, `model_parallel/models/transformer_lm.py` and
+    `positional_embedding.py`). It then trains like any other row: the token never occurs as an input, and training
+    makes it unlikely as an output.
     """
     if name.endswith(".bias"):
         return zeros
@@ -202,7 +206,7 @@ def initial(name: str, config: OptConfig) -> Fill:
 
 
 def split(name: str) -> ParallelStyle:
-    """How tensor parallelism cuts the module of that logical name; table and output are cut alike, as they are tied."""
+    """How tensor parallelism shards the module of that logical name; tied embedding and output alike."""
     if name in ("embedding.tokens", "head.output"):
         return "vocabulary"
     if name.endswith(("attention.query", "attention.key", "attention.value", "feed_forward.up")):

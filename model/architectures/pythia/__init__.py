@@ -1,4 +1,4 @@
-"""Pythia and GPT-NeoX: configuration and model, activation memory, and the form in `transformers`."""
+"""Pythia and GPT-NeoX: configuration and model, activation memory, and the Hugging Face adapter."""
 
 from model.architectures.architecture import Architecture
 from model.architectures.pythia.activations import ACTIVATIONS

@@ -13,9 +13,9 @@ def norms(config: PythiaConfig, size: int, device: str) -> float:
 
 
 def inner(config: PythiaConfig, size: int, device: str) -> float:
-    """The fused projection, which holds the values, rotated queries and keys; before and after GELU.
+    """The fused projection, which includes the values; rotated queries and keys; input and output of GELU.
 
-    Where only a part of a head is rotated, the result of attention is copied for the projection that follows.
+    If only part of a head is rotated, the output of attention is copied for the projection that follows.
     """
     whole_heads = config.rotary_dimensions == config.width // config.heads
     return size * (5 * config.width + 8 * config.width + (0 if whole_heads else config.width))

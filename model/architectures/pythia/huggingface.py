@@ -10,8 +10,8 @@ from model.architectures.architecture import HuggingFaceAdapter
 from model.architectures.config_json import expect, number, positive, rotation
 from model.architectures.pythia.model import PythiaConfig
 
-# `gelu_fast` is what the published NeoX-20B says. `gelu`, the default there, is the other form: a converter that says
-# nothing changes what the model computes (gpt-neox, `tools/ckpts/convert_neox_to_hf.py`).
+# The published NeoX-20B has `gelu_fast`. The default of transformers, `gelu`, is the erf form: a converter that omits
+# the entry changes what the model computes (gpt-neox, `tools/ckpts/convert_neox_to_hf.py`).
 ACTIVATIONS = {"tanh": "gelu_fast", "erf": "gelu"}
 TANH = ("gelu_fast", "gelu_new", "gelu_pytorch_tanh")
 MODULES = {

@@ -1,4 +1,4 @@
-"""GPT-NeoX / Pythia: parallel attention and feed-forward with a LayerNorm each, rotary on a part of the head.
+"""GPT-NeoX / Pythia: parallel attention and feed-forward with a LayerNorm each, rotary on part of the head.
 
 Black et al. 2022 (GPT-NeoX-20B), Biderman et al. 2023 (Pythia). The fused query-key-value weight is laid out per
 head: q, k, v, as in GPT-NeoX and in `transformers`.
@@ -24,12 +24,12 @@ SIGMA = 0.02
 
 @dataclass(frozen=True)
 class PythiaConfig:
-    """A shape. `vocabulary` is the padded size of both embeddings; `positions` the longest sequence.
+    """The shape. `vocabulary` is the padded size of both embeddings; `positions` the longest sequence.
 
-    `gelu` is the form of the activation: `tanh` is what GPT-NeoX's `bias-gelu-fusion` computes, and so what the
-    published models trained with; `erf` is what `transformers` takes when its `hidden_act` says nothing.
-    `initialisation` is `small` (`small_init` and `wang_init`) or `normal` (GPT-NeoX's defaults `normal` and
-    `scaled_normal`, which the configurations of Pythia 6.9B and 12B imply by naming nothing).
+    `gelu` is the form of the activation: GPT-NeoX's `bias-gelu-fusion`, with which the published models were trained,
+    computes `tanh`; `erf` is the default `hidden_act` of `transformers`. `initialisation` is `small` (`small_init` and
+    `wang_init`) or `normal` (GPT-NeoX's defaults `normal` and `scaled_normal`, which apply to Pythia 6.9B and 12B,
+    because their configurations name none).
     """
 
     vocabulary: int = field(metadata=about("Rows of the token embedding, padding included.", ge=1))
@@ -58,13 +58,13 @@ class PythiaConfig:
         )
         require(
             self.rotary_dimensions >= 2 and self.rotary_dimensions % 2 == 0,
-            f"pythia: rotary_fraction {self.rotary_fraction} turns {self.rotary_dimensions} of "
-            f"{self.width // self.heads} dimensions; it must turn an even number",
+            f"pythia: rotary_fraction {self.rotary_fraction} rotates {self.rotary_dimensions} of "
+            f"{self.width // self.heads} dimensions; it must rotate an even number of at least 2",
         )
 
     @property
     def rotary_dimensions(self) -> int:
-        """Dimensions of a head that are turned: int(head · fraction), as GPT-NeoX rounds."""
+        """Rotated dimensions of a head: int(head · fraction), as GPT-NeoX rounds."""
         return int(self.width // self.heads * self.rotary_fraction)
 
     @property
@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers, four times the width between them, with GELU."""
+    """Two layers with GELU; the hidden width is four times the width."""
 
     def __init__(self, config: PythiaConfig) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm₁ x) + feed-forward(norm₂ x), the "GPT-J residual" with two norms that are not tied."""
+    """x + attention(norm₁ x) + feed-forward(norm₂ x), the "GPT-J residual" with two untied norms."""
 
     def __init__(self, config: PythiaConfig, rotary: Rotary) -> None:
         super().__init__()
@@ -134,9 +134,10 @@ class Pythia(LanguageModel):
 
 
 def initial(name: str, config: PythiaConfig) -> Fill:
-    """How a parameter starts (GPT-NeoX, `init_functions.py`): biases 0, norms 1, and for weights, with
-    `initialisation` small, `small_init` σ = √(2 / 5d) (Nguyen and Salazar 2019) and `wang_init` σ = 2 / (L√d) for the
-    two projections back into the residual stream; with normal, 0.02 and for those two 0.02 / √(2L).
+    """The initialisation of a parameter (GPT-NeoX, `init_functions.py`): biases 0, norms 1, weights N(0, σ²).
+
+    `small`: `small_init` σ = √(2 / 5d) (Nguyen and Salazar 2019), and `wang_init` σ = 2 / (L√d) for the two projections
+    into the residual stream. `normal`: σ = 0.02, and 0.02 / √(2L) for these two.
     """
     if name.endswith(".bias"):
         return zeros
@@ -149,9 +150,9 @@ def initial(name: str, config: PythiaConfig) -> Fill:
 
 
 def split(name: str) -> ParallelStyle:
-    """How tensor parallelism cuts the module of that logical name.
+    """How tensor parallelism shards the module of that logical name.
 
-    The fused rows lie head by head, so that a contiguous cut of them is a cut by heads.
+    The rows of the fused projection are ordered by head, so contiguous shards hold whole heads.
     """
     if name in ("embedding.tokens", "head.output"):
         return "vocabulary"
