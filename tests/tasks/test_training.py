@@ -206,8 +206,8 @@ def test_the_native_engine_has_one_rank_without_being_told() -> None:
     ("values", "changes", "message"),
     [
         ({"data": 3}, {}, "a batch of 8 sequences is not a multiple of micro_batch 4 times 3 data ranks"),
-        ({"data": 1, "tensor": 8}, {}, "a column dimension of .* cannot be cut into 8 equal parts|heads"),
-        ({"data": 1, "tensor": 5}, {}, "cannot be cut into 5 equal parts"),
+        ({"data": 1, "tensor": 8}, {}, "a column dimension of .* cannot be split into 8 equal parts|heads"),
+        ({"data": 1, "tensor": 5}, {}, "cannot be split into 5 equal parts"),
         ({"data": 1, "pipeline": 3}, {}, "2 blocks cannot fill a pipeline of 3 stages"),
         ({}, {"precision": "fp16", "scaler": {}}, "training.precision=fp32 --set training.scaler=null"),
     ],
