@@ -354,7 +354,7 @@ def test_the_newest_checkpoint_is_one_that_is_whole(lake: Lake, tokens: Manifest
     told: list[str] = []
     assert find_origin(lake, first.key[:6], told.append) == f"{first.key}@50"
     assert [line.partition(":")[0] for line in told] == [f"not {first.key[:12]}@150", f"not {first.key[:12]}@100"]
-    assert "its bytes changed or are cut short" in told[1]
+    assert "the file is changed or truncated" in told[1]
 
 
 def test_a_fork_has_a_label_of_its_own(lake: Lake, tokens: Manifest) -> None:
