@@ -112,7 +112,7 @@ def test_a_run_begins_with_the_checkpoint_of_another(trained: tuple[Lake, RunCon
     create_run(lake, anew)
     train_here(lake, anew, tmp_path / "anew")
     assert [record.first_sequence for record in read_losses(lake, anew.key)] == [8 * step for step in range(8)]
-    with pytest.raises(Corrupt, match="start it anew"):
+    with pytest.raises(Corrupt, match="create the run again"):
         other = run_config({**values, "origin": {**values["origin"], "digest": "0" * 64}})
         create_run(lake, other)
         train_here(lake, other, tmp_path)
@@ -125,7 +125,7 @@ def test_other_tokens_are_refused(lake: Lake, tmp_path: Path) -> None:
     lake.delete(f"{read_checkpoint(lake, config.key, 4).folder}/manifest.json")
     checkpoint = read_checkpoint(lake, config.key, 0)
     commit(lake, replace(checkpoint, trainer=checkpoint.trainer | {"fingerprint": "0" * 64}))
-    with pytest.raises(ValueError, match="not those that the run began with"):
+    with pytest.raises(ValueError, match="restore the token files with which the run began"):
         train_here(lake, config, tmp_path / "cache")
     assert read_logbook(lake, config.key)[-1]["event"] == "error"
     progress = read_progress(lake, config.key)
@@ -243,7 +243,7 @@ def test_when_no_checkpoint_will_do_the_run_does_not_begin_again(lake: Lake, tmp
         checkpoint = read_checkpoint(lake, config.key, step)
         path = f"{checkpoint.folder}/{checkpoint.files[0].object}"
         lake.write(path, lake.read(path)[:-1])
-    with pytest.raises(Corrupt, match=r"none of its checkpoints \[0, 4\] will do"):
+    with pytest.raises(Corrupt, match=r"none of its checkpoints \[0, 4\] is usable"):
         train_here(lake, config, tmp_path / "cache")
     assert [one["step"] for one in read_logbook(lake, config.key) if one["event"] == "checkpoint_refused"] == [4, 0]
 
@@ -261,7 +261,7 @@ def test_a_launch_ends_when_another_has_taken_over(lake: Lake, tmp_path: Path, m
         return carry_out(self, judged)
 
     monkeypatch.setattr(Stepper, "apply", interrupted)
-    with pytest.raises(Superseded, match="has taken this run over"):
+    with pytest.raises(Superseded, match="has taken over this run"):
         train_here(lake, config, tmp_path / "cache")
     assert sorted((entry.path, entry.size) for entry in lake.list(f"runs/{config.key}/checkpoints")) == left[1]
     assert len(read_losses(lake, config.key)) == 24
