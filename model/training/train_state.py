@@ -45,7 +45,7 @@ class TrainState:
         }
 
     def load(self, step: int, values: Mapping[str, Any]) -> None:
-        """Restore the state that `plain` returned after `step` steps. Raises ValueError for another scaler or policy."""
+        """Restore what `plain` returned after `step` steps. Raises ValueError for another scaler or policy."""
         self.step, self.updates, self.tokens = step, int(values["updates"]), int(values["tokens"])
         if self.scaler is not None and values["scaler"] is not None:
             self.scaler.load(values["scaler"])
