@@ -25,6 +25,7 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
             _language_model(),
             _kenlm_tools(),
             _room(),
+            _server(),
             accelerator(),
             energy(),
             _lake(lake),
@@ -112,6 +113,19 @@ def _kenlm_tools() -> dict[str, Any]:
     return _check(
         "lmplz", True, str(tools.lmplz) if tools else "not built yet: the first fit builds it (half a minute)"
     )
+
+
+def _server() -> dict[str, Any]:
+    from infra.server.local import default_state_folder
+    from infra.server.process import LOG_FILE
+    from infra.server.service_errors import service_errors
+
+    log = default_state_folder() / LOG_FILE
+    errors = service_errors(log)
+    if not errors:
+        return _check("Prefect server", True, "no errors since its last start" if log.exists() else "not started yet")
+    told = [f"{count} × {error}" for error, count in errors.most_common(3)]
+    return _check("Prefect server", False, f"errors since its last start: {'; '.join(told)}; see {log}")
 
 
 def _room() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One Prefect server as a child process, on a socket that its parent owns."""
 
 import base64
+import datetime
 import errno
 import http
 import json
@@ -16,6 +17,7 @@ from typing import IO, Any
 from infra.guard import die_with_parent
 from infra.server.environment import server_environment
 from infra.server.password import password
+from infra.server.service_errors import STARTED
 
 STATE_FILE = "server.json"
 LOG_FILE = "server.log"
@@ -84,6 +86,9 @@ class ServerProcess:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         parent = os.getpid()
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._log.write(f"{now} {STARTED}\n".encode())
+        self._log.flush()
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "uvicorn", "--factory", "infra.server.app:create_app"),

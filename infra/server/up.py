@@ -6,6 +6,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from infra.launcher import launch
 from infra.server.keeper import CRASH_SECONDS
 from infra.server.local import local_server
 from infra.server.password import where_it_is
+from infra.server.process import LOG_FILE
+from infra.server.service_errors import tell_service_errors
 
 if TYPE_CHECKING:  # these modules import Prefect, which reads its settings at import
     from prefect.client.orchestration import SyncPrefectClient
@@ -58,9 +62,11 @@ def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Ite
             print("           from PREFECT_API_URL; Millrace's find both)", flush=True)
         print(f"history:   {state_folder}", flush=True)
         print("Ctrl-C stops the server, the worker and its runs; runs go on at the next start", flush=True)
+        log = state_folder.absolute() / LOG_FILE
         try:
-            while _run_worker(objects.work_pools[0]) >= CRASH_SECONDS:
-                print("the worker died; starting it again", flush=True)
+            with tell_service_errors(log, partial(print, flush=True)) if ours else nullcontext():
+                while _run_worker(objects.work_pools[0]) >= CRASH_SECONDS:
+                    print("the worker died; starting it again", flush=True)
         except KeyboardInterrupt:
             print("stopped", flush=True)
             return 0

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from model.engine import DTYPES, Engine, decay_groups, moved
 from model.engine.buckets import GATHERED_ELEMENTS, bucket_elements
+from model.engine.loading import load_deepspeed
 from model.engine.optimizer_state import Bfloat16Fragments, Fragments, OptimizerState, Partitions, Replicated
 from model.engine.pipeline import make_pipeline, postpone_update
 from model.layout import Layout
@@ -35,8 +36,7 @@ def start_ranks(layout: Layout) -> Groups:
     Raises ValueError when the number of ranks is not the layout's.
     """
     os.environ["DS_ACCELERATOR"] = layout.device
-    import deepspeed
-
+    deepspeed = load_deepspeed()
     # Otherwise DeepSpeed compiles an all-reduce for inference here, which takes half a minute; training never calls it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.utils.logger.setLevel(logging.WARNING)

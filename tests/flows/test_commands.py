@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ def built(millrace: Millrace, pages: list[str], tmp_path_factory: pytest.TempPat
 
 
 def test_doctor_finds_everything(millrace: Millrace, tmp_path: Path) -> None:
+    millrace = replace(millrace, environment={**millrace.environment, "MILLRACE_STATE": str(tmp_path)})
     found = millrace.json("doctor", "--lake", str(tmp_path / "lake"))
     assert found["healthy"]
     assert not (tmp_path / "lake").exists(), "asking made a lake"
@@ -71,6 +73,16 @@ def test_doctor_says_what_is_wrong(millrace: Millrace, tmp_path: Path) -> None:
     sick = millrace.run("doctor", "--lake", str(tmp_path / "file" / "lake"))
     assert sick.returncode == 1
     assert "lake" in sick.stdout
+
+
+def test_doctor_tells_errors_of_the_server(millrace: Millrace, tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("21:04:13.418 | ERROR   | docket.dependencies - ↩ [ 9ms] schedule_deployments(){}\nKeyError: 'x'\n")
+    sick = millrace.run("doctor", "--lake", str(tmp_path / "lake"), "--json", MILLRACE_STATE=str(tmp_path))
+    assert sick.returncode == 1
+    [check] = [check for check in json.loads(sick.stdout)["checks"] if not check["ok"]]
+    assert check["what"] == "Prefect server"
+    assert check["found"] == f"errors since its last start: 1 × schedule_deployments: KeyError: 'x'; see {log}"
 
 
 def test_artifacts_and_names_are_listed(millrace: Millrace, built: tuple[str, dict[str, Any]]) -> None:

@@ -14,14 +14,14 @@ from flows.recipe import load_recipe
 from infra.server.password import password
 from infra.store.lake import Lake
 from infra.store.names import Reference, point
-from tests.conftest_servers import PrefectServer, browser, prefect_server  # noqa: F401  (fixtures)
+from tests.conftest_servers import PrefectServer
 
 WAIT = 120_000  # milliseconds
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
-def deployments(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:  # noqa: F811
+def deployments(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The project's deployments on that server, by name, with their ids. No worker carries their runs out."""
     from prefect.client.orchestration import get_client
 
@@ -39,7 +39,7 @@ def deployments(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(params=[DESK, PHONE], ids=["desk", "phone"])
-def page(request: pytest.FixtureRequest, browser: Browser, prefect_server: PrefectServer) -> Iterator[Page]:  # noqa: F811
+def page(request: pytest.FixtureRequest, browser: Browser, prefect_server: PrefectServer) -> Iterator[Page]:
     """A page of the dashboard, logged in."""
     dashboard = prefect_server.api_url.removesuffix("/api")
     with browser.new_context(viewport=request.param, base_url=dashboard) as context:

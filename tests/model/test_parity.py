@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.support.parity_cases import CASES, CONTROLS
+from tests.model.support.parity_cases import CASES, CONTROLS, HEAVY
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20
@@ -27,29 +27,36 @@ TOLERANCES = {
     "first_moment": 1e-5,
     "second_moment": 1e-5,
 }
-RIGHT = [(world, name) for world, cases in CASES.items() for name, case in cases.items() if not case.mistake]
+RIGHT = [
+    pytest.param(world, name, marks=[pytest.mark.heavy] if (world, name) in HEAVY else [])
+    for world, cases in CASES.items()
+    for name, case in cases.items()
+    if not case.mistake
+]
 SUMMED = {"gradients summed", "gradients summed, not clipped"}
 WRONG_FROM_THE_FIRST = ["a rank's data swapped", "a micro-batch read twice", "a row-parallel bias doubled"]
 Found = dict[str, list[float]]
 
 
 class Launches:
-    """All cases of a world size are computed in one launch, when the first of them is asked for."""
+    """One launch computes all heavy cases of a world size, and one all others, when the first of them is asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.found: dict[str, dict[str, Found]] = {}
+        self.found: dict[tuple[str, bool], dict[str, Found]] = {}
 
     def __call__(self, world: str, name: str) -> Found:
-        if world not in self.found:
-            out = self.folder / f"{world}.json"
+        launch = (world, (world, name) in HEAVY)
+        if launch not in self.found:
+            names = [other for other in CASES[world] if ((world, other) in HEAVY) == launch[1]]
+            out = self.folder / f"{world}-{launch[1]}.json"
             command = [sys.executable, "-m", "model.agent", "20", "--ranks", world]
-            command += ["-m", "tests.model.support.launched", world, str(out)]
+            command += ["-m", "tests.model.support.launched", world, str(out), *names]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
             assert done.returncode == 0, done.stderr[-4000:]
-            self.found[world] = json.loads(out.read_text(encoding="utf-8"))
-        return self.found[world][name]
+            self.found[launch] = json.loads(out.read_text(encoding="utf-8"))
+        return self.found[launch][name]
 
 
 @pytest.fixture(scope="module")

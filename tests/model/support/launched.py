@@ -1,4 +1,4 @@
-"""Started by `model.agent`: what `test_parity.py` asserts about one world size, as JSON."""
+"""Started by `model.agent`: what `test_parity.py` asserts about cases of one world size, as JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import distributed
 
 from model.architectures.registry import model_config
 from model.engine.deepspeed import DeepSpeedEngine, start_ranks
+from model.engine.loading import load_deepspeed
 from model.parallel.stage import Stage
 from model.state.slices import KINDS
 from model.supervision.launch import die_with_parent
@@ -24,17 +25,17 @@ from tests.model.support.small import SHAPES
 
 
 def main() -> None:
-    """Run every case of this world size and write what was found."""
+    """Run the named cases of a world size and write what was found."""
     die_with_parent()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed  # noqa: F401
+    load_deepspeed()
 
     # DeepSpeed collects garbage at every turn; what it has imported by now is none.
     gc.freeze()
     world, out = sys.argv[1], Path(sys.argv[2])
-    found = {name: run(case) for name, case in CASES[world].items()}
+    found = {name: run(CASES[world][name]) for name in sys.argv[3:]}
     if distributed.get_rank() == 0:
         out.write_text(json.dumps(found), encoding="utf-8")
 

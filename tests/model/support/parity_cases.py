@@ -1,4 +1,8 @@
-"""The layouts that are compared with one process, by world size."""
+"""The layouts that are compared with one process, by world size.
+
+`make test-all` compares every architecture under every layout. `make test` compares every architecture under tensor and
+under pipeline parallelism, and each other layout with one architecture.
+"""
 
 from __future__ import annotations
 
@@ -58,4 +62,14 @@ CASES["2"] |= {
     "opt-post, tensor 2": Case("opt-post", _layout(tensor=2, micro_batch=4, sequence_parallel=True)),
     "opt-post, pipeline 2": Case("opt-post", _layout(pipeline=2, zero=1)),
     **CONTROLS,
+}
+
+EVERY_FAMILY = ("tensor 2, sequence", "pipeline 2")
+HEAVY = {
+    (world, f"{family}, {name}")
+    for world, layouts in LAYOUTS.items()
+    for place, name in enumerate(layouts)
+    if name not in EVERY_FAMILY
+    for other, family in enumerate(FAMILIES)
+    if place % len(FAMILIES) != other
 }
