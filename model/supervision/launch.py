@@ -36,7 +36,7 @@ class Machines:
         require(self.count >= 1, f"machines: count is {self.count}; it must be at least 1")
         require(
             0 <= self.rank < self.count,
-            f"machines: rank is {self.rank}; with {self.count} machines, it must be 0 to {self.count - 1}",
+            f"machines: rank is {self.rank} and count is {self.count}; rank must be 0 to {self.count - 1}",
         )
         host, _, port = self.endpoint.rpartition(":")
         require(

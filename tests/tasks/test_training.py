@@ -254,7 +254,7 @@ def test_a_run_that_a_layout_fits(lake: Lake, tmp_path: Path, values: dict[str, 
     ("values", "message"),
     [
         ({"engine": "native", "data": 2, "zero": 0}, "native engine is one process"),
-        ({"pipeline": 2, "zero": 2}, "ZeRO 0 or 1"),
+        ({"pipeline": 2, "zero": 2}, "needs ZeRO stage 0 or 1"),
         ({"data": 3, "machines": 2, "ray": "auto"}, "3 ranks cannot be shared evenly among 2 machines"),
         ({"data": 4, "machines": 2}, "reached through a Ray cluster"),
         ({"grace_seconds": 30}, "less than 30"),
