@@ -1,1 +1,1 @@
-"""Architectures, data order, trainer and checkpoints. Runs by itself, without Prefect; stands on `infra.store` only."""
+"""Architectures, data order, trainer and checkpoints. Independent of Prefect; depends only on `infra.store`."""

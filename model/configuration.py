@@ -1,4 +1,4 @@
-"""Frozen configurations to and from plain values, with unknown and missing fields refused by name."""
+"""Conversion between frozen configurations and plain values; errors name unknown and missing fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
-# Each limit of a field: how a message words it, and its comparison. NaN is within none of them.
+# Each limit of a field: its wording in messages and its comparison. NaN fails all of them.
 LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "gt": ("above", operator.gt),
     "ge": ("at least", operator.ge),
@@ -21,13 +21,13 @@ LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def from_plain(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """An instance of the dataclass `kind` from a mapping; nested dataclasses are read the same way.
+    """An instance of the dataclass `kind` from a mapping, including nested dataclasses.
 
-    Raises ValueError naming `where`, the field and what is allowed, when a field is unknown, missing or of another
-    type.
+    Raises ValueError when a field is unknown, missing or of another type. The message names `where`, the field and the
+    allowed values.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: {values!r} where the fields of {kind.__name__} belong")
+        raise ValueError(f"{where} is {values!r}; it must be a mapping with the fields of {kind.__name__}")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
@@ -43,14 +43,14 @@ def from_plain(kind: type[Config], values: Mapping[str, Any], where: str) -> Con
 
 
 def to_plain(config: Any) -> Any:
-    """The configuration as dicts, lists and scalars, ready for canonical JSON."""
+    """The configuration as dicts, lists and scalars, for canonical JSON."""
     if dataclasses.is_dataclass(config):
         return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
     return [to_plain(item) for item in config] if isinstance(config, tuple) else config
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise ValueError with `message` unless the condition holds: for the checks of frozen configurations."""
+    """Raise ValueError with `message` unless the condition holds; used to validate frozen configurations."""
     if not condition:
         raise ValueError(message)
 
@@ -58,8 +58,8 @@ def require(condition: bool, message: str) -> None:
 def about(description: str, **limits: float) -> dict[str, Any]:
     """Metadata of a dataclass field: its description and the limits of its value (`ge`, `gt`, `le`, `lt`).
 
-    These are the names that Pydantic reads from the fields of a standard dataclass, so that a JSON schema shows them.
-    `require_limits` checks the same limits wherever an instance is made.
+    Pydantic reads these names from the fields of a standard dataclass, so a JSON schema shows them. `require_limits`
+    checks the same limits for every instance.
     """
     if unknown := set(limits) - set(LIMITS):
         raise TypeError(f"unknown limits {sorted(unknown)}; the limits are {', '.join(LIMITS)}")
@@ -81,7 +81,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if value is None and type(None) in typing.get_args(kind):
         return None
     if typing.get_origin(kind) is types.UnionType:
-        # A tuple that may be None as well; other kinds of a union are told apart by the value's type below.
+        # An optional tuple; other members of a union are distinguished by the value's type below.
         kind = next((member for member in typing.get_args(kind) if typing.get_origin(member) is tuple), kind)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
@@ -105,7 +105,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where} is {value}; it must be finite")
-    # A bool is an int to Python, but never a number of layers.
+    # Compare types exactly: in Python a bool is an int, but True is not a valid number.
     if type(value) not in allowed:
         names = " or ".join(getattr(member, "__name__", str(member)) for member in allowed)
         raise ValueError(f"{where} is {value!r}; it must be {names}")

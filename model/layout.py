@@ -1,4 +1,4 @@
-"""How a run is cut and executed: engine, ranks in each direction, ZeRO stage. No part of a run's identity."""
+"""How a run is parallelized and executed: engine, ranks per dimension, ZeRO stage. Not part of a run's identity."""
 
 from __future__ import annotations
 
@@ -34,34 +34,36 @@ class Layout:
     )
     recompute: Literal["none", "selective", "whole"] = field(
         default="none",
-        metadata=about("Activation checkpointing: none, all but matrix products and attention, or whole blocks."),
+        metadata=about("Activation checkpointing: none, all but matmuls and attention, or whole blocks."),
     )
     device: Literal["cpu", "cuda"] = field(default="cpu", metadata=about("Device of all ranks."))
 
     def __post_init__(self) -> None:
         require_limits(self, "layout")
-        require(self.engine in ("native", "deepspeed"), f"layout: engine is {self.engine!r}; native or deepspeed")
+        require(
+            self.engine in ("native", "deepspeed"), f"layout: engine is {self.engine!r}; it must be native or deepspeed"
+        )
         require(
             self.engine == "deepspeed" or (self.ranks == 1 and self.zero == 0),
-            f"layout: the native engine is one process without ZeRO, not {self.ranks} ranks with stage {self.zero}; "
-            "use the engine 'deepspeed'",
+            f"layout: the native engine is one process without ZeRO, and the layout has {self.ranks} ranks with ZeRO "
+            f"stage {self.zero}; use the engine 'deepspeed'",
         )
         require(
             self.pipeline == 1 or self.zero <= PIPELINE_ZERO,
-            f"layout: a pipeline of {self.pipeline} stages goes with ZeRO 0 or 1, not {self.zero}",
+            f"layout: a pipeline of {self.pipeline} stages needs ZeRO stage 0 or 1, and zero is {self.zero}; lower it",
         )
         require(
             self.tensor > 1 or not self.sequence_parallel,
-            "layout: sequence_parallel needs tensor above 1; it cuts what tensor parallelism leaves whole",
+            "layout: sequence_parallel needs tensor above 1, since it shards over tensor ranks; set it to false",
         )
 
     @property
     def ranks(self) -> int:
-        """All processes."""
+        """The number of processes."""
         return self.data * self.tensor * self.pipeline
 
     def accumulation(self, batch: int) -> int:
-        """Micro-batches of a rank in a step of `batch` sequences. Raises ValueError when they do not come out even."""
+        """Micro-batches per rank in a step of `batch` sequences. Raises ValueError when it is not divisible."""
         accumulation, rest = divmod(batch, self.micro_batch * self.data)
         if rest or accumulation < 1:
             raise ValueError(
@@ -71,17 +73,17 @@ class Layout:
         return accumulation
 
     def share(self, sequences: range, data_rank: int) -> list[range]:
-        """A data rank's micro-batches of a step: micro-steps follow each other, each cut into one stretch a rank."""
+        """A data rank's micro-batches in a step: each micro-step is split into one contiguous range per data rank."""
         micro_step = self.micro_batch * self.data
         firsts = range(sequences.start + data_rank * self.micro_batch, sequences.stop, micro_step)
         return [range(first, first + self.micro_batch) for first in firsts]
 
     def to_plain(self) -> dict[str, Any]:
-        """As it stands in the logbook and on the trainer's command line."""
+        """The layout as stored in the logbook and passed on the trainer's command line."""
         values: dict[str, Any] = to_plain(self)
         return values
 
 
 def layout_from(values: dict[str, Any]) -> Layout:
-    """The layout in a mapping such as `Layout.to_plain` gives. Raises ValueError naming the field."""
+    """Parse a mapping such as `Layout.to_plain` returns. Raises ValueError naming the field."""
     return from_plain(Layout, values, "layout")

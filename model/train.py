@@ -1,8 +1,8 @@
 """`python -m model.train --lake URI --run-key KEY --layout JSON`: one rank; see `model.supervision.launch`.
 
-Started again, it resumes the run at its newest good checkpoint, or says that it is finished. It exits with 0 when the
-run is finished or a person has stopped it, with 75 when a signal made it save and leave, and with 78 after an error
-that the next start would meet again.
+When started again, it resumes the run from its newest good checkpoint, or reports that the run is finished. Exit status
+0: the run is finished or was stopped on request; 75: a signal made it save and exit; 78: an error that a restart would
+raise again.
 """
 
 from __future__ import annotations
@@ -38,20 +38,24 @@ def main() -> None:
     """Read the command line and train."""
     if AGENT in os.environ:
         die_with_parent()
-    # DeepSpeed 0.19.8 calls it at every launch; there is nothing that a user could do about it.
+    # DeepSpeed 0.19.8 triggers this warning at every launch, and users cannot act on it.
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*all_gather_into_tensor.*")
     parser = argparse.ArgumentParser(prog="model.train", description=__doc__)
     parser.add_argument("--lake", required=True, help="URI of the lake")
     parser.add_argument("--run-key", required=True, help="key of the run")
-    parser.add_argument("--layout", required=True, help="how it is executed, as JSON: see model.layout")
+    parser.add_argument("--layout", required=True, help="layout of the run, as JSON; see model.layout")
     parser.add_argument("--cache", required=True, type=Path, help="folder for local copies")
-    parser.add_argument("--trackers", default="", help="experiment trackers, by name with commas between them")
-    parser.add_argument("--retention", default="{}", help="which checkpoints stay whole, as JSON")
+    parser.add_argument("--trackers", default="", help="comma-separated names of experiment trackers")
+    parser.add_argument(
+        "--retention",
+        default="{}",
+        help="checkpoints that keep their whole state, as JSON; see model.checkpoints.retention",
+    )
     arguments = parser.parse_args()
 
     with telling_errors_apart():
         outcome = _train(arguments)
-    # Whoever restarts what did not end well must not restart what a person has stopped.
+    # A run that a person stopped exits with 0, so that supervisors do not restart it.
     sys.exit(LEFT_AFTER_SAVING if outcome == "terminated" else 0)
 
 
@@ -60,7 +64,7 @@ def _train(arguments: argparse.Namespace) -> Outcome:
     config = read_run(lake, arguments.run_key)
     layout = layout_from(json.loads(arguments.layout))
     retention = Retention(**json.loads(arguments.retention))
-    # A policy that goes back must find something to go back to.
+    # The spike policy needs whole checkpoints to roll back to.
     retention = replace(retention, full=max(retention.full, whole_checkpoints(config.training)))
     trackers = tuple(filter(None, arguments.trackers.split(",")))
     require_trackers(trackers)
@@ -77,15 +81,15 @@ def _train(arguments: argparse.Namespace) -> Outcome:
 
 
 def whole_checkpoints(training: TrainingConfig) -> int:
-    """How many of the newest checkpoints must stay whole so that the spike policy can go back; 1 without one."""
+    """How many of the newest checkpoints must stay whole so that the spike policy can roll back; 1 without a policy."""
     policy = training.spikes
     if policy is None or not policy.rollback:
         return 1
     steps = training.checkpoints.steps(training.steps)
-    # Those kept from the first high step to the one before the last are newer than what it goes back to, and so may be
-    # one that is kept out of turn.
+    # Checkpoints saved from the first high step to the one before the last are newer than the rollback's target. One
+    # more may have been saved out of schedule.
     meanwhile = max(bisect_right(steps, step + policy.patience - 2) - at for at, step in enumerate(steps) if at)
-    # Each further rollback may begin at the checkpoint that the one before it went to, which counts as the first back.
+    # Each further rollback may start at the target of the previous one, which counts as its first checkpoint back.
     further = (policy.limit - 1) * (policy.rollback - 1)
     return policy.rollback + further + meanwhile + 1
 
@@ -109,7 +113,7 @@ def make_engine(config: RunConfig, layout: Layout) -> Engine:
         groups = start_ranks(layout)
         stage = Stage(config.model, layout, groups, end_of_document=end_of_document)
         engine = DeepSpeedEngine(stage, groups, training.optimizer, accumulation, training.precision)
-    # Not through the stage: tensor by tensor, and masters that no lower precision has rounded.
+    # Not through the stage's seed: this loads one tensor at a time, and the fp32 masters are never rounded.
     engine.restore(initial_state(config.model, config.seed), 0)
     return engine
 

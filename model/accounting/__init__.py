@@ -1,1 +1,1 @@
-"""What a run uses: the time of its steps by part, memory, energy, and the account of every launch."""
+"""Resource use of a run: step time by part, memory, energy, and an account of every launch."""

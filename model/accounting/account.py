@@ -1,13 +1,13 @@
-"""What every launch of a run used, failed and killed ones included.
+"""The resource use of every launch of a run, including failed and killed ones.
 
-    runs/<key>/account/<id>.json  by each machine of a launch
+    runs/<key>/account/<id>.json  one account per machine of a launch
 
-An account is opened once the run's configuration has been read, before anything is loaded or compiled. A thread
-rewrites it every few seconds (`model.accounting.usage_reporter`), also in a launch that hangs. Of a killed launch at
-most some seconds are missing; more only where the store was away, or a call blocked all threads of the process.
-Until its ranks have found one another each machine's account is a launch of its own.
+An account is opened after the run's configuration is read, before anything is loaded or compiled. A thread rewrites it
+every few seconds (`model.accounting.usage_reporter`), even while the launch hangs. The account of a killed launch lacks
+at most a few seconds, or more if the store was unavailable or a call blocked all threads of the process. Until the
+ranks have met, each machine's account counts as its own launch.
 
-Steps that a later launch computed again are lost, and the time that went into them is waste.
+Steps that a later launch computes again are lost, and their time is wasted.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from infra.store.errors import NotThere
 from infra.store.lake import Lake
 from model.accounting.energy import Energy, total
 
-# "starting", until it has found where to go on, and "running" are also what a killed launch leaves behind.
+# "starting" lasts until the step to resume from is known. A killed launch stays "starting" or "running".
 State = Literal["starting", "running", "finished", "stopped", "failed"]
-# Seconds. An account that has not been rewritten for so long is a killed launch's: `Lake` gives up a writing sooner.
+# Seconds without an update after which a launch counts as killed. A write of `Lake` times out sooner.
 SILENT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One machine's part of a launch, which stands at `step`; `first_step` is the earliest that it went on after,
-    None for one that ended before it had found where to go on.
+    """One machine's part of a launch, which has reached `step`.
 
-    `launch` is the same on all machines, and `id` until they know it. `taken` counts the steps it computed, those it
-    then rolled back included. `started` and `updated` are POSIX seconds. `rated_watts` is the power of one device, None
-    when unknown.
+    `launch` is the same on all machines; until it is known, it equals `id`. `first_step` is the earliest step after
+    which the launch continued, None if it ended before that was known. `taken` counts the steps that it computed,
+    including those that it rolled back. `started` and `updated` are POSIX seconds. `rated_watts` is the power of one
+    device, None when unknown.
     """
 
     id: str
@@ -56,10 +56,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A launch on all its machines. `kept` of the `taken` steps are part of the run; `lost` ones came to nothing.
+    """A launch on all its machines. Of the `taken` steps, `kept` are part of the run and `lost` are not.
 
-    `device_seconds` are seconds times devices, of which `wasted` came to nothing: the share of its lost steps, or all
-    of it when it failed or was killed before its first step.
+    `device_seconds` are seconds times devices. `wasted` is the part of them spent on lost steps, or all of them if the
+    launch failed or was killed before its first step.
     """
 
     launch: str
@@ -83,12 +83,12 @@ class Attempt:
 
 
 def write_account(lake: Lake, run: str, account: Account) -> None:
-    """Replace what this machine wrote of this launch before."""
+    """Write or replace this machine's account of its launch."""
     lake.write_json(f"{_folder(run)}/{account.id}.json", asdict(account))
 
 
 def read_accounts(lake: Lake, run: str) -> list[Account]:
-    """All accounts of a run, by the time their launch began."""
+    """All accounts of a run, sorted by the start of their launch."""
     accounts = []
     for entry in lake.list(_folder(run)):
         try:
@@ -101,10 +101,11 @@ def read_accounts(lake: Lake, run: str) -> list[Account]:
 
 
 def attempts(accounts: Sequence[Account], newest_checkpoint: int, now: float) -> list[Attempt]:
-    """The launches in the order they began, with what became of their steps until `now` (POSIX seconds).
+    """The launches in the order of their start, with their kept and lost steps at `now` (POSIX seconds).
 
-    One that did not end in order was killed when another has begun since, or when it has been silent. A step is kept
-    when no later launch began before it, and, of the newest launch once it has ended, when a checkpoint stands on it.
+    A launch without an orderly end was killed if another has started since, or if its account was not updated for
+    `SILENT` seconds. A step is kept if no later launch started before it. If the newest launch has ended, its steps are
+    kept only up to the newest checkpoint.
     """
     launches: dict[str, list[Account]] = {}
     for account in sorted(accounts, key=lambda account: account.started):
@@ -121,14 +122,14 @@ def attempts(accounts: Sequence[Account], newest_checkpoint: int, now: float) ->
 
 
 def _attempt(machines: list[Account], end: int | None, over: bool, newest_checkpoint: int) -> Attempt:
-    """`end` is the earliest step that a later launch went on after, None when none did; `over`: it cannot be alive."""
+    """`end` is the earliest step after which a later launch continued, None for none; `over`: it cannot be running."""
     lead = machines[0]
     unended = lead.state in ("starting", "running")
     killed = unended and over
     if end is None:
         end = lead.step if unended and not over else newest_checkpoint
     kept = max(0, min(lead.step, end) - (lead.first_step or 0))
-    # The steps that it rolled back itself are in `taken` alone.
+    # Steps that the launch itself rolled back count in `taken` only.
     kept = min(kept, lead.taken)
     device_seconds = sum(machine.seconds * machine.devices for machine in machines)
     without_steps = 1.0 if killed or lead.state == "failed" else 0.0

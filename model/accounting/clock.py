@@ -1,15 +1,14 @@
-"""Where the wall time of a step goes: data, compute, communication, saving, and the rest.
+"""The wall time of a step by part: data, compute, communication, saving, other.
 
-Every moment belongs to exactly one part, so the parts always add up to the wall time. A block inside another one
-takes its time away from the outer one. It is the time of this process's main thread:
+Every moment belongs to exactly one part, so the parts add up to the wall time. The time of a nested block does not
+count for the outer block. The clock measures this process's main thread:
 
-- *communication* on the CPU is the time in which that thread starts or awaits a collective or a message, ours or
-  DeepSpeed's. What runs beside the computation meanwhile is not in it, and waiting for a slower rank is.
-- On CUDA the host only queues work, so its own time says nothing. There it is the time in which the default stream,
-  which computes, is taken up by collectives or stands still for them or for another stream, from pairs of CUDA events
-  that are read afterwards; nothing is synchronised for it. Other streams are DeepSpeed's, for exchanges that run
-  beside the computation: what they do there is not counted, for nobody waits for it. That time is taken out of
-  *compute*, where the host waits for the device.
+- On the CPU, *communication* is the time in which that thread starts or awaits a collective or a message, ours or
+  DeepSpeed's. It includes waiting for a slower rank, and excludes communication that overlaps with computation.
+- On CUDA the host only queues work, so host time is meaningless. There, *communication* is the time in which the
+  default (compute) stream runs collectives or waits for them or for another stream. It is measured with pairs of CUDA
+  events that are read afterwards, without synchronisation. DeepSpeed's other streams, which overlap communication with
+  computation, are not counted. The time is subtracted from *compute*, where the host waits for the device.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ import torch
 Part = Literal["data", "compute", "communication", "saving", "other"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
-# The methods of PyTorch's process groups that exchange something, in any of its versions. `torch.distributed`, and
-# DeepSpeed through it, has no other way.
+# The methods of PyTorch's process groups that communicate, in all its versions. `torch.distributed`, and through it
+# DeepSpeed, uses no others.
 EXCHANGE = re.compile(r"[a-z_]*(reduce|gather|scatter|broadcast|alltoall|barrier|send|recv)[a-z_]*")
 
 
@@ -43,17 +42,17 @@ class Split:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The sum of all parts."""
         return self.data + self.compute + self.communication + self.saving + self.other
 
 
 class StepClock:
-    """Takes the time of one rank. Blocks nest; two threads may not be inside blocks at the same time.
+    """Measures the time of one rank. Blocks nest; only one thread may be inside blocks at a time.
 
         with clock.measure("data"):
             ...
 
-    A block costs two readings of `now`, well below a microsecond each.
+    A block costs two calls of `now`, each well below a microsecond.
     """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
@@ -66,15 +65,15 @@ class StepClock:
         self._on_device: list[tuple[Any, Any]] = []
 
     def measure(self, part: Part) -> _Block:
-        """A block whose time is that part's."""
+        """A context manager whose time counts for `part`."""
         return self._blocks[part]
 
     def add_device_span(self, began: Any, ended: Any) -> None:
-        """Communication between two recorded CUDA events; counted once the device has reached the second."""
+        """Count the time between two recorded CUDA events as communication, once the device reaches the second."""
         self._on_device.append((began, ended))
 
     def take(self) -> Split:
-        """The time since the last call, and since the clock was made at the first."""
+        """The time since the last call, or at the first call since the clock was created."""
         self._switch(self._part)
         self._settle()
         split = Split(**self._seconds)
@@ -87,12 +86,12 @@ class StepClock:
         self._part, self._since = part, now
 
     def _settle(self) -> None:
-        """Move what the device has told by now from compute to communication."""
+        """Move the time between completed CUDA events from compute to communication."""
         reached = 0
         for began, ended in self._on_device:
             if not ended.query():
                 break
-            # The device may have worked ahead of an earlier reading: no more can be moved than there is.
+            # Part of the device's time may belong to an earlier reading: move at most what compute has.
             seconds = min(began.elapsed_time(ended) / 1000, self._seconds["compute"])
             self._seconds["compute"] -= seconds
             self._seconds["communication"] += seconds
@@ -101,7 +100,7 @@ class StepClock:
 
 
 class _Block:
-    """One for each part, entered again and again: the clock holds the stack."""
+    """A reusable context manager, one per part; the clock holds the stack."""
 
     __slots__ = ("_clock", "_part")
 
@@ -118,10 +117,10 @@ class _Block:
 
 @contextmanager
 def watch_collectives(clock: StepClock, device: Literal["cpu", "cuda"]) -> Iterator[None]:
-    """Inside, all exchanges of this process count as communication, whoever calls them.
+    """Within this context, all collectives and messages of this process count as communication.
 
-    Wraps the methods of PyTorch's process groups, and the waits for what was started, and puts them back at the end.
-    Uses nothing where PyTorch has no `torch.distributed`.
+    Wraps the methods of PyTorch's process groups and the waits for their results, and restores them at the end. Does
+    nothing if PyTorch has no `torch.distributed`.
     """
     if not torch.distributed.is_available():
         yield
@@ -133,10 +132,10 @@ def watch_collectives(clock: StepClock, device: Literal["cpu", "cuda"]) -> Itera
     methods: list[tuple[Any, str]] = [(group, name) for name in vars(group) if EXCHANGE.fullmatch(name)]
     methods.append((work, "wait"))
     if device == "cuda":
-        # A stream's wait for another stream or for an event is the event's.
+        # A stream waits for another stream or an event through the event's methods.
         event, stream = torch.cuda.Event, torch.cuda.Stream
         methods += [(event, "wait"), (event, "synchronize"), (stream, "synchronize"), (torch.cuda, "synchronize")]
-    # As the class holds them: what `getattr` gives would no longer take its object.
+    # Save the raw attributes from vars(): what `getattr` returns, put back on the class, would not bind to its object.
     originals = [(owner, name, vars(owner)[name]) for owner, name in methods]
     for owner, name, _ in originals:
         setattr(owner, name, wrap(clock, getattr(owner, name)))

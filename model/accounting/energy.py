@@ -1,6 +1,6 @@
-"""Meters of energy: counters, power added up, rated power times the time, and what goes on when the hardware fails.
+"""Energy meters: counters, integrated power, rated power times elapsed time, and a fallback for failing hardware.
 
-`model.accounting.hardware` finds those of a machine.
+`model.accounting.hardware` finds the meters of a machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Basis = Literal["measured", "estimated", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """Joules since a meter was made, None when unknown; `by` says what told them, `note` what people should know."""
+    """Joules since a meter was created, None when unknown. `by` names the source; `note` is a warning for users."""
 
     joules: float | None
     basis: Basis
@@ -25,7 +25,7 @@ class Energy:
 
 
 def total(energies: Sequence[Energy]) -> Energy:
-    """The sum of several; unknown when one of them is, and measured only when all are."""
+    """The sum of several energies: unknown if any is unknown, measured only if all are."""
     by = Counted(energy.by for energy in energies)
     names = "; ".join(f"{count} × {name}" if count > 1 else name for name, count in by.items())
     joules = [energy.joules for energy in energies if energy.joules is not None]
@@ -36,17 +36,17 @@ def total(energies: Sequence[Energy]) -> Energy:
 
 
 class Meter(Protocol):
-    """Counts from the moment it is made. Read it at least every few minutes: counters wrap around."""
+    """Counts energy from its creation. Read it at least every few minutes, because counters wrap around."""
 
     def read(self) -> Energy:
-        """The energy so far; never less than before."""
+        """The energy so far; it never decreases."""
         ...
 
 
 class CounterMeter:
-    """Hardware counters of microjoules, each of which begins again at 0 after its `range` microjoules.
+    """Hardware counters of microjoules that wrap around to 0 after `range` microjoules.
 
-    One that goes back further than half its range has not gone around: its device was reset, and it counts from 0.
+    If a wrap would mean at least half of `range` since the last reading, the device was reset and counts from 0.
     """
 
     def __init__(self, counters: Sequence[Counter], by: str) -> None:
@@ -68,14 +68,14 @@ class CounterMeter:
 
 @dataclass(frozen=True)
 class Counter:
-    """`read` gives microjoules that grow up to `range` and then begin again."""
+    """`read` returns microjoules, which grow up to `range` and then wrap around to 0."""
 
     read: Callable[[], int]
     range: int
 
 
 class PowerMeter:
-    """The power that `watts` tells, added up between readings by the trapezoid rule."""
+    """The power that `watts` returns, integrated between readings by the trapezoid rule."""
 
     def __init__(self, watts: Callable[[], float], by: str, now: Callable[[], float] = time.monotonic) -> None:
         self._watts, self._by, self._now = watts, by, now
@@ -89,7 +89,7 @@ class PowerMeter:
 
 
 class RatedMeter:
-    """An estimate: rated watts times the time; unknown where no rating is known."""
+    """An estimate: rated watts times elapsed time; unknown without a rating."""
 
     def __init__(self, watts: float | None, of: str, now: Callable[[], float] = time.monotonic) -> None:
         self._watts, self._of, self._now, self._began = watts, of, now, now()
@@ -98,15 +98,15 @@ class RatedMeter:
         if self._watts is None:
             return Energy(None, "unknown", f"no meter and no rated power for {self._of}")
         joules = self._watts * (self._now() - self._began)
-        return Energy(joules, "estimated", f"rated {self._watts:g} W of {self._of} times the time")
+        return Energy(joules, "estimated", f"rated {self._watts:g} W of {self._of} times elapsed time")
 
 
 class LastingMeter:
-    """A meter whose hardware may fail: an estimate goes on from its last reading, and a note says so and why.
+    """A meter whose hardware may fail. After a failure it continues with an estimate, and its note gives the reason.
 
-    It fails by raising one of `errors`; making this one asks it once, and raises what it raises then. The estimate is
-    of `rated` watts, or of the mean power before where none are known; without either the energy is unknown from then
-    on. What has failed is not asked again: energy never becomes less than it was.
+    The meter fails by raising one of `errors`; the first reading, at creation, passes errors on. The estimate uses
+    `rated` watts, or the mean power before the failure if `rated` is None. Without either, the energy is unknown from
+    then on. A failed meter is not read again, so the energy never decreases.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class LastingMeter:
         if watts is None and before and self._at > self._began:
             watts = before / (self._at - self._began)
         if watts is None:
-            return Energy(None, "unknown", by, f"{failed}; nothing tells its energy since")
-        kind = "the mean before" if self._rated is None else "rated"
-        note = f"{failed}; its energy since is estimated by {watts:.4g} W, {kind}, times the time"
+            return Energy(None, "unknown", by, f"{failed}; its energy since then is unknown")
+        kind = "mean before the failure" if self._rated is None else "rated"
+        note = f"{failed}; its energy since then is estimated as {watts:.4g} W ({kind}) times elapsed time"
         return Energy(before + watts * (now - self._at), "estimated", by, note)

@@ -1,11 +1,10 @@
-"""The meters of this machine's devices: measured where the hardware tells it, estimated from their power otherwise.
+"""The energy meters of this machine's devices: measured if the hardware supports it, otherwise estimated.
 
-Three sources, the first that there is:
-- NVML's energy counter of each GPU (Volta and later), or else its power, added up between readings;
-- RAPL, the processor's own counters, through Linux's powercap files. They are the whole package's, other programs'
-  work included, and since 2020 readable by root alone on most systems;
-- the rated power of the devices times the time. There is no such figure for a processor that nobody rated here: its
-  energy is then unknown, and not made up.
+The first available of three sources is used:
+- NVML's energy counter of each GPU (Volta and later), or its power, integrated between readings;
+- RAPL, the CPU's own counters, through Linux's powercap files. They cover the whole package, including other programs,
+  and on most systems only root can read them since 2020;
+- the rated power of the devices times elapsed time. The energy of a CPU without a known rating is unknown.
 """
 
 from __future__ import annotations
@@ -24,10 +23,11 @@ POWERCAP = Path("/sys/class/powercap")
 def meters_of_machine(
     gpus: Sequence[str], rated_watts: float | None, devices: str, powercap: Path = POWERCAP, nvml: Any = None
 ) -> tuple[list[Meter], list[str]]:
-    """The meters of this machine's devices, and what somebody should be told once about those that are missing.
+    """The meters of this machine's devices, and notes for the user about missing ones.
 
-    `gpus` are the UUIDs ("GPU-…") of the GPUs that the run uses here, none on a CPU run; `devices` is the name of all
-    devices together and `rated_watts` the sum of their ratings. `nvml` stands in for the module `pynvml` in tests.
+    `gpus` are the UUIDs ("GPU-…") of the GPUs that the run uses on this machine, empty for a CPU run. `devices` is the
+    name of all devices together, and `rated_watts` the sum of their ratings. `nvml` replaces the module `pynvml` in
+    tests.
     """
     meters: list[Meter] = []
     notes: list[str] = []
@@ -46,10 +46,10 @@ def meters_of_machine(
 
 
 def nvml_meters(gpus: Sequence[str], rated_watts: float | None, nvml: Any = None) -> tuple[list[Meter], str]:
-    """A meter for each GPU through NVML, or none and why; `rated_watts` is one GPU's power, should its meter fail.
+    """An NVML meter for each GPU, or none and the reason. `rated_watts` is one GPU's power, used if its meter fails.
 
-    `nvmlDeviceGetTotalEnergyConsumption` gives millijoules since the driver was loaded, in 64 bits;
-    `nvmlDeviceGetPowerUsage` gives milliwatts.
+    `nvmlDeviceGetTotalEnergyConsumption` returns millijoules since the driver was loaded, in 64 bits;
+    `nvmlDeviceGetPowerUsage` returns milliwatts.
     """
     if nvml is None:
         try:
@@ -57,7 +57,7 @@ def nvml_meters(gpus: Sequence[str], rated_watts: float | None, nvml: Any = None
         except ImportError:
             return [], (
                 "GPU energy is not measured: the package nvidia-ml-py is not installed; "
-                "have it measured with `pip install nvidia-ml-py`"
+                "install it with `pip install nvidia-ml-py`"
             )
     try:
         nvml.nvmlInit()
@@ -68,27 +68,27 @@ def nvml_meters(gpus: Sequence[str], rated_watts: float | None, nvml: Any = None
 
 
 def rapl_meter(powercap: Path = POWERCAP, rated_watts: float | None = None) -> tuple[Meter | None, str]:
-    """The meter of all processor packages and their memory, or none and why; `rated_watts` stand in should it fail.
+    """The meter of all CPU packages and their memory, or None and the reason. `rated_watts` is used if it fails.
 
-    Zones are named in Linux's `power/powercap/powercap.rst`: a `package` holds its `core` and `uncore`, which are not
-    counted again; `dram` lies beside it; `psys` is the whole board, packages included, and left out.
+    Zones are defined in Linux's `power/powercap/powercap.rst`: a `package` includes its `core` and `uncore`, which are
+    not counted again; `dram` is separate; `psys` is the whole board, packages included, and is left out.
     """
-    # What a file that cannot be read, or holds no number, raises.
+    # Raised for a file that cannot be read or does not contain a number.
     errors = (OSError, ValueError)
     try:
         zones = sorted(zone for zone in powercap.glob("intel-rapl:*") if _counts(zone))
         if not zones:
-            return None, f"processor energy is not measured: {powercap} lists no package (RAPL)"
+            return None, f"CPU energy is not measured: {powercap} lists no package (RAPL)"
         names = ", ".join((zone / "name").read_text().strip() for zone in zones)
         meter = CounterMeter([_zone_counter(zone) for zone in zones], f"RAPL {names}, all programs of the machine")
         return LastingMeter(meter, rated_watts, errors), ""
     except PermissionError as error:
         return None, (
-            f"processor energy is not measured: {error.filename} may be read by root alone; allow it with "
+            f"CPU energy is not measured: only root can read {error.filename}; allow it with "
             f"`chmod a+r {powercap}/intel-rapl:*/energy_uj`"
         )
     except errors as error:
-        return None, f"processor energy is not measured: {error}"
+        return None, f"CPU energy is not measured: {error}"
 
 
 def _gpu_meter(nvml: Any, handle: Any) -> Meter:
@@ -96,7 +96,7 @@ def _gpu_meter(nvml: Any, handle: Any) -> Meter:
     try:
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except nvml.NVMLError_NotSupported:
-        return PowerMeter(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3, f"NVML power of {name}, added up")
+        return PowerMeter(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3, f"NVML power of {name}, integrated")
     counter = Counter(lambda: 1000 * nvml.nvmlDeviceGetTotalEnergyConsumption(handle), 1000 * 2**64)
     return CounterMeter([counter], f"NVML energy counter of {name}")
 

@@ -1,13 +1,13 @@
-"""The account of one launch on one rank: its time and energy by part, and what it writes of them.
+"""The account of one launch on one rank: it measures time and energy by part and writes them.
 
     with open_accounting(lake, config, layout) as accounting:
-        accounting.join(launch)                         # once the engine is made
+        accounting.join(launch)                         # after the engine is created
         with accounting.watching():
-            accounting.begin(step)                      # from here on as any StepObserver
+            accounting.begin(step)                      # from here on like any StepObserver
             with accounting.clock.measure("data"): ...  # and "compute", "saving"
 
-It is opened before the engine is made, which is where a launch is most likely to fail. Every rank has one; rank 0
-writes the metrics, and the first rank of each machine that machine's account. No rank waits for another.
+Open it before creating the engine, which is where a launch is most likely to fail. Every rank has one. Rank 0 writes
+the metrics, and the first rank of each machine writes that machine's account. No rank waits for another.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from model.layout import Layout
     from model.run.config import RunConfig
 
-# Seconds that one metrics record covers at least, and between two writings of the tail.
+# Minimum seconds covered by a metrics record, and minimum seconds between two writes of the tail.
 WINDOW_SECONDS = 1.0
 FLUSH_SECONDS = 5.0
 
 
 def open_accounting(lake: Lake, config: RunConfig, layout: Layout) -> Accounting:
-    """This rank's account of a launch of a run, whose time counts from here.
+    """This rank's account of a launch of a run. Its time starts now.
 
-    A GPU that is not in `model.cost.devices` gives MFU "unknown".
+    For a GPU that is not in `model.cost.devices`, the MFU is "unknown".
     """
     device = reported_device(device_name(layout.device))
     training = config.training
@@ -63,7 +63,7 @@ def open_accounting(lake: Lake, config: RunConfig, layout: Layout) -> Accounting
 
 
 def flops_of(config: ModelConfig, sequence_length: int, precision: str, layout: Layout) -> ModelFlops:
-    """The model's arithmetic in the full-attention convention, and the peak of all of the layout's devices."""
+    """The model's FLOPs in the full-attention convention, and the peak of all the layout's devices."""
     counted = model_flops(config, sequence_length)
     device = reported_device(device_name(layout.device))
     peak = None if device is None else device.peak(precision)
@@ -71,12 +71,12 @@ def flops_of(config: ModelConfig, sequence_length: int, precision: str, layout: 
 
 
 class Accounting(StepObserver):
-    """One rank's account of a launch. `tokens` are those of a step over all ranks, `flops` the model's arithmetic.
+    """One rank's account of a launch. `tokens` is the number of tokens per step over all ranks; `flops` is the model's.
 
-    As a context manager it writes the account from its beginning on; an exception closes it as "failed".
-    `rated_watts` is the rated power of one device, None when unknown: energy that cannot be measured is then unknown.
-    `meters` are this machine's, found by `meters_of_machine` unless given. A metrics record covers at least `window`
-    seconds of steps, the account is written every `interval` seconds, and the metrics every `flush_interval`.
+    As a context manager, it writes the account from the start on; an exception closes it as "failed". `rated_watts` is
+    the rated power of one device; if it is None, energy that cannot be measured is unknown. `meters` are this
+    machine's; by default `meters_of_machine` finds them. A metrics record covers at least `window` seconds of steps.
+    The account is written every `interval` seconds, the metrics at most every `flush_interval`.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Accounting(StepObserver):
     def join(self, launch: str, publish_to: Sequence[StepObserver] = ()) -> None:
         """Attach this machine's account to the launch id that all ranks share.
 
-        Rank 0 gives its measurements also to the observers in `publish_to`.
+        Rank 0 also passes its measurements to the observers in `publish_to`.
         """
         self._publish_to = tuple(publish_to)
         self._update(launch=launch)
@@ -132,7 +132,7 @@ class Accounting(StepObserver):
 
     def begin(self, step: int) -> None:
         self._close_window()
-        # What went before, loading and compiling, is in the account and in no step's time.
+        # Earlier time (loading, compiling) counts in the account but not in the steps.
         self.clock.take()
         self._opened = time.monotonic()
         self._joules = self._energy().joules
@@ -202,16 +202,16 @@ class Accounting(StepObserver):
             observer.on_scalars(record.step, record.time, _scalars(record))
 
     def _write_metrics(self) -> None:
-        """Write what there is since the newest checkpoint. What a store that is away refuses comes with the next."""
+        """Write the records since the newest checkpoint. If the store is unavailable, the next write contains them."""
         if self._rank_info.rank != 0:
             return
         try:
             self._metrics.flush()
         except StoreError as error:
-            print(f"the metrics of this launch stay as last written: {error}", file=sys.stderr)
+            print(f"the metrics of this launch are not up to date: {error}", file=sys.stderr)
 
     def _energy(self) -> Energy:
-        """The energy of this machine since the launch began."""
+        """This machine's energy since the launch began."""
         return total([] if self._reporter is None else self._reporter.energy())
 
     def _update(self, **changes: Any) -> None:
@@ -220,7 +220,7 @@ class Accounting(StepObserver):
 
 
 def _scalars(record: MetricsRecord) -> dict[str, float]:
-    """What a dashboard shows of a record; times and joules are per step."""
+    """The values that a dashboard shows, by tag; times and joules are per step."""
     steps = record.step - record.first_step + 1
     tags = {
         "speed/tokens_per_second": record.tokens_per_second,

@@ -1,4 +1,4 @@
-"""How much memory a rank holds, and the most that it held."""
+"""The current and peak memory of a rank."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes now and at most since the process began; `of` says what is counted.
+    """Current bytes, and peak bytes since the process began; `of` is what they count.
 
-    "resident": the whole process in main memory, libraries included. "cuda tensors": what PyTorch's allocator has
-    given out on this rank's device; its reserve, CUDA's own context and NCCL's buffers come on top.
+    "resident": the resident memory of the process, including libraries. "cuda tensors": memory that PyTorch's allocator
+    has handed out on this rank's device, without its reserve, CUDA's context and NCCL's buffers.
     """
 
     current: int
@@ -25,9 +25,9 @@ class Memory:
 
 
 def memory_held(device: Literal["cpu", "cuda"], status: Path = STATUS) -> Memory:
-    """The memory of this rank, on the device that it computes on.
+    """The memory of this rank on its compute device.
 
-    Raises ValueError when the kernel's file `status` does not say it (proc(5): VmRSS and VmHWM, in kibibytes).
+    Raises ValueError when the kernel's file `status` lacks the values (proc(5): VmRSS and VmHWM, in kibibytes).
     """
     if device == "cuda":
         return Memory(torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated(), "cuda tensors")

@@ -1,7 +1,7 @@
-"""How fast a run is and what it uses: a line for every second or more of training, beside the losses of every step.
+"""Speed and resource use of a run: one line per second or more of training, in addition to the losses of every step.
 
-A line is about the steps from `first_step` to `step`, one or several: where a step takes milliseconds, asking the
-meters at each would cost more than the step. Resumed runs do not repeat them to the bit.
+A line covers the steps from `first_step` to `step`, because reading the meters at every step would cost more than a
+step of milliseconds. A resumed run does not reproduce the lines exactly.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from model.accounting.memory import Memory
 from model.configuration import require
 from model.observers.segmented_log import SegmentedLog, read_segments
 
-# A fraction, or that nobody knows what the device could do.
+# A fraction, or "unknown" if the device's peak is unknown.
 Utilisation = float | Literal["unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFlops:
-    """What the model's own arithmetic is: `per_token` FLOPs forward and backward, counted by `convention`.
+    """The model's FLOPs: `per_token`, forward and backward, counted by `convention`.
 
-    `peak` is the sum of what the run's devices could do a second in its precision, None when it is not known.
-    Recomputed activations do not count: it is the utilisation of the model's FLOPs (Chowdhery et al. 2022,
-    appendix B), not the hardware's.
+    `peak` is the sum of the peak FLOP/s of the run's devices in its precision, None when unknown. Recomputed
+    activations do not count: it is model FLOPs utilisation (Chowdhery et al. 2022, appendix B), not hardware FLOPs
+    utilisation.
     """
 
     per_token: float
@@ -35,27 +35,27 @@ class ModelFlops:
     peak: float | None
 
     def __post_init__(self) -> None:
-        require(self.per_token > 0, f"model FLOPs: {self.per_token} for each token; it must be above 0")
-        require(self.peak is None or self.peak > 0, f"model FLOPs: a peak of {self.peak}; it must be above 0, or None")
-        require(bool(self.convention), "model FLOPs: a figure without its convention means nothing; name it")
+        require(self.per_token > 0, f"model FLOPs: per_token is {self.per_token}; it must be above 0")
+        require(self.peak is None or self.peak > 0, f"model FLOPs: peak is {self.peak}; it must be above 0, or None")
+        require(bool(self.convention), "model FLOPs: convention is empty; name it")
 
     def utilisation(self, flops_per_second: float) -> Utilisation:
         """Model FLOPs utilisation (MFU) as a fraction of the peak."""
         return "unknown" if self.peak is None else flops_per_second / self.peak
 
     def describe(self, flops_per_second: float) -> str:
-        """The utilisation for people, always with its convention."""
+        """The utilisation as text, with its convention."""
         share = self.utilisation(flops_per_second)
         return f"MFU {share if share == 'unknown' else f'{share:.1%}'} ({self.convention})"
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsRecord:
-    """The steps `first_step` … `step` (from 1), which ended at `time` (POSIX seconds) and took `seconds` by the wall.
+    """The steps `first_step` … `step` (from 1), which ended at `time` (POSIX seconds) and took `seconds` of wall time.
 
-    Rates are those of the whole run, all ranks together. `mfu` is counted by `convention`. `split` is rank 0's time by
-    part, in seconds; memory, in bytes, is rank 0's. `joules` is what the devices of the first machine used in these
-    seconds, None when unknown; `energy` says whether that was measured.
+    Rates are those of all ranks together. `mfu` is counted by `convention`. `split` is rank 0's time by part, in
+    seconds; `memory` is rank 0's, in bytes. `joules` is the energy of the first machine's devices in this time, None
+    when unknown; `energy` tells whether it was measured.
     """
 
     first_step: int
@@ -78,7 +78,7 @@ def metrics_log(lake: Lake, run: str) -> SegmentedLog[MetricsRecord]:
 
 
 def read_metrics(lake: Lake, run: str) -> list[MetricsRecord]:
-    """All records, in order; no step is in two of them."""
+    """All records, in order; each step is in at most one of them."""
     records: list[MetricsRecord] = []
     for lines in read_segments(lake, _folder(run)):
         read = map(_record, lines)

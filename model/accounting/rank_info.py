@@ -18,7 +18,7 @@ CPU_INFORMATION = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True, slots=True)
 class RankInfo:
-    """The global rank, its machine, and which of that machine's `local_ranks` it is."""
+    """The global rank, its machine, and its local rank among that machine's `local_ranks`."""
 
     rank: int = 0
     machine: int = 0
@@ -27,12 +27,14 @@ class RankInfo:
 
     def __post_init__(self) -> None:
         require(
-            0 <= self.local_rank < self.local_ranks, f"rank info: rank {self.local_rank} of {self.local_ranks} here"
+            0 <= self.local_rank < self.local_ranks,
+            f"rank info: local_rank is {self.local_rank}; it must be at least 0 and below {self.local_ranks}, the "
+            "number of local ranks",
         )
 
 
 def rank_info_of_process(environment: Mapping[str, str] = os.environ) -> RankInfo:
-    """From the environment variables of torchrun or `model.agent`; a single process without them."""
+    """The rank from the environment variables of torchrun or `model.agent`; a single process without them."""
     names = ("RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if names[0] not in environment:
         return RankInfo()
@@ -40,9 +42,9 @@ def rank_info_of_process(environment: Mapping[str, str] = os.environ) -> RankInf
 
 
 def device_name(device: Literal["cpu", "cuda"]) -> str:
-    """The name of this machine's first GPU as CUDA gives it, or of the processor as Linux does.
+    """The name of this machine's first GPU, from CUDA, or of its CPU, from Linux.
 
-    Asked before a rank has chosen its GPU, it starts nothing on any.
+    Calling it before a rank has selected its GPU does not start anything on a GPU.
     """
     if device == "cuda":
         return torch.cuda.get_device_name(0)
@@ -54,5 +56,5 @@ def device_name(device: Literal["cpu", "cuda"]) -> str:
 
 
 def gpus_of_machine(rank_info: RankInfo) -> list[str]:
-    """The UUIDs of the GPUs of this machine's ranks: local rank i computes on device i."""
+    """The UUIDs of the GPUs of this machine's ranks: local rank i uses device i."""
     return [f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in range(rank_info.local_ranks)]

@@ -1,4 +1,4 @@
-"""What a run cost over all its launches: time, energy and carbon, and how much of it came to nothing."""
+"""The cost of a run over all its launches: time, energy, carbon, and the wasted share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JOULES_OF_KILOWATT_HOUR = 3.6e6
 
 @dataclass(frozen=True, slots=True)
 class Consumption:
-    """Kilowatt-hours of the devices alone, None when unknown, and the tonnes of CO2 equivalent of the whole centre."""
+    """Kilowatt-hours of the devices alone, and tonnes of CO2 equivalent of the data centre; None when unknown."""
 
     kilowatt_hours: float | None
     tonnes_co2e: float | None
@@ -25,10 +25,10 @@ class Consumption:
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """`gpu_hours` and `cpu_hours` count devices (a processor run counts ranks), `wasted_share` of them came to nothing.
+    """`gpu_hours` and `cpu_hours` are device-hours (a CPU run counts ranks); `wasted_share` of them was wasted.
 
-    `metered` is what the meters told, over the attempts that have one; `unmetered` counts the others. `rated` is
-    LLaMA's formula: GPU-hours times the rated power.
+    `metered` sums the attempts whose energy is known; `unmetered` counts the others. `rated` is LLaMA's formula:
+    GPU-hours times rated power.
     """
 
     attempts: tuple[Attempt, ...]
@@ -45,7 +45,7 @@ class RunCost:
 
 
 def run_cost(lake: Lake, run: str) -> RunCost:
-    """The cost of a run so far; everything is zero or unknown before its first launch."""
+    """The cost of a run so far; all values are zero or unknown before its first launch."""
     made = attempts(read_accounts(lake, run), max(committed_steps(lake, run), default=0), time.time())
     hours = {
         device: sum(attempt.device_seconds for attempt in made if attempt.device == device) / 3600
@@ -73,7 +73,7 @@ def run_cost(lake: Lake, run: str) -> RunCost:
 
 
 def consumption(energy: Energy) -> Consumption:
-    """Energy of devices as kilowatt-hours, and as carbon of the data centre by the LLaMA paper's two factors."""
+    """Device energy in kilowatt-hours, and the data centre's carbon by the LLaMA paper's two factors."""
     if energy.joules is None:
         return Consumption(None, None, "unknown")
     hours = energy.joules / JOULES_OF_KILOWATT_HOUR

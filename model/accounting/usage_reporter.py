@@ -1,7 +1,7 @@
-"""Writes a machine's account of a launch every few seconds, from a thread of its own.
+"""Writes a machine's account of a launch every few seconds from its own thread.
 
-A process may be killed or hang at any time: while the engine is made, in a first step that compiles for minutes, in a
-collective with a rank that is gone. The thread keeps the account current until then.
+A process may be killed or hang at any time: while it creates the engine, in a first step that compiles for minutes, in
+a collective with a rank that has ended. The thread keeps the account current until then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from model.accounting.energy import Energy, Meter
 from model.accounting.hardware import meters_of_machine
 from model.accounting.rank_info import RankInfo, device_name, gpus_of_machine
 
-INTERVAL = 5.0  # seconds between two writings
+INTERVAL = 5.0  # seconds between two writes
 
 
 def open_usage_reporter(
@@ -33,7 +33,7 @@ def open_usage_reporter(
     meters: Sequence[Meter] | None,
     interval: float = INTERVAL,
 ) -> UsageReporter:
-    """The reporter of this machine's usage, with the meters that `meters_of_machine` finds unless given."""
+    """The reporter of this machine's usage; if `meters` is None, `meters_of_machine` finds them."""
     name, notes = device_name(device), list[str]()
     if meters is None:
         rated = None if rated_watts is None else rated_watts * rank_info.local_ranks
@@ -64,7 +64,7 @@ def open_usage_reporter(
 class UsageReporter:
     """Counts time and energy from its creation, and writes them from `start` to `close`.
 
-    A store that is unavailable ends nothing: every write contains all of the previous one.
+    An unavailable store raises nothing: every write contains all of the previous one.
     """
 
     def __init__(
@@ -115,4 +115,4 @@ class UsageReporter:
         try:
             write_account(self._lake, self._run, account)
         except StoreError as error:
-            print(f"the account of this launch stays as last written: {error}", file=sys.stderr)
+            print(f"the account of this launch is not up to date: {error}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Checkpoints in the lake: manifest, files, saving in the background, retention, and the space they need."""
+"""Checkpoints in the lake: manifest, files, background saving, retention, and required disk space."""

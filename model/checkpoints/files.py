@@ -1,4 +1,4 @@
-"""The files of a checkpoint: safetensors with the slices that a rank owns, and its random streams."""
+"""The files of a checkpoint: safetensors files with the slices that a rank owns and its random streams."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ def write_file(
 ) -> StoredFile:
     """Write slices (contiguous, fp32, on the CPU) and random streams (uint8) as a file of the checkpoint in `folder`.
 
-    The object is read back and compared; Corrupt is raised when it differs. `scratch` holds one local copy meanwhile.
+    Reads the object back and raises Corrupt when it differs. `scratch` temporarily holds one local copy.
     """
     stored = tuple(StoredSlice(part.name, part.kind, part.shape, part.box) for part in slices)
     tensors = {what.key: part.values for what, part in zip(stored, slices, strict=True)}
     if len(tensors) != len(slices):
-        raise ValueError(f"{folder}: rank {rank} gives two {content} slices of one tensor that begin at one place")
+        raise ValueError(
+            f"{folder}: rank {rank} returned two {content} slices with the same start in one tensor; fix the engine's "
+            "state()"
+        )
     tensors |= {f"{RANDOM}{name}": stream for name, stream in streams.items()}
     scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=scratch) as local_folder:
@@ -55,9 +58,9 @@ def write_file(
 
 @contextmanager
 def open_state(lake: Lake, checkpoint: Checkpoint, cache: Path) -> Iterator[StateReader]:
-    """The state of a checkpoint; a file is verified when the first slice of it is read.
+    """Open the state of a checkpoint. Each file is verified when its first slice is read.
 
-    From a remote lake, such a file is copied into `cache` for the length of the block.
+    Files of a remote lake are copied into `cache` until the block ends.
     """
     cache.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache, prefix="checkpoint-") as copies, ExitStack() as opened:
@@ -65,7 +68,7 @@ def open_state(lake: Lake, checkpoint: Checkpoint, cache: Path) -> Iterator[Stat
 
 
 class StateReader:
-    """Any box of any tensor of a checkpoint, whatever the layout that wrote it."""
+    """Reads any box of any tensor of a checkpoint, independent of the layout that wrote it."""
 
     def __init__(self, lake: Lake, checkpoint: Checkpoint, copies: Path, opened: ExitStack) -> None:
         self.lake, self.checkpoint = lake, checkpoint
@@ -77,22 +80,25 @@ class StateReader:
                 self._index[entry.name, entry.kind].append((entry, file))
 
     def read(self, name: str, kind: Kind, box: Box) -> Tensor:
-        """That box of a tensor: fp32, of shape `box.shape`, read without what lies outside the box.
+        """That box of a tensor: fp32, of shape `box.shape`. Reads nothing outside the box.
 
-        Raises Corrupt when an element is missing or there twice or a file is not as it was written, and NotThere when
-        a file is missing or retention has dropped the moments.
+        Raises Corrupt when an element is missing or duplicated or a file has changed. Raises NotThere when a file is
+        missing or retention has deleted the moments.
         """
         if kind != "weight":
             self._require_state()
         found: list[tuple[Box, StoredSlice, StoredFile]] = []
         for entry, file in self._index.get((name, kind), ()):
             if len(entry.shape) != len(box.shape):
-                raise Corrupt(f"{self._where()}: {kind} of {name} has the shape {entry.shape}, none with {box} in it")
+                raise Corrupt(
+                    f"{self._where()}: {kind} of {name} has shape {entry.shape}, which cannot contain {box}; the "
+                    "checkpoint is of another model"
+                )
             if (common := intersection(entry.box, box)) is not None:
                 found.append((common, entry, file))
         if not tiles(box, (common for common, _, _ in found)):
             raise Corrupt(
-                f"{self._where()}: {kind} of {name} from {box.start} to {box.stop} is not there once and whole; the "
+                f"{self._where()}: {kind} of {name} from {box.start} to {box.stop} is not stored exactly once; the "
                 "checkpoint is of another model"
             )
         values = torch.empty(box.shape)
@@ -104,20 +110,20 @@ class StateReader:
         return values
 
     def random_streams(self, rank: int) -> dict[str, Tensor] | None:
-        """The states of a rank's generators by name, None when fewer ranks wrote the checkpoint.
+        """The states of a rank's generators by name, or None when fewer ranks wrote the checkpoint.
 
-        Raises NotThere when retention has dropped them.
+        Raises NotThere when retention has deleted them.
         """
         self._require_state()
         for file in self.checkpoint.files:
             if (file.rank, file.content) == (rank, "state"):
                 stored = self._open(file)
-                keys = [key for key in stored.keys() if key.startswith(RANDOM)]  # noqa: SIM118 - no mapping
+                keys = [key for key in stored.keys() if key.startswith(RANDOM)]  # noqa: SIM118 - not a mapping
                 return {key.removeprefix(RANDOM): stored.get_tensor(key).clone() for key in keys}
         return None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The parameters that it holds, and their whole shapes."""
+        """The whole shapes of all parameters by name."""
         return {name: pieces[0][0].shape for (name, kind), pieces in self._index.items() if kind == "weight"}
 
     def _open(self, file: StoredFile) -> Any:
@@ -128,7 +134,7 @@ class StateReader:
 
     def _require_state(self) -> None:
         if self.checkpoint.pruned:
-            raise NotThere(f"{self._where()} keeps only its weights; take a checkpoint that has its whole state")
+            raise NotThere(f"{self._where()} keeps only its weights; use a checkpoint with its whole state")
 
     def _where(self) -> str:
         return f"{self.lake.uri}/{self.checkpoint.folder}"

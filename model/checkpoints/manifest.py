@@ -1,8 +1,8 @@
-"""Layout-free checkpoints: files of slices, and a manifest that is committed last.
+"""Layout-independent checkpoints: files of slices, and a manifest that is committed last.
 
-A checkpoint exists once its manifest does, and is good when every file has the digest that the manifest records. A
+A checkpoint exists once its manifest does. It is good when every file has the digest that the manifest records. A
 manifest does not record when or where it was written, so repeating a step gives the same manifest. An object's name
-contains the digest of its content: writing one again, at any time, changes nothing.
+contains the digest of its content, so writing it again changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONTENTS: tuple[Content, ...] = ("weights", "state")
 
 @dataclass(frozen=True, slots=True)
 class StoredSlice:
-    """A tensor in a file: the part `box` of the tensor `name`, which has the given kind and shape, in fp32."""
+    """A tensor in a file: the part `box` of the tensor `name` of the given kind and whole shape, in fp32."""
 
     name: str
     kind: Kind
@@ -63,9 +63,9 @@ class StoredFile:
 class Checkpoint:
     """The training state after `step` updates.
 
-    `parent` is the digest of the checkpoint before, "" for the first; `trainer` is plain JSON, the trainer's own part
-    of the state. One that was kept `aside` is out of turn and nobody's parent. When `pruned`, retention has dropped
-    the state files, and only the weights are left.
+    `parent` is the digest of the previous checkpoint, "" for the first. `trainer` is the trainer's part of the state,
+    as plain JSON. A checkpoint kept `aside` was saved out of schedule and is never a parent. When `pruned`, retention
+    has deleted the state files, and only the weights are left.
     """
 
     run: str
@@ -78,7 +78,7 @@ class Checkpoint:
 
     @property
     def digest(self) -> str:
-        """The checkpoint's identity; it stays when the state files are dropped."""
+        """The checkpoint's identity; pruning does not change it."""
         values = asdict(self)
         del values["pruned"]
         return key_of(values)
@@ -90,27 +90,27 @@ class Checkpoint:
 
     @property
     def folder(self) -> str:
-        """Where it lies in the lake."""
+        """The checkpoint's folder in the lake."""
         return checkpoint_folder(self.run, self.step)
 
 
 def checkpoint_folder(run: str, step: int) -> str:
-    """Where the checkpoint of a step lies in the lake."""
+    """The folder of a step's checkpoint in the lake."""
     return f"{checkpoints_folder(run)}/step-{step:06d}"
 
 
 def checkpoints_folder(run: str) -> str:
-    """Where the checkpoints of a run lie in the lake."""
+    """The folder of a run's checkpoints in the lake."""
     return f"runs/{run}/checkpoints"
 
 
 def step_of(path: str) -> int:
-    """The step to whose checkpoint an object belongs."""
+    """The step of the checkpoint to which an object belongs."""
     return int(path.split("/")[-2].removeprefix("step-"))
 
 
 def commit(lake: Lake, checkpoint: Checkpoint) -> None:
-    """Publish a checkpoint whose files are all there."""
+    """Publish a checkpoint after all its files are written."""
     faults.reach("checkpoint.before_manifest")
     write_manifest(lake, checkpoint)
     faults.reach("checkpoint.after_manifest")
@@ -124,7 +124,7 @@ def write_manifest(lake: Lake, checkpoint: Checkpoint) -> None:
 
 
 def delete_manifest(lake: Lake, run: str, step: int) -> None:
-    """Take back the manifest of a step: its checkpoint does not exist any more."""
+    """Delete the manifest of a step: its checkpoint then no longer exists."""
     lake.delete(f"{checkpoint_folder(run, step)}/{MANIFEST}")
 
 
@@ -135,25 +135,25 @@ def committed_steps(lake: Lake, run: str) -> list[int]:
 
 
 def read_checkpoint(lake: Lake, run: str, step: int) -> Checkpoint:
-    """The manifest of a step. Raises NotThere when it is not committed and Corrupt when it cannot be read."""
+    """The manifest of a step. Raises NotThere when it is not committed and Corrupt when it is invalid."""
     path = f"{checkpoint_folder(run, step)}/{MANIFEST}"
     values = lake.read_json(path)
     try:
         if values.pop("format") != FORMAT:
-            raise Corrupt(f"{lake.uri}/{path} is of a format other than {FORMAT}; use the version that wrote it")
+            raise Corrupt(f"{lake.uri}/{path} has a format other than {FORMAT}; use the version that wrote it")
         digest = values.pop("digest")
         checkpoint = Checkpoint(**{**values, "files": tuple(map(stored_file, values["files"]))})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Corrupt(
-            f"{lake.uri}/{path} is not a checkpoint's manifest ({error!r}); the checkpoint before it will do"
+            f"{lake.uri}/{path} is not a valid checkpoint manifest ({error!r}); use the checkpoint before it"
         ) from error
     if (checkpoint.run, checkpoint.step, checkpoint.digest) != (run, step, digest):
-        raise Corrupt(f"{lake.uri}/{path} is not as it was written; the checkpoint before it will do")
+        raise Corrupt(f"{lake.uri}/{path} does not match its digest; use the checkpoint before it")
     return checkpoint
 
 
 def stored_file(values: dict[str, Any]) -> StoredFile:
-    """A file from its plain values. Raises KeyError, TypeError or ValueError when they are others."""
+    """A file from its plain values. Raises KeyError, TypeError or ValueError for invalid values."""
     return StoredFile(**{**values, "slices": tuple(map(_stored_slice, values["slices"]))})
 
 
@@ -165,17 +165,17 @@ def newest_good(
     objection: Callable[[Checkpoint], str] = lambda checkpoint: "",
     check: Callable[[Checkpoint], None] | None = None,
 ) -> Checkpoint | None:
-    """The newest committed checkpoint from which training can go on, with whole files; None when there is none.
+    """The newest committed checkpoint from which training can resume, with intact files; None when there is none.
 
-    `objection(checkpoint)` says why one will not do, "" when it will. `report(step, reason)` is told of each newer one
-    that will not. `check` reads the files in the place of `verify`, and raises what that raises. Raises
-    StoreUnavailable when the store cannot be asked.
+    `objection(checkpoint)` returns the reason to reject a checkpoint, or "". `report(step, reason)` is called for each
+    rejected checkpoint. `check` replaces `verify` and raises the same errors. Raises StoreUnavailable when the store is
+    unavailable.
     """
     for step in reversed(committed_steps(lake, run)):
         try:
             checkpoint = read_checkpoint(lake, run, step)
             if checkpoint.pruned:
-                report(step, f"{lake.uri}/{checkpoint.folder} keeps only its weights; training cannot go on from it")
+                report(step, f"{lake.uri}/{checkpoint.folder} keeps only its weights; training cannot resume from it")
                 continue
             if reason := objection(checkpoint):
                 report(step, reason)
@@ -191,23 +191,23 @@ def newest_good(
 
 
 def verify(lake: Lake, checkpoint: Checkpoint, cache: Path, share: tuple[int, int] = (0, 1)) -> None:
-    """Read the files that a checkpoint keeps, one at a time; copies are made in `cache` where the lake is remote.
+    """Read the files that a checkpoint keeps, one at a time. Files of a remote lake are copied into `cache`.
 
-    Of a `share` (i, n), every n-th file from the i-th on. Raises NotThere for a missing file and Corrupt for one with
-    other bytes.
+    With `share` (i, n), read every n-th file from the i-th on. Raises NotThere for a missing file and Corrupt for a
+    changed one.
     """
     cache.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache, prefix="checkpoint-") as folder:
-        # By size, as that is what is shared out.
+        # Sorted by size, so that shares have similar sizes.
         for file in sorted(checkpoint.kept, key=lambda file: file.bytes)[share[0] :: share[1]]:
             verified_file(lake, checkpoint.folder, file, Path(folder))
             (Path(folder) / file.object).unlink(missing_ok=True)
 
 
 def verified_file(lake: Lake, folder: str, file: StoredFile, copies: Path) -> Path:
-    """A local file with the bytes of a file of the checkpoint in `folder`: in place, or from a remote lake in `copies`.
+    """The local path of a file of the checkpoint in `folder`; a file of a remote lake is downloaded into `copies`.
 
-    Raises NotThere, and Corrupt when its sha256 is not that of `file`.
+    Raises NotThere when it is missing, and Corrupt when its sha256 is not that of `file`.
     """
     path = f"{folder}/{file.object}"
     local = lake.local_path(path)
@@ -215,10 +215,11 @@ def verified_file(lake: Lake, folder: str, file: StoredFile, copies: Path) -> Pa
         local = copies / file.object
         lake.download(path, local)
     if not local.exists():
-        raise NotThere(f"{lake.uri}/{path} is not there, though the manifest beside it names it")
+        raise NotThere(f"{lake.uri}/{path} is missing, though the manifest names it; restore it from a copy")
     if (found := sha256_file(local)) != file.sha256:
         raise Corrupt(
-            f"{lake.uri}/{path} has sha256 {found} where {file.sha256} was written: its bytes changed or are cut short"
+            f"{lake.uri}/{path} has sha256 {found}, and {file.sha256} was written: the file is changed or truncated; "
+            "restore it from a copy"
         )
     return local
 

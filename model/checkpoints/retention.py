@@ -1,7 +1,7 @@
-"""Retention: which checkpoints keep their whole state; the others keep their weights. No part of a run's identity.
+"""Retention: which checkpoints keep their whole state. The others keep only weights. Not part of a run's identity.
 
-A checkpoint is pruned by writing its manifest anew and deleting its state files afterwards, so that a kill anywhere
-leaves it either whole or properly without state. What a kill leaves lying about is deleted at the next application.
+Pruning rewrites a checkpoint's manifest first and then deletes its state files, so a kill leaves the checkpoint either
+whole or validly pruned. The next application deletes files that a kill left behind.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from model.configuration import require
 class Retention:
     """Whole state for the newest `full` checkpoints, and for those whose step is a multiple of `every`.
 
-    One that was asked for out of turn is whole while it is the newest.
+    A checkpoint that was requested out of schedule keeps its state while it is the newest.
     """
 
     full: int = 2
@@ -40,11 +40,11 @@ class Retention:
     def __post_init__(self) -> None:
         require(self.full >= 1, f"retention: full is {self.full}; it must be at least 1, or no run could be resumed")
         require(
-            self.every is None or self.every >= 1, f"retention: every is {self.every}; it must be at least 1 or absent"
+            self.every is None or self.every >= 1, f"retention: every is {self.every}; it must be at least 1 or None"
         )
 
     def keeps(self, step: int) -> bool:
-        """Whether the checkpoint of a step stays whole for good."""
+        """Whether the checkpoint of a step keeps its whole state permanently."""
         return self.every is not None and step % self.every == 0
 
 
@@ -54,11 +54,11 @@ NEWEST_TWO = Retention()
 def apply_retention(
     lake: Lake, run: str, newest: int, retention: Retention, verified: Collection[str], cache: Path
 ) -> list[int]:
-    """Prune a run's checkpoints after that of step `newest` was committed; returns the steps that were pruned.
+    """Prune a run's checkpoints after the commit of step `newest`; return the pruned steps.
 
-    Only good checkpoints count as the newest ones: they are read and compared before any other is pruned, except those
-    whose digest is in `verified` and whose objects are there in their sizes. One that is not good is left as it is,
-    for whoever wants to know why. Files up to `newest` that no manifest names are deleted; no rank may be writing any.
+    Only good checkpoints count among the newest: they are verified before any other is pruned, except those whose
+    digest is in `verified` and whose objects have the recorded sizes. A corrupt checkpoint is left for inspection.
+    Files up to `newest` that no manifest names are deleted, so no rank may be writing files of these steps.
     """
     folders: dict[int, dict[str, int]] = defaultdict(dict)
     for entry in lake.list(checkpoints_folder(run)):
@@ -70,7 +70,7 @@ def apply_retention(
             continue  # pruned before
         checkpoint = _read(lake, run, step)
         if checkpoint is not None and not checkpoint.pruned and step <= newest:
-            # One out of turn stays while it is the newest, and takes no other's place.
+            # A checkpoint out of schedule stays whole while it is the newest, and does not count as one of `full`.
             if good < (1 if checkpoint.aside else retention.full):
                 good += _is_good(lake, checkpoint, objects, verified, cache) and not checkpoint.aside
             elif not retention.keeps(step):

@@ -1,9 +1,9 @@
-"""Saving in the background: training waits for a copy of its state in host memory, a thread does all the rest.
+"""Background saving: training waits only for a copy of its state to host memory; a thread does the rest.
 
-Every rank's thread writes its files, reads them back and leaves a sidecar that names them. That of rank 0 waits for
-the sidecars of all ranks, commits the manifest and applies the retention. The ranks meet through the store alone:
-a collective in a thread would mix with those of training. A sidecar's name holds the launch and the number of the save
-in it, so that what a killed launch left is never taken for what this one writes.
+Each rank's thread writes its files, reads them back and writes a sidecar that lists them. Rank 0's thread waits for the
+sidecars of all ranks, commits the manifest and applies the retention. The ranks synchronise only through the store: a
+collective in a thread would interfere with those of training. A sidecar's name contains the launch and the number of
+the save, so files of a killed launch are never mistaken for this launch's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from model.checkpoints.retention import NEWEST_TWO, Retention, apply_retention
 from model.state.boxes import Box, tiles, whole
 from model.state.slices import KINDS, Slice
 
-# Seconds between two looks for another rank's sidecar: the first, and the longest.
+# Seconds between two polls for another rank's sidecar: first and longest.
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0
 
 
@@ -68,8 +68,8 @@ class _Save:
 class Saver:
     """One rank's saves of one launch, at most one at a time. All ranks begin the same saves in the same order.
 
-    `launch` is any string that no other launch has. `cache` is a local folder: it holds one file of a checkpoint while
-    that is written. Before training goes back to an earlier step, all ranks must have called `finish` and have met.
+    `launch` is a unique id. `cache` is a local folder; it holds one checkpoint file while that is written. Before
+    training returns to an earlier step, all ranks must have called `finish` and synchronised.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class Saver:
         parent: str | None = None,
         ephemeral: bool = False,
     ) -> None:
-        """Copy the state after `step` updates to host memory and return; it is written in the background.
+        """Copy the state after `step` updates to host memory and return; a thread writes it in the background.
 
-        `slices` are this rank's, on any device; `streams` its generators' states by name (uint8); `trainer` is plain
-        JSON. `parent` is the digest of the checkpoint that training went on from, None for the one saved before by
-        this saver. An `ephemeral` checkpoint, saved out of turn, is nobody's parent: a run has the same checkpoints
-        whether or not it was asked for one. Waits for the save before and raises its error. Raises ValueError or
-        TypeError when `trainer` is not plain.
+        `slices` are this rank's, on any device; `streams` are its generators' states by name (uint8); `trainer` is
+        plain JSON. `parent` is the digest of the checkpoint from which training continued, None for this saver's
+        previous one. An `ephemeral` checkpoint, saved out of schedule, is never a parent, so it does not change the
+        run's other checkpoints. Waits for the previous save and raises its error. Raises ValueError or TypeError when
+        `trainer` is not plain JSON.
         """
         self._wait()
         plain = json.loads(canonical(trainer))
@@ -121,11 +121,11 @@ class Saver:
             copies[content].append(replace(part, values=_copy(part.values, torch.float32)))
         stream_copies = {name: _copy(stream, torch.uint8) for name, stream in streams.items()}
         if torch.cuda.is_available():
-            # The copies were only asked for; the next update would change what they copy.
+            # The copies are asynchronous; the next update would change their source.
             torch.cuda.current_stream().synchronize()
         self._number += 1
         self._save = _Save(step, self._number, copies, stream_copies, plain, parent, ephemeral)
-        # A daemon: an error in training must end the process, whatever this thread waits for.
+        # A daemon thread: an error in training must end the process even while this thread waits.
         self._save.thread = Thread(target=self._run, args=(self._save,), name=f"save-{step}", daemon=True)
         self._save.thread.start()
 
@@ -135,9 +135,9 @@ class Saver:
         return self._save is None
 
     def poll(self) -> list[Checkpoint]:
-        """The checkpoints committed since this was last asked; none on other ranks than 0. Does not wait.
+        """The checkpoints committed since the last call; always empty on ranks other than 0. Does not wait.
 
-        Raises the error of the latest save, with its step: the store's own kind of error, else RuntimeError.
+        Raises the error of the latest save, with its step: a StoreError keeps its type, others become RuntimeError.
         """
         if self._save is None or not self._save.thread.is_alive():
             self._settle()
@@ -145,12 +145,12 @@ class Saver:
         return ready
 
     def finish(self) -> list[Checkpoint]:
-        """As `poll`, once the save in flight has ended: on rank 0 with its commit, elsewhere with its own files."""
+        """Wait for the save in flight, then `poll`. It ends with the commit on rank 0, with its files on others."""
         self._wait()
         return self.poll()
 
     def close(self) -> None:
-        """Abandon the save in flight once its current file is written. Raises nothing."""
+        """Abandon the save in flight after its current file. Never raises."""
         self._closed.set()
         if self._save is not None:
             self._save.thread.join()
@@ -162,7 +162,7 @@ class Saver:
         self._settle()
 
     def _settle(self) -> None:
-        """Take the outcome of a save whose thread has ended."""
+        """Collect the outcome of a save whose thread has ended."""
         save = self._save
         if save is None:
             return
@@ -183,7 +183,7 @@ class Saver:
     def _write(self, save: _Save) -> None:
         folder = checkpoint_folder(self.run, save.step)
         if self.rank == 0:
-            # An older checkpoint of this step is of a state that training has gone back from.
+            # An older checkpoint of this step belongs to a course that a rollback abandoned.
             delete_manifest(self.lake, self.run, save.step)
         files = []
         for content in CONTENTS:
@@ -191,7 +191,7 @@ class Saver:
             faults.reach(f"checkpoint.before_{content}")
             streams = save.streams if content == "state" else {}
             if save.slices[content] or streams:
-                # Popped, so that the weights' copy is gone while the moments are written.
+                # Pop, to free the copy of the weights while the moments are written.
                 slices = save.slices.pop(content)
                 files.append(write_file(self.lake, folder, self.rank, content, slices, streams, self._scratch))
         if self.rank == 0:
@@ -231,16 +231,16 @@ class Saver:
 
     def _go_on(self, save: _Save) -> None:
         if self._closed.is_set():
-            raise Abandoned(f"the checkpoint of step {save.step} was given up, as training ended first")
+            raise Abandoned(f"the checkpoint of step {save.step} was abandoned because training ended first")
 
 
 def _copy(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """A contiguous copy in host memory. From a GPU it goes on beside others, into memory that PyTorch keeps pinned."""
+    """A contiguous copy in host memory. From a GPU it is asynchronous, into pinned memory that PyTorch reuses."""
     return torch.empty(values.shape, dtype=dtype, pin_memory=values.is_cuda).copy_(values.detach(), non_blocking=True)
 
 
 def _require_whole(step: int, files: Iterable[StoredFile]) -> None:
-    """Raises ValueError when the ranks' slices are not every tensor once, with both its moments."""
+    """Raise ValueError unless the ranks' slices cover every tensor and both its moments exactly once."""
     boxes: dict[tuple[str, str], list[Box]] = defaultdict(list)
     shapes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for file in files:
@@ -251,6 +251,6 @@ def _require_whole(step: int, files: Iterable[StoredFile]) -> None:
         for kind in KINDS:
             if len(found) > 1 or not all(tiles(whole(shape), boxes[name, kind]) for shape in found):
                 raise ValueError(
-                    f"step {step}: the ranks' slices of {kind} of {name} (shapes {sorted(found)}) are not the whole "
-                    "tensor once; the engine that gave them is wrong"
+                    f"step {step}: the ranks' slices of {kind} of {name} (shapes {sorted(found)}) do not cover the "
+                    "tensor exactly once; fix the engine's state()"
                 )

@@ -1,4 +1,4 @@
-"""Disk space, before a run begins: what its checkpoints will need, and whether it is there."""
+"""Checks before a run begins that there is enough disk space for its checkpoints."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from infra.store.lake import Lake
 from model.checkpoints.manifest import checkpoints_folder
 from model.checkpoints.retention import Retention
 
-# Bytes of a parameter in a checkpoint: fp32, whatever training computes in.
+# Bytes per parameter in a checkpoint: fp32, whatever precision training uses.
 WEIGHT_BYTES = 4
-MOMENT_BYTES = 8  # both of AdamW's
+MOMENT_BYTES = 8  # both moments of AdamW
 
 
 def checkpoint_bytes(parameters: int, steps: Sequence[int], retention: Retention) -> int:
-    """The most bytes that checkpoints at `steps` hold at any time of the run: tensors, without the files' headers.
+    """The maximum bytes of checkpoints at `steps` at any time of the run: tensors, without the files' headers.
 
-    A new checkpoint is whole before an older one is pruned.
+    A new checkpoint is complete before an older one is pruned.
     """
     most, for_good, newest = 0, 0, 0
     for number in range(1, len(steps) + 1):
@@ -32,10 +32,10 @@ def checkpoint_bytes(parameters: int, steps: Sequence[int], retention: Retention
 
 
 def cache_bytes(parameters: int, ranks: int, remote: bool) -> int:
-    """The most bytes that this machine's cache holds of checkpoints: `ranks` are those on this machine.
+    """The maximum bytes of checkpoints in this machine's cache; `ranks` is the number of ranks on this machine.
 
-    While saving, each rank has one of its files there, at most the moments of the whole model together. From a remote
-    lake every rank also copies the weights when the run is resumed.
+    While saving, each rank has one of its files there: together at most the moments of the whole model. With a remote
+    lake, every rank also copies the weights when the run resumes.
     """
     return parameters * (MOMENT_BYTES + (WEIGHT_BYTES * ranks if remote else 0))
 
@@ -50,11 +50,12 @@ def require_space(
     ranks: int,
     first_step: int = 0,
 ) -> None:
-    """Raises StoreFull when the checkpoints at `steps` of its schedule, all those of the run, will not fit.
+    """Raise StoreFull when the run's checkpoints, at `steps` of its schedule, do not fit.
 
-    A run that begins after `first_step` steps of another keeps that state as its own, and none from before. What the
-    run has stored already counts as there, and so do token files, for which `fetch_part` found room. How much a remote
-    lake can take is unknown and is not asked; the cache is on this machine, and so are `ranks` of the run.
+    A run that continues another after `first_step` steps stores that state as its first checkpoint and none from
+    before. Existing checkpoints of the run count as stored, and so do token files, whose space `fetch_part` checked.
+    The capacity of a remote lake is unknown and not checked. `ranks` is the number of ranks on this machine, which has
+    the cache.
     """
     lake_path = lake.local_path(checkpoints_folder(run))
     in_cache = cache_bytes(parameters, ranks, remote=lake_path is None)
@@ -76,8 +77,8 @@ def _require(what: str, path: Path, needed: int) -> None:
     if free < needed:
         raise StoreFull(
             f"{what} at {_existing(path)} has {_gigabytes(free)} free, and the checkpoints of this run need "
-            f"{_gigabytes(needed)} more. Free some, name another place, keep fewer checkpoints whole, or save less "
-            "often."
+            f"{_gigabytes(needed)} more. Free disk space, choose another location, keep fewer checkpoints whole, or "
+            "save less often."
         )
 
 

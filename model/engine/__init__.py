@@ -1,8 +1,8 @@
-"""The interface between the trainer and what computes: one model, its optimizer, and the ranks that share them.
+"""The engine interface of the trainer: a model, its optimizer, and the ranks that share them.
 
-All engines compute the same thing. A step's loss is the mean over all its tokens, its gradient is the gradient of that
-mean, the norm of that gradient over all parameters is clipped, and AdamW (Loshchilov and Hutter 2019, decoupled decay)
-updates weights that are kept in fp32, whatever the precision of matmuls.
+All engines compute the same result. A step's loss is the mean over all its tokens. The gradient of that mean is clipped
+by its norm over all parameters. AdamW (Loshchilov and Hutter 2019, decoupled decay) updates fp32 weights, in any matmul
+precision.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOMENTS: tuple[tuple[Kind, str], ...] = (("first_moment", "exp_avg"), ("second_m
 class Engine(ABC):
     """One rank's part of a training computation. All ranks call the same methods in the same order.
 
-    `loss_scale` multiplies the loss before the backward pass (fp16); losses, norms and gradients are given without it.
+    `loss_scale` multiplies the loss before the backward pass (fp16). Returned losses, norms and gradients are unscaled.
     """
 
     rank: int
@@ -56,7 +56,7 @@ class Engine(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Drop the accumulated gradient; weights and moments stay as they are."""
+        """Drop the accumulated gradient; weights and moments do not change."""
 
     @abstractmethod
     def evaluate(self, micro_batches: Sequence[Tensor]) -> float:
@@ -68,7 +68,7 @@ class Engine(ABC):
 
     @abstractmethod
     def state(self) -> Iterator[Slice]:
-        """This rank's slices of weights and moments; all ranks' together cover every tensor exactly once."""
+        """This rank's slices of weights and moments. The slices of all ranks cover every tensor exactly once."""
 
     @abstractmethod
     def restore(self, read: ReadState, updates: int) -> None:

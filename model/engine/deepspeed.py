@@ -1,7 +1,7 @@
-"""DeepSpeed: ZeRO 0 to 3, and its pipeline, over this project's own tensor-parallel stages.
+"""DeepSpeed: ZeRO 0 to 3 and its pipeline, over Millrace's own tensor-parallel stages.
 
 Rajbhandari et al. 2020 (ZeRO); Harlap et al. 2018 (the 1F1B schedule). Needs the environment that `model.agent` sets.
-The optimizer is PyTorch's own AdamW: DeepSpeed's would be compiled on the spot, and would not be the native engine's.
+The optimizer is PyTorch's AdamW, as in the native engine. DeepSpeed's own would be compiled at run time and differ.
 """
 
 from __future__ import annotations
@@ -31,24 +31,30 @@ from model.state.slices import Kind, ReadState, Slice
 
 
 def start_ranks(layout: Layout) -> Groups:
-    """Join the other ranks, once per process; returns this rank's coordinates and groups."""
+    """Join the other ranks, once per process; return this rank's coordinates and groups.
+
+    Raises ValueError when the number of ranks is not the layout's.
+    """
     os.environ["DS_ACCELERATOR"] = layout.device
     deepspeed = load_deepspeed()
-    # An all-reduce for inference that DeepSpeed would compile here, for half a minute; training never calls it.
+    # Otherwise DeepSpeed compiles an all-reduce for inference here, which takes half a minute; training never calls it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.utils.logger.setLevel(logging.WARNING)
     if not distributed.is_initialized():
         backend = "nccl" if layout.device == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False, **meeting())
     if distributed.get_world_size() != layout.ranks:
-        raise ValueError(f"{distributed.get_world_size()} ranks were started where the layout has {layout.ranks}")
+        raise ValueError(
+            f"{distributed.get_world_size()} ranks were started, and the layout has {layout.ranks}; start as many "
+            "ranks as the layout has"
+        )
     return Groups(layout)
 
 
 class DeepSpeedEngine(Engine):
-    """This rank's part of a step. `accumulation` is the number of micro-batches that `accumulate` is given.
+    """This rank's part of a step. `accumulation` is the number of micro-batches per call of `accumulate`.
 
-    Raises ValueError for a precision below fp32 without ZeRO: DeepSpeed would then add up gradients in it.
+    Raises ValueError for bf16 or fp16 without ZeRO: DeepSpeed would then accumulate gradients in that precision.
     """
 
     def __init__(
@@ -56,14 +62,14 @@ class DeepSpeedEngine(Engine):
     ) -> None:
         layout = stage.layout
         if precision != "fp32" and layout.zero == 0:
-            raise ValueError(f"layout: zero is 0 with {precision}; use 1 or more, where gradients are added up in fp32")
+            raise ValueError(f"layout: zero is 0 with {precision}; use 1 or more, which accumulate gradients in fp32")
         import deepspeed
 
         self.stage, self.groups, self.coordinates = stage, groups, groups.coordinates
         self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
         self._accumulation, self._layout, self._precision = accumulation, layout, precision
-        self._partitioned: Any = None  # ZeRO 3: one parameter that is, and has DeepSpeed's way to others
-        # Before a parameter is partitioned, which leaves it without dimensions.
+        self._partitioned: Any = None  # ZeRO 3: the first partitioned parameter; it converts the others
+        # Create it before ZeRO 3 partitions the parameters: a partitioned parameter has no shape to choose a group by.
         optimizer = torch.optim.AdamW(
             decay_groups((one for _, one in stage.named()), config),
             lr=0.0,
@@ -77,19 +83,22 @@ class DeepSpeedEngine(Engine):
         self._engine, _, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            # Always given: DeepSpeed keeps the last one it was given for the whole process.
+            # Always pass it: DeepSpeed keeps the last mpu for the whole process.
             mpu=groups if layout.pipeline == 1 else None,
             config=self._configuration(),
         )
         if layout.pipeline > 1:
             postpone_update(self._engine)
         self._optimizer_state = self._find_optimizer_state()
-        # DeepSpeed may have taken a step without a gradient to make its buffers; AdamW must count from zero.
+        # DeepSpeed may have run a step without a gradient to create its buffers; AdamW must count from zero.
         self._optimizer_state.reset(0)
 
     def accumulate(self, micro_batches: Sequence[Tensor]) -> float:
         if len(micro_batches) != self._accumulation:
-            raise ValueError(f"{len(micro_batches)} micro-batches where the engine was made for {self._accumulation}")
+            raise ValueError(
+                f"accumulate: {len(micro_batches)} micro-batches, and the engine was created for {self._accumulation}; "
+                "pass that many"
+            )
         self._set_scale()
         if self._layout.pipeline > 1:
             loss: float = self._engine.train_batch(self._feed(micro_batches)).item()
@@ -99,7 +108,7 @@ class DeepSpeedEngine(Engine):
         for number, tokens in enumerate(micro_batches):
             self.on_micro_batch()
             if number:
-                # Between micro-batches this only counts; the last one is left to `update`.
+                # Between micro-batches step() only counts; `update` calls it for the last one.
                 self._engine.step()
             tokens = moved(tokens, self._engine.device)
             loss_here = self.stage.loss(self._engine(tokens[:, :-1]), tokens)
@@ -121,7 +130,7 @@ class DeepSpeedEngine(Engine):
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         if self._layout.zero == 0:
-            # DeepSpeed would clip every stage of a pipeline by that stage's own norm.
+            # DeepSpeed would clip each pipeline stage by its own norm instead of the whole gradient's.
             parameters = [parameter for _, parameter in self.stage.named()]
             nn.utils.clip_grads_with_norm_(parameters, clip, self._norm)
         else:
@@ -129,7 +138,8 @@ class DeepSpeedEngine(Engine):
         self._step()
 
     def discard(self) -> None:
-        # Call DeepSpeed's step() so that its counters advance, with the optimizer's update replaced by a discard.
+        # Call DeepSpeed's step() so that its counters advance, with the optimizer update replaced by discarding the
+        # gradient.
         optimizer = self._engine.optimizer
         held = optimizer.step
         optimizer.step = lambda *_, **__: self._optimizer_state.discard()
@@ -168,7 +178,7 @@ class DeepSpeedEngine(Engine):
     def restore(self, read: ReadState, updates: int) -> None:
         self._optimizer_state.reset(updates)
         held = {view.name: view for view in self._optimizer_state.views()}
-        # Tensor by tensor, whether this rank keeps a stretch of it or not: no two are read at a time.
+        # One tensor at a time, so that only one is in memory; also those of which this rank keeps no optimizer state.
         for name, shard in self.stage.shards.items():
             if (view := held.get(name)) is not None:
                 view.weight.copy_(self._stretch(read, name, "weight", view.first, view.length))
@@ -191,7 +201,7 @@ class DeepSpeedEngine(Engine):
         distributed.destroy_process_group()
 
     def _partition(self, name: str, parameter: nn.Parameter) -> None:
-        """Leave this rank its part of a parameter: DeepSpeed would first have all of them whole on every rank."""
+        """Partition one parameter now. Otherwise DeepSpeed first needs all parameters whole on every rank."""
         import deepspeed
 
         if self._partitioned is None:
@@ -212,9 +222,9 @@ class DeepSpeedEngine(Engine):
         if layout.device == "cuda" and layout.zero in (1, 2) and layout.pipeline == 1:
             zero["overlap_comm"] = True
         if layout.zero == 3:
-            # Nothing is small enough to be kept whole on every rank: each parameter has one owner for each element.
-            # DeepSpeed's own linear function adds the bias in place, to the very product that selective recomputation
-            # has kept, and stays in torch for the rest of the process.
+            # Persistence threshold 0: no parameter stays whole on every rank, so each element has one owner.
+            # DeepSpeed's linear function adds the bias in place, to the matmul result that selective recomputation
+            # keeps, and it replaces torch's for the rest of the process.
             zero |= {
                 "stage3_param_persistence_threshold": 0,
                 "stage3_prefetch_bucket_size": bucket,
@@ -225,22 +235,23 @@ class DeepSpeedEngine(Engine):
             "train_batch_size": layout.micro_batch * self._accumulation * layout.data,
             "train_micro_batch_size_per_gpu": layout.micro_batch,
             "gradient_accumulation_steps": self._accumulation,
-            # `update` is told the norm to clip to; DeepSpeed's default is 1.
+            # `update` sets the clip; DeepSpeed's default is 1.
             "gradient_clipping": 0.0,
             "zero_optimization": zero,
             "zero_allow_untested_optimizer": True,
             "steps_per_print": None,
-            # What a stage passes on may be cut along the sequence already, and is then not the same on tensor ranks.
+            # DeepSpeed would partition the activations between stages over the tensor ranks as if they were replicated;
+            # with sequence parallelism they are already sharded.
             "pipeline": {"pipe_partitioned": False, "grad_partitioned": False},
         }
         if self._precision == "bf16":
-            # Each gradient is added to those in fp32 as soon as it is there; by default all wait in bf16 for the last.
+            # Add each gradient to the fp32 sum as soon as it is computed; by default all stay in bf16 until the last.
             values |= {
                 "bf16": {"enabled": True, "immediate_grad_update": True},
                 "data_types": {"grad_accum_dtype": "fp32"},
             }
         if self._precision == "fp16":
-            # A scale that stays as it is set: its state machine is the trainer's, the same under every engine.
+            # A static scale: the trainer sets it before each step, the same way for every engine.
             values |= {"fp16": {"enabled": True, "loss_scale": 1.0}, "data_types": {"grad_accum_dtype": "fp32"}}
         return values
 
@@ -256,7 +267,9 @@ class DeepSpeedEngine(Engine):
             return kind(optimizer, names)
         if isinstance(optimizer, torch.optim.AdamW):
             return Replicated(optimizer, names, self.coordinates.data, self._layout.data)
-        raise ValueError(f"DeepSpeed chose {type(optimizer).__name__}, whose state this engine cannot read")
+        raise ValueError(
+            f"DeepSpeed chose the optimizer {type(optimizer).__name__}, whose state is unknown; use DeepSpeed 0.19.8"
+        )
 
     def _step(self) -> None:
         if self._layout.pipeline > 1:

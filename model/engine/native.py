@@ -1,4 +1,4 @@
-"""The whole step in one process of plain PyTorch: the oracle of every parity test, and the way to train on one GPU."""
+"""The whole step in one process of plain PyTorch: the reference of every parity test, and the engine for one GPU."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from model.state.slices import ReadState, Slice
 
 
 class NativeEngine(Engine):
-    """Weights, gradients and moments in fp32; with another precision the products are computed on a cast copy."""
+    """Weights, gradients and moments in fp32; with another precision, matmuls use a cast copy of the weights."""
 
     def __init__(self, stage: Stage, config: AdamWConfig, precision: Precision = "fp32") -> None:
         self.rank, self.ranks, self.coordinates = 0, 1, MeshCoordinates(0, 0, 0)
         device = stage.layout.device
         self.stage, self._device = stage, torch.device(device)
         self._cast = precision != "fp32"
-        # In fp32 they are the model's own parameters.
+        # In fp32 the masters are the model's own parameters.
         self._masters: dict[str, nn.Parameter] = {}
 
         def take(name: str, parameter: nn.Parameter) -> None:
@@ -35,7 +35,7 @@ class NativeEngine(Engine):
         stage.place(self._device, torch.float32, take)
         stage.to(DTYPES[precision])
         self._computed = dict(stage.named())
-        # Compiled only where a compiled kernel is worth its wait.
+        # Compile only on a GPU, where the kernels are worth the compile time.
         self._loss = torch.compile(self._loss_of) if device == "cuda" else self._loss_of
         self._optimizer = torch.optim.AdamW(
             decay_groups(self._masters.values(), config),
@@ -60,7 +60,7 @@ class NativeEngine(Engine):
         if self.loss_scale != 1.0:
             torch._foreach_mul_(gradients, 1.0 / self.loss_scale)
         self._norm = nn.utils.get_total_norm(gradients)
-        # Fetched together: each time the processor waits until the GPU has nothing left to do.
+        # One transfer for both: each makes the CPU wait until the GPU has finished its queue.
         summed, self._fetched_norm = torch.stack([total, self._norm.double()]).tolist()
         return float(summed) / len(micro_batches)
 
@@ -89,7 +89,7 @@ class NativeEngine(Engine):
 
     def gradients(self) -> Iterator[Slice]:
         for name, master in self._masters.items():
-            assert master.grad is not None, f"{name} took no part in the loss"
+            assert master.grad is not None, f"{name} has no gradient; the loss does not depend on it"
             yield self._slice(name, "weight", master.grad)
 
     def state(self) -> Iterator[Slice]:
@@ -97,7 +97,7 @@ class NativeEngine(Engine):
             yield self._slice(name, "weight", master.detach())
             held = self._optimizer.state.get(master, {})
             for kind, key in MOMENTS:
-                # AdamW makes its moments at the first update; before it they are zero.
+                # AdamW creates its moments at the first update; before that they are zero.
                 yield self._slice(name, kind, held[key] if key in held else torch.zeros_like(master))
 
     def restore(self, read: ReadState, updates: int) -> None:
@@ -106,7 +106,7 @@ class NativeEngine(Engine):
             with torch.no_grad():
                 master.copy_(read(name, "weight", box))
             moments = {key: read(name, kind, box).to(self._device, copy=True) for kind, key in MOMENTS}
-            # A fused optimizer counts its updates on the device.
+            # A fused optimizer keeps its update count on the device.
             counted = torch.tensor(float(updates), device=self._device if self._device.type == "cuda" else "cpu")
             self._optimizer.state[master] = {"step": counted, **moments}
         self._copy_to_computed()
@@ -124,11 +124,11 @@ class NativeEngine(Engine):
         return self.stage.loss(self.stage(tokens[:, :-1]), tokens)
 
     def _collect(self) -> None:
-        """Add the gradients of a cast copy to those of the masters, in fp32."""
+        """Add the gradients of the cast copy to the masters' gradients, in fp32."""
         if not self._cast:
             return
         for name, parameter in self._computed.items():
-            assert parameter.grad is not None, f"{name} took no part in the loss"
+            assert parameter.grad is not None, f"{name} has no gradient; the loss does not depend on it"
             master, gradient = self._masters[name], parameter.grad
             master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
             parameter.grad = None

@@ -54,7 +54,7 @@ class OptimizerState(ABC):
 
     @abstractmethod
     def reset(self, updates: int) -> None:
-        """Create the moments as zeros and set AdamW's step count to `updates`."""
+        """Set the moments to zero, creating them if needed, and set AdamW's step count to `updates`."""
 
     @abstractmethod
     def write_back(self, name: str, weight: Callable[[], Tensor]) -> None:
@@ -81,7 +81,7 @@ class Replicated(OptimizerState):
     def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
         for parameter, name in self.names.items():
             start, length = self._share(parameter)
-            assert parameter.grad is not None, f"{name} took no part in the loss"
+            assert parameter.grad is not None, f"{name} has no gradient; the loss does not depend on it"
             yield name, start, parameter.grad.view(-1)[start : start + length]
 
     def reset(self, updates: int) -> None:
@@ -133,7 +133,7 @@ class Fragments(OptimizerState):
             parameter.copy_(weight().view_as(parameter))
 
     def discard(self) -> None:
-        # As `step` does after an overflow.
+        # The same cleanup as in DeepSpeed's `step` after an overflow.
         self.optimizer.micro_step_id = -1
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer._release_preflattened_grad_buffers()
@@ -159,7 +159,7 @@ class Fragments(OptimizerState):
 
 
 class Bfloat16Fragments(Fragments):
-    """ZeRO 1 with bf16 weights and fp32 gradients (`BF16_Optimizer`); the only one for a bf16 pipeline."""
+    """ZeRO 1 with bf16 weights and fp32 gradients (`BF16_Optimizer`); the only optimizer for a bf16 pipeline."""
 
     def gradients(self) -> Iterator[tuple[str, int, Tensor]]:
         partitions = self.optimizer.fp32_groups_gradient_flat_partition
@@ -212,7 +212,7 @@ class Partitions(OptimizerState):
         self.optimizer.micro_step_id = -1
 
     def _place(self, parameter: Any) -> tuple[Any, int, int, int]:
-        """The flat group, where the part begins in it, its length without padding, and where it begins in the shard."""
+        """The flat group, the part's offset in it, its length without padding, and its offset in the shard."""
         group, start, size = self.optimizer.grad_position[self.optimizer.get_param_id(parameter)]
         first = min(size * self.optimizer._get_param_partition_rank(parameter), parameter.ds_numel)
         return (
@@ -225,7 +225,7 @@ class Partitions(OptimizerState):
 
 def _restart(state: dict[str, Any], like: Tensor, updates: int) -> None:
     """Zero the moments in place where they exist: DeepSpeed's fragments may reference their memory."""
-    # A fused optimizer, on a GPU, counts its updates there.
+    # A fused optimizer, on a GPU, keeps its update count there.
     state["step"] = torch.tensor(float(updates), device=like.device)
     for _, key in MOMENTS:
         if key in state:

@@ -1,4 +1,4 @@
-"""DeepSpeed's pipeline over stages that are already cut: one layer of its `PipelineModule` is one of our stages."""
+"""DeepSpeed's pipeline over Millrace's stages: each layer of its `PipelineModule` is one `Stage`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.parallel.stage import Stage
 
 
 def make_pipeline(stage: Stage, groups: Groups) -> Any:
-    """The `PipelineModule` of this rank, whose only layer here is `stage`."""
+    """The `PipelineModule` of this rank; its only layer on this rank is `stage`."""
     from deepspeed.pipe import PipelineModule
     from deepspeed.runtime.pipe.topology import PipeModelDataParallelTopology
 
@@ -19,7 +19,7 @@ def make_pipeline(stage: Stage, groups: Groups) -> Any:
     topology = PipeModelDataParallelTopology(num_pp=layout.pipeline, num_mp=layout.tensor, num_dp=layout.data)
 
     class Pipeline(PipelineModule):  # type: ignore[misc]
-        """Of the list of stages only this rank's is real."""
+        """A pipeline in which only this rank's stage is real; the others are placeholders."""
 
         def get_tied_weights_and_groups(self) -> list[tuple[nn.Parameter, Any]]:
             return [] if stage.tied is None else [(stage.tied, groups.ends)]
@@ -33,13 +33,13 @@ def make_pipeline(stage: Stage, groups: Groups) -> Any:
         activation_checkpoint_interval=0,
     )
     if stage.tied is not None and not stage.first:
-        # Counted once in the norm: on the first stage.
+        # The norm counts it once, on the first stage.
         stage.tied.ds_pipe_replicated = True  # type: ignore[attr-defined]
     return made
 
 
 def postpone_update(engine: Any) -> None:
-    """Leave the update out of `train_batch`, so that the trainer can look at the gradient before it."""
+    """Remove the update from `train_batch`, so that the trainer can check the gradient first."""
     from deepspeed.runtime.pipe import schedule
 
     engine._INSTRUCTION_MAP = {
@@ -54,7 +54,7 @@ def _nothing(engine: Any) -> None:
 
 
 def _sum_tied_gradients(engine: Any) -> None:
-    """DeepSpeed's own looks at `grad` alone, and skips what ZeRO 1 adds up in fp32 beside fp16 weights."""
+    """Replaces DeepSpeed's function, which reads only `grad` and misses the fp32 sums of ZeRO 1 with fp16 weights."""
     for weight, group in engine.module.get_tied_weights_and_groups():
         if engine.using_bf16_optimizer:
             gradient = weight._hp_grad

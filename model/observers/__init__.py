@@ -1,1 +1,1 @@
-"""What is recorded of every step, and the interface of those that record it."""
+"""The record of every step, and the observers that store it."""

@@ -1,4 +1,4 @@
-"""The step records of a run: `runs/<key>/losses/`, a line for every step."""
+"""The step records of a run: `runs/<key>/losses/`, one line per step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_losses(lake: Lake, run: str) -> list[StepRecord]:
     for lines in read_segments(lake, _folder(run)):
         for line in lines:
             record = StepRecord(**json.loads(line))
-            # What was written with a checkpoint comes before the tail.
+            # Checkpoint segments come before the tail and take precedence.
             records.setdefault(record.step, record)
     return [records[step] for step in sorted(records)]
 

@@ -20,19 +20,19 @@ class StepObserver:
     """
 
     def begin(self, step: int) -> None:
-        """Training continues after `step`. What is on record of later steps is dropped: they will be taken again."""
+        """Training continues after `step`. Drop records of later steps: these steps will run again."""
 
     def on_step_end(self, record: StepRecord) -> None:
-        """A step is done. Called on the training thread: return quickly."""
+        """Record a finished step. Called on the training thread: return quickly."""
 
     def on_scalars(self, step: int, time: float, scalars: Mapping[str, float]) -> None:
-        """Other measurements (speed, memory, energy) at `step`, by tag; `time` in POSIX seconds."""
+        """Record other measurements (speed, memory, energy) at `step`, by tag; `time` is in POSIX seconds."""
 
     def flush(self) -> None:
-        """Write what was recorded since the newest checkpoint, for people who watch. This launch still has the run."""
+        """Write the records since the newest checkpoint, for live display. Called while this launch owns the run."""
 
     def commit(self, step: int) -> None:
-        """Make all records up to `step` durable. The checkpoint after `step` is committed next."""
+        """Make all records up to `step` durable, before the checkpoint after `step` is committed."""
 
     def close(self, ending: Ending) -> None:
         """The launch ends."""

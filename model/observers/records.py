@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class StepRecord:
     """One step, counted from 1 and recorded after its update.
 
-    `loss` is before the update, in nats per token; `gradient_norm` before clipping; both are None when not finite.
-    `tokens` were read so far. `sequences` is the digest of the sequences that the step read, and `first_sequence` the
-    first of them. `seconds` is its wall time. When the update was `skipped`, `cause` says why. `scale` is the fp16 loss
-    scale. `validation_loss` is after the update, None where it was not computed.
+    `loss` is before the update, in nats per token; `gradient_norm` is before clipping; both are None when not finite.
+    `tokens` is the number of tokens read so far. `sequences` is the digest of the sequences of the step, and
+    `first_sequence` the first of them. `seconds` is the wall time. If the update was `skipped`, `cause` is the reason.
+    `scale` is the fp16 loss scale. `validation_loss` is after the update, None if it was not computed.
     """
 
     step: int
@@ -29,7 +29,7 @@ class StepRecord:
     validation_loss: float | None = None
 
     def scalars(self) -> dict[str, float]:
-        """What a dashboard shows of the step, by tag."""
+        """The values that a dashboard shows, by tag."""
         shown = {
             "train/loss": self.loss,
             "train/gradient_norm": self.gradient_norm,

@@ -1,10 +1,10 @@
 """A log of JSON lines in the lake, in one object per checkpoint, so that a kill loses no line of a committed step.
 
     FOLDER/step-000123.jsonl  the records up to the checkpoint after step 123, written before it is committed
-    FOLDER/tail.jsonl         those since the newest checkpoint, for people who watch
+    FOLDER/tail.jsonl         the records since the newest checkpoint, for live display
 
-A resumed run computes the steps after its checkpoint again, so their records are dropped first. After a commit the tail
-may repeat what the checkpoint's object holds; readers give that object precedence.
+A resumed run repeats the steps after its checkpoint, so their records are dropped first. After a commit, the tail may
+repeat records of the checkpoint's object; for readers, that object takes precedence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Record = TypeVar("Record", bound="DataclassInstance")
 
 
 class SegmentedLog(Generic[Record]):
-    """The writer of such a log; one process writes it. Records are dataclasses."""
+    """The writer of a segmented log; only one process may write it. Records are dataclasses."""
 
     def __init__(self, lake: Lake, folder: str) -> None:
         self._lake, self._folder = lake, folder
@@ -32,7 +32,7 @@ class SegmentedLog(Generic[Record]):
         self._changed = False
 
     def begin(self, step: int) -> None:
-        """Continue after the checkpoint at `step`: delete what is on record of later steps."""
+        """Continue after the checkpoint at `step`: delete the records of later steps."""
         for entry in list(self._lake.list(self._folder)):
             name = entry.path.rpartition("/")[2].removesuffix(".jsonl")
             if name == "tail" or int(name.removeprefix("step-")) > step:
@@ -40,25 +40,25 @@ class SegmentedLog(Generic[Record]):
         self._since_checkpoint, self._changed = [], False
 
     def add(self, record: Record) -> None:
-        """Add a record; nothing is written yet."""
+        """Add a record without writing it."""
         self._since_checkpoint.append(record)
         self._changed = True
 
     def flush(self) -> None:
-        """Write the tail when there is something new."""
+        """Write the tail if it has new records."""
         if self._changed:
             self._lake.write(f"{self._folder}/tail.jsonl", _lines(self._since_checkpoint))
             self._changed = False
 
     def commit(self, step: int) -> None:
-        """Write the records up to `step` into an object of their own."""
+        """Write the records up to `step` to their own object."""
         if self._since_checkpoint:
             self._lake.write(f"{self._folder}/step-{step:06d}.jsonl", _lines(self._since_checkpoint))
         self._since_checkpoint, self._changed = [], False
 
 
 def read_segments(lake: Lake, folder: str) -> Iterator[list[bytes]]:
-    """The lines of each object of a log, in the order of steps; the tail, which may repeat some, comes last."""
+    """The lines of each object of a log, in the order of steps. The tail comes last and may repeat lines."""
     for entry in lake.list(folder):  # sorted by name
         try:
             yield lake.read(entry.path).splitlines()

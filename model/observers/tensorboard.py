@@ -1,8 +1,8 @@
-"""TensorBoard event files of a run, in its folder of the lake; `tensorboard --logdir` reads them as they are.
+"""TensorBoard event files of a run, in its folder of the lake; `tensorboard --logdir` reads them directly.
 
-One file holds the steps from one checkpoint to the next and is named by the first of them. It only ever grows, and a
-resumed run writes it anew from that step on, so no step is shown twice. The format (TensorFlow's `record_writer.h` and
-`event.proto`) is written here: an object store cannot append, and the trainer needs no package for it.
+Each file holds the steps from one checkpoint to the next and is named by its first step. It only grows. A resumed run
+rewrites it from that step on, so no step is shown twice. The format (TensorFlow's `record_writer.h` and `event.proto`)
+is implemented here because an object store cannot append; it also saves the trainer a dependency.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FLUSH_SECONDS = 5.0
 class EventFiles(StepObserver):
     """Writes a run's event files; used by rank 0 only. The format keeps values as 32-bit floats.
 
-    `flush` writes at most every `interval` seconds. A store that is away does not end the run before the next commit.
+    `flush` writes at most every `interval` seconds. An unavailable store does not end the run before the next commit.
     """
 
     def __init__(self, lake: Lake, run: str, interval: float = FLUSH_SECONDS) -> None:
@@ -50,7 +50,7 @@ class EventFiles(StepObserver):
 
     def on_scalars(self, step: int, time: float, scalars: Mapping[str, float]) -> None:
         if not self._open:
-            # The time of the first event, so that the file's beginning stays the same when it is written again.
+            # The first event's time, so that a rewritten file starts with the same bytes.
             self._open += _record(_event(time, 0, _field(3, VERSION)))
         summary = b"".join(
             _field(1, _field(1, tag.encode()) + _key(2, 5) + struct.pack("<f", _float32(value)))
@@ -73,7 +73,7 @@ class EventFiles(StepObserver):
         try:
             self._write()
         except StoreError as error:
-            print(f"the TensorBoard files of this launch stay as last written: {error}", file=sys.stderr)
+            print(f"the TensorBoard files of this launch are not up to date: {error}", file=sys.stderr)
 
     def _write(self) -> None:
         if len(self._open) > self._shown:
@@ -85,7 +85,7 @@ class EventFiles(StepObserver):
 
 
 def masked_crc(data: bytes) -> int:
-    """The checksum of a record: CRC-32C (RFC 3720, appendix B.4), turned and shifted so that it can be nested."""
+    """The checksum of a record: CRC-32C (RFC 3720, appendix B.4), rotated and offset so that it can be nested."""
     value = 0xFFFFFFFF
     for byte in data:
         value = _TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)
@@ -107,12 +107,12 @@ def _event(time: float, step: int, content: bytes) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A protobuf field of bytes, text or a message."""
+    """A length-delimited protobuf field: bytes, text or a message."""
     return _key(number, 2) + _varint(len(content)) + content
 
 
 def _key(number: int, kind: int) -> bytes:
-    """The key of a protobuf field; its kinds are 0 varint, 1 eight bytes, 2 counted bytes, 5 four bytes."""
+    """The key of a protobuf field; `kind` is 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes."""
     return _varint(number << 3 | kind)
 
 
@@ -126,7 +126,7 @@ def _varint(value: int) -> bytes:
 
 
 def _float32(value: float) -> float:
-    """`value`, or infinity where 32 bits cannot hold it, as a cast to 32 bits gives."""
+    """`value`, or infinity when it overflows 32 bits, as a cast gives."""
     largest = 3.4028234663852886e38
     return value if abs(value) <= largest or value != value else float("inf") if value > 0 else float("-inf")
 

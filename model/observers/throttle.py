@@ -1,4 +1,4 @@
-"""A limit on how often something is done."""
+"""A rate limit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 
 
 class Throttle:
-    """Says once every `interval` seconds that it is time, counted from when it is made."""
+    """`due` is true at most once every `interval` seconds, counted from creation."""
 
     def __init__(self, interval: float) -> None:
         self._interval, self._last = interval, time.monotonic()
 
     def due(self) -> bool:
-        """Whether `interval` seconds have passed since it last said so."""
+        """Whether `interval` seconds have passed since it was last true."""
         now = time.monotonic()
         if now - self._last < self._interval:
             return False

@@ -1,1 +1,1 @@
-"""Parallelism, applied to the architectures from outside: who holds what, and the layers that make up for it."""
+"""Parallelism, applied to the architectures from outside: sharding, process groups, and parallel layers."""

@@ -1,6 +1,6 @@
-"""The exchanges of tensor parallelism, with their gradients (Shoeybi et al. 2019; Korthikanti et al. 2022, section 4).
+"""Collectives of tensor parallelism with their gradients (Shoeybi et al. 2019; Korthikanti et al. 2022, section 4).
 
-Activations are (B, S, d). What is cut along the sequence is (B, S / t, d) on each of t tensor ranks.
+Activations are (B, S, d). Sharded along the sequence, they are (B, S / t, d) on each of t tensor ranks.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from torch import Tensor, distributed
 
 
 def copied(x: Tensor, group: Any) -> Tensor:
-    """`x` as it is; its gradient is the sum over the group (f in Megatron's papers)."""
+    """Return `x`; all-reduce its gradient over the group (f in Megatron's papers)."""
     return _Copied.apply(x, group)
 
 
 def summed(x: Tensor, group: Any) -> Tensor:
-    """The sum over the group; the gradient passes as it is (the conjugate of `copied`)."""
+    """All-reduce `x` over the group; its gradient is unchanged (the conjugate of `copied`)."""
     return _Summed.apply(x, group)
 
 
 def gathered(x: Tensor, group: Any) -> Tensor:
-    """(B, S / t, d) of each rank to the whole (B, S, d); the gradient is summed and cut again."""
+    """All-gather (B, S / t, d) of each rank to (B, S, d); reduce-scatter the gradient."""
     return _Gathered.apply(x, group)
 
 
 def scattered(x: Tensor, group: Any) -> Tensor:
-    """The sum over the group of (B, S, d), of which each rank keeps its (B, S / t, d); the gradient is gathered."""
+    """Reduce-scatter (B, S, d) to (B, S / t, d) on each rank; all-gather the gradient."""
     return _Scattered.apply(x, group)
 
 
 def portioned(x: Tensor, group: Any) -> Tensor:
-    """This rank's (B, S / t, d) of an `x` that is the same everywhere; the gradient is gathered, not summed."""
+    """This rank's (B, S / t, d) of a replicated `x`; the gradient is all-gathered, not summed."""
     return _Portioned.apply(x, group)
 
 

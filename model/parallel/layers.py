@@ -1,7 +1,7 @@
-"""Linear layers and embeddings of which each tensor rank holds a part (Shoeybi et al. 2019, section 3).
+"""Linear layers and embeddings that are sharded over the tensor ranks (Shoeybi et al. 2019, section 3).
 
-With `sequence` what enters a column-parallel layer and leaves a row-parallel one is cut along the sequence
-(Korthikanti et al. 2022, section 4.2.2). They take the parameters that a stage has cut.
+With `sequence`, the input of column-parallel layers and the output of row-parallel layers are sharded along the
+sequence (Korthikanti et al. 2022, section 4.2.2). The parameters are passed in, already sharded by the stage.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from model.parallel.collectives import copied, gathered, scattered, summed
 
 
 class Exchange:
-    """What the ranks do with an input before their column-parallel products, once for all products that take it.
+    """The communication before column-parallel matmuls, done once for all layers with the same input.
 
-    Queries, keys and values read one tensor, and so do the two products of a gated feed-forward. The latest exchange
-    is kept until another input comes; one of these serves all layers of a stage.
+    Queries, keys and values read one tensor, and so do the two matmuls of a gated feed-forward. The latest result is
+    cached until another input arrives. All layers of a stage share one instance.
     """
 
     def __init__(self, group: Any, sequence: bool) -> None:
@@ -28,7 +28,7 @@ class Exchange:
         self._whole: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, S, d) whose gradient is summed over the ranks, of an `x` (B, S, d) or, cut, (B, S / t, d)."""
+        """`x`, (B, S, d) or sharded (B, S / t, d), as (B, S, d); its gradient is summed over the ranks."""
         if self._whole is None or self._given is None or self._given() is not x:
             self._whole = gathered(x, self.group) if self.sequence else copied(x, self.group)
             self._given = weakref.ref(x)
@@ -49,8 +49,8 @@ class ColumnLinear(nn.Module):
 class RowLinear(nn.Module):
     """Σ_i x_i W_iᵀ + b over the ranks' inputs i: (B, S, inputs / t) to (B, S, d) or (B, S / t, d).
 
-    The bias is whole on every rank and is added once, after the sum. (GPT-NeoX adds every rank's own before it, so
-    that its true bias is their sum.)
+    The bias is replicated and added once, after the sum. (In GPT-NeoX each rank adds its own bias before the sum, so
+    the effective bias is the sum of all.)
     """
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, group: Any, sequence: bool) -> None:
@@ -64,7 +64,10 @@ class RowLinear(nn.Module):
 
 
 class VocabularyEmbedding(nn.Module):
-    """The rows of tokens from `first` on, zero for others, summed over the ranks: (B, S) to (B, S, d)."""
+    """Embedding rows of this rank's tokens, from `first` on, zero for others, summed over the ranks.
+
+    (B, S) to (B, S, d).
+    """
 
     def __init__(self, weight: nn.Parameter, first: int, group: Any) -> None:
         super().__init__()

@@ -1,19 +1,19 @@
-"""How the ranks of a run find each other."""
+"""The rendezvous of a run's ranks."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-MEETING_FILE = "MILLRACE_MEETING_FILE"  # the file by which the ranks of one machine find each other
+MEETING_FILE = "MILLRACE_MEETING_FILE"  # path of the rendezvous file for the ranks of one machine
 
 
 def meeting() -> dict[str, Any]:
-    """Where a rank meets the others: arguments for `torch.distributed.init_process_group`.
+    """The rendezvous arguments for `torch.distributed.init_process_group`.
 
-    Ranks of one machine exchange their addresses through the private file that `model.agent` gives them. They do not
-    use ``env://`` there: its TCPStore listens on all interfaces, and anybody who reaches it can read and change what it
-    holds. Without that file there are no arguments, and the default is ``env://``, with the variables of torchrun.
+    Ranks of one machine exchange their addresses through the private file that `model.agent` creates. They do not use
+    ``env://``: its TCPStore listens on all interfaces, and anyone who reaches it can read and change its contents.
+    Without that file the result is empty, which selects the default ``env://`` with torchrun's variables.
     """
     file = os.environ.get(MEETING_FILE)
     if file is None:

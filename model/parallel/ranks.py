@@ -15,7 +15,8 @@ from model.layout import Layout
 class MeshCoordinates:
     """The coordinates of a rank. Tensor ranks are neighbours, then data ranks, then stages.
 
-    It is the order of DeepSpeed's `PipeModelDataParallelTopology`, and keeps the busiest group on one machine.
+    This is the order of DeepSpeed's `PipeModelDataParallelTopology`. It keeps the group with the most communication on
+    one machine.
     """
 
     stage: int
@@ -31,10 +32,10 @@ def coordinates_of(rank: int, layout: Layout) -> MeshCoordinates:
 
 
 class Groups:
-    """This rank's process groups, under the names that DeepSpeed asks its `mpu` for.
+    """This rank's process groups, with the method names that DeepSpeed expects of its `mpu`.
 
-    "Model parallel" is everything that shares one replica of the model: all stages and tensor ranks of a data rank.
-    All ranks must make it at the same moment; `torch.distributed` must have been initialised.
+    The "model parallel" group is one replica of the model: all stages and tensor ranks of a data rank. Creating it is
+    collective: all ranks must do so together, after `torch.distributed` is initialised.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -44,11 +45,11 @@ class Groups:
         self.data = self._group(lambda at: (at.stage, at.tensor))
         self.model = self._group(lambda at: at.data)
         ends = {0, layout.pipeline - 1}
-        # The first and the last stage share the embedding where it is tied to the output.
+        # The first and last stage share the embedding if it is tied to the output.
         self.ends = self._group(lambda at: (at.data, at.tensor) if at.stage in ends else None)
 
     def _group(self, key: Callable[[MeshCoordinates], Any]) -> Any:
-        """The group of the ranks whose coordinates have this rank's key; a rank whose key is None is in none."""
+        """The group of the ranks with the same key as this rank; None for a rank whose key is None."""
         members: dict[Any, list[int]] = {}
         for rank in range(self.layout.ranks):
             members.setdefault(key(coordinates_of(rank, self.layout)), []).append(rank)
@@ -60,15 +61,15 @@ class Groups:
         return mine
 
     def get_model_parallel_rank(self) -> int:
-        """The tensor rank: DeepSpeed counts what is not cut on the first of them only."""
+        """The tensor rank: DeepSpeed counts replicated parameters on the first tensor rank only."""
         return self.coordinates.tensor
 
     def get_model_parallel_world_size(self) -> int:
-        """Tensor ranks."""
+        """The number of tensor ranks."""
         return self.layout.tensor
 
     def get_model_parallel_group(self) -> Any:
-        """Over which the norm of a gradient is added up."""
+        """The group over which a gradient's norm is summed."""
         return self.model
 
     def get_tensor_model_parallel_rank(self) -> int:
@@ -76,11 +77,11 @@ class Groups:
         return self.coordinates.tensor
 
     def get_tensor_model_parallel_world_size(self) -> int:
-        """Tensor ranks."""
+        """The number of tensor ranks."""
         return self.layout.tensor
 
     def get_tensor_model_parallel_group(self) -> Any:
-        """The ranks that cut the same tensors."""
+        """The ranks that shard the same tensors."""
         return self.tensor
 
     def get_data_parallel_rank(self) -> int:
@@ -88,9 +89,9 @@ class Groups:
         return self.coordinates.data
 
     def get_data_parallel_world_size(self) -> int:
-        """Data ranks."""
+        """The number of data ranks."""
         return self.layout.data
 
     def get_data_parallel_group(self) -> Any:
-        """The ranks that hold the same tensors and read other sequences."""
+        """The ranks that hold the same tensors and read different sequences."""
         return self.data

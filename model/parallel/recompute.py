@@ -1,4 +1,4 @@
-"""Activations that are dropped in the forward pass and computed again in the backward pass."""
+"""Activation checkpointing: drop activations in the forward pass and recompute them in the backward pass."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 Recompute = Literal["none", "selective", "whole"]
-# What is dear to compute and is kept: matrix products and attention. All else (norms, activations, additions) is cheap
-# beside them (Korthikanti et al. 2022, section 5, drop the attention's inner products; here the fused kernel never
-# stores these).
+# Selective recomputation keeps the expensive results: matmuls and attention. Everything else (norms, activations,
+# additions) is cheap to recompute. (Korthikanti et al. 2022, section 5, drop the attention's inner products; the fused
+# kernel used here never stores these.)
 _KEPT = {
     torch.ops.aten.mm.default,
     torch.ops.aten.addmm.default,
@@ -25,7 +25,7 @@ _KEPT = {
 
 
 def run_block(block: Callable[..., Tensor], x: Tensor, context: Any, recompute: Recompute) -> Tensor:
-    """block(x, context), keeping of its activations what `recompute` says; dropout draws the same in the rerun."""
+    """block(x, context) with the given activation checkpointing; recomputation repeats the same dropout."""
     if recompute == "none" or not torch.is_grad_enabled():
         return block(x, context)
     if recompute == "whole":

@@ -1,4 +1,4 @@
-"""The shapes of a model's parameters, whole and on each rank of a layout, without building the model."""
+"""The shapes of a model's parameters, whole and on each rank of a layout, without allocating the model."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TOKENS, POSITIONS, OUTPUT = "embedding.tokens.weight", "embedding.positions.weig
 
 
 def local_shapes(config: ModelConfig, layout: Layout, tensor_rank: int, stage: int) -> dict[str, Shape]:
-    """Logical name to the shape that the tensor rank holds on that pipeline stage, in fp32 or the precision alike.
+    """Logical names and shapes of the parameters of a tensor rank on a pipeline stage, in any precision.
 
-    The first stage has the embedding and the last the head; a tied output stands under its logical name, the
-    embedding's, on both. ZeRO cuts what is given here further: see `model.planning.memory`. Raises ValueError, naming
-    the dimension, when something does not come out even.
+    The first stage has the embedding, the last the head. A tied output has the embedding's logical name on both. ZeRO
+    partitions these shapes further: see `model.planning.memory`. Raises ValueError, naming the dimension, when one is
+    not divisible.
     """
     blocks = stage_blocks(config.layers, layout.pipeline, stage)
     embedding, block, head = _parts(config)
@@ -39,13 +39,13 @@ def local_shapes(config: ModelConfig, layout: Layout, tensor_rank: int, stage: i
 
 @lru_cache(maxsize=256)
 def block_shapes(config: ModelConfig, tensor: int = 1) -> Mapping[str, Shape]:
-    """What a tensor rank holds of a block, by names such as `attention.output.weight`."""
+    """The shapes of a block on a tensor rank, by names such as `attention.output.weight`."""
     _, block, _ = _parts(config)
     return MappingProxyType({name: _cut(config, f"layers.0.{name}", held, tensor, 0) for name, held in block.items()})
 
 
 def whole_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Logical name to shape of all parameters, a tied one once."""
+    """Logical names and shapes of all parameters; a tied parameter appears once."""
     return local_shapes(config, Layout(), tensor_rank=0, stage=0)
 
 
@@ -56,12 +56,12 @@ def output_shape(config: ModelConfig, tensor: int = 1) -> Shape:
 
 
 def elements(shape: Shape) -> int:
-    """How many elements a tensor of that shape has."""
+    """The number of elements of a tensor of that shape."""
     return math.prod(shape)
 
 
 def split_of(config: ModelConfig, name: str) -> ParallelStyle:
-    """How tensor parallelism cuts the module to which the parameter of that logical name belongs."""
+    """How tensor parallelism shards the module of the parameter with that logical name."""
     return ARCHITECTURES[architecture_name(config)].split(name.rpartition(".")[0])
 
 
@@ -82,7 +82,7 @@ def _tied(config: ModelConfig) -> bool:
 
 @lru_cache(maxsize=256)
 def _parts(config: ModelConfig) -> tuple[Mapping[str, Shape], ...]:
-    """Shapes of embedding, block (names without the block's number) and head: all blocks are alike."""
+    """Shapes of the embedding, one block (names without its number; all blocks are equal) and the head."""
     model = build_empty(replace(config, layers=1), "meta")
     named = {name: tuple(held.shape) for name, held in model.named_parameters(remove_duplicate=False)}
     prefixes = ("embedding.", "layers.0.", "head.")

@@ -1,4 +1,4 @@
-"""A rank's part of a model: the embedding, some blocks and the head, each sharded for its tensor rank."""
+"""A rank's part of a model: its stage's embedding, blocks and head, sharded for its tensor rank."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from model.state.slices import ReadState
 class Shard:
     """The part `box` of a tensor of `shape` that a rank holds.
 
-    One stage owns it and, if it is replicated, one tensor rank; the data ranks there divide the writing of it.
+    Exactly one stage owns it, and if it is replicated, one tensor rank. The data ranks of the owner write it in parts.
     """
 
     shape: tuple[int, ...]
@@ -40,11 +40,10 @@ class Stage(nn.Module):
     """A rank's part of the model. `shards` maps the logical names of its parameters to the parts that it holds.
 
     The first stage takes token ids (B, S). The others take the residual stream (B, S, d) of the previous stage, with
-    document numbers (B, S) where attention ends at document boundaries. The last returns logits (B, S, vocabulary of
-    this tensor rank).
+    document numbers (B, S) if attention ends at document boundaries. The last returns logits (B, S, vocabulary of this
+    tensor rank).
 
-    With a `seed` it has the initial weights, in fp32 on the CPU. Without one its parameters take no memory until
-    `place` is called.
+    With a `seed`, the parameters are initialised, in fp32 on the CPU. Without one, they take no memory until `place`.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Stage(nn.Module):
 
     @property
     def tied(self) -> nn.Parameter | None:
-        """The tied parameter of the first and the last stage of a pipeline, on these two; else None."""
+        """On the first and last stage of a pipeline, the parameter tied between them; otherwise None."""
         return next((parameter for name, parameter in self.named() if name in self._shared), None)
 
     def forward(self, given: Any) -> Any:
@@ -94,23 +93,23 @@ class Stage(nn.Module):
         return x if context.documents is None else (x, context.documents)
 
     def loss(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of what the last stage gives for tokens[:, :-1]; `tokens` is (B, S + 1), int64.
+        """Mean cross-entropy in nats of the logits for tokens[:, :-1]; `tokens` is (B, S + 1), int64.
 
-        The end-of-document token is a label like any other (GPT-NeoX, `eod_mask_loss` false).
+        The end-of-document token counts as a label (GPT-NeoX, `eod_mask_loss` false).
         """
         return cross_entropy(logits, tokens[:, 1:], self.group)
 
     def named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """This rank's parameters by their logical names, each once."""
+        """This rank's parameters with their logical names, each once."""
         for name, parameter in self.named_parameters():
             yield self._logical[name], parameter
 
     def place(
         self, device: torch.device, dtype: torch.dtype, placed: Callable[[str, nn.Parameter], None] | None = None
     ) -> None:
-        """Move every parameter to its place, and buffers to the device; without initial weights parameters are zero.
+        """Move parameters to the device and dtype, and buffers to the device. Without a seed, parameters are zero.
 
-        `placed` is called after each one with its logical name, before the next takes memory.
+        `placed(name, parameter)` is called after each parameter, before the next one takes memory.
         """
         for name, parameter in self.named():
             parameter.data = parameter.data.to(device, dtype).contiguous()
@@ -120,7 +119,7 @@ class Stage(nn.Module):
             buffer.data = buffer.data.to(device)
 
     def _fill(self, logical: dict[str, str], coordinates: MeshCoordinates, initial: ReadState | None) -> None:
-        """Replace the empty parameters by this rank's shards, and plain layers by parallel ones."""
+        """Replace the empty parameters with this rank's shards, and plain layers with parallel ones."""
         names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
         self._logical = {name: logical[name] for name in names}
         made: dict[str, nn.Parameter] = {}
@@ -142,13 +141,13 @@ class Stage(nn.Module):
         logical, shape = self._logical[name], tuple(empty.shape)
         box = shard(shape, split, self.layout.tensor, coordinates.tensor)
         cut = box != whole(shape)
-        # What every tensor rank holds is written by the first; what the first stage holds too, by that one.
+        # Replicated parameters are written by the first tensor rank, tied ones by the first stage.
         owned = (cut or coordinates.tensor == 0) and (logical == name or self.first)
         self.shards[logical] = Shard(shape, box, owned)
-        # One number stands for all: of the device "meta" a parameter could not be moved elsewhere.
+        # An expanded scalar takes no memory. A parameter on the meta device could not be moved to another device.
         values = torch.zeros(()).expand(box.shape) if initial is None else initial(logical, "weight", box).clone()
         parameter = nn.Parameter(values)
-        # DeepSpeed adds up the norm of what is cut over the tensor ranks, and takes the rest from the first alone.
+        # DeepSpeed sums the norm of sharded parameters over the tensor ranks and counts others on the first rank only.
         parameter.model_parallel = cut  # type: ignore[attr-defined]
         return parameter
 
@@ -160,7 +159,7 @@ class Stage(nn.Module):
         weight, bias = held["weight"], held.get("bias")
         if split == "replicated":
             if sequence and not name.startswith("embedding."):
-                # It works on a part of the sequence, so its gradient is a part of the sum.
+                # Each rank computes on its part of the sequence, so its gradient is a partial sum.
                 for parameter in module.parameters(recurse=False):
                     parameter.register_hook(self._sum_over_tensor_ranks)
         elif isinstance(module, nn.Embedding):
@@ -177,6 +176,6 @@ class Stage(nn.Module):
 
 
 def _canonical_names(model: nn.Module) -> dict[str, str]:
-    """Every name of every parameter to its logical one: a tied parameter has two names and is the first of them."""
+    """Maps every parameter name to its logical name: the first of the two names of a tied parameter."""
     first: dict[nn.Parameter, str] = {}
     return {name: first.setdefault(held, name) for name, held in model.named_parameters(remove_duplicate=False)}

@@ -1,15 +1,15 @@
-"""A training run: what decides its result, its key, and where it lies in the lake.
+"""A training run: the configuration that determines its result, its key, and its paths in the lake.
 
     runs/<key>/run.json                              this configuration
     runs/<key>/checkpoints/step-000123/              files of the ranks, then manifest.json
-    runs/<key>/losses/step-000123.jsonl, tail.jsonl  a line for every step
-    runs/<key>/logbook/                              one object for every event
-    runs/<key>/progress.json                         how far the latest launch is
-    runs/<key>/launch.json                           which launch that is: an older one ends when it sees it
-    runs/<key>/events/, control/                     what changed its course, and what people ask of it
+    runs/<key>/losses/step-000123.jsonl, tail.jsonl  one line per step
+    runs/<key>/logbook/                              one object per log event
+    runs/<key>/progress.json                         progress of the latest launch
+    runs/<key>/launch.json                           id of the latest launch; an older launch that reads it ends
+    runs/<key>/events/, control/                     events that changed the run, and requests to it
     runs/<key>/metrics/, tensorboard/, account/      speed, energy and cost
 
-How a run is executed (`model.layout`, retention) is no part of it and stands in the logbook.
+Execution settings (`model.layout`, retention) are not part of the configuration; the logbook records them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class Source:
-    """A token file in the lake: its share of the mixture in tokens, and how often it may be read."""
+    """A token file in the lake. `weight` is its share of the mixture in tokens, `epochs` the maximum of passes."""
 
     name: str
     weight: float
@@ -44,13 +44,13 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """What identifies the tokens."""
+        """The digest of the tokens."""
         return key_of([self.bin.sha256, self.idx.sha256])
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run's result; `label` tells apart runs that are otherwise the same.
+    """Everything that determines a run's result. `label` distinguishes runs that are otherwise equal.
 
     `end_of_document` is the token that ends a document, for `training.reset_boundaries`.
     """
@@ -69,7 +69,7 @@ class RunConfig:
         require(
             self.training.sequence_length <= self.model.positions,
             f"training.sequence_length is {self.training.sequence_length}; "
-            f"the model has {self.model.positions} positions",
+            f"the model has {self.model.positions} positions, choose at most that",
         )
         require(
             self.training.validation is None or self.training.split is not None or len(self.validation_sources) > 0,
@@ -77,45 +77,45 @@ class RunConfig:
         )
         require(
             self.training.split is None or len(self.sources) == 1,
-            f"training.split is of the documents of one source, and the run has {len(self.sources)}; leave it out",
+            f"training.split needs exactly one source, and the run has {len(self.sources)}; omit split",
         )
         require(
             not self.training.reset_boundaries or self.end_of_document is not None,
-            "training.reset_boundaries needs end_of_document, the token that ends a document",
+            "training.reset_boundaries needs end_of_document; set it to the token that ends a document",
         )
         require(
             self.training.compat != "neox" or self.seed < 2**32,
-            f"seed is {self.seed}; with training.compat neox it is numpy's, which is below {2**32}",
+            f"seed is {self.seed}; with training.compat neox it must be below {2**32}, the limit of numpy",
         )
         require(
             self.first_step < self.training.steps,
-            f"training.steps is {self.training.steps}; a run that begins after {self.first_step} steps of another must "
-            "go on",
+            f"training.steps is {self.training.steps}; it must be above {self.first_step}, the step of the checkpoint "
+            "that the run continues",
         )
 
     @property
     def first_step(self) -> int:
-        """The steps that were taken before this run."""
+        """The number of steps taken before this run."""
         return 0 if self.origin is None else self.origin.step
 
     @property
     def first_sequence(self) -> int:
-        """The sequence that its first step begins with."""
+        """The first sequence of its first step."""
         return 0 if self.origin is None else self.origin.next_sequence
 
     @property
     def needed(self) -> int:
-        """The sequences that it reads up to, unless more are left out than when it began."""
+        """The end of the range of sequences that it reads. Events that skip data move it further."""
         return self.course().next_sequence(self.training.steps)
 
     @property
     def samples(self) -> int:
-        """What GPT-NeoX's order is made for, which depends on the length of the run."""
+        """The number of samples for which GPT-NeoX's order is built; that order depends on the length of the run."""
         inherited = None if self.origin is None else self.origin.samples
         return self.needed if inherited is None else inherited
 
     def course(self, events: Sequence[Event] = ()) -> Course:
-        """Its course when these are its events."""
+        """The run's course with these events."""
         inherited = None if self.origin is None else self.origin.inherited
         return Course(self.training.batch, events, (self.first_step, self.first_sequence), inherited)
 
@@ -146,7 +146,7 @@ class RunConfig:
 
 
 def run_config(values: dict[str, Any]) -> RunConfig:
-    """The configuration in a mapping such as `RunConfig.to_plain` gives. Raises ValueError naming the field."""
+    """Parse a mapping such as `RunConfig.to_plain` returns. Raises ValueError naming the field."""
     known = {field.name for field in fields(RunConfig)}
     if unknown := set(values) - known - {"format"}:
         raise ValueError(f"run: there is no field {sorted(unknown)[0]!r}; the fields are {', '.join(sorted(known))}")
@@ -176,14 +176,14 @@ def create_run(lake: Lake, config: RunConfig) -> str:
 
 
 def read_run(lake: Lake, key: str) -> RunConfig:
-    """The configuration of a run. Raises NotThere, or Corrupt when it cannot be read or is not that of the key."""
+    """The configuration of a run. Raises NotThere, or Corrupt when it is invalid or belongs to another key."""
     path = f"runs/{key}/run.json"
     try:
         config = run_config(lake.read_json(path))
     except ValueError as error:
         raise Corrupt(f"{lake.uri}/{path}: {error}") from error
     if config.key != key:
-        raise Corrupt(f"{lake.uri}/{path} describes the run {config.key}; create the run again")
+        raise Corrupt(f"{lake.uri}/{path} describes another run, {config.key}; create the run again")
     return config
 
 

@@ -1,4 +1,4 @@
-"""The data of a run: its order of training sequences, and that of its validation sequences."""
+"""The data of a run: the order of its training sequences and of its validation sequences."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def open_order(lake: Lake, config: RunConfig, cache: Path) -> Order:
 
 
 def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order | None:
-    """The order of a run's validation sequences, None for a run that has none.
+    """The order of a run's validation sequences, or None for a run without validation.
 
-    Raises ValueError when there are fewer than the run asks for.
+    Raises ValueError when there are fewer sequences than the run needs.
     """
     training, wanted = config.training, config.training.validation
     if wanted is None:
@@ -47,8 +47,8 @@ def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order | None:
         sources = _mixture(lake, config.validation_sources, cache)
         order = DataOrder(sources, training.sequence_length, config.seed, training.packing)
     else:
-        # GPT-NeoX makes its maps for all evaluations of the run (`build_train_valid_test_data_iterators`), in as many
-        # passes as they take.
+        # GPT-NeoX builds its maps for all evaluations of the run, with as many passes as needed
+        # (`build_train_valid_test_data_iterators`).
         samples = (training.steps // wanted.every + 1) * wanted.sequences
         sources = [replace(source, epochs=sys.maxsize) for source in _mixture(lake, config.sources, cache)]
         part = _part(sources, training.split, 1)
@@ -58,7 +58,7 @@ def open_validation(lake: Lake, config: RunConfig, cache: Path) -> Order | None:
 
 
 def _part(sources: Sequence[MixtureSource], split: Sequence[float] | None, number: int) -> range | None:
-    """The documents of one share of a split of the only source; None where there is no split."""
+    """The documents of share `number` of the split of the only source; None without a split."""
     return None if split is None else split_documents(split, len(sources[0].file.sizes))[number]
 
 

@@ -21,7 +21,7 @@ from infra.store.lake import Lake
 from model.configuration import from_plain, require, to_plain
 
 POLICY = "spike policy"
-# Fields that describe an event and do not change the run: they are left out of digests.
+# Fields that describe an event without changing the run; digests leave them out.
 _TOLD = ("cause", "who", "request", "decided")
 
 
@@ -98,7 +98,8 @@ class Rollback:
         _require_stretch("rollback", self.first, self.stop)
         require(
             self.step <= self.decided,
-            f"rollback: decided at step {self.decided}, before step {self.step} that it is to go back to",
+            f"rollback: decided at step {self.decided}, before step {self.step} to which it returns; decided must be "
+            "at least that step",
         )
 
 
@@ -108,7 +109,7 @@ KINDS: dict[str, type[Event]] = {"change": Change, "skip_data": SkipData, "lower
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a step reads, and its overrides: `learning_rate` and `clip` replace the configuration's unless None.
+    """The sequences of a step and its overrides: `learning_rate` and `clip` replace the configuration's unless None.
 
     `factor` multiplies the learning rate. `sequences` are in the order of reading.
     """
@@ -119,7 +120,7 @@ class StepPlan:
     sequences: tuple[int, ...]
 
     def rate(self, scheduled: float) -> float:
-        """The learning rate of the step, given the schedule's. Without events it is exactly the schedule's."""
+        """The learning rate of the step, given the scheduled one. Without events it equals `scheduled` exactly."""
         return (scheduled if self.learning_rate is None else self.learning_rate) * self.factor
 
 
@@ -139,9 +140,9 @@ class Inherited:
 class Course:
     """The history of a run's events, in the order of recording, and its effect on each step.
 
-    Where two events set the same thing, the later recorded wins. Steps are counted from 0. `batch` is the number of
-    sequences per step. `begins` is (steps taken before the run, first sequence of its first step). `inherited` applies
-    from there on, before all events.
+    The later recorded event wins where two set the same value. Steps count from 0. `batch` is the number of sequences
+    per step. `begins` is (steps taken before the run, first sequence of its first step). `inherited` applies from there
+    on, before all events.
     """
 
     def __init__(
@@ -154,17 +155,17 @@ class Course:
         self.batch, self.events, self.begins, self.inherited = batch, tuple(events), begins, inherited or Inherited()
 
     def following(self, *events: Event) -> Course:
-        """The course with more events."""
+        """The course with these events appended."""
         return Course(self.batch, (*self.events, *events), self.begins, self.inherited)
 
     def to_inherit(self, step: int) -> Inherited:
-        """What a run takes over that begins with the state after `step` steps."""
+        """The state that a run inherits when it continues from the checkpoint after `step` steps."""
         plan, first = self.at(step), self.next_sequence(step)
         left_out = ((stretch.start, stretch.stop) for stretch in self._left_out(step) if stretch.stop > first)
         return Inherited(plan.learning_rate, plan.factor, plan.clip, tuple(left_out))
 
     def at(self, step: int) -> StepPlan:
-        """The plan of the step after `step` others: the next `batch` sequences that are not left out by then."""
+        """The plan of update `step` (0-based): the next `batch` sequences that no event up to it skips."""
         rate, factor, clip = self.inherited.learning_rate, self.inherited.factor, self.inherited.clip
         for event in self._in_effect(step):
             if isinstance(event, Change):
@@ -176,12 +177,12 @@ class Course:
         return StepPlan(rate, factor * self._scale(step), clip, sequences)
 
     def next_sequence(self, step: int) -> int:
-        """The first sequence that the first `step` steps have neither taken nor passed over."""
+        """The first sequence that the first `step` steps have neither read nor skipped."""
         *_, (began, first) = self._stretches_of_steps(step)
         return _after(first, (step - began) * self.batch, self._left_out(began))
 
     def step_of(self, sequence: int) -> int | None:
-        """How many steps there are before the one that takes a sequence; None when it is left out."""
+        """The step (0-based) that reads a sequence; None when the sequence is skipped."""
         began = list(self._stretches_of_steps(None))
         ends = [*(start for start, _ in began[1:]), None]
         for (start, first), end in zip(began, ends, strict=True):
@@ -194,34 +195,34 @@ class Course:
         return None
 
     def digest(self, step: int) -> str:
-        """The digest of what events have done to the first `step` steps: part of a checkpoint's identity.
+        """The digest of the events that affect the first `step` steps: part of a checkpoint's identity.
 
-        A checkpoint with another digest is of a course that was given up; training must not go on from it.
+        A checkpoint with another digest belongs to an abandoned course. Training must not resume from it.
         """
         felt = map(plain_event, self._in_effect(step - 1))
         return key_of([{name: value for name, value in event.items() if name not in _TOLD} for event in felt])
 
     def interventions(self, step: int) -> int:
-        """How often the policy had rolled back or lowered the rate when the step after `step` others was judged."""
+        """How often the policy had rolled back or lowered the learning rate when it judged update `step` (0-based)."""
         turn = self._last_turn(step)
         policies = [number for number, event in enumerate(self.events) if isinstance(event, (Lower, Rollback))]
         return sum(number <= turn or self.events[number].step <= step for number in policies)
 
     def has(self, request: str) -> bool:
-        """Whether the request of that id has become an event."""
+        """Whether an event of the request with that id is recorded."""
         return any(isinstance(event, (Change, SkipData)) and event.request == request for event in self.events)
 
     def lower(self, step: int, factor: float, cause: str) -> Lower:
-        """The event by which the policy, judging the step after `step` others, lowers the rate from the next one on."""
+        """The event by which the policy, after judging update `step`, lowers the learning rate from the next one on."""
         for event in self.events[self._last_turn(step) + 1 :]:
             if isinstance(event, Lower) and event.step == step + 1:
-                return event  # recorded by a launch that was killed after it
+                return event  # recorded by a launch that was then killed
         return Lower(step + 1, cause, self._scale(step) * factor)
 
     def roll_back(self, step: int, to: int, factor: float, cause: str) -> Rollback:
-        """The event by which the policy, judging the step after `step` others, goes back to `to` steps.
+        """The event by which the policy, after judging update `step`, returns to the state after `to` steps.
 
-        All sequences from there to the end of the judged step are left out.
+        It skips all sequences from there to the end of the judged step.
         """
         first, stop = self.next_sequence(to), self.next_sequence(step + 1)
         return Rollback(to, cause, step, first, stop, self._scale(step) * factor)
@@ -239,7 +240,7 @@ class Course:
         return [range(*stretch) for stretch in sorted(stretches)]
 
     def _stretches_of_steps(self, until: int | None) -> Iterator[tuple[int, int]]:
-        """The steps before `until` from which on other sequences are left out, and the next sequence at each."""
+        """The steps before `until` at which the set of skipped sequences changes, each with its next sequence."""
         starts = {event.step for event in self.events if isinstance(event, (SkipData, Rollback)) and event.step > 0}
         began, first = self.begins
         yield began, first
@@ -249,7 +250,7 @@ class Course:
             yield began, first
 
     def _last_turn(self, step: int) -> int:
-        """The number of the last rollback that the step after `step` others comes after, -1 for none."""
+        """The index in `events` of the last rollback in effect at update `step`, -1 for none."""
         turns = [
             number for number, event in enumerate(self.events) if isinstance(event, Rollback) and event.step <= step
         ]
@@ -257,7 +258,7 @@ class Course:
 
 
 def record(lake: Lake, run: str, launch: str, course: Course, event: Event) -> Course:
-    """Write an event, and give the course with it; one that is there already is not written again."""
+    """Write an event, unless it is already in the course, and return the course with it."""
     if event in course.events:
         return course
     values = {
@@ -270,7 +271,7 @@ def record(lake: Lake, run: str, launch: str, course: Course, event: Event) -> C
 
 
 def read_events(lake: Lake, run: str) -> list[Event]:
-    """The events of a run. Raises Corrupt for an object that is none: nobody could know what it changed."""
+    """The events of a run. Raises Corrupt for an object that is not an event, since its effect would be unknown."""
     return [_event(lake, entry.path) for entry in lake.list(_folder(run))]
 
 
@@ -287,12 +288,12 @@ def _event(lake: Lake, path: str) -> Event:
         return from_plain(KINDS[values["kind"]], fields, path)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Corrupt(
-            f"{lake.uri}/{path} is no event of a run ({error}); put back the object as it was written"
+            f"{lake.uri}/{path} is not a valid run event ({error}); restore the object from a backup"
         ) from error
 
 
 def _after(first: int, count: int, left_out: Iterable[range]) -> int:
-    """Where the reader is after taking `count` sequences from `first` on."""
+    """The next sequence after `count` sequences are read from `first` on."""
     for stretch in left_out:
         free = max(0, stretch.start - first)
         if count <= free:
@@ -307,7 +308,7 @@ def _taken(first: int, count: int, left_out: Sequence[range]) -> list[range]:
 
 
 def _cut(stretch: range, left_out: Iterable[range]) -> list[range]:
-    """What is left of a stretch, in order."""
+    """The parts of a stretch outside the ranges `left_out`, in order."""
     pieces, first = [], stretch.start
     for hole in left_out:
         pieces.append(range(first, min(hole.start, stretch.stop)))
@@ -316,7 +317,7 @@ def _cut(stretch: range, left_out: Iterable[range]) -> list[range]:
 
 
 def _require_stretch(what: str, first: int, stop: int) -> None:
-    require(0 <= first < stop, f"{what}: sequences {first} to {stop}; the first must be at least 0 and below the stop")
+    require(0 <= first < stop, f"{what}: sequences {first} to {stop}; first must be at least 0 and below stop")
 
 
 def _folder(run: str) -> str:

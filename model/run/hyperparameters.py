@@ -1,4 +1,4 @@
-"""The hyper-parameters of a run: the part of its configuration that a preset gives."""
+"""The hyperparameters of a run: the part of its configuration that a preset sets."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from model.order.packing import Packing
 class ValidationConfig:
     """When the validation loss is computed, and over how many sequences."""
 
-    every: int = field(metadata=about("Compute the validation loss every so many steps, and after the last.", ge=1))
-    sequences: int = field(metadata=about("Number of validation sequences, taken from the first on.", ge=1))
+    every: int = field(metadata=about("Steps between two validation losses; one more follows the last step.", ge=1))
+    sequences: int = field(metadata=about("Number of validation sequences, counted from the first.", ge=1))
 
     def __post_init__(self) -> None:
         require_limits(self, "validation")
 
     def due(self, step: int, last: int) -> bool:
-        """Whether it is taken after `step` steps of `last`."""
+        """Whether the validation loss is computed after `step` of `last` steps."""
         return step % self.every == 0 or step == last
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Hyperparameters of a run, except the model's shape. All of them enter the run's identity."""
+    """Hyperparameters of a run, except the model's shape. All of them are part of the run's identity."""
 
     sequence_length: int = field(metadata=about("Tokens per sequence that the model reads.", ge=1))
     batch: int = field(metadata=about("Sequences per step, over all ranks and accumulated micro-batches.", ge=1))
@@ -41,20 +41,22 @@ class TrainingConfig:
     checkpoints: CheckpointSchedule = field(metadata=about("Steps after which a checkpoint is kept."))
     precision: Precision = field(
         default="fp32",
-        metadata=about("Precision of matrix products; weights and moments are always kept in fp32. fp16 needs scaler."),
+        metadata=about("Precision of matmuls; weights and moments are always kept in fp32. fp16 needs scaler."),
     )
-    scaler: ScalerConfig | None = field(default=None, metadata=about("Loss scaling; required for fp16, only there."))
+    scaler: ScalerConfig | None = field(
+        default=None, metadata=about("Loss scaling; required for fp16, null for other precisions.")
+    )
     packing: Packing = field(
         default="overlapping",
         metadata=about(
-            "How documents fill sequences: consecutive ones share a token (GPT-NeoX), or none (OPT blocks)."
+            "How documents fill sequences: consecutive sequences share a token (GPT-NeoX) or none (OPT blocks)."
         ),
     )
     reset_boundaries: bool = field(
         default=False, metadata=about("Restart attention and positions at the start of each document in a sequence.")
     )
     validation: ValidationConfig | None = field(default=None, metadata=about("Validation loss; null for none."))
-    spikes: SpikePolicy | None = field(default=None, metadata=about("What to do about loss spikes; null for nothing."))
+    spikes: SpikePolicy | None = field(default=None, metadata=about("Actions on loss spikes; null for none."))
     compat: Literal["neox", "rows", None] = field(
         default=None,
         metadata=about(
@@ -63,25 +65,26 @@ class TrainingConfig:
     )
     split: tuple[float, float, float] | None = field(
         default=None,
-        metadata=about("Shares of documents for training, validation and test, with compat neox and one source only."),
+        metadata=about("Shares of documents for training, validation and test; needs compat neox and one source."),
     )
     threads: int = field(
         default=1,
-        metadata=about("CPU threads per rank; enters the identity, since it changes floating-point sums.", ge=1),
+        metadata=about("CPU threads per rank; part of the identity, since it changes floating-point sums.", ge=1),
     )
 
     def __post_init__(self) -> None:
         require_limits(self, "training")
         require(
             (self.precision == "fp16") == (self.scaler is not None),
-            f"training: precision {self.precision} with scaler {self.scaler}; a loss scaler goes with fp16 only there",
+            f"training: precision is {self.precision} and scaler is {self.scaler}; fp16 needs a scaler, other "
+            "precisions must have none",
         )
         require(
             self.packing == "overlapping" or self.compat is None,
-            f"training: packing {self.packing} is not known in compat {self.compat}; use 'overlapping'",
+            f"training: packing {self.packing} is not available with compat {self.compat}; use 'overlapping'",
         )
-        require(self.split is None or self.compat == "neox", "training: split goes with compat neox; set that as well")
+        require(self.split is None or self.compat == "neox", "training: split needs compat neox; set it or omit split")
         require(
             self.split is None or (min(self.split) >= 0 and self.split[0] > 0),
-            f"training: split is {self.split}; no share may be below 0, and that for training must be above it",
+            f"training: split is {self.split}; shares must be at least 0, and the training share above 0",
         )

@@ -1,4 +1,4 @@
-"""What a run that begins with a checkpoint of another run takes over from that run's data."""
+"""What a run that continues from another run's checkpoint inherits of that run's position in the data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from model.run.events import Inherited
 
 
 def take_over(config: RunConfig, before: RunConfig, reached: int, inherited: Inherited) -> RunConfig:
-    """The run `config` with what it takes over from `before`, whose checkpoint at `config.first_step` it begins with.
+    """The run `config` with what it inherits from `before`, whose checkpoint at `config.first_step` it continues.
 
-    In the very sequences of `before` it goes on at `reached`, where that stood, and leaves out what that would have; in
-    other data, or in another order of them, it begins at the first. GPT-NeoX's order is the same as long as there is
-    as much left to read: it depends on the length of the run.
+    If both runs have the same sequences, the run continues at sequence `reached`, where `before` stood, and skips what
+    `before` would have skipped. With other data, or the same data in another order, it begins at the first sequence.
+    GPT-NeoX's order depends on the length of the run: it is the same if both runs have equally many sequences left.
     """
     assert config.origin is not None
     if not _same_sequences(config, before):
@@ -36,6 +36,6 @@ def _same_sequences(config: RunConfig, before: RunConfig) -> bool:
 
 def _data(config: RunConfig) -> list[Any]:
     training = config.training
-    seed = None if training.compat == "rows" else config.seed  # rows are read as they are stored
+    seed = None if training.compat == "rows" else config.seed  # rows are read in stored order
     sources = [[source.name, source.weight, source.digest] for source in config.sources]
     return [sources, training.sequence_length, training.packing, training.compat, training.split, seed]

@@ -1,4 +1,4 @@
-"""The checkpoint of another run that a run begins with."""
+"""The checkpoint of another run from which a run continues."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from model.run.events import Inherited
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint of another run whose whole state this run begins with, after `step` steps of it.
+    """The checkpoint of another run, after `step` of its steps, whose whole state this run starts from.
 
-    `next_sequence` is where it goes on in its own data: where the other stood, or 0 in other data. `samples` is what
-    GPT-NeoX's order was made for where this run goes on in it. `inherited` is what changes and skips had made of the
-    other's course by then, None for nothing.
+    `next_sequence` is the first sequence that this run reads: where the other run stood, or 0 in other data. `samples`
+    is the number of samples for which GPT-NeoX's order was built, when this run continues in that order. `inherited` is
+    the effect of the other run's events at that step, None without any.
     """
 
     run: str
@@ -26,5 +26,5 @@ class Origin:
     inherited: Inherited | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """As stored in run.json, where what was not taken over is left out."""
+        """As stored in run.json, without fields that are None."""
         return {name: value for name, value in to_plain(self).items() if value is not None}

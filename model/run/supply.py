@@ -1,4 +1,4 @@
-"""Whether the tokens of a run are as many as it reads: told by their counts, before the run is created."""
+"""Checks before a run is created that its sources have enough tokens, from their token counts alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from model.run.config import RunConfig, Source
 
 
 def require_supply(config: RunConfig, counts: Mapping[str, Counts], validation: Mapping[str, Counts]) -> None:
-    """Raise ValueError when a run would read more than its sources give; both mappings are by the source's name.
+    """Raise ValueError when a run would read more than its sources allow. Both mappings are keyed by source name.
 
-    Opening the order asks again, of the files themselves, and knows GPT-NeoX's blend to the last sequence, and what the
-    documents of a split hold.
+    Opening the order checks again with the files themselves. Only then are GPT-NeoX's exact blend and the contents of a
+    split known.
     """
     training, length = config.training, config.training.sequence_length
     if training.split is not None:
@@ -30,13 +30,13 @@ def require_supply(config: RunConfig, counts: Mapping[str, Counts], validation: 
     elif training.compat == "rows":
         names = [source.name for source in config.sources]
         require(
-            len(names) == 1, f"training.compat rows reads one source, and there are {', '.join(names)}; leave it out"
+            len(names) == 1, f"training.compat rows reads one source, and the run has {', '.join(names)}; omit compat"
         )
         rows, tokens = counts[names[0]].documents, counts[names[0]].tokens
         require(
             tokens == rows * (length + 1),
-            f"training.compat rows reads documents of {length + 1} tokens, and the {rows:,} of {names[0]} hold "
-            f"{tokens:,} together; leave it out, or set the sequence length that the rows were made for",
+            f"training.compat rows needs documents of {length + 1} tokens each, and the {rows:,} documents of "
+            f"{names[0]} have {tokens:,} in total; omit compat, or set the sequence length of the rows",
         )
         require_sequences(config.needed, rows)
     else:
@@ -47,7 +47,7 @@ def require_supply(config: RunConfig, counts: Mapping[str, Counts], validation: 
 
 
 def _native(config: RunConfig, sources: tuple[Source, ...], counts: Mapping[str, Counts]) -> int:
-    """The sequences of our own order."""
+    """The number of sequences in Millrace's own data order."""
     training = config.training
     mixture = Mixture([source.weight for source in sources])
     ends = []

@@ -1,1 +1,1 @@
-"""Between the trainer and who watches it: launch commands, heartbeat, progress, logbook, requests, signals."""
+"""The trainer's interface to its supervisors: launch commands, heartbeat, progress, logbook, requests, signals."""

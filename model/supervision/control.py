@@ -1,9 +1,9 @@
-"""What people ask of a run while it trains: save now, stop, change the rate or clip, leave data out.
+"""Requests to a training run: save now, stop, change the learning rate or the clip, skip data.
 
-    runs/<key>/control/requests/<id>.json   asked, and not answered yet
-    runs/<key>/control/answers/<id>.json    by which launch, at which step and when, and what became of it
+    runs/<key>/control/requests/<id>.json   a pending request
+    runs/<key>/control/answers/<id>.json    its outcome, with the launch, the step and the time
 
-The answer is written before the request is deleted, so a request is answered once, wherever a launch is killed.
+The answer is written before the request is deleted. A launch that is killed in between does not answer twice.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from model.configuration import from_plain, require, to_plain
 from model.run.events import Change, Course, Event, SkipData, record
 
 Outcome = Literal["done", "expired", "refused"]
-# A step may take milliseconds; the store is asked at most once in this many seconds.
+# Minimum seconds between two polls of the store: a step may take milliseconds.
 INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """Something asked of a run. `time` is in UTC; ids sort by it.
+    """A request to a run. `time` is in UTC; ids sort by it.
 
-    `save` is of a stop, the rest of a change: what it is to set, and the sequences `first` up to `stop` to leave out.
+    `save` applies to a stop request; `learning_rate`, `learning_rate_factor` and `clip` to a change. `skip_data` skips
+    the sequences [first, stop).
     """
 
     id: str
@@ -46,15 +47,15 @@ class Request:
     stop: int | None = None
 
     def __post_init__(self) -> None:
-        # A wrong value is told to whoever asks, before any run hears of it.
+        # Reject wrong values where the request is made, before it reaches a run.
         if self.kind in ("change", "skip_data"):
-            require(self.cause != "", f"{self.kind}: say why in cause; it stands in the run's records for good")
+            require(self.cause != "", f"{self.kind}: cause is empty; give the reason, the run's event log stores it")
             _event(self, 0)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a request: `done`, `expired` (a stop older than the launch) or `refused`, with the reason."""
+    """The outcome of a request: `done`, `expired` (a stop older than the launch) or `refused`, with the reason."""
 
     outcome: Outcome
     step: int
@@ -64,7 +65,7 @@ class Answer:
 
 
 def ask(lake: Lake, run: str, kind: str, who: str, **values: Any) -> Request:
-    """Ask something of a run. Raises ValueError, and asks nothing, when a value cannot be."""
+    """Write a request to a run. Raises ValueError for an invalid value and then writes nothing."""
     now = datetime.datetime.now(datetime.UTC)
     identity = f"{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
     plain = {"id": identity, "kind": kind, "who": who, "time": now.isoformat(timespec="milliseconds"), **values}
@@ -74,7 +75,7 @@ def ask(lake: Lake, run: str, kind: str, who: str, **values: Any) -> Request:
 
 
 def read_answer(lake: Lake, run: str, request: str) -> Answer | None:
-    """The answer to a request, None as long as there is none."""
+    """The answer to a request, or None while it is pending."""
     try:
         return Answer(**lake.read_json(f"{_answers(run)}/{request}.json"))
     except NotThere:
@@ -82,9 +83,9 @@ def read_answer(lake: Lake, run: str, request: str) -> Answer | None:
 
 
 class Control:
-    """The run's ear: rank 0 of a launch asks between steps what is wanted. `clock` is in seconds.
+    """Polls requests between steps, on rank 0 of a launch. `clock` is in seconds.
 
-    Of what was asked before the launch, a stop has expired: whoever started the run again wants it to go on.
+    A stop request from before the launch has expired, because the run was started again after it.
     """
 
     def __init__(self, lake: Lake, run: str, launch: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -94,17 +95,17 @@ class Control:
         self._told: set[str] = set()
 
     def poll(self, step: int) -> list[Request]:
-        """Requests not told before, in the order in which they were asked; the caller answers each.
+        """New requests, oldest first. The caller must answer each.
 
-        Asks the store at most once in INTERVAL. `step` counts the steps taken, for the answers that it gives itself:
-        to stops that have expired, and to objects that are no requests. A store that does not answer is asked again
-        next time.
+        Polls the store at most once in INTERVAL; an unavailable store is polled again next time. `step` is the number
+        of steps taken. It is recorded in the answers that this method writes itself: to expired stops and to malformed
+        requests.
         """
         if self._clock() - self._asked < INTERVAL:
             return []
         self._asked = self._clock()
         requests: list[Request] = []
-        # A store that does not answer is no reason to lose a step: what was asked stands in it until it does.
+        # An unavailable store must not stop training: the requests stay in it until the next poll.
         with contextlib.suppress(StoreUnavailable):
             for identity in self._pending():
                 if identity not in self._told:
@@ -113,7 +114,7 @@ class Control:
         return requests
 
     def answer(self, request: str, step: int, outcome: Outcome, reason: str = "") -> None:
-        """Say once what became of a request."""
+        """Write the answer to a request unless it has one, and delete the request."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         answer = Answer(outcome, step, self.launch, now, reason)
         if read_answer(self.lake, self.run, request) is None:
@@ -123,18 +124,23 @@ class Control:
     def accept(
         self, request: Request, course: Course, step: int, objection: Callable[[Course], str] = lambda course: ""
     ) -> Course:
-        """Record a change as an event from the step after `step` others on, answer it, and give the new course.
+        """Record a change as an event from update `step` (0-based) on, answer the request, and return the new course.
 
-        `step` must be one that no launch has passed. A request that a killed launch has recorded is only answered; one
-        that can have no effect, or whose course meets an `objection` (a reason; "" for none), is refused, and the
-        course stays as it is: an event stands for good.
+        No launch may have passed `step`. A request whose event a killed launch has already recorded is only answered.
+        A request is refused, and the course unchanged, when it would have no effect or when `objection(course)` returns
+        a reason ("" for none): a recorded event is permanent.
         """
         if course.has(request.id):
             self.answer(request.id, step, "done", "recorded before")
             return course
         event = _event(request, step)
         if isinstance(event, SkipData) and event.stop <= (reached := course.next_sequence(step)):
-            self.answer(request.id, step, "refused", f"sequences up to {reached} have been read at step {step}")
+            self.answer(
+                request.id,
+                step,
+                "refused",
+                f"sequences up to {reached} were read before step {step}; skip later ones",
+            )
             return course
         if reason := objection(course.following(event)):
             self.answer(request.id, step, "refused", reason)
@@ -148,21 +154,21 @@ class Control:
         return [entry.path.rpartition("/")[2].removesuffix(".json") for entry in entries]
 
     def _new(self, identity: str, step: int) -> list[Request]:
-        """The request of that id, nothing when it needs no more than an answer that can be given here."""
+        """The request with that id; an empty list when it is answered here or already."""
         path = f"{_requests(self.run)}/{identity}.json"
         if read_answer(self.lake, self.run, identity) is not None:
             self.lake.delete(path)
             return []
         try:
             request = from_plain(Request, self.lake.read_json(path), path)
-            require(request.id == identity, f"{path}: the id in it is {request.id!r}")
-        except NotThere:  # taken back since the listing
+            require(request.id == identity, f"{path}: id is {request.id!r}; it must be the file's name; ask again")
+        except NotThere:  # deleted since the listing
             return []
         except (Corrupt, ValueError) as error:
             self.answer(identity, step, "refused", str(error))
             return []
         if request.kind == "stop" and identity in self._older:
-            self.answer(identity, step, "expired", "it was asked before this launch began")
+            self.answer(identity, step, "expired", "the stop was requested before this launch began")
             return []
         return [request]
 
@@ -171,7 +177,7 @@ def _event(request: Request, step: int) -> Event:
     if request.kind == "skip_data":
         first, stop = request.first, request.stop
         if first is None or stop is None:
-            raise ValueError("skip_data: give the first sequence to leave out and the one to go on with")
+            raise ValueError("skip_data: first or stop is missing; give both, the range [first, stop) to skip")
         return SkipData(step, request.cause, request.who, first, stop, request.id)
     return Change(
         step,

@@ -1,7 +1,7 @@
-"""Where each rank's main thread is: the marks by which a supervisor finds and names a rank that is stuck.
+"""Heartbeats: the step and phase of each rank's main thread, from which a supervisor finds stuck ranks.
 
-A mark is one small object for each rank, which the rank's next mark replaces. A thread carries it to the store, but
-only the main thread makes marks: a rank that hangs leaves its last one standing, with the place where it hangs.
+A mark is one small object per rank; each new mark replaces it. A background thread writes it to the store, but only the
+main thread makes marks: the last mark of a rank that hangs shows where it hangs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from infra.store.errors import NotThere, StoreError, StoreUnavailable
 from infra.store.lake import Lake
 
 Phase = Literal["starting", "data", "compute", "communication", "saving"]
-INTERVAL = 5.0  # seconds between two marks that reach the store
+INTERVAL = 5.0  # seconds between two writes to the store
 
-# In the order of a step. A rank that others wait for stands in an earlier phase than they do.
+# In the order of a step: a rank that blocks others is in an earlier phase than they are.
 _PLACES: dict[str, str] = {
     "starting": "starting at step {}",
     "data": "reading the sequences of step {}",
@@ -35,7 +35,7 @@ _ORDER = list(_PLACES)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The last sign of a rank of a launch: it entered `phase` of `step` at `time` (POSIX seconds) on `host`."""
+    """A rank of a launch entered `phase` of `step` at `time` (POSIX seconds) on `host`."""
 
     launch: str
     rank: int
@@ -47,7 +47,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A rank that made no mark for `seconds`; `mark` is its last, None when it never made one in this launch."""
+    """A rank without a new mark for `seconds`; `mark` is its last, None when it made none in this launch."""
 
     rank: int
     seconds: float
@@ -55,10 +55,10 @@ class Stuck:
 
 
 class Heartbeat:
-    """The marks of one rank of one launch. `launch` is the same for all its ranks and differs from any other's.
+    """The marks of one rank of one launch. `launch` is a unique id, the same on all its ranks.
 
-    Used as `with Heartbeat(...) as heartbeat:` around the work. `beat` costs nothing worth counting, so it may be
-    called for every micro-batch and around every exchange.
+    Use it as `with Heartbeat(...) as heartbeat:` around the work. `beat` is cheap: call it for every micro-batch and
+    around every collective.
     """
 
     def __init__(self, lake: Lake, run: str, rank: int, launch: str, interval: float = INTERVAL) -> None:
@@ -72,13 +72,13 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._carry, name="heartbeat", daemon=True)
 
     def beat(self, step: int, phase: Phase) -> None:
-        """Mark that the main thread enters `phase` of `step`. Raises the StoreError that ended the marks' way."""
+        """Mark that the main thread enters `phase` of `step`. Raises the StoreError that stopped the writer thread."""
         if self._error is not None:
             raise self._error
         self._newest = Mark(self._launch, self._rank, step, phase, time.time(), self._host)
 
     def write(self) -> None:
-        """Carry the newest mark to the store, unless it is there already."""
+        """Write the newest mark to the store, unless it is already there."""
         newest = self._newest
         if newest is not None and newest is not self._written:
             self._lake.write_json(self._path, asdict(newest))
@@ -97,14 +97,14 @@ class Heartbeat:
             try:
                 self.write()
             except StoreUnavailable:
-                continue  # the next mark says more than this one, and its writing is tried soon
+                continue  # the next interval writes a newer mark
             except StoreError as error:
                 self._error = error
                 return
 
 
 def read_mark(lake: Lake, run: str, rank: int) -> Mark | None:
-    """The last mark of a rank in any launch, None before its first."""
+    """The last mark of a rank in any launch, or None before its first."""
     try:
         return Mark(**lake.read_json(f"{_folder(run)}/{rank}.json"))
     except NotThere:
@@ -112,17 +112,17 @@ def read_mark(lake: Lake, run: str, rank: int) -> Mark | None:
 
 
 def read_marks(lake: Lake, run: str) -> list[Mark]:
-    """The last marks of the newest launch, by rank. A launch of fewer ranks leaves those of an older one behind."""
+    """The last marks of the newest launch, by rank. Ignores marks of an older launch that had more ranks."""
     marks = [Mark(**lake.read_json(entry.path)) for entry in lake.list(_folder(run))]
     newest = max(marks, key=lambda mark: mark.time, default=None)
     return sorted((mark for mark in marks if newest and mark.launch == newest.launch), key=lambda mark: mark.rank)
 
 
 def stuck(lake: Lake, run: str, ranks: int, began: float, limit: float, now: float) -> list[Stuck]:
-    """The ranks of a launch that have made no mark for longer than `limit` seconds, those that others wait for first.
+    """The ranks of a launch without a new mark for more than `limit` seconds; ranks that block others come first.
 
-    `began` and `now` are POSIX seconds: marks before the launch began are an older one's. Clocks of machines are
-    taken to agree within a second or so, far below any sensible limit.
+    `began` and `now` are POSIX seconds; marks from before `began` belong to an older launch. Assumes that the machines'
+    clocks agree within about a second, far below any sensible limit.
     """
     marks = {mark.rank: mark for mark in read_marks(lake, run) if mark.time >= began}
     found = []
@@ -135,7 +135,7 @@ def stuck(lake: Lake, run: str, ranks: int, began: float, limit: float, now: flo
 
 
 def describe(found: Sequence[Stuck]) -> str:
-    """In words, such as: rank 3 (host gpu-7) has been in the gradient exchange of step 41 for 300 s."""
+    """A sentence such as: rank 3 (host gpu-7) has been in the gradient exchange of step 41 for 300 s."""
     sentences = []
     for place, group in groupby(found, key=_place):
         stuck_ranks = list(group)
@@ -144,7 +144,7 @@ def describe(found: Sequence[Stuck]) -> str:
         hosts = ", ".join(sorted({rank.mark.host for rank in stuck_ranks if rank.mark is not None}))
         ranks = ("rank " if len(stuck_ranks) == 1 else "ranks ") + _spans([rank.rank for rank in stuck_ranks])
         if place[0] < 0:
-            sentences.append(f"{ranks} {has} given no sign for {seconds:.0f} s")
+            sentences.append(f"{ranks} {has} sent no heartbeat for {seconds:.0f} s")
         else:
             where = _PLACES[_ORDER[place[1]]].format(place[0])
             sentences.append(f"{ranks} (host {hosts}) {has} been {where} for {seconds:.0f} s")
@@ -152,7 +152,7 @@ def describe(found: Sequence[Stuck]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`python -m model.supervision.heartbeat`: exit code 1 when a rank of this host is stuck. A cluster's probe."""
+    """`python -m model.supervision.heartbeat`: exits with 1 when a rank on this host is stuck; a liveness probe."""
     parser = argparse.ArgumentParser(prog="model.supervision.heartbeat", description=main.__doc__)
     parser.add_argument("--lake", required=True, help="URI of the lake")
     parser.add_argument("--run-key", required=True, help="key of the run")
@@ -170,7 +170,7 @@ def _place(one: Stuck) -> tuple[int, int]:
 
 
 def _spans(ranks: list[int]) -> str:
-    """Ranks in order as 0 to 3, 5."""
+    """Sorted ranks as text, such as 0 to 3, 5."""
     spans = []
     for _, group in groupby(enumerate(sorted(ranks)), key=lambda pair: pair[1] - pair[0]):
         members = [rank for _, rank in group]

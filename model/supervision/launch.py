@@ -1,4 +1,4 @@
-"""The command that starts a run on one machine, or one machine's part of it; a rank dies with its launcher."""
+"""The command that starts a run, or one machine's part of it. A rank dies with its launcher."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from model.layout import Layout
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 AGENT = "MILLRACE_AGENT"  # the process id of the agent that starts ranks
-RANKS_HERE = "--ranks"  # of `model.agent`: this many ranks, all on this machine
-GRACE_SECONDS = 20  # of `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
+RANKS_HERE = "--ranks"  # option of `model.agent`: the number of ranks, all on this machine
+GRACE_SECONDS = 20  # as in `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
 
 
 @dataclass(frozen=True)
 class Machines:
-    """This machine's place among `count` machines that train one run together, each with as many ranks.
+    """This machine's rank among `count` machines that train one run together, with equal numbers of ranks each.
 
-    `endpoint` is HOST:PORT, where machine 0 offers the rendezvous and the others find it.
+    `endpoint` is HOST:PORT, where machine 0 serves the rendezvous.
     """
 
     count: int
@@ -35,7 +35,8 @@ class Machines:
     def __post_init__(self) -> None:
         require(self.count >= 1, f"machines: count is {self.count}; it must be at least 1")
         require(
-            0 <= self.rank < self.count, f"machines: rank is {self.rank}; of {self.count}, it is 0 to {self.count - 1}"
+            0 <= self.rank < self.count,
+            f"machines: rank is {self.rank} and count is {self.count}; rank must be 0 to {self.count - 1}",
         )
         host, _, port = self.endpoint.rpartition(":")
         require(
@@ -54,14 +55,14 @@ def launch_command(
     retention: Retention = NEWEST_TWO,
     trackers: Sequence[str] = (),
 ) -> list[str]:
-    """The command that starts a run or resumes it: the whole of it, or the part of one of several `machines`.
+    """The command that starts or resumes a run: all of it, or the part of one of several `machines`.
 
-    Its working directory must be the project's. SIGTERM has every rank save and leave within `grace` seconds; what is
-    left then is killed. The command exits with `LEFT_AFTER_SAVING` (`model.supervision.termination`) when a rank does,
-    as all have saved by then, and with `PERMANENT_ERROR` when a rank does. Raises ValueError when the ranks cannot be
-    shared evenly among the machines.
+    Start it in the project's directory. On SIGTERM every rank saves and exits; ranks that still run after `grace`
+    seconds are killed. The command exits with `LEFT_AFTER_SAVING` (`model.supervision.termination`) when a rank does,
+    since all ranks have saved by then, and with `PERMANENT_ERROR` when a rank does. Raises ValueError when the ranks
+    cannot be shared evenly among the machines.
     """
-    # The option is not called --run, which torchrun would take for an abbreviation of its own --run-path.
+    # --run-key instead of --run, which torchrun would parse as an abbreviation of its own --run-path.
     what = ["model.train", "--lake", lake_uri, "--run-key", run]
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
@@ -70,8 +71,8 @@ def launch_command(
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it ends: a rank must not outlive its launcher."""
-    # An agent that was killed while this process was still importing is no longer its parent.
+    """Have the kernel kill this process when its parent ends: a rank must not outlive its launcher."""
+    # If the agent was killed while this process was still importing, its parent is already another process.
     parent = int(os.environ.get(AGENT, os.getppid()))
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -80,7 +81,7 @@ def die_with_parent() -> None:
 
 
 def _options(run: str, layout: Layout, machines: Machines | None) -> list[str]:
-    """The agent's options: none for the one process of the native engine, torchrun's only where machines must meet."""
+    """The agent's options: none for the native engine's one process, torchrun's options for several machines."""
     if machines is None or machines.count == 1:
         return [] if layout.engine == "native" else [RANKS_HERE, str(layout.ranks)]
     each, rest = divmod(layout.ranks, machines.count)
@@ -88,8 +89,8 @@ def _options(run: str, layout: Layout, machines: Machines | None) -> list[str]:
         rest == 0 and each >= 1,
         f"layout: {layout.ranks} ranks cannot be shared evenly among {machines.count} machines; change either",
     )
-    # Not the c10d back end: there, machine 0 takes the rendezvous with it when its ranks leave, and the agents that are
-    # still waiting for theirs fail. It also numbers the machines as it likes (torch 2.13, `run.py` on --node-rank).
+    # Not the c10d backend: there, the rendezvous ends with machine 0's ranks, and agents that still wait for their own
+    # ranks fail. It also numbers the machines in any order (torch 2.13, `run.py` on --node-rank).
     return [
         *("--nnodes", str(machines.count), "--node-rank", str(machines.rank), "--nproc-per-node", str(each)),
         *("--rdzv-backend", "static", "--rdzv-endpoint", machines.endpoint, "--rdzv-id", run),

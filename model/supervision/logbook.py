@@ -1,7 +1,7 @@
-"""What happened to a run: launches, resumes, checkpoints, errors; one object for each event, never changed.
+"""The log of a run: launches, resumes, checkpoints, errors. One immutable object per event.
 
-An object store cannot append, so an event is an object of its own. Its name begins with a number above all that were
-there when its launch began, and holds the launch and rank, so that no two writers can meet.
+An object store cannot append, so each event is its own object. Its name starts with a number above all numbers that
+existed when its launch began. The launch and the rank in the name keep two writers from colliding.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from infra.store.lake import Lake
 
 
 class Logbook:
-    """The writer of one rank of one launch. `launch` is any string that no other launch has."""
+    """The log writer of one rank of one launch. `launch` is a unique id."""
 
     def __init__(self, lake: Lake, run: str, launch: str, rank: int) -> None:
         self.lake, self.run, self.launch, self.rank = lake, run, launch, rank
         self._number = max((_number(entry.path) for entry in lake.list(_folder(run))), default=0)
 
     def write(self, event: str, step: int, **facts: Any) -> None:
-        """Record an event at a step with plain values as its facts."""
+        """Record an event at a step; `facts` are plain JSON values."""
         self._number += 1
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         record = {

@@ -1,4 +1,4 @@
-"""How a rank ends: at a signal, which is a request to save and leave, or in an error that its status tells apart."""
+"""How a rank ends: it saves and exits on a signal, or exits with a status that tells permanent errors apart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-LEFT_AFTER_SAVING = 75  # EX_TEMPFAIL of sysexits.h: the state is saved; the same command goes on
-PERMANENT_ERROR = 78  # EX_CONFIG of sysexits.h: the same command would end in the same error
+LEFT_AFTER_SAVING = 75  # EX_TEMPFAIL of sysexits.h: the state is saved; the same command resumes the run
+PERMANENT_ERROR = 78  # EX_CONFIG of sysexits.h: the same command would fail with the same error
 
-# Errors of a rank, by type, that the next start would meet again. Of the rest, most are a rank's that has lost a peer.
+# Types of errors that a restart would raise again. Most other errors occur on ranks that have lost a peer.
 PERMANENT = (
     *("Diverged", "ScaleExhausted", "Superseded", "ValueError", "IndexError"),
     *("Corrupt", "NotThere", "StoreDenied", "StoreFull", "StoreError"),
@@ -20,13 +20,13 @@ PERMANENT = (
 
 
 class Termination:
-    """Within `with Termination() as termination:`, a signal only sets `termination.requested`.
+    """Within `with Termination() as termination:`, SIGTERM and SIGINT only set `termination.requested`.
 
-    To be entered in the main thread, after libraries that install handlers of their own. The request reaches one rank,
-    or each at another moment, so all must agree on where they leave: every rank gathers its flag in each step, between
-    micro-batches too, and leaves when any is set, with exit code `LEFT_AFTER_SAVING` once the checkpoint is committed
-    for all. A second SIGINT raises KeyboardInterrupt; a second SIGTERM says nothing new, as the agent sends
-    another to the ranks that are still there when the first has left.
+    Enter it in the main thread, after libraries that install their own handlers. A signal may reach only one rank, or
+    each rank at a different time, so the ranks must agree where to stop. Every rank all-reduces its flag in each step,
+    also between micro-batches. When any flag is set, all ranks save, and exit with `LEFT_AFTER_SAVING` once the
+    checkpoint is committed. A second SIGINT raises KeyboardInterrupt. A second SIGTERM is ignored, because the agent
+    sends another to the remaining ranks when the first rank has exited.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Termination:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal came; its name is in `signal`."""
+        """Whether a signal arrived; its name is in `signal`."""
         return bool(self.signal)
 
     def __enter__(self) -> Termination:
@@ -53,7 +53,7 @@ class Termination:
 
 @contextmanager
 def telling_errors_apart() -> Iterator[None]:
-    """Around a rank's work: one of the `PERMANENT` errors ends the process with the status `PERMANENT_ERROR`."""
+    """Around a rank's work: an error in `PERMANENT` ends the process with the exit status `PERMANENT_ERROR`."""
     try:
         yield
     except Exception as error:

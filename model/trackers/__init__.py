@@ -1,1 +1,1 @@
-"""Experiment trackers (Weights & Biases, MLflow, Trackio): observers that can neither stop nor delay a run."""
+"""Experiment trackers (Weights & Biases, MLflow, Trackio): observers that cannot stop or delay a run."""

@@ -1,8 +1,8 @@
-"""Feeds a tracker in a process of its own through a bounded queue: the training thread never waits for it.
+"""Feeds a tracker in its own process through a bounded queue: the training thread never waits for it.
 
 The process is `model.trackers.worker`; it reads one JSON message per line from its standard input. When the queue is
-full because the tracker is slow or hangs, points are dropped and counted. At the end the process has a limited time to
-deliver the rest and is killed after it.
+full because the tracker is slow or hangs, points are dropped and counted. At the end the process gets a limited time to
+deliver the rest and is then killed.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from model.observers.records import StepRecord
 from model.supervision.launch import AGENT
 from model.trackers.tracker import RunDescription
 
-CAPACITY = 10_000  # points that may wait
-# Seconds that the process gets at the end. A launch that was told to leave has less than 30 in all.
+CAPACITY = 10_000  # maximum number of queued points
+# Seconds that the process gets at the end. A launch that is asked to stop has less than 30 s in total.
 PATIENCE: dict[Ending, float] = {"finished": 10.0, "stopped": 2.0, "failed": 2.0}
-KILLED_SECONDS = 5.0  # until a process that was killed must be gone
+KILLED_SECONDS = 5.0  # maximum wait for a killed process to end
 
 
 class TrackerFeed(StepObserver):
     """The observer of one tracker; used by rank 0 only.
 
-    `target` is the tracker's module:class. `report(step, account)` is told once, at the end, how many points were
-    delivered, dropped (not taken in time) and failed (the tracker raised), with the tracker's first error.
+    `target` is the tracker's module:class. `report(step, account)` is called once, at the end, with the numbers of
+    points delivered, dropped (not read in time) and failed (the tracker raised), and the tracker's first error.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TrackerFeed(StepObserver):
         self._closed = False
 
     def begin(self, step: int) -> None:
-        """Start the process, the first time. A rollback repeats the points of the steps after `step`."""
+        """Start the process on the first call. After a rollback, points of the steps after `step` are sent again."""
         self._step = step
         if self._process is None and not self._error:
             self._start()
@@ -68,11 +68,11 @@ class TrackerFeed(StepObserver):
 
     def on_scalars(self, step: int, time: float, scalars: Mapping[str, float]) -> None:
         self._points += 1
-        with contextlib.suppress(queue.Full):  # counted at the end as one that was not delivered
+        with contextlib.suppress(queue.Full):  # counted at the end as dropped
             self._queue.put_nowait({"step": step, "time": time, "scalars": dict(scalars)})
 
     def close(self, ending: Ending) -> None:
-        """Give the process its time to deliver the rest, kill it after that, and report. Never raises for it."""
+        """Let the process deliver the rest within its time limit, then kill it and report. Its failures never raise."""
         if self._closed:
             return
         self._closed = True
@@ -91,12 +91,12 @@ class TrackerFeed(StepObserver):
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "model.trackers.worker", self._target, str(self._status)],
                     stdin=subprocess.PIPE,
-                    # Not the trainer's own: whoever reads that to its end would wait for what a tracker leaves behind.
+                    # Not the trainer's output: a reader of it would wait for processes that a tracker leaves behind.
                     stdout=log,
                     stderr=log,
                     # The process ends with this one, not with its launcher.
                     env={**os.environ, AGENT: str(os.getpid())},
-                    # A signal to the trainer's group is not meant for it: the last points are yet to come.
+                    # Keep signals to the trainer's process group away: the last points are still to be delivered.
                     start_new_session=True,
                 )
         except OSError as error:
@@ -109,7 +109,7 @@ class TrackerFeed(StepObserver):
         self._sender.start()
 
     def _send(self, pipe: BinaryIO) -> None:
-        """Write the description and then messages into the pipe, until the last or until the process is gone."""
+        """Write the description and then messages to the pipe, until the last one or until the process ends."""
         message = asdict(self._run)
         try:
             with pipe:
@@ -119,7 +119,7 @@ class TrackerFeed(StepObserver):
                     message = self._queue.get()
                     pipe.write(_line(message))
         except OSError:
-            # The process is gone. Take what still comes, so that the end can be put into a full queue.
+            # The process has ended. Drain the queue, so that the closing message fits into it.
             while "close" not in message:
                 message = self._queue.get()
 
@@ -130,7 +130,7 @@ class TrackerFeed(StepObserver):
             self._queue.put(last, timeout=self._patience[ending])
             process.wait(max(0.0, deadline - clock.monotonic()))
         except (queue.Full, subprocess.TimeoutExpired):
-            self._error = f"it did not end within {self._patience[ending]:g} s and was killed"
+            self._error = f"its process did not end within {self._patience[ending]:g} s and was killed"
             process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(KILLED_SECONDS)
@@ -143,7 +143,7 @@ class TrackerFeed(StepObserver):
         return Path(self._run.folder) / f"{self.name}-{self._run.launch}.json"
 
     def _account(self) -> dict[str, Any]:
-        """The counts of points, by what the worker wrote last."""
+        """The counts of points, from the worker's last status file."""
         try:
             status = json.loads(self._status.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -27,7 +27,7 @@ class MlflowTracker:
     def __init__(self, run: RunDescription) -> None:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if uri is None:
-            # MLflow 3 keeps the file store for those who ask for it.
+            # MLflow 3 supports the file store only with this setting.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             uri = own_folder(run, "mlflow").absolute().as_uri()
         self._client = MlflowClient(tracking_uri=uri)

@@ -1,4 +1,4 @@
-"""What a tracker is, and the trackers there are."""
+"""The tracker interface and the registry of trackers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, Protocol
 from model.configuration import require
 from model.observers.observer import Ending
 
-# The environment variable with the folder for offline data. Without it, that is in the launch's cache folder.
+# The environment variable for the folder with offline data; the default is in the launch's cache folder.
 TRACKERS_FOLDER = "MILLRACE_TRACKERS"
 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What a tracker is told of a run. `config` is its run.json; `folder` is a local folder for offline data.
+    """The description of a run for a tracker. `config` is its run.json; `folder` is a local folder for offline data.
 
-    All launches of a run have the same `key`, so that a tracker continues what an earlier launch began.
+    All launches of a run have the same `key`, so a tracker can continue what an earlier launch began.
     """
 
     key: str
@@ -36,18 +36,18 @@ class RunDescription:
 
 
 class Tracker(Protocol):
-    """Runs in a process of its own, made with a RunDescription. Any method may raise, or never return."""
+    """A tracker, created with a RunDescription in its own process. Any method may raise or hang."""
 
     def log(self, step: int, time: float, scalars: Mapping[str, float]) -> None:
-        """Record values of a step by tag, at `time` in POSIX seconds. Steps may repeat after a resume or rollback."""
+        """Record values of a step by tag; `time` is in POSIX seconds. Steps may repeat after a resume or rollback."""
 
     def close(self, ending: Ending) -> None:
-        """Deliver what is left. Returns when all of it is delivered or stored locally."""
+        """Deliver the remaining data. Returns when all of it is delivered or stored locally."""
 
 
 @dataclass(frozen=True)
 class TrackerKind:
-    """Where a tracker's class is (module:class), the package that it needs, and the optional extra that installs it."""
+    """A tracker's class (module:class), the package that it needs, and the optional extra that installs the package."""
 
     target: str
     package: str
@@ -62,14 +62,14 @@ TRACKERS: dict[str, TrackerKind] = {
 
 
 def require_trackers(names: Sequence[str]) -> None:
-    """Raise ValueError for a tracker that does not exist or is named twice."""
+    """Raise ValueError for an unknown tracker or one that is named twice."""
     for name in names:
         require(name in TRACKERS, f"there is no tracker {name!r}; the trackers are {', '.join(TRACKERS)}")
-        require(names.count(name) == 1, f"the tracker {name!r} is named more than once")
+        require(names.count(name) == 1, f"the tracker {name!r} is named more than once; name it once")
 
 
 def require_installed(names: Sequence[str]) -> None:
-    """Raise ValueError also for a tracker whose package is not installed here. To be called before a launch."""
+    """As `require_trackers`; also raise ValueError for a tracker whose package is missing. Call it before a launch."""
     require_trackers(names)
     for name in names:
         kind = TRACKERS[name]

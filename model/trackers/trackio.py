@@ -17,7 +17,7 @@ class TrackioTracker:
     """One Trackio run per training run; every launch continues it."""
 
     def __init__(self, run: RunDescription) -> None:
-        # The package reads it when it is imported.
+        # Trackio reads this variable when it is imported.
         os.environ.setdefault("TRACKIO_DIR", str(own_folder(run, "trackio").absolute()))
         import trackio
 

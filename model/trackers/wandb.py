@@ -30,7 +30,7 @@ class WandbTracker:
             dir=os.environ.get("WANDB_DIR") or own_folder(run, "wandb"),
             config=run.config,
         )
-        # W&B's own step must never go back; a resumed or rolled back run's does.
+        # W&B's own step must never decrease, but ours does after a resume or a rollback.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 

@@ -1,7 +1,7 @@
 """`python -m model.trackers.worker MODULE:CLASS STATUS`: the process of one tracker; started by `model.trackers.feed`.
 
-Standard input holds one JSON message per line: the RunDescription, then points, then the ending. STATUS is a file that
-holds how many points were delivered and how many failed, and the first error.
+Standard input has one JSON message per line: the RunDescription, then points, then the ending. The file STATUS contains
+the numbers of delivered and failed points and the first error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STATUS_SECONDS = 1.0
 
 
 class Worker:
-    """Feeds a tracker. An error of the tracker costs the point, never the rest."""
+    """Feeds a tracker. If the tracker raises, only that point is lost."""
 
     def __init__(self, status: Path) -> None:
         self._status = status
@@ -31,7 +31,7 @@ class Worker:
         self._written = 0.0
 
     def run(self, target: str, lines: Iterable[bytes]) -> None:
-        """Read messages until the ending, or until the trainer is gone."""
+        """Read messages until the ending, or until the trainer has ended."""
         messages = map(json.loads, lines)
         tracker = self._open(target, RunDescription(**next(messages)))
         for message in messages:
@@ -46,7 +46,7 @@ class Worker:
     def _open(self, target: str, run: RunDescription) -> Tracker | None:
         try:
             return load_tracker(target)(run)
-        except Exception as error:  # noqa: BLE001 - whatever a tracker raises is reported, and ends no run
+        except Exception as error:  # noqa: BLE001 - report any error of a tracker; it must not end the run
             self._note(error)
             return None
 
@@ -75,7 +75,7 @@ class Worker:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _write(self) -> None:
-        """Replace the status, so that a reader never sees half of it."""
+        """Replace the status file atomically, so that a reader never sees half of it."""
         self._written = time.monotonic()
         new = self._status.with_suffix(".new")
         status = {"delivered": self._delivered, "failed": self._failed, "error": self._error}
@@ -87,7 +87,7 @@ def main() -> None:
     """Read the command line and run."""
     die_with_parent()
     target, status = sys.argv[1:]
-    # What a tracker starts must not hold the trainer's pipe open.
+    # Processes that a tracker starts must not hold the trainer's pipe open.
     messages = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), sys.stdin.fileno())

@@ -1,4 +1,4 @@
-"""The checkpoints of a launch: what they hold besides tensors, and when they are committed."""
+"""The checkpoints of a launch: their contents besides tensors, and their commits."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ class CheckpointManager:
         )
         self._saver.on_wait = lambda: heartbeat.beat(train_state.step, "saving")
         self.newest = -1
-        # The parent's digest of the next checkpoint; None for the one that was saved before it.
+        # The parent's digest for the next checkpoint; None means the previously saved one.
         self._parent: str | None = ""
 
     @property
     def idle(self) -> bool:
-        """Whether every save that was begun is committed, as of the last `poll`."""
+        """Whether all saves were committed as of the last `poll`."""
         return self._saver.idle
 
     def continue_from(self, checkpoint: Checkpoint) -> None:
-        """Training continues from this checkpoint. It is the next one's parent, unless it is ephemeral."""
+        """Continue from this checkpoint. It becomes the next one's parent, unless it is ephemeral."""
         self.newest = checkpoint.step
         training, run = self.launch.config.training, self.launch.config.key
         keeps = training.checkpoints.keeps(checkpoint.step, training.steps)
         self._parent = checkpoint.digest if keeps or checkpoint.run != run else checkpoint.parent
 
     def save(self, ephemeral: bool = False) -> None:
-        """Copy the state to host memory; it is written in the background. Raises Superseded for an older launch."""
+        """Copy the state to host memory and write it in the background. Raises Superseded for an older launch."""
         step = self.train_state.step
         self.heartbeat.beat(step, "saving")
         with self.clock.measure("saving"):
@@ -83,7 +83,7 @@ class CheckpointManager:
             self._log(checkpoint)
 
     def settle(self) -> None:
-        """Wait until every save that was begun is committed, on all ranks."""
+        """Wait until all saves are committed, on all ranks."""
         self.heartbeat.beat(self.train_state.step, "saving")
         for checkpoint in self._saver.finish():
             self._log(checkpoint)

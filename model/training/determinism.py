@@ -1,4 +1,4 @@
-"""What decides the bits that a process computes, beside its program and its inputs."""
+"""Settings that make a process compute the same bits in every launch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 
 
 def make_deterministic(threads: int) -> None:
-    """Have this process compute the same bits whenever it is started; call it before anything is computed.
+    """Make this process compute the same bits in every launch. Call it before any computation.
 
-    `threads` of a processor cut sums, and so decide their order. On a GPU, kernels without atomic additions are taken,
-    and the compiler chooses none by timing them (`torch.use_deterministic_algorithms`).
+    The number of CPU `threads` determines how sums are split, and so their order. On a GPU, kernels without atomic
+    additions are used, and the compiler does not select kernels by timing (`torch.use_deterministic_algorithms`).
     """
     torch.set_num_threads(threads)
-    # Without it cuBLAS may choose its workspace, and with it the order of sums, anew in every launch.
+    # Otherwise cuBLAS may choose another workspace, and so another order of sums, in every launch.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory that it has not written, so it need not be filled first.
+    # No code here reads uninitialised memory, so PyTorch need not fill it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -18,9 +18,10 @@ from model.training.records import Launch, Records
 def open_observers(
     launch: Launch, records: Records, accounting: Accounting, patience: Mapping[Ending, float] = PATIENCE
 ) -> list[StepObserver]:
-    """The account on every rank, in front of those that it publishes to; on rank 0 also losses, TensorBoard, trackers.
+    """The account on every rank; on rank 0 also losses, TensorBoard and trackers, to which the account publishes.
 
-    Joins the account to the launch. Trackers get `patience` seconds at the end, by how the launch ends.
+    The account comes first. It is attached to the launch. At the end, trackers get `patience` seconds, depending on how
+    the launch ends.
     """
     lake, run = launch.lake, launch.config.key
     others: list[StepObserver] = []

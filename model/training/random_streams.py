@@ -1,4 +1,4 @@
-"""The random streams of a rank, for dropout: how they start, and their states in a checkpoint."""
+"""The random streams of a rank, for dropout: their seeds, and their states in a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from model.training.records import Launch
 def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
     """Seed this rank's random streams, for dropout, from the run's seed, the rank's coordinates and the step.
 
-    Tensor ranks share them: what they hold alike must be dropped alike (Megatron-LM, `core/tensor_parallel/random.py`,
-    which gives them different streams where they hold different heads; here these drop the same places). Where the
-    sequence is cut they hold nothing alike that is dropped, and each has its own.
+    Tensor ranks share streams, so that replicated activations get the same dropout. (Megatron-LM,
+    `core/tensor_parallel/random.py`, uses different streams for the heads of different ranks; here all drop the same
+    positions.) With sequence parallelism no replicated activation has dropout, and each tensor rank has its own stream.
     """
     place = f"data rank {engine.coordinates.data}, stage {engine.coordinates.stage}, step {step}"
     if launch.layout.sequence_parallel:
@@ -29,7 +29,7 @@ def fresh_streams(launch: Launch, engine: Engine, step: int) -> None:
 
 
 def seating(launch: Launch) -> list[int]:
-    """The mesh, and whether the sequence is sharded. When it differs from the checkpoint's, streams start anew."""
+    """The mesh, and whether the sequence is sharded. If it differs from the checkpoint's, streams are seeded again."""
     layout = launch.layout
     return [layout.data, layout.tensor, layout.pipeline, int(layout.sequence_parallel)]
 
@@ -41,7 +41,7 @@ def random_streams(launch: Launch) -> dict[str, Tensor]:
 
 
 def set_streams(streams: Mapping[str, Tensor]) -> None:
-    """Set this rank's generators to the states that `random_streams` gave."""
+    """Set this rank's generators to states from `random_streams`."""
     torch.set_rng_state(streams["cpu"])
     if "cuda" in streams and torch.cuda.is_available():
         torch.cuda.set_rng_state(streams["cuda"])

@@ -1,4 +1,4 @@
-"""The logbook and progress of one launch of a run, under an identity that no other launch has."""
+"""The logbook and progress of one launch of a run, under a unique launch id."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from model.training.train_state import TrainState
 
 @dataclass(frozen=True)
 class Launch:
-    """How a run is executed this time.
+    """How one launch executes a run.
 
-    `cache` is a local folder, `retention` says which checkpoints keep their whole state, and `trackers` names the
-    experiment trackers that rank 0 reports to. None of it is part of the run's identity.
+    `cache` is a local folder. `retention` decides which checkpoints keep their whole state. `trackers` are the names of
+    the experiment trackers to which rank 0 reports. Only `config` is part of the run's identity.
     """
 
     lake: Lake
@@ -36,11 +36,11 @@ class Launch:
 
 
 class Superseded(RuntimeError):
-    """Another launch trains this run now."""
+    """A later launch now trains this run."""
 
 
 class Records:
-    """The records of one rank. Rank 0 writes for all; every rank writes its own errors."""
+    """The records of one rank. Rank 0 writes for all ranks; each rank writes its own errors."""
 
     def __init__(self, launch: Launch, engine: Engine) -> None:
         lake, run = launch.lake, launch.config.key
@@ -51,7 +51,7 @@ class Records:
             lake.write_json(_claim(run), {"launch": self.launch})
         self._logbook = Logbook(lake, run, self.launch, engine.rank)
         self._progress = ProgressWriter(lake, run, launch.config.training.steps, self.launch)
-        # How far an earlier launch had come before this one says where it is.
+        # The step that an earlier launch reached.
         before = read_progress(lake, run)
         self.furthest = 0 if before is None else before.step
         self._loss: float | None = None
@@ -63,17 +63,17 @@ class Records:
             self._logbook.write(event, step, **facts)
 
     def failed(self, train_state: TrainState, error: BaseException) -> None:
-        """Write this rank's error into the logbook; the first rank's progress says so too, while the run is its own."""
+        """Write this rank's error into the logbook. Rank 0 also sets the progress to failed, unless superseded."""
         self._logbook.write("error", train_state.step, error=type(error).__name__, message=str(error))
         if not isinstance(error, Superseded):
             self.show("failed", train_state)
 
     def require_ours(self) -> None:
-        """Raise Superseded when a later launch has taken the run over: two must not write its checkpoints."""
+        """Raise Superseded when a later launch has taken over the run: only one may write its checkpoints."""
         if self.leads and (latest := self._lake.read_json(_claim(self._run))["launch"]) != self.launch:
             raise Superseded(
-                f"launch {latest} has taken this run over from {self.launch}, which ends here; start a run once at a "
-                "time"
+                f"launch {latest} has taken over this run from launch {self.launch}, which ends now; start only one "
+                "launch of a run at a time"
             )
 
     def show(self, state: State, train_state: TrainState, tokens_per_second: float | None = None) -> None:
@@ -84,9 +84,9 @@ class Records:
             self._progress.write(state, step, self._loss, train_state.tokens, tokens_per_second)
 
     def update(self, train_state: TrainState, record: StepRecord, observers: StepObserver) -> None:
-        """A step is done. Once a second, flush the observers and write the progress.
+        """Record that a step is done. Once a second, flush the observers and write the progress.
 
-        Raises Superseded when a later launch has taken the run over: nothing of this one is written then.
+        Raises Superseded, without writing, when a later launch has taken over the run.
         """
         self._loss = record.loss
         if self.leads and self._progress.due("training"):
@@ -97,5 +97,5 @@ class Records:
 
 
 def _claim(run: str) -> str:
-    """Written by a launch once, as it begins: the last one has the run."""
+    """Each launch writes this object once, when it begins; the last writer owns the run."""
     return f"runs/{run}/launch.json"

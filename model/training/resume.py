@@ -1,4 +1,4 @@
-"""Resuming, the same after a crash, a preemption and a retry: everything comes from the newest good checkpoint."""
+"""Resuming from the newest good checkpoint, in the same way after a crash, a preemption or a retry."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ Report = Callable[[int, str], None]
 def find_checkpoint(
     launch: Launch, train_state: TrainState, report: Report, check: Callable[[Checkpoint], None]
 ) -> Checkpoint | None:
-    """The checkpoint to continue from: the run's newest good one, else the one that it begins with, else None.
+    """The checkpoint to continue from: the run's newest good one, else its origin, else None.
 
-    `check` reads a checkpoint's files, and raises Corrupt or NotThere. One of a course that was given up is refused,
-    and `report(step, reason)` told. Raises Corrupt or NotThere when what the run begins with is not there as it was.
+    `check` reads a checkpoint's files and raises Corrupt or NotThere. Checkpoints of an abandoned course are rejected.
+    `report(step, reason)` is called for each rejected checkpoint. Raises Corrupt or NotThere when the origin is missing
+    or changed, and Corrupt when the run has checkpoints but none is usable.
     """
     config = launch.config
 
@@ -33,23 +34,23 @@ def find_checkpoint(
         if _on_course(checkpoint, train_state):
             return ""
         given_up.add(checkpoint.step)
-        return "it is of a course that was given up"
+        return "it belongs to a course that a rollback abandoned"
 
     found = newest_good(launch.lake, config.key, launch.cache, report, objection, check)
     if found is None and (lost := set(committed_steps(launch.lake, config.key)) - given_up):
         raise Corrupt(
-            f"run {config.key[:12]}: none of its checkpoints {sorted(lost)} will do to go on from, as the logbook says "
-            "one by one; put back what was lost, or begin anew with `millrace train … --new LABEL`"
+            f"run {config.key[:12]}: none of its checkpoints {sorted(lost)} is usable; the logbook has the reason for "
+            "each. Restore the lost files, or start a new run with `millrace train … --new LABEL`"
         )
     if found is not None or config.origin is None:
         return found
     origin = read_checkpoint(launch.lake, config.origin.run, config.origin.step)
     if origin.digest != config.origin.digest:
-        raise Corrupt(f"{origin.folder} is not the checkpoint that this run was made to begin with; start it anew")
+        raise Corrupt(f"{origin.folder} is no longer the checkpoint that this run continues; create the run again")
     if origin.pruned:
         raise NotThere(
-            f"{launch.lake.uri}/{origin.folder} keeps only its weights now; start the run anew from a checkpoint that "
-            "keeps its whole state"
+            f"{launch.lake.uri}/{origin.folder} keeps only its weights now; create the run again from a checkpoint "
+            "with its whole state"
         )
     check(origin)
     return origin
@@ -62,16 +63,16 @@ def delete_abandoned(lake: Lake, run: str, train_state: TrainState) -> None:
     for step in committed_steps(lake, run):
         try:
             checkpoint = read_checkpoint(lake, run, step)
-        except Corrupt:  # nobody takes it for anything
+        except Corrupt:  # never used to resume
             continue
         if not _on_course(checkpoint, train_state):
             delete_manifest(lake, run, step)
 
 
 def restore(launch: Launch, engine: Engine, train_state: TrainState, order: Order, checkpoint: Checkpoint) -> None:
-    """Set the engine, the train_state and this rank's random streams to where a checkpoint was kept.
+    """Restore the engine, `train_state` and this rank's random streams from a checkpoint.
 
-    Raises ValueError when the checkpoint is of other data.
+    Raises ValueError when the checkpoint was made with other data.
     """
     if checkpoint.run == launch.config.key:
         expected = {
@@ -82,8 +83,8 @@ def restore(launch: Launch, engine: Engine, train_state: TrainState, order: Orde
         held = {name: checkpoint.trainer[name] for name in expected}
         if held != expected:
             raise ValueError(
-                f"{checkpoint.folder}: the data order was {held}, this launch has {expected}; the token files are not "
-                "those that the run began with"
+                f"{checkpoint.folder}: the data order was {held}, and this launch has {expected}; restore the token "
+                "files with which the run began"
             )
     train_state.load(checkpoint.step, checkpoint.trainer)
     with open_state(launch.lake, checkpoint, launch.cache) as state:

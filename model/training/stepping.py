@@ -1,4 +1,4 @@
-"""One training step: read sequences, compute gradients, judge them, apply or discard the update, make the record."""
+"""One training step: read sequences, compute gradients, judge them, apply or discard the update, record the step."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class PendingUpdate:
 
 
 class Stepper:
-    """Takes the steps of one rank; all ranks call it in the same order.
+    """Runs the steps of one rank; all ranks call it in the same order.
 
-    `leaving` tells whether a signal asked this rank to stop.
+    `leaving()` is true when a signal has asked this rank to stop.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Stepper:
         """Compute the gradients of the next step and judge them.
 
         Raises Diverged when the spike policy has no action left. Raises Interrupted, with random streams restored, when
-        any rank is asked to stop: a step may take longer than the time that is left to save.
+        any rank is asked to stop, because a step may take longer than the time left to save.
         """
         began, train_state, step = time.monotonic(), self.train_state, self.train_state.step
         plan = train_state.course.at(step)
@@ -98,7 +98,7 @@ class Stepper:
     def apply(self, pending: PendingUpdate) -> StepRecord:
         """Apply the update or discard the gradients, and count the step."""
         train_state, training = self.train_state, self.launch.config.training
-        # Schedules count updates: a step whose update is dropped does not move them (DeepSpeed and metaseq alike).
+        # Schedules count updates: a step whose update is dropped does not advance them (as in DeepSpeed and metaseq).
         rate = pending.plan.rate(training.schedule.at(train_state.updates))
         keep = pending.verdict.action == "keep"
         with self.clock.measure("compute"):
@@ -129,9 +129,9 @@ class Stepper:
         )
 
     def _watch(self, micro_batches: int) -> Callable[[], None]:
-        """Called before each micro-batch: marks the heartbeat, and between two of them checks for signals."""
+        """A callback for each micro-batch: marks the heartbeat, and from the second one on checks for signals."""
         step, begun = self.train_state.step, 0
-        # The stages of a pipeline are never between two micro-batches at one time.
+        # Pipeline stages are never all between two micro-batches at the same time.
         asks = micro_batches > 1 and self.launch.layout.pipeline == 1
 
         def watch() -> None:
@@ -146,13 +146,13 @@ class Stepper:
     def _verdict(self, loss: float, norm: float, scale: float | None) -> Verdict:
         step, course = self.train_state.step, self.train_state.course
         if scale is not None and not math.isfinite(norm):
-            # The loss scaler handles fp16 overflows; they are no spikes.
+            # The loss scaler handles fp16 overflows; they are not spikes.
             return Verdict("skip", f"the gradient overflowed at loss scale {scale:g}", step)
         verdict = self.train_state.judge.judge(step, loss, norm, course.interventions(step))
         if verdict.action == "fail":
             raise Diverged(
-                f"step {step + 1}: {verdict.cause}; lower the learning rate, raise the warm-up, or give the run a "
-                "policy in training.spikes"
+                f"step {step + 1}: {verdict.cause}; lower the learning rate, increase the warm-up, or set a policy in "
+                "training.spikes"
             )
         return verdict
 
@@ -174,8 +174,8 @@ class Stepper:
         vocabulary = self.launch.config.model.vocabulary
         if (largest := int(tokens.max())) >= vocabulary:
             raise ValueError(
-                f"sequences {indices[0]} to {indices[-1]} hold token {largest}, outside the model's vocabulary of "
-                f"{vocabulary}; use the tokenizer that the model was made for"
+                f"sequences {indices[0]} to {indices[-1]} contain token {largest}, outside the model's vocabulary of "
+                f"{vocabulary}; use the model's tokenizer"
             )
         return tokens
 

@@ -1,4 +1,4 @@
-"""The state of training besides tensors, as a checkpoint holds it."""
+"""The training state in a checkpoint, except tensors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TrainState:
         self.tokens += self.training.batch * self.training.sequence_length
 
     def plain(self) -> dict[str, Any]:
-        """As plain JSON. Events are represented by the digest of their effect."""
+        """The state as plain JSON. Events are represented by the digest of their effect."""
         return {
             "updates": self.updates,
             "tokens": self.tokens,
@@ -45,7 +45,7 @@ class TrainState:
         }
 
     def load(self, step: int, values: Mapping[str, Any]) -> None:
-        """Restore what `plain` gave after `step` steps. Raises ValueError for a run with another scaler or policy."""
+        """Restore what `plain` returned after `step` steps. Raises ValueError for another scaler or policy."""
         self.step, self.updates, self.tokens = step, int(values["updates"]), int(values["tokens"])
         if self.scaler is not None and values["scaler"] is not None:
             self.scaler.load(values["scaler"])

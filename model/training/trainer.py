@@ -1,4 +1,4 @@
-"""The training loop: resume from the newest good checkpoint, take the remaining steps, save checkpoints when due."""
+"""The training loop: resume from the newest good checkpoint, run the remaining steps, save checkpoints when due."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Trainer:
 
     def _train(self, stack: ExitStack) -> Outcome:
         self.heartbeat.beat(0, "starting")
-        # Opened before the run shows as starting: requests from then on are meant for this launch.
+        # Open it before the progress shows "starting": later requests are for this launch.
         self.control = Control(self.lake, self.run, self.records.launch) if self.leads else None
         self._awaited: list[tuple[Request, int]] = []
         self.records.show("starting", self.train_state)
@@ -103,7 +103,7 @@ class Trainer:
                 signals = self.engine.gather(self.termination.signal)
                 return self._leave(next(name for name in signals if name))
             except (Diverged, ScaleExhausted):
-                # All ranks raise it at the same step, and the save in flight is of an earlier state.
+                # All ranks raise it at the same step. The save in flight has an earlier state and may be committed.
                 self._settle()
                 raise
         self._settle()
@@ -121,7 +121,7 @@ class Trainer:
 
     def _begin(self) -> None:
         """Continue from the newest good checkpoint, or save the first one."""
-        # The first rank has written the logbook before any rank goes on.
+        # Rank 0 writes the logbook before any rank continues.
         verification = Verification(self.lake, self.engine, self.launch.cache)
         found = verification.broadcast(self._find(verification)) if self.leads else verification.follow()
         if found is None:
@@ -174,7 +174,10 @@ class Trainer:
         self.checkpoints.continue_from(checkpoint)
 
     def _listen(self) -> Request | str | None:
-        """What ends the launch before the next step: a stop request or the name of a signal. The same on all ranks."""
+        """Handle requests and signals. Returns the stop request or signal name that ends the launch, else None.
+
+        The result is the same on all ranks.
+        """
         self.checkpoints.poll()
         if self.checkpoints.idle:
             self._answer_awaited()
@@ -202,7 +205,7 @@ class Trainer:
         return stops[0] if stops else signals[0] if signals else None
 
     def _leave(self, stop: Request | str) -> Outcome:
-        """Save, unless told not to, and end the launch. The run continues when it is started again."""
+        """End the launch, with a save for a signal or if the request asks for one. The run can be started again."""
         if isinstance(stop, str) or stop.save:
             self.checkpoints.save_ephemeral()
         self._settle()
@@ -229,26 +232,26 @@ class Trainer:
             self.checkpoints.save()
 
     def _roll_back(self, pending: PendingUpdate) -> None:
-        """Roll back some checkpoints, skip the data since, and record it."""
+        """Return to an earlier checkpoint, skip the data since, and record the event."""
         policy, step, verdict = self.training.spikes, self.train_state.step, pending.verdict
         assert policy is not None
         self.engine.discard()
         self._settle()
         begins, schedule = self.launch.config.first_step, self.training.checkpoints.steps(self.training.steps)
-        # By the schedule only: ephemeral checkpoints and retention must not decide where the run continues.
+        # Use scheduled checkpoints only: ephemeral ones and retention must not affect where the run continues.
         to = rollback_step([begins, *(at for at in schedule if at > begins)], verdict.since, policy.rollback)
-        assert to is not None, "every step comes after the one that the run begins with"
+        assert to is not None, "every step comes after the run's first state"
         checkpoint = read_checkpoint(self.lake, self.run, to)
         if checkpoint.pruned:
             raise Diverged(
-                f"step {step + 1}: {verdict.cause}; the policy goes back to step {to}, whose checkpoint keeps only its "
-                "weights: resume with a retention that keeps more of them whole"
+                f"step {step + 1}: {verdict.cause}; the policy returns to step {to}, whose checkpoint keeps only its "
+                "weights; resume with a retention that keeps more checkpoints whole"
             )
         event = self.train_state.course.roll_back(step, to, policy.lower, verdict.cause)
         if lack := self._lack_of_data(self.train_state.course.following(event)):
             raise Diverged(
-                f"step {step + 1}: {verdict.cause}; the policy goes back to step {to} and leaves out the data since, "
-                f"but then {lack}: go on in more tokens with `millrace train --from`"
+                f"step {step + 1}: {verdict.cause}; the policy returns to step {to} and skips the data since, "
+                f"but then {lack}; continue with more tokens with `millrace train --from`"
             )
         found = {"loss": finite(pending.loss), "gradient_norm": finite(pending.norm)}
         self.records.note("rollback", step, cause=verdict.cause, to=to, **found)
@@ -268,7 +271,7 @@ class Trainer:
         self._follow([event])
 
     def _follow(self, events: Sequence[Event]) -> None:
-        """Apply recorded events. Those that a killed launch had recorded are applied already."""
+        """Add recorded events to the course, except those that a killed launch recorded, which are already in it."""
         known = self.train_state.course.events
         new = [event for event in events if event not in known]
         for event in new:
@@ -277,7 +280,7 @@ class Trainer:
         self.train_state.course = self.train_state.course.following(*new)
 
     def _lack_of_data(self, course: Course) -> str:
-        """Why the remaining sequences do not suffice for the rest of the run; "" when they do."""
+        """The reason why the data does not suffice for the rest of the run; "" when it does."""
         needed, there = course.next_sequence(self.training.steps), self.stepper.order.sequences
         if needed <= there:
             return ""

@@ -20,7 +20,7 @@ class Verification:
         self._lake, self._engine, self._cache = lake, engine, cache
 
     def verify(self, checkpoint: Checkpoint) -> None:
-        """Read all files, each rank a share. Raises NotThere or Corrupt, on all ranks, for a missing or changed one."""
+        """Read all files, each rank a share. Raises NotThere or Corrupt on all ranks for a missing or changed file."""
         self._engine.gather(("verify", checkpoint))
         self._verify_share(checkpoint)
 
@@ -30,7 +30,7 @@ class Verification:
         return found
 
     def follow(self) -> object:
-        """On other ranks than 0: verify what rank 0 asks for, until it ends the search. Returns what it found."""
+        """On ranks other than 0: verify the checkpoints that rank 0 asks for; return what its search found."""
         while True:
             what, value = self._engine.gather(None)[0]
             if what == "found":
@@ -38,7 +38,7 @@ class Verification:
             try:
                 self._verify_share(value)
             except (Corrupt, NotThere):
-                continue  # the first rank has the same error, and what to do about it
+                continue  # rank 0 gets the same error and handles it
 
     def _verify_share(self, checkpoint: Checkpoint) -> None:
         error: Exception | None = None

@@ -55,7 +55,7 @@ def test_doctor_says_what_energy_will_be_measured(monkeypatch: pytest.MonkeyPatc
     for name, value in (("name", "package-0"), ("energy_uj", "5"), ("max_energy_range_uj", "100")):
         (package / name).write_text(value)
     assert energy(tmp_path)["found"] == "measured: RAPL package-0, all programs of the machine"
-    assert "processor energy is not measured" in energy(tmp_path / "none")["found"]
+    assert "CPU energy is not measured" in energy(tmp_path / "none")["found"]
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -64,7 +64,7 @@ def test_doctor_says_what_energy_will_be_measured(monkeypatch: pytest.MonkeyPatc
     assert energy(tmp_path)["found"] == (
         "measured: RAPL package-0, all programs of the machine; "
         "GPU energy is not measured: the package nvidia-ml-py is not installed; "
-        "have it measured with `pip install nvidia-ml-py`"
+        "install it with `pip install nvidia-ml-py`"
     )
 
 

@@ -32,7 +32,7 @@ KILLED = Account(
     step=10,
     taken=10,
     energy=(Energy(3.6e7, "measured", "NVML energy counter of NVIDIA H200"),),
-    notes=("processor energy is not measured: /sys/class/powercap/intel-rapl:0/energy_uj may be read by root alone",),
+    notes=("CPU energy is not measured: only root can read /sys/class/powercap/intel-rapl:0/energy_uj",),
 )
 RESUMED = Account(
     id="bbbb",
@@ -107,7 +107,7 @@ def test_for_people(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         "32.0% of it came to nothing: 4 of 24 steps",
         "1 launches have no meter",
         "14 kWh of the devices (estimated)",
-        "may be read by root alone",
+        "only root can read",
     ):
         assert expected in words, expected
 

@@ -98,7 +98,7 @@ MISFITS = [
     [
         *MISFITS,
         (["--machines", "2"], "endpoint is ''"),
-        (["--rank", "1"], "rank is 1; of 1"),
+        (["--rank", "1"], "rank is 1 and count is 1"),
         (["--machines", "2", "--rank", "2", "--endpoint", "a:1"], "rank is 2"),
         (["--machines", "3", "--endpoint", "a:1", "--layout", "data=4"], "4 ranks cannot be shared"),
         (["--machines", "2", "--endpoint", "a:1", "--layout", "engine=native"], "the native engine is one process"),

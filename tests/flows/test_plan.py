@@ -74,7 +74,10 @@ def test_slips():
         (("pythia-3b", "--gpus", "8", "--gpu", "h100"), "there is no preset 'pythia-3b'"),
         (("pythia-1b", "--gpus", "8", "--gpu", "h100", "--layout", "tensor"), "is not KEY=VALUE"),
         (("pythia-1b", "--gpus", "8", "--gpu", "h100", "--layout", "tensor=16,data=1"), "16 ranks on 8 GPUs"),
-        (("pythia-1b", "--gpus", "8", "--gpu", "h100", "--layout", "pipeline=2,zero=3"), "ZeRO 0 or 1, not 3"),
+        (
+            ("pythia-1b", "--gpus", "8", "--gpu", "h100", "--layout", "pipeline=2,zero=3"),
+            "ZeRO stage 0 or 1, and zero is 3",
+        ),
         (("pythia-1b", "--gpus", "1", "--gpu", "v100-32gb", "--precision", "bf16"), "does not support bf16"),
     ):
         result = run(*arguments, "--json")

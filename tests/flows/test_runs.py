@@ -135,7 +135,7 @@ def test_a_change_that_cannot_be_is_told_at_once(run: Run, arguments: list[str],
 
 def test_a_change_needs_a_cause(run: Run) -> None:
     assert run.call("change", run.key, "--set", "clip=1").exit_code == 2
-    assert "say why" in run.json("change", run.key, "--set", "clip=1", "--cause", "", code=1)["error"]
+    assert "cause is empty" in run.json("change", run.key, "--set", "clip=1", "--cause", "", code=1)["error"]
 
 
 def test_compare_ends_with_1_when_results_differ(tmp_path: Path) -> None:

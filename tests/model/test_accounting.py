@@ -104,7 +104,7 @@ def test_a_resumed_run_shows_no_step_that_was_lost(lake: Lake) -> None:
 def test_utilisation_is_never_without_its_convention() -> None:
     assert FLOPS.describe(4.5e8) == "MFU 45.0% (full attention, 6 N + 12 L d S)"
     assert replace(FLOPS, peak=None).describe(4.5e8) == "MFU unknown (full attention, 6 N + 12 L d S)"
-    with pytest.raises(ValueError, match="without its convention"):
+    with pytest.raises(ValueError, match="convention is empty"):
         ModelFlops(1.0, "", None)
 
 
@@ -380,7 +380,7 @@ def test_a_store_that_is_away_ends_no_training(
         one.flush()
         meter.wait(2)
         assert read_accounts(lake, "run") == [] == read_metrics(lake, "run")
-        assert "the account of this launch stays as last written: no answer" in capsys.readouterr().err
+        assert "the account of this launch is not up to date: no answer" in capsys.readouterr().err
         monkeypatch.setattr(Lake, "write", write)
         meter.wait(2)
         [account] = read_accounts(lake, "run")

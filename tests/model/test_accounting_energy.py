@@ -108,7 +108,7 @@ def test_a_meter_that_fails_is_estimated_from_then_on() -> None:
     found = [meter.read() for _ in range(3)]
     assert [one.joules for one in found] == [10, 10 + 300, 10 + 700] and found[0] == Energy(10, "measured", "a counter")
     assert {one.basis for one in found[1:]} == {"estimated"}
-    said = "a counter failed (GPU is lost); its energy since is estimated by 100 W, rated, times the time"
+    said = "a counter failed (GPU is lost); its energy since then is estimated as 100 W (rated) times elapsed time"
     assert [one.note for one in found] == ["", said, said]
 
 
@@ -116,7 +116,7 @@ def test_a_meter_that_nobody_rated_goes_on_at_its_mean_power() -> None:
     meter = LastingMeter(counting(0, 0, 30), None, (Lost,), clock_of(0, 2, 6))
     assert [meter.read().joules for _ in range(2)] == [30, 30 + 4 * 15]
     meter = LastingMeter(counting(0, 0), None, (Lost,), clock_of(0, 2))
-    said = "a counter failed (GPU is lost); nothing tells its energy since"
+    said = "a counter failed (GPU is lost); its energy since then is unknown"
     assert meter.read() == Energy(None, "unknown", "a counter", said)
 
 
@@ -138,7 +138,7 @@ def test_a_refusal_is_told_once_and_energy_is_unknown(powercap: Path, monkeypatc
     meters, notes = meters_of_machine([], None, "2 × Xeon", powercap)
     assert [meter.read().joules for meter in meters] == [None]
     assert meters[0].read() == Energy(None, "unknown", "no meter and no rated power for 2 × Xeon")
-    assert len(notes) == 1 and "may be read by root alone; allow it with `chmod a+r" in notes[0]
+    assert len(notes) == 1 and "only root can read" in notes[0] and "allow it with `chmod a+r" in notes[0]
     assert f"{powercap}/intel-rapl:0/energy_uj" in notes[0]
 
 
@@ -153,13 +153,13 @@ def test_a_package_that_cannot_be_read_any_more_is_estimated(powercap: Path) -> 
 def test_a_package_that_tells_rubbish_is_no_meter(powercap: Path) -> None:
     (powercap / "intel-rapl:0" / "energy_uj").write_text("\n")
     meter, note = rapl_meter(powercap)
-    assert meter is None and note.startswith("processor energy is not measured: invalid literal")
+    assert meter is None and note.startswith("CPU energy is not measured: invalid literal")
 
 
 def test_without_powercap_a_processor_is_estimated_only_when_it_is_rated(tmp_path: Path) -> None:
     meters, notes = meters_of_machine([], 205.0, "1 × Xeon", tmp_path / "absent")
     found = meters[0].read()
-    assert found.basis == "estimated" and found.by == "rated 205 W of 1 × Xeon times the time"
+    assert found.basis == "estimated" and found.by == "rated 205 W of 1 × Xeon times elapsed time"
     assert len(notes) == 1 and "lists no package" in notes[0]
 
 
@@ -176,7 +176,7 @@ def test_power_is_added_up_by_trapezoids() -> None:
 
 def test_rated_power_times_the_time() -> None:
     meter = RatedMeter(400.0, "8 × A100", clock_of(10, 70))
-    assert meter.read() == Energy(24_000, "estimated", "rated 400 W of 8 × A100 times the time")
+    assert meter.read() == Energy(24_000, "estimated", "rated 400 W of 8 × A100 times elapsed time")
 
 
 class Nvml:
@@ -223,7 +223,7 @@ def test_gpus_by_their_counter_or_else_their_power() -> None:
     assert note == "" and counted.read() == Energy(0.0, "measured", "NVML energy counter of NVIDIA H200")
     nvml.millijoules += 123_456
     assert counted.read().joules == 123.456
-    assert added.read().by == "NVML power of Tesla K80, added up" and added.read().basis == "measured"
+    assert added.read().by == "NVML power of Tesla K80, integrated" and added.read().basis == "measured"
 
 
 def test_a_gpu_that_is_lost_is_estimated() -> None:
@@ -241,7 +241,7 @@ def test_without_the_package_one_is_told_how_to_have_it_measured(
     monkeypatch.setitem(sys.modules, "pynvml", None)
     meters, notes = meters_of_machine(["GPU-1"], 700.0, "1 × NVIDIA H200", tmp_path)
     assert [meter.read().basis for meter in meters] == ["estimated"]
-    assert "have it measured with `pip install nvidia-ml-py`" in notes[0]
+    assert "install it with `pip install nvidia-ml-py`" in notes[0]
 
 
 def test_the_real_package_does_no_harm_where_there_is_no_such_gpu() -> None:

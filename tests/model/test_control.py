@@ -149,7 +149,7 @@ def test_data_is_left_out_when_it_has_not_been_read(lake: Lake) -> None:
     course = control.accept(late, Course(4), 50)
     assert course.events == ()
     answer = read_answer(lake, RUN, late.id)
-    assert answer is not None and answer.outcome == "refused" and "up to 200 have been read" in answer.reason
+    assert answer is not None and answer.outcome == "refused" and "up to 200 were read" in answer.reason
     timely = ask(lake, RUN, "skip_data", "ann", cause="bad crawl", first=100, stop=201)
     assert control.accept(timely, course, 50).events == (SkipData(50, "bad crawl", "ann", 100, 201, timely.id),)
 
@@ -158,11 +158,11 @@ def test_data_is_left_out_when_it_has_not_been_read(lake: Lake) -> None:
     ("kind", "values", "message"),
     [
         ("wish", {}, "request.kind is 'wish'"),
-        ("change", {"clip": 0.3}, "say why"),
+        ("change", {"clip": 0.3}, "cause is empty"),
         ("change", {"cause": "c"}, "give learning_rate"),
         ("change", {"cause": "c", "clip": -1.0}, "clip is -1.0"),
         ("change", {"cause": "c", "colour": 1}, "no field 'colour'"),
-        ("skip_data", {"cause": "c", "first": 5}, "give the first sequence"),
+        ("skip_data", {"cause": "c", "first": 5}, "first or stop is missing"),
         ("skip_data", {"cause": "c", "first": 5, "stop": 5}, "sequences 5 to 5"),
     ],
 )

@@ -181,7 +181,7 @@ def test_events_are_written_once_and_read_back_in_order(lake: Lake) -> None:
 )
 def test_an_object_that_is_no_event_stops_the_run(lake: Lake, values: Any) -> None:
     lake.write_json(f"runs/{RUN}/events/000001-x.json", values)
-    with pytest.raises(Corrupt, match=r"000001-x\.json is no event of a run"):
+    with pytest.raises(Corrupt, match=r"000001-x\.json is not a valid run event"):
         Course(4, read_events(lake, RUN))
 
 

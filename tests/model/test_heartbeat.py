@@ -114,7 +114,7 @@ def test_ranks_without_a_sign_are_named_too(lake: Lake) -> None:
     put(lake, 0, 0, "starting", time=1299.0)
     put(lake, 1, 7, "compute", time=1000.0, launch="old")
     found = stuck(lake, RUN, ranks=4, began=1000.5, limit=200.0, now=1300.5)
-    assert describe(found) == "ranks 1 to 3 have given no sign for 300 s"
+    assert describe(found) == "ranks 1 to 3 have sent no heartbeat for 300 s"
 
 
 def test_marks_of_an_older_and_larger_launch_are_left_out(lake: Lake) -> None:

@@ -89,7 +89,7 @@ def test_a_machine_has_its_place_in_the_rendezvous() -> None:
     ("count", "rank", "endpoint", "message"),
     [
         (0, 0, "host:1", "at least 1"),
-        (2, 2, "host:1", "it is 0 to 1"),
+        (2, 2, "host:1", "rank must be 0 to 1"),
         (2, 0, "host", "HOST:PORT"),
         (2, 0, ":29400", "HOST:PORT"),
         (2, 0, "host:99999", "HOST:PORT"),

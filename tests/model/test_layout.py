@@ -52,7 +52,7 @@ def test_stages_have_each_block_once_and_as_equally_as_can_be(blocks: int, pipel
         ({"engine": "native", "zero": 1}, "use the engine 'deepspeed'"),
         ({"engine": "deepspeed", "data": 0}, "at least 1"),
         ({"engine": "deepspeed", "zero": 4}, "at least 0 and at most 3"),
-        ({"engine": "deepspeed", "pipeline": 2, "zero": 2}, "ZeRO 0 or 1, not 2"),
+        ({"engine": "deepspeed", "pipeline": 2, "zero": 2}, "needs ZeRO stage 0 or 1, and zero is 2"),
         ({"engine": "deepspeed", "data": 2, "sequence_parallel": True}, "needs tensor above 1"),
         ({"ranks": 2}, "no field 'ranks'"),
     ],

@@ -48,7 +48,7 @@ def test_column_and_row_cuts() -> None:
 
 
 def test_an_uneven_cut_is_refused() -> None:
-    with pytest.raises(ValueError, match="a vocabulary dimension of 257 cannot be cut into 2 equal parts; choose"):
+    with pytest.raises(ValueError, match="a vocabulary dimension of 257 cannot be split into 2 equal parts; choose"):
         shard((257, 8), "vocabulary", 2, 0)
 
 

@@ -381,7 +381,7 @@ def test_objections():
 
 
 def test_layouts_that_cannot_be():
-    with pytest.raises(ValueError, match="pipeline of 2 stages goes with ZeRO 0 or 1, not 2"):
+    with pytest.raises(ValueError, match="pipeline of 2 stages needs ZeRO stage 0 or 1"):
         layout_of({"pipeline": 2, "zero": 2}, 8)
     with pytest.raises(ValueError, match="does not divide 8 GPUs"):
         layout_of({"tensor": 3}, 8)

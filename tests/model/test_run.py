@@ -112,7 +112,7 @@ def test_a_run_begins_with_the_checkpoint_of_another(trained: tuple[Lake, RunCon
     create_run(lake, anew)
     train_here(lake, anew, tmp_path / "anew")
     assert [record.first_sequence for record in read_losses(lake, anew.key)] == [8 * step for step in range(8)]
-    with pytest.raises(Corrupt, match="start it anew"):
+    with pytest.raises(Corrupt, match="create the run again"):
         other = run_config({**values, "origin": {**values["origin"], "digest": "0" * 64}})
         create_run(lake, other)
         train_here(lake, other, tmp_path)
@@ -125,7 +125,7 @@ def test_other_tokens_are_refused(lake: Lake, tmp_path: Path) -> None:
     lake.delete(f"{read_checkpoint(lake, config.key, 4).folder}/manifest.json")
     checkpoint = read_checkpoint(lake, config.key, 0)
     commit(lake, replace(checkpoint, trainer=checkpoint.trainer | {"fingerprint": "0" * 64}))
-    with pytest.raises(ValueError, match="not those that the run began with"):
+    with pytest.raises(ValueError, match="restore the token files with which the run began"):
         train_here(lake, config, tmp_path / "cache")
     assert read_logbook(lake, config.key)[-1]["event"] == "error"
     progress = read_progress(lake, config.key)
@@ -180,17 +180,20 @@ def test_identity_is_what_decides_the_result(lake: Lake, tmp_path: Path) -> None
         ({"training": training_values(sequence_length=64)}, "the model has 32 positions"),
         ({"training": training_values(optimizer={"betas": [0.9], "epsilon": 1e-8})}, "betas has 1 entries"),
         ({"training": training_values(checkpoints={"kind": "often", "every": 1})}, "one of every, pythia"),
-        ({"training": training_values(precision="fp16")}, "a loss scaler goes with fp16"),
-        ({"training": training_values(scaler={})}, "a loss scaler goes with fp16"),
+        ({"training": training_values(precision="fp16")}, "fp16 needs a scaler"),
+        ({"training": training_values(scaler={})}, "fp16 needs a scaler"),
         ({"training": training_values(scaler={"windows": 3}, precision="fp16")}, "no field 'windows'"),
-        ({"training": training_values(packing="blocks", compat="neox")}, "not known in compat neox"),
-        ({"training": training_values(split=[995, 4, 1])}, "split goes with compat neox"),
-        ({"training": training_values(split=[0, 4, 1], compat="neox")}, "no share may be below 0"),
+        ({"training": training_values(packing="blocks", compat="neox")}, "not available with compat neox"),
+        ({"training": training_values(split=[995, 4, 1])}, "split needs compat neox"),
+        ({"training": training_values(split=[0, 4, 1], compat="neox")}, "shares must be at least 0"),
         ({"training": training_values(split=[995, 4], compat="neox")}, "split has 2 entries; it must have 3"),
-        ({"training": training_values(split=[995, 4, 1], compat="neox")}, "of one source, and the run has 2"),
+        (
+            {"training": training_values(split=[995, 4, 1], compat="neox")},
+            "needs exactly one source, and the run has 2",
+        ),
         ({"training": training_values(validation={"every": 4, "sequences": 8})}, "needs validation tokens"),
         ({"training": training_values(reset_boundaries=True)}, "needs end_of_document"),
-        ({"origin": {"run": "a", "step": 24, "digest": "b", "next_sequence": 0}}, "must go on"),
+        ({"origin": {"run": "a", "step": 24, "digest": "b", "next_sequence": 0}}, "must be above 24"),
     ],
 )
 def test_bad_configurations_are_refused(change: dict[str, Any], message: str, lake: Lake, tmp_path: Path) -> None:
@@ -240,7 +243,7 @@ def test_when_no_checkpoint_will_do_the_run_does_not_begin_again(lake: Lake, tmp
         checkpoint = read_checkpoint(lake, config.key, step)
         path = f"{checkpoint.folder}/{checkpoint.files[0].object}"
         lake.write(path, lake.read(path)[:-1])
-    with pytest.raises(Corrupt, match=r"none of its checkpoints \[0, 4\] will do"):
+    with pytest.raises(Corrupt, match=r"none of its checkpoints \[0, 4\] is usable"):
         train_here(lake, config, tmp_path / "cache")
     assert [one["step"] for one in read_logbook(lake, config.key) if one["event"] == "checkpoint_refused"] == [4, 0]
 
@@ -258,7 +261,7 @@ def test_a_launch_ends_when_another_has_taken_over(lake: Lake, tmp_path: Path, m
         return carry_out(self, judged)
 
     monkeypatch.setattr(Stepper, "apply", interrupted)
-    with pytest.raises(Superseded, match="has taken this run over"):
+    with pytest.raises(Superseded, match="has taken over this run"):
         train_here(lake, config, tmp_path / "cache")
     assert sorted((entry.path, entry.size) for entry in lake.list(f"runs/{config.key}/checkpoints")) == left[1]
     assert len(read_losses(lake, config.key)) == 24

@@ -108,7 +108,7 @@ def test_a_tracker_that_hangs_changes_nothing(lake: Lake, tmp_path: Path, untrac
     assert config == untracked[1] and same_end(untracked[0], lake, config)
     account = accounts["hanging"]
     assert (account["delivered"], account["failed"]) == (0, 0) and account["dropped"] >= STEPS
-    assert account["error"] == "it did not end within 1 s and was killed"
+    assert account["error"] == "its process did not end within 1 s and was killed"
 
 
 def description(folder: Path) -> RunDescription:

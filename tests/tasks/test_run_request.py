@@ -142,7 +142,7 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
     [
         ({"training.validation.every": 3}, "training.validation: the field 'sequences' is missing"),
         ({"model.vocabulary": 256}, "model.vocabulary is 256, and the tokenizer of this corpus has 278 words"),
-        ({"training.precision": "fp16"}, "a loss scaler goes with fp16"),
+        ({"training.precision": "fp16"}, "fp16 needs a scaler"),
         (
             {"model.feed_forward_multiple": 32},
             "model (pythia): there is no field 'feed_forward_multiple'",
@@ -150,8 +150,8 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
         ({"training.steps": 10**6}, "the run reads 16,000,000 sequences and its sources give"),
         ({"training.sequence_length": 2048, "model.positions": 2048, "training.batch": 10**4}, "lower steps or batch"),
         ({"training.compat": "neox", "training.steps": 10**6}, "GPT-NeoX's order takes 858 passes for 4020000 samples"),
-        ({"training.compat": "neox", "training.split": [995, 4, 1]}, "of one source, and the run has 2"),
-        ({"training.compat": "rows"}, "training.compat rows reads one source, and there are books, crawl"),
+        ({"training.compat": "neox", "training.split": [995, 4, 1]}, "needs exactly one source, and the run has 2"),
+        ({"training.compat": "rows"}, "training.compat rows reads one source, and the run has books, crawl"),
         (
             {"training.validation.every": 10, "training.validation.sequences": 10**6},
             "training.validation.sequences is 1000000 and the validation tokens give",
@@ -304,7 +304,7 @@ def test_what_the_other_run_was_changed_to_is_taken_over(lake: Lake, tokens: Man
     [
         ({"preset": "tiny-llama"}, "the preset tiny-llama is a llama model"),
         ({"settings": {"model.layers": 5}}, "--set model.layers: a run that begins with a checkpoint has its model"),
-        ({"settings": {"training.steps": 100}}, "a run that begins after 100 steps of another must go on"),
+        ({"settings": {"training.steps": 100}}, "it must be above 100, the step of the checkpoint"),
     ],
 )
 def test_what_a_checkpoint_does_not_go_on_with(
@@ -354,7 +354,7 @@ def test_the_newest_checkpoint_is_one_that_is_whole(lake: Lake, tokens: Manifest
     told: list[str] = []
     assert find_origin(lake, first.key[:6], told.append) == f"{first.key}@50"
     assert [line.partition(":")[0] for line in told] == [f"not {first.key[:12]}@150", f"not {first.key[:12]}@100"]
-    assert "its bytes changed or are cut short" in told[1]
+    assert "the file is changed or truncated" in told[1]
 
 
 def test_a_fork_has_a_label_of_its_own(lake: Lake, tokens: Manifest) -> None:
