@@ -134,7 +134,7 @@ def test_inputs_need_one_source(tmp_path: Path) -> None:
     path = tmp_path / "written.yaml"
     path.write_text("name: a\nsources: {one: {read: jsonl}, two: {read: jsonl}}\n")
     told = refused("build", str(path), "--input", "x.warc.gz")
-    assert "has several sources: give inputs with --set sources.NAME.inputs=[...]" in told
+    assert "has several sources: set inputs with --set sources.NAME.inputs=[...]" in told
     path.write_text("name: a\nsources: 3\n")
     assert "sources: Input should be a valid dictionary" in refused("build", str(path), "--input", "x.warc.gz")
 
@@ -209,7 +209,7 @@ def test_asking_makes_no_lake(arguments: list[str], tmp_path: Path) -> None:
         (["report", "corpus/crawl", "--run", "beef"], "0 runs of"),
         (["tokenize", "beef"], "0 builds of"),
         (["tokenize", "corpus/crawl", "--tokenizer", "no/such.json"], "there is no file no/such.json"),
-        (["tokenize", "corpus/crawl", "--tokenizer", "x", "--vocabulary-size", "300"], "has its vocabulary"),
+        (["tokenize", "corpus/crawl", "--tokenizer", "x", "--vocabulary-size", "300"], "has a fixed vocabulary"),
         (["tokenize", "corpus/crawl", "--name", "No Name"], "'No Name' is no name: use lower-case letters"),
     ],
 )
