@@ -180,7 +180,7 @@ def test_what_a_pod_is_told_can_be_carried_out(
         (["--layout", "device=cpu"], "device=cpu contradicts --gpus-per-machine 8"),
         (["--gpus-per-machine", "0", "--layout", "device=cuda"], "device=cuda contradicts --gpus-per-machine 0"),
         (["--layout", "engine=native"], "the native engine is one process"),
-        (["--lake", "here"], "cannot reach a folder of this machine"),
+        (["--lake", "here"], "cannot reach a folder on this machine"),
         (["--layout", "data=4"], "4 ranks, and 2 machines have 16 GPUs"),
         (["--machines", "3", "--layout", "data=4"], "4 ranks cannot be shared evenly among 3 machines"),
         (["--image", "millrace"], "one fixed version"),

@@ -152,7 +152,7 @@ def test_a_run_that_goes_on_from_another_tells_of_both(tmp_path: Path, read: lis
         assert (written["run"], written["step"], written["taken"]) == (config.key, step, True)
         assert np.load(tmp_path / f"{step}.npy").tolist() == batch
     shown = " ".join(ask(lake, third, "--step", "3").stdout.split())
-    assert f"step 3 of run {first.key[:12]}, which this one goes on from, reads batch 2" in shown
+    assert f"step 3 of run {first.key[:12]}, which this run continues, reads batch 2" in shown
 
 
 def published(lake: Lake, folder: Path, names: list[str]) -> RunConfig:
@@ -223,7 +223,7 @@ def test_what_became_of_the_other_run_is_told(tmp_path: Path) -> None:
     assert answer["unknown"]["last"] == 4 and words in answer["unknown"]["reason"]
     assert {sighting["step"] for sighting in answer["documents"][0]["steps"]} <= {5, 6}
     shown = " ".join(ask(lake, child, "--document", names[0]).stdout.split())
-    assert f"Of the steps up to 4 that is not known: {words}" in shown
+    assert f"For the steps up to 4, this is unknown: {words}" in shown
     lake.delete(f"runs/{one.key}/run.json")
     assert told(lake, child, "--document", names[0])["unknown"]["last"] == 4
     assert told(lake, child, "--step", "5")["taken"]
