@@ -90,7 +90,7 @@ def test_a_ledger_is_that_of_the_build(millrace: Millrace, built: tuple[str, dic
     assert account["rows_in"] == result["ledger"][0]["documents_in"]
     _funnel_is_readable(millrace.run("ledger", "corpus/crawl", "--lake", lake, COLUMNS="80").stdout, result["ledger"])
     unknown = millrace.run("ledger", "corpus/unheard-of", "--lake", lake)
-    assert (unknown.returncode, "nothing is named corpus/unheard-of" in unknown.stderr) == (1, True)
+    assert (unknown.returncode, "has no name corpus/unheard-of" in unknown.stderr) == (1, True)
 
 
 def _funnel_is_readable(shown: str, ledger: list[dict[str, Any]]) -> None:

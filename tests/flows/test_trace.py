@@ -211,7 +211,7 @@ def test_a_file_that_is_there_is_left_alone(world: World, tmp_path: Path, name: 
     other = tmp_path / name.replace(".bin", ".idx")
     other.write_text("mine")
     done = world.ask("--batch", "1", "--out", str(tmp_path / name))
-    assert done.exit_code == 1 and f"{other} is there already" in "".join(done.stderr.split("\n"))
+    assert done.exit_code == 1 and f"{other} already exists" in "".join(done.stderr.split("\n"))
     assert other.read_text() == "mine" and list(tmp_path.iterdir()) == [other]
 
 

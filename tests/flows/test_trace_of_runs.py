@@ -128,7 +128,7 @@ def test_a_step_for_which_the_data_do_not_suffice_is_told(tmp_path: Path) -> Non
     config = small_run(lake, tmp_path / "text", steps=281)
     leave_out(lake, config, 3, 100, 200)
     done = ask(lake, config, "--step", "281")
-    assert done.exit_code == 1 and "cannot take step 281: with what is left out" in " ".join(done.stderr.split())
+    assert done.exit_code == 1 and "cannot take step 281: with the skipped data" in " ".join(done.stderr.split())
 
 
 def test_a_run_that_goes_on_from_another_tells_of_both(tmp_path: Path, read: list[list[list[int]]]) -> None:
@@ -240,4 +240,4 @@ def test_a_run_that_cannot_read_its_data_is_told(tmp_path: Path) -> None:
 def test_tokens_of_no_artifact_have_no_names(tmp_path: Path) -> None:
     lake = Lake.open(str(tmp_path / "lake"))
     done = ask(lake, small_run(lake, tmp_path / "text"), "--document", "x")
-    assert done.exit_code == 1 and "are of no artifact of this lake" in " ".join(done.stderr.split())
+    assert done.exit_code == 1 and "belong to no artifact of this lake" in " ".join(done.stderr.split())

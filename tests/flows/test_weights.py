@@ -162,7 +162,7 @@ def test_what_a_folder_of_weights_is_not_for_is_told(world: World, tmp_path: Pat
     there, here = str(tmp_path / "there"), str(tmp_path / "here")
     world.millrace("export", world.run, there, "--lake", world.lake.uri)
     world.millrace("import", there, here)
-    told = f"{here} is a folder and no run: weights in a folder"
+    told = f"{here} is a folder, not a run: a folder of weights"
     assert told in world.error("evaluate", here, "--lake", world.lake.uri)
     assert told in world.error("train", "tiny-pythia", "--from", here, "--lake", world.lake.uri)
 
