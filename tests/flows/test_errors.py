@@ -210,7 +210,7 @@ def test_asking_makes_no_lake(arguments: list[str], tmp_path: Path) -> None:
         (["tokenize", "beef"], "0 builds of"),
         (["tokenize", "corpus/crawl", "--tokenizer", "no/such.json"], "there is no file no/such.json"),
         (["tokenize", "corpus/crawl", "--tokenizer", "x", "--vocabulary-size", "300"], "has a fixed vocabulary"),
-        (["tokenize", "corpus/crawl", "--name", "No Name"], "'No Name' is no name: use lower-case letters"),
+        (["tokenize", "corpus/crawl", "--name", "No Name"], "'No Name' is not a name: use lower-case letters"),
     ],
 )
 def test_what_a_lake_does_not_have_is_told(arguments: list[str], told: str, built: str) -> None:

@@ -186,10 +186,10 @@ def test_what_a_pod_is_told_can_be_carried_out(
         (["--image", "millrace"], "one fixed version"),
         (["--env", "AWS_SECRET_ACCESS_KEY=x"], "looks like a secret"),
         (["--env", "A"], "write NAME=VALUE"),
-        (["--name", "7b-run"], "--name 7b-run: no name for Kubernetes"),
-        (["--env", "A B=1"], "--env A B: no name for Kubernetes"),
-        (["--memory", "128GB"], "--memory 128GB: no quantity"),
-        (["--shared-memory", "129Gi"], "--shared-memory 129Gi: it is a part of --memory, which is 128Gi"),
+        (["--name", "7b-run"], "--name 7b-run: not a Kubernetes name"),
+        (["--env", "A B=1"], "--env A B: not a Kubernetes name"),
+        (["--memory", "128GB"], "--memory 128GB: not a Kubernetes quantity"),
+        (["--shared-memory", "129Gi"], "--shared-memory 129Gi: it is part of --memory, which is 128Gi"),
     ],
 )
 def test_wrong_manifests_are_refused(on_s3: Lake, run: str, arguments: list[str], message: str) -> None:

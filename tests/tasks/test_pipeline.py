@@ -170,7 +170,7 @@ def test_a_model_reads_the_last_step_of_a_stage_before_its_first_use() -> None:
 
 def test_a_model_on_a_source_without_its_columns_is_refused() -> None:
     models = {"own": {"fit": "language_models", "on": ["web", "books"]}}
-    with pytest.raises(Unresolved, match=r"models\.own: language_models reads language, and books has no step"):
+    with pytest.raises(Unresolved, match=r"models\.own: language_models reads language, but books has no step"):
         resolved(models=models, sources={"web": source("language", SCORED), "books": source("heuristics")})
 
 

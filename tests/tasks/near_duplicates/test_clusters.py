@@ -154,5 +154,5 @@ def test_annotating_refuses_other_documents():
     members = cluster([edges_of((A, B, 0.9))], CONFIG)
     with pytest.raises(ValueError, match="row 1 is the document 'x'"):
         annotate_clusters(pa.table({"id": ["a", "x"]}), members, CONFIG)
-    with pytest.raises(ValueError, match="the shard has 1 documents"):
+    with pytest.raises(ValueError, match="the shard has only 1 documents"):
         annotate_clusters(pa.table({"id": ["a"]}), members, CONFIG)
