@@ -1,1 +1,1 @@
-"""What runs in which order. No computation."""
+"""Prefect flows and the command line: which task runs when. Nothing is computed here."""

@@ -1,4 +1,4 @@
-"""From sources to tokens: the order of the line's data half."""
+"""The flow `build-corpus`: from source files to a corpus and its tokens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_corpus(
     cluster: parameters.Cluster = None,
     settings: Annotated[list[str] | None, parameters.SETTINGS] = None,
 ) -> dict[str, Any]:
-    """Build a corpus and its tokens from a recipe; what the lake already has is not made again."""
+    """Build a corpus and its tokens from a recipe. Artifacts that the lake already has are reused."""
     resolved = load_recipe(recipe, settings or [], inputs or [], values or {})
     require_inputs(resolved)
     tasks = build_tasks(resolved)
@@ -45,7 +45,7 @@ def build_corpus(
 
 
 def make_corpus(runner: StageRunner, resolved: ResolvedRecipe) -> BuildRecord:
-    """Run all tasks of a recipe and keep the record of the build. Call it inside a Prefect flow."""
+    """Run all tasks of a recipe and store the build record. Call it inside a Prefect flow."""
     made = runner.run(build_tasks(resolved))
     corpora = {name: made[name] for name in made if name.endswith("/corpus")}
     record = BuildRecord.make(

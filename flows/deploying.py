@@ -1,4 +1,4 @@
-"""Registers the deployments of prefect.yaml, with forms that are made from the flows themselves."""
+"""Registers the deployments of prefect.yaml, with forms derived from the flows' parameters."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ CORPUS_FLOW = "build-corpus"
 
 
 def deploy(client: SyncPrefectClient, lake: str) -> Iterator[str]:
-    """Register the deployments, and set the form of each. Gives lines for a person.
+    """Register the deployments and set the form of each. Yields lines to print.
 
-    The forms offer the recipes and presets that come with Millrace and the corpora of `lake`, as of now. A deployment
-    of `build_corpus` that sets a recipe of ours has the form of that recipe. Raises DeploymentsError.
+    The forms list the bundled recipes and presets, and the corpora that `lake` has now. A deployment of `build_corpus`
+    that sets a bundled recipe gets the form of that recipe. Raises DeploymentsError.
     """
     choices = {"recipes": recipe_names(), "presets": preset_names(), "corpora": []}
     try:
         choices["corpora"] = _corpora(lake)
     except StoreError as error:
-        yield f"forms do not offer the corpora of the lake {lake}: {error}"
+        yield f"the forms cannot list the corpora of the lake {lake}: {error}"
     for name, entrypoint in deploy_file(PROJECT).items():
         flow = _flow(entrypoint)
         deployment = client.read_deployment_by_name(f"{flow.name}/{name}")
@@ -45,7 +45,7 @@ def deploy(client: SyncPrefectClient, lake: str) -> Iterator[str]:
 
 
 def _corpora(lake: str) -> list[str]:
-    """Names of builds. A relative folder is one of the project's, in which flows run."""
+    """Names of builds. A relative folder is relative to the project folder, where flows run."""
     found = lake if "://" in lake else str(PROJECT / lake)
     return sorted(name for name, reference in all_names(Lake.open(found)) if reference.stage == "build")
 

@@ -1,4 +1,4 @@
-"""From checkpoints to scores."""
+"""The flow `evaluate-run`: from checkpoints to scores."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def evaluate_run(
     tasks: Annotated[str | None, parameters.TASKS] = None,
     items: parameters.Items = 100,
 ) -> list[dict[str, Any]]:
-    """Held-out perplexity and lm-evaluation-harness scores of a run's checkpoints; scores that are there are kept.
+    """Score a run's checkpoints: held-out perplexity and lm-evaluation-harness tasks. Existing scores are reused.
 
-    Without a file of tasks, two are made of the held-out documents.
+    Without a task file, two tasks are made from the held-out documents.
     """
     opened = Lake.open(lake)
     return run_evaluation(opened, find_run(opened, run), steps, None if tasks is None else Path(tasks), items)
@@ -37,7 +37,7 @@ def evaluate_run(
 def run_evaluation(
     lake: Lake, run: str, steps: Sequence[int] | None, tasks: Path | None, items: int
 ) -> list[dict[str, Any]]:
-    """The scores of one run, as one task of the flow that is running."""
+    """Score one run as one task of the current flow run."""
     chosen = list(steps) if steps else committed_steps(lake, run)
     logger = get_run_logger()
 

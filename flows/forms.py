@@ -1,4 +1,4 @@
-"""The forms of deployments: schemas of the flows' own parameters, with the choices that there are now."""
+"""Forms of deployments: the parameter schemas of the flows, with the choices available now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect.utilities.callables import parameter_schema
 from flows.recipe_form import values_schema
 from tasks.recipe.schema import Recipe
 
-NOT_SHOWN = ("settings",)  # for commands and scripts: a form has a field for each value
+NOT_SHOWN = ("settings",)  # only for commands and scripts: a form has a field for each value
 LISTED, OTHER, NONE, SET = "listed", "other", "none", "set"  # titles of the buttons above a field
 _LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
@@ -25,11 +25,11 @@ def form(
     recipe: Recipe | None = None,
     lake: str | None = None,
 ) -> Schema:
-    """The schema of a deployment's parameters, from which the server checks a run and the dashboard draws its form.
+    """The JSON schema of a deployment's parameters. The server validates runs with it; the dashboard draws its form.
 
-    `choices` are the names that parameters offer (`Parameter.choices`); without any, a name is typed. `given` are the
-    parameters that the deployment sets. With a `recipe`, the form is that recipe's: its values are fields. `lake` is
-    the default of the parameter of that name.
+    `choices` maps `Parameter.choices` to the names on offer; without names, the field is free text. `given` are the
+    parameters that the deployment sets. With a `recipe`, the form has a field for each value of that recipe. `lake` is
+    the default of the parameter `lake`.
     """
     schema: Schema = dict(parameter_schema(flow))
     properties = schema["properties"] = {
@@ -50,15 +50,15 @@ def form(
 
 
 def _fill(schema: Schema, recipe: Recipe) -> None:
-    """Put the values of a recipe in place of the parameters that any recipe has. Missing inputs are required."""
+    """Replace the generic parameters `inputs` and `values` by fields of this recipe. Missing inputs are required."""
     properties = schema["properties"]
     properties["recipe"] = {
         **{"type": "string", "const": recipe.name, "default": recipe.name},
-        "description": "The recipe of this deployment; the deployment `recipe` builds others.",
+        "description": "Recipe of this deployment. Use the deployment `recipe` for others.",
     }
     values = values_schema(recipe)
     if len(recipe.sources) == 1:
-        # The parameter `inputs` is that of the only source.
+        # The parameter `inputs` takes the place of the only source's inputs.
         [source] = values["properties"]["sources"]["properties"].values()
         properties["inputs"] = source["properties"].pop("inputs")
         missing = source.pop("required", None)
@@ -73,7 +73,7 @@ def _fill(schema: Schema, recipe: Recipe) -> None:
 
 
 def _choice(body: Schema, names: list[str], given: Any) -> Schema:
-    """A list of names, or another value. The dashboard tells alternatives apart by their JSON type."""
+    """A list of names, or a free value. The dashboard distinguishes alternatives by their JSON type."""
     nullable = any(one.get("type") == "null" for one in body.get("anyOf", []))
     if isinstance(given, str) and given not in names and names:
         names = [*names, given]
@@ -97,14 +97,14 @@ def _choice(body: Schema, names: list[str], given: Any) -> Schema:
 
 
 def _show(schema: Schema) -> None:
-    """Write an object's fields as the dashboard draws them well; see docs/prefect.md."""
+    """Adapt an object's fields to the dashboard's form; see docs/prefect.md."""
     for position, (name, body) in enumerate(schema.get("properties", {}).items()):
         body["title"] = name
         body["position"] = position
         _drop_null(body)
         _tell_limits(body)
         if body.get("type") == "boolean" and "default" not in body:
-            # A switch would send false at once. Without a type, the dashboard draws a list of the values.
+            # A switch would always send false. Without a type, the dashboard draws a list of the values.
             del body["type"]
             body["enum"] = [True, False]
         for alternative in body.get("anyOf", []):
@@ -114,7 +114,7 @@ def _show(schema: Schema) -> None:
 
 
 def _tell_limits(body: Schema) -> None:
-    """Say the limits of a number, which the dashboard does not show."""
+    """Add a number's limits to its description; the dashboard does not show them."""
     limits = [f"{words} {body[name]:,.10g}" for name, words in _LIMITS.items() if name in body]
     if limits:
         told = " and ".join(limits)
@@ -122,7 +122,7 @@ def _tell_limits(body: Schema) -> None:
 
 
 def _drop_null(body: Schema) -> None:
-    """Leave a field empty whose default is null, rather than have a person choose a type first."""
+    """Make a field with default null an empty field; otherwise the user must choose a type first."""
     if "anyOf" not in body or body.get("default", ...) is not None:
         return
     rest = [one for one in body["anyOf"] if one.get("type") != "null"]

@@ -1,4 +1,4 @@
-"""The whole line: a corpus, training runs on it, their scores, and one report for each."""
+"""The flow `line`: a corpus, training runs on it, their scores, and one report per run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_line(
 ) -> dict[str, Any]:
     """Build a corpus, train each config of `trainings` on it, score every checkpoint, and write the reports.
 
-    Every step takes from the lake what is there, so the same call after an interruption goes on where it was.
+    Every step reuses results in the lake, so the same call resumes after an interruption.
     """
     build = build_corpus(recipe=recipe, inputs=inputs, lake=lake, workers=workers)
     opened = Lake.open(lake)
@@ -37,7 +37,7 @@ def run_line(
     for config in trainings or []:
         trained = train_model(config=config, corpus=build["key"], lake=lake)
         if trained["stopped"]:
-            # Somebody wants no more of this run for now; the same call goes on with it.
+            # A user stopped this run; the same call resumes it.
             runs.append(trained)
             continue
         scores = evaluate_run(run=trained["run"], lake=lake, items=items)
@@ -49,5 +49,5 @@ def run_line(
 
 
 def training_configs() -> Path:
-    """The folder of the training configs that come with Millrace."""
+    """The folder of the bundled training configs."""
     return Path(__file__).parent / "trainings"

@@ -1,4 +1,4 @@
-"""Parameters of flows and commands, each declared once: its explanation, its limit, and the names to choose from."""
+"""Parameters of flows and commands, each declared once: description, minimum, and the names to choose from."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:  # `millrace --help` does without Pydantic
+if TYPE_CHECKING:  # `millrace --help` does not import Pydantic
     from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a parameter means, for the help of a command and for the form of a deployment.
+    """Description and limits of a parameter, shared by a command's help and a deployment's form.
 
-    As metadata of an annotation, ``Annotated[int, WORKERS]``, it gives Pydantic the limit and the description.
-    ``Annotated[int, WORKERS.option("--workers")]`` gives Typer the same. `choices` names what a form offers
+    As annotation metadata, ``Annotated[int, WORKERS]``, it gives Pydantic the minimum and the description.
+    ``Annotated[int, WORKERS.option("--workers")]`` gives Typer the same. `choices` is what a form lists
     (`flows.forms`): recipes, presets or corpora.
     """
 
@@ -27,7 +27,7 @@ class Parameter:
 
     @classmethod
     def of(cls, model: type[BaseModel], field: str) -> Parameter:
-        """The parameter that a field of a Pydantic model declares."""
+        """The parameter declared by a field of a Pydantic model."""
         info = model.model_fields[field]
         minimum = next((limit.ge for limit in info.metadata if hasattr(limit, "ge")), None)
         return cls(info.description or "", minimum)
@@ -51,7 +51,7 @@ class Parameter:
         return handler(source)
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        # Prefect gives every field of a flow's form a description of its own, None; this one lies below that.
+        # Prefect sets a description of None on every field of a flow's form; this one is nested below it.
         schema = {**handler(core_schema), "description": self.description}
         return schema if self.choices is None else {**schema, "choices": self.choices}
 
@@ -60,33 +60,33 @@ def _other(value: Any) -> Any:
     return value["name"] if isinstance(value, dict) and list(value) == ["name"] else value
 
 
-LAKE = Parameter("Where artifacts lie: a folder, or s3://bucket/prefix.")
-WORKERS = Parameter("Worker processes.", minimum=1)
-CLUSTER = Parameter("A Ray cluster, such as ray://head:10001; the workers are of this machine without it.")
-RECIPE = Parameter("A recipe of ours by name, or a YAML file.", choices="recipes")
-INPUTS = Parameter("Paths, globs, folders or s3:// URIs in place of the inputs of the recipe's only source.")
-CORPUS = Parameter("A build by name or key; the newest without it.", choices="corpora")
-RUN = Parameter("The run's key, or its beginning; `millrace runs` lists them.")
+LAKE = Parameter("Where artifacts are stored: a folder or s3://bucket/prefix.")
+WORKERS = Parameter("Number of worker processes.", minimum=1)
+CLUSTER = Parameter("Address of a Ray cluster, such as ray://head:10001. Without it, workers run on this machine.")
+RECIPE = Parameter("Name of a bundled recipe, or a YAML file.", choices="recipes")
+INPUTS = Parameter("Paths, globs, folders or s3:// URIs that replace the inputs of the recipe's only source.")
+CORPUS = Parameter("Name or key of a build. Without it: the newest build.", choices="corpora")
+RUN = Parameter("Key of a run, or its first characters; `millrace runs` lists the keys.")
 TOKENIZER = Parameter("A tokenizer file, such as GPT-NeoX's.")
-VOCABULARY_SIZE = Parameter("Fit a tokenizer of this size in place of a file.", minimum=258)
-HELD_OUT_EVERY = Parameter("Hold every n-th document out; 0 for none.", minimum=0)
-BUILD_NAME = Parameter("A name for the new build, such as corpus/neox.")
+VOCABULARY_SIZE = Parameter("Fit a tokenizer of this size instead of loading a file.", minimum=258)
+HELD_OUT_EVERY = Parameter("Hold out every n-th document; 0 holds out none.", minimum=0)
+BUILD_NAME = Parameter("Name for the new build, such as corpus/neox.")
 CONFIG = Parameter(
-    "A preset such as tiny-pythia, or a YAML file; not needed to begin with a checkpoint.", choices="presets"
+    "A preset such as tiny-pythia, or a YAML file. Optional when the run starts from a checkpoint.", choices="presets"
 )
-MODEL = Parameter("Values of the model to replace. Empty fields are the preset's.")
-TRAINING = Parameter("Hyperparameters to replace. Empty fields are the preset's, or those of the checkpoint's run.")
-LAYOUT = Parameter("How the run is executed; no part of its identity. Empty fields have the values of the config.")
-ORIGIN = Parameter("RUN or RUN@STEP: begin a new run with the whole state of that checkpoint.")
-NEW = Parameter("Fork the run under this label, which no other configuration has.")
-STEPS = Parameter("Checkpoints to score, by their steps; all without it.")
-TASKS = Parameter("A file of task definitions; without it, tasks are made of held-out documents.")
-ITEMS = Parameter("Items of each task that is made of held-out documents.", minimum=1)
-TRAINED_RUN = Parameter("The start of the key of a run trained on it.")
-REPORTS = Parameter("Folder to write reports to.")
-TRAININGS = Parameter("Training configs, one for each run: presets by name, or YAML files.")
-SETTINGS = Parameter("KEY=VALUE for any value of the recipe or config; repeatable.")
-VALUES = Parameter("Values of the recipe to replace, in sections as in the recipe.")
+MODEL = Parameter("Model values to override. Empty fields keep the preset's value.")
+TRAINING = Parameter("Hyperparameters to override. Empty fields keep the value of the preset or the checkpoint's run.")
+LAYOUT = Parameter("How the run is executed; not part of the run's key. Empty fields keep the config's value.")
+ORIGIN = Parameter("RUN or RUN@STEP: start a new run from the full state of that checkpoint.")
+NEW = Parameter("Fork the run under this label. No run with another configuration may have the label.")
+STEPS = Parameter("Steps of the checkpoints to score. Without it: all checkpoints.")
+TASKS = Parameter("File of task definitions. Without it, tasks are made from held-out documents.")
+ITEMS = Parameter("Number of items in each task that is made from held-out documents.", minimum=1)
+TRAINED_RUN = Parameter("Key of a run trained on the build, or its first characters.")
+REPORTS = Parameter("Folder for the reports.")
+TRAININGS = Parameter("Training configs, one per run: preset names or YAML files.")
+SETTINGS = Parameter("KEY=VALUE overrides a value of the recipe or config; repeatable.")
+VALUES = Parameter("Recipe values to override, in the sections of the recipe.")
 
 Lake = Annotated[str, LAKE]
 Workers = Annotated[int, WORKERS]

@@ -1,4 +1,4 @@
-"""Finds recipes: YAML files of ours by name or anybody's by path, with values replaced, checked before any work."""
+"""Loads recipes: bundled ones by name, others by path. Applies overrides and validates before any work starts."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with Millrace."""
+    """Names of the bundled recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def load_recipe(
     name: str, settings: Iterable[str] = (), inputs: Iterable[str] = (), values: Mapping[str, Any] | None = None
 ) -> ResolvedRecipe:
-    """The recipe in a YAML file, or one of ours by name, with values replaced.
+    """Load a recipe from a YAML file, or a bundled one by name, and apply overrides.
 
-    `settings` are ``KEY=VALUE`` as `tasks.recipe.overrides` reads them. `values` are the same in nested sections, and
-    are replaced first. `inputs` replace those of the recipe's only source. The model files that the recipe names are
-    opened, so that a wrong one is found now and not after hours of work. Raises RecipeError.
+    `values` are overrides in nested sections and are applied first; `settings` are ``KEY=VALUE`` as
+    `tasks.recipe.overrides` reads them. `inputs` replace those of the recipe's only source. Opens the model files that
+    the recipe names, so that a wrong file fails now and not after hours of work. Raises RecipeError.
     """
     recipe = read_recipe(name)
     recipe = replace_values(recipe, [*full_keys(values or {}), *settings], name)
     given = list(inputs)
     if given:
         if len(recipe.sources) != 1:
-            raise RecipeError(f"{name} has several sources: give inputs with --set sources.NAME.inputs=[...]")
+            raise RecipeError(f"{name} has several sources: set inputs with --set sources.NAME.inputs=[...]")
         [source] = recipe.sources
         recipe = replace_values(recipe, [(f"sources.{source}.inputs", given)], name)
     resolved = resolve_recipe(recipe, name)
@@ -48,7 +48,7 @@ def load_recipe(
 
 
 def read_recipe(name: str) -> Recipe:
-    """The recipe as it is written, with defaults. Raises RecipeError."""
+    """The recipe as written, with defaults. Raises RecipeError."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
         raise RecipeError(f"there is no recipe {name}: give a YAML file, or one of {', '.join(recipe_names())}")
@@ -56,19 +56,19 @@ def read_recipe(name: str) -> Recipe:
 
 
 def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
-    """The recipe in a mapping, in the present form or the one before. Raises RecipeError naming every wrong value."""
+    """Parse a recipe in the current or the previous format. Raises RecipeError that names every wrong value."""
     try:
         return Recipe.model_validate(from_old_form(values) if is_old_form(values) else values)
     except pydantic.ValidationError as error:
-        raise RecipeError(refusal(where, "a recipe that can be built", problems_of(error, "recipe"))) from error
+        raise RecipeError(refusal(where, "a valid recipe", problems_of(error, "recipe"))) from error
 
 
 def resolve_recipe(recipe: Recipe, where: str) -> ResolvedRecipe:
-    """The recipe with what it leaves open settled. Raises RecipeError when its parts do not fit each other."""
+    """Resolve the values that a recipe leaves open. Raises RecipeError when its parts do not fit together."""
     try:
         return resolve(recipe)
     except Unresolved as error:
-        raise RecipeError(refusal(where, "a recipe that can be built", [str(error)])) from error
+        raise RecipeError(refusal(where, "a valid recipe", [str(error)])) from error
 
 
 def require_inputs(resolved: ResolvedRecipe) -> None:
@@ -76,19 +76,19 @@ def require_inputs(resolved: ResolvedRecipe) -> None:
     for source in (*resolved.sources, *resolved.references):
         if not source.section.inputs:
             raise RecipeError(
-                f"the source {source.name} has no inputs: give --input PATH_OR_GLOB, or set them in the recipe"
+                f"the source {source.name} has no inputs: use --input PATH_OR_GLOB, or set them in the recipe"
             )
 
 
 def with_tokens(
     values: Mapping[str, Any], tokenizer: str | None, vocabulary_size: int | None, held_out_every: int | None
 ) -> Recipe:
-    """The recipe of a build with another tokenizer, from a file or to be fitted, or another part held out.
+    """The recipe of a build with another tokenizer (loaded or to be fitted) or another held-out part.
 
-    Raises RecipeError naming what is wrong, such as a file that is no tokenizer.
+    Raises RecipeError, for example when the file is not a tokenizer.
     """
     if tokenizer is not None and vocabulary_size is not None:
-        raise RecipeError("a tokenizer from a file has its vocabulary: give the file, or the size of one to fit")
+        raise RecipeError("a tokenizer file has a fixed vocabulary: give either a tokenizer file or a vocabulary size")
     changed = dict(values)
     if tokenizer is not None:
         changed["tokenizer"] = {"file": tokenizer}
@@ -98,7 +98,7 @@ def with_tokens(
         changed["tokens"] = {**values.get("tokens", {}), "held_out_every": held_out_every}
     where = f"the changed recipe {values['name']}"
     recipe = parse_recipe(changed, where)
-    # Files that the corpus was made with may be gone: it is not made again.
+    # Other files of the recipe may be gone: the corpus is not rebuilt.
     _refuse(where, tokenizer_faults(recipe.tokenizer.file))
     return recipe
 
@@ -117,4 +117,4 @@ def _model_faults(resolved: ResolvedRecipe) -> list[str]:
 
 def _refuse(where: str, faults: list[str]) -> None:
     if faults:
-        raise RecipeError(refusal(where, "a recipe that can be built", faults))
+        raise RecipeError(refusal(where, "a valid recipe", faults))

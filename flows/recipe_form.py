@@ -1,4 +1,4 @@
-"""The values of a recipe as a JSON schema: its sources, their steps and rules, the tokenizer and the tokens."""
+"""JSON schema of a recipe's values: sources with their steps and rules, tokenizer and tokens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Schema = dict[str, Any]
 
 
 def values_schema(recipe: Recipe) -> Schema:
-    """The schema of nested values that `tasks.recipe.overrides.full_keys` reads, the recipe's own as defaults.
+    """The schema of the nested values that `tasks.recipe.overrides.full_keys` reads. Defaults are the recipe's values.
 
-    A step's fields are those of its stage's config class. Sources without inputs require them.
+    A step has the fields of its stage's config class. Sources without inputs require them.
     """
     own = recipe.model_dump(mode="json")
     sections = {
@@ -52,14 +52,14 @@ def _source(source: Reference, shares: bool) -> Schema:
 
 
 def _thresholds(rule: pydantic.BaseModel) -> Schema:
-    """The limits that a rule sets."""
+    """The thresholds that a rule sets."""
     own = rule.model_dump(mode="json", exclude_none=True)
     found = _of_model(type(rule), own, [name for name in ("at_least", "at_most", "one_of") if name in own])
     for name, body in found["properties"].items():
-        # A rule keeps the kind of its limits: null would leave it without any.
+        # Not nullable: a rule must keep its threshold.
         [kind] = [one for one in body.pop("anyOf") if one.get("type") != "null"]
         found["properties"][name] = {**body, **kind}
-    return {**found, "description": f"Of the column {own['column']}."}
+    return {**found, "description": f"Thresholds for the column {own['column']}."}
 
 
 def _step(step: Step) -> Schema:
@@ -75,17 +75,17 @@ def _step(step: Step) -> Schema:
 
 
 def _optional(step: Step, name: str, body: Schema, otherwise: str | None) -> Schema:
-    """A field of the step itself. One that the recipe leaves out stays out, and `otherwise` applies."""
+    """A field of the step itself. If the recipe omits it, it has no default in the form and `otherwise` applies."""
     own = step.model_dump(mode="json")[name]
     if own is not None:
         body["default"] = own
     elif otherwise is not None:
-        return {**body, "description": f"{Step.model_fields[name].description} Without it: {otherwise}."}
+        return {**body, "description": f"{Step.model_fields[name].description} Default: {otherwise}."}
     return {**body, "description": Step.model_fields[name].description}
 
 
 def _fields(use: StageUse, hidden: tuple[str, ...] = ()) -> Schema:
-    """The fields of a stage's config."""
+    """The fields of a stage's config class."""
     config = use.declared().config
     names = [name for name in config.model_fields if name not in hidden]
     found = _of_model(config, use.config, names)
@@ -94,7 +94,7 @@ def _fields(use: StageUse, hidden: tuple[str, ...] = ()) -> Schema:
 
 
 def _of_model(model: type[pydantic.BaseModel], own: dict[str, Any], names: Iterable[str] | None = None) -> Schema:
-    """The schema of some fields of a Pydantic model, without references, with the values of `own` as defaults."""
+    """The schema of some fields of a Pydantic model, with `$ref` inlined and the values of `own` as defaults."""
     whole = model.model_json_schema()
     definitions = whole.get("$defs", {})
     properties = {}
@@ -109,7 +109,7 @@ def _of_model(model: type[pydantic.BaseModel], own: dict[str, Any], names: Itera
 
 
 def _section(properties: dict[str, Any]) -> Schema:
-    """An object of these properties. Those without any field are left out, since a form has nothing to show."""
+    """An object with these properties. Omits objects without fields: a form has nothing to show for them."""
     shown = {name: body for name, body in properties.items() if body.get("type") != "object" or body.get("properties")}
     required = [name for name, body in shown.items() if "required" in body]
     section: Schema = {"type": "object", "properties": shown, "additionalProperties": False}

@@ -1,4 +1,4 @@
-"""One HTML page for a build, with a training run or without, linked from the flow run's page."""
+"""The flow `report`: one HTML page for a build and optionally a training run, linked from the flow run's page."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def report_run(
     lake: parameters.Lake = "lake",
     folder: Annotated[str, parameters.REPORTS] = "reports",
 ) -> str:
-    """Write the report of a build, and of a training run on it where one is named; gives its path."""
+    """Write the report of a build, and of a training run on it if given. Returns its path."""
     opened = Lake.open(lake)
     return make_report(opened, find_build(opened, corpus), None if run is None else find_run(opened, run), folder)
 
 
 def make_report(opened: Lake, build: BuildRecord, key: str | None, folder: str) -> str:
-    """The report, with its artifacts on the page of the flow run that is running."""
+    """Write the report and publish its artifacts on the page of the current flow run."""
     name = f"{build.recipe['name']}-{build.key[:12]}" + (f"-{key[:12]}" if key else "")
     path = (Path(folder) / f"{name}.html").absolute()
     path.parent.mkdir(parents=True, exist_ok=True)

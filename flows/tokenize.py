@@ -1,4 +1,4 @@
-"""Tokens anew from a corpus that is there: another tokenizer, the same documents."""
+"""The flow `tokenize-corpus`: encode an existing corpus with another tokenizer."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def tokenize_corpus(
     held_out_every: Annotated[int | None, parameters.HELD_OUT_EVERY] = None,
     name: Annotated[str | None, parameters.BUILD_NAME] = None,
 ) -> dict[str, Any]:
-    """Encode a corpus with another tokenizer, loaded from a file or fitted with another vocabulary.
+    """Encode a corpus with another tokenizer, loaded from a file or fitted with another vocabulary size.
 
-    The new build shares everything else with the old one; `name`, such as ``corpus/large-vocabulary``, points at it.
+    The new build shares all other artifacts with the old one. `name`, such as ``corpus/large-vocabulary``, points to
+    the new build.
     """
     if name is not None:
         check_name(name)
@@ -42,7 +43,7 @@ def tokenize_corpus(
     tasks = token_tasks(recipe)
     with open_engine(workers) as engine:
         made = StageRunner(opened, engine, report_progress).run(tasks, corpora)
-    # A tokenizer that is loaded from a file is no artifact, so the old build's is left out as well.
+    # A tokenizer loaded from a file is not an artifact, so the old build's tokenizer must be dropped too.
     anew = {"tokenizer", *(item for task in tasks for item in task.makes)}
     kept = {item: build.manifest(opened, item) for item in build.artifacts if item not in anew}
     record = BuildRecord.make(

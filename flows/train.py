@@ -1,4 +1,4 @@
-"""From tokens to checkpoints."""
+"""The flow `train-model`: from tokens to checkpoints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tasks.training import (
     train_on,
 )
 
-STOPPED = "Stopped"  # the name of a flow run's state, beside Completed
+STOPPED = "Stopped"  # name of a flow run state of type Completed
 
 
 @flow(name="train-model", log_prints=True)
@@ -48,9 +48,9 @@ def train_model(
     new: Annotated[str | None, parameters.NEW] = None,
     lake: parameters.Lake = "lake",
 ) -> dict[str, Any]:
-    """Train a model on a corpus; a run that was interrupted goes on, one that is finished is not trained again.
+    """Train a model on a corpus. An interrupted run resumes; a finished run is not trained again.
 
-    When a person stops the run, the flow run ends as Stopped; started again, it goes on.
+    When a user stops the run, the flow run ends in the state Stopped. Start it again to resume.
     """
     sections = {"training": training, "model": model, "layout": layout}
     changes: dict[str, Any] = {name: section.values() for name, section in sections.items() if section is not None}
@@ -59,17 +59,17 @@ def train_model(
     opened = Lake.open(lake)
     made = run_training(opened, _pinned(opened, load_training(config, changes)), fork=new is not None)
     if made["stopped"]:
-        # Prefect takes the state for the flow run, and gives its data to whoever called the flow.
+        # Prefect uses the returned state for the flow run, and returns its data to the caller of the flow.
         stopped: Any = Completed(name=STOPPED, message=made["stopped"], data=made)
         return stopped
     return made
 
 
 def _pinned(lake: Lake, section: TrainingSection) -> TrainingSection:
-    """The section with the step of the checkpoint that it begins with.
+    """Add the checkpoint's step to the section's `origin`.
 
-    The flow run's own parameters get it as well: a retry of the flow run begins with the same checkpoint, although the
-    other run may have a newer one by then.
+    Also updates the parameters of the flow run, so that a retry starts from the same checkpoint even if the origin run
+    has a newer one by then.
     """
     if section.origin is None:
         return section
@@ -83,9 +83,9 @@ def _pinned(lake: Lake, section: TrainingSection) -> TrainingSection:
 
 
 def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> dict[str, Any]:
-    """One run to its end or stop, as one task of the flow that is running; gives the run's key and its corpus.
+    """Train one run until it finishes or stops, as one task of the current flow run. Returns its key and corpus.
 
-    `stopped` says how a person stopped it, and is "" when it is finished.
+    `stopped` describes how a user stopped the run; "" when it is finished.
     """
     build = find_build(lake, section.corpus)
     config = requested_run(lake, build.manifest(lake, "tokens"), section.request(), fork)

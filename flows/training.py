@@ -1,4 +1,4 @@
-"""Training configs: YAML files that name a corpus, a preset and how the run is executed."""
+"""Training configs: YAML files with a corpus, a preset and a layout."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tasks.training import LayoutOverrides, LayoutRequest
 
 
 class TrainingSection(TrainingRequest):
-    """A run as a person asks for it: `corpus` is the name or key of a build; the newest without one."""
+    """A run as the user requests it. `corpus` is the name or key of a build; None means the newest."""
 
     corpus: str | None = None
     layout: LayoutRequest = pydantic.Field(default_factory=LayoutRequest)
 
     def request(self) -> TrainingRequest:
-        """What of it decides the result."""
+        """The part that determines the result."""
         shared = {name: getattr(self, name) for name in TrainingRequest.model_fields}
         return TrainingRequest.model_validate(shared)
 
@@ -31,10 +31,10 @@ class _Layout(pydantic.BaseModel):
 
 
 def load_training(name: str | None, changes: Mapping[str, Any] | None = None) -> TrainingSection:
-    """The training config in a YAML file, or the preset of that name with every other value at its default.
+    """Load a training config from a YAML file, or from the preset of that name with defaults for all other values.
 
-    `changes` are nested values that replace those of the file, such as ``{"training": {"steps": 100}, "seed": 7}``.
-    Without a name they must hold an ``origin``. Raises RecipeError.
+    `changes` are nested overrides, such as ``{"training": {"steps": 100}, "seed": 7}``. Without a name they must
+    contain an ``origin``. Raises RecipeError.
     """
     values: dict[str, Any]
     if name is None:
@@ -50,13 +50,13 @@ def load_training(name: str | None, changes: Mapping[str, Any] | None = None) ->
     try:
         given = dict(changes or {})
         if "layout" in given:
-            # Checked apart: the layout's own defaults depend on each other, and are settled after the merge.
+            # Validated separately: the layout's defaults depend on each other and are resolved after the merge.
             given["layout"] = _Layout.model_validate({"layout": given["layout"]}).layout.values()
         return TrainingSection.model_validate(merged(values, given))
     except pydantic.ValidationError as error:
-        raise RecipeError(refusal(name, "a training config that can be run", problems_of(error, "config"))) from error
+        raise RecipeError(refusal(name, "a valid training config", problems_of(error, "config"))) from error
 
 
 def layout_settings(options: Iterable[str]) -> list[str]:
-    """``layout.KEY=VALUE`` for every ``KEY=VALUE`` of options that hold them set off by commas."""
+    """Split comma-separated ``KEY=VALUE`` options into ``layout.KEY=VALUE`` settings."""
     return [f"layout.{setting.strip()}" for option in options for setting in option.split(",") if setting.strip()]

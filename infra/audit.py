@@ -34,7 +34,7 @@ def verify_artifact(
             faults.append(Fault(part.name, part.path, problem))
         progress(manifest.stage, number + 1, len(parts))
     if artifact_digest(manifest.parts) != manifest.digest:
-        faults.append(Fault("", manifest.path, "the manifest's digest is not that of the parts it lists"))
+        faults.append(Fault("", manifest.path, "the manifest's digest does not match the parts it lists"))
     return faults
 
 
@@ -62,7 +62,7 @@ def _problem(lake: Lake, part: Part, cache: Path) -> str | None:
         try:
             local = fetch_part(lake, part, Path(folder))
         except NotThere:
-            return "it is not there"
+            return "it does not exist"
         except Corrupt:
             return "its bytes changed after it was written"
         if part.suffix != ".parquet" or part.rows < 0:
@@ -76,5 +76,5 @@ def _problem(lake: Lake, part: Part, cache: Path) -> str | None:
         if rows != part.rows:
             return f"it has {rows} rows, not {part.rows}"
         if digest is not None and digest.hexdigest() != part.content:
-            return "its values are not those that were written"
+            return "its values are not the ones that were written"
         return None

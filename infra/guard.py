@@ -88,7 +88,7 @@ def _spawn(command: list[str], closing: tuple[int, int]) -> int:
         if os.getppid() == parent:
             os.execvp(command[0], command)
     except OSError as error:
-        os.write(2, f"{command[0]} cannot be run: {error}\n".encode())
+        os.write(2, f"{command[0]} cannot be started: {error}\n".encode())
     finally:
         os._exit(127)
 

@@ -102,7 +102,7 @@ def _download(folder: Path) -> Path:
     _run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         + ["--require-hashes", "--no-binary", "kenlm", "--dest", str(folder), "--requirement", str(requirement)],
-        f"the published source archive of kenlm {VERSION} (sha256 {SOURCE_SHA256}) could not be fetched with pip",
+        f"the published source archive of kenlm {VERSION} (sha256 {SOURCE_SHA256}) could not be downloaded with pip",
         "Check that pip reaches a package index, or set PIP_INDEX_URL to one; "
         "take other kenlm archives out of PIP_FIND_LINKS.",
     )
@@ -119,7 +119,7 @@ def _compile(source: Path, build: Path) -> Path:
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DENABLE_INTERPOLATE=OFF", "-DENABLE_PYTHON=OFF"]
     _run(
         ["cmake", "-S", str(source), "-B", str(build), *options],
-        "CMake found something missing for KenLM's lmplz, most likely Boost",
+        "CMake found that KenLM's lmplz lacks a dependency, most likely Boost",
         _cure(),
     )
     jobs = str(min(4, os.cpu_count() or 1))

@@ -94,7 +94,7 @@ def launch(
     Raises CommandNotFound, Stalled, GuardLost, ProcessesLeft.
     """
     if not 0 < grace < 30:
-        raise ValueError(f"grace must be above 0 s and under the 30 s of Prefect's own kill, not {grace}")
+        raise ValueError(f"grace must be above 0 s and below 30 s, after which Prefect kills the flow, not {grace}")
     if shutil.which(command[0], path=environment.get("PATH")) is None:
         raise CommandNotFound(f"{command[0]} is not on the command's PATH; cure: install it, or give its full path")
     marker = uuid.uuid4().hex
@@ -110,7 +110,7 @@ def launch(
         left = sweep(marker)
         started.close()
         if left:
-            raise ProcessesLeft(f"processes {left} of {command[0]} do not end; they may hold memory or devices")
+            raise ProcessesLeft(f"processes {left} of {command[0]} do not end; they may still use memory or devices")
 
 
 def sweep(marker: str) -> list[int]:
@@ -194,7 +194,7 @@ class _Started:
         while chunk := os.read(self._report, LINE_BYTES):
             report += chunk
         if not report:
-            raise GuardLost("the guard of the command was killed, and the command with it; cure: start it again")
+            raise GuardLost("the guard of the command was killed, and the command with it; cure: restart it")
         return int(json.loads(report)["returncode"])
 
     def close(self) -> None:

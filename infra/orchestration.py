@@ -73,7 +73,9 @@ class StageRunner:
     def _manifest(self, stage: str, key: str, digest: str) -> Manifest:
         manifest = read_manifest(self.lake, stage, key)
         if manifest is None:
-            raise NotThere(f"the artifact {key[:12]} of {stage} went while the flow ran: run the same command again")
+            raise NotThere(
+                f"the artifact {key[:12]} of {stage} was deleted during the flow: run the same command again"
+            )
         return manifest
 
     def _task(self, item: BuildTask, known: Made) -> Task[[list[References]], Any]:

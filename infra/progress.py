@@ -55,7 +55,7 @@ class ProgressReports:
                 self._publish(key, 100.0 * done / total)
             except (httpx.HTTPError, PrefectException) as error:
                 # A temporarily unreachable server must not fail the task whose progress is reported.
-                _logger.warning("the progress of %s was not published: %s", label, error)
+                _logger.warning("could not publish the progress of %s: %s", label, error)
 
     def _publish(self, key: tuple[UUID, str], percent: float) -> None:
         artifact = self._artifacts.get(key)

@@ -142,9 +142,9 @@ def stage(
     Raises ValueError when an annotating stage has no schema, or when a column ``failed`` is not a string.
     """
     if kind is StageKind.annotate and schema is None:
-        raise ValueError(f"stage {name}: an annotating stage declares the schema of its columns")
+        raise ValueError(f"stage {name}: an annotating stage must declare the schema of its columns")
     if schema is not None and "failed" in schema.names and schema.field("failed").type != pa.string():
-        raise ValueError(f"stage {name}: the column 'failed' holds a reason as a string, or null")
+        raise ValueError(f"stage {name}: the column 'failed' must be a string (the reason) or null")
 
     def declare(kernel: Callable[..., Any]) -> Stage:
         return Stage(
@@ -203,7 +203,7 @@ def partitioned(
     given.
     """
     if (verify is None) != (resolve is None):
-        raise ValueError(f"stage {name}: verify and resolve come together")
+        raise ValueError(f"stage {name}: declare both verify and resolve, or neither")
     steps = {"map": map, "reduce": reduce, "annotate": annotate}
     if verify is not None and resolve is not None:
         steps |= {"verify": verify, "resolve": resolve}

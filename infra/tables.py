@@ -74,7 +74,7 @@ class TableWriter:
         self._writer.close()
         stored = pq.ParquetFile(self._path).metadata.num_rows
         if stored != self._digest.rows:
-            raise RuntimeError(f"{self._path} holds {stored} rows, {self._digest.rows} were written to it")
+            raise RuntimeError(f"{self._path} has {stored} rows, but {self._digest.rows} were written to it")
         return WrittenTable(self._digest.rows, self._digest.hexdigest())
 
 

@@ -73,8 +73,8 @@ class BuildRecord:
         found = read_manifest(lake, *self.artifacts[name]) if name in self.artifacts else None
         if found is None:
             raise NotThere(
-                f"the build {self.key[:12]} has no artifact {name}. Where its lake was upgraded, its annotations were "
-                "left behind: the same `millrace build` makes them again"
+                f"the build {self.key[:12]} has no artifact {name}. If the lake was upgraded, annotations were not "
+                "carried over: run the same `millrace build` again to recompute them"
             )
         return found
 
@@ -126,14 +126,14 @@ def find_build(lake: Lake, name: str | None = None) -> BuildRecord:
     if name is None:
         newest = next(all_builds(lake), None)
         if newest is None:
-            raise StoreError(f"{lake.uri} holds no build yet: make one with `millrace build crawl --input ...`")
+            raise StoreError(f"{lake.uri} has no build yet: create one with `millrace build crawl --input ...`")
         return newest
     reference = look_up(lake, name)
     if reference is not None:
         return _read(lake, build_path(reference.key))
     if "/" in name:
         known = ", ".join(known for known, _ in all_names(lake)) or "none"
-        raise StoreError(f"nothing is named {name} in {lake.uri}; its names are: {known}")
+        raise StoreError(f"{lake.uri} has no name {name}; its names are: {known}")
     found = [entry.path for entry in lake.list("builds") if entry.path.removeprefix("builds/").startswith(name)]
     if len(found) != 1:
         raise StoreError(
@@ -160,4 +160,4 @@ def _read(lake: Lake, path: str) -> BuildRecord:
                 values["recipe"][name] = {key: values["recipe"][name][key] for key in order[name]}
         return BuildRecord(**values)
     except (TypeError, KeyError, AttributeError) as error:
-        raise Corrupt(f"{lake.uri}/{path} is no build record that this version can read: {error}") from error
+        raise Corrupt(f"{lake.uri}/{path} is not a build record that this version can read: {error}") from error

@@ -55,7 +55,7 @@ class LanguageModelsConfig(StageConfig):
         if not self.held_back_every <= self.minimum_documents <= self.maximum_documents:
             raise ValueError(
                 f"held_back_every {self.held_back_every}, minimum_documents {self.minimum_documents} and "
-                f"maximum_documents {self.maximum_documents} must not fall: every language needs a document held back"
+                f"maximum_documents {self.maximum_documents} must ascend, so that each language holds back a document"
             )
         return self
 

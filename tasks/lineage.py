@@ -54,7 +54,7 @@ def origins(lineage: Path, documents: Iterable[int]) -> dict[int, Origin]:
     table = pq.read_table(lineage, columns=columns, filters=pc.field("document").isin(wanted))
     found = {row["document"]: Origin(row["id"], row.get("url"), row["tokens"]) for row in table.to_pylist()}
     if missing := set(wanted) - set(found):
-        raise ValueError(f"{lineage} knows no document {min(missing)}; it is not the lineage of these tokens")
+        raise ValueError(f"{lineage} has no document {min(missing)}; it is not the lineage of these tokens")
     return found
 
 

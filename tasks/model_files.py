@@ -16,7 +16,9 @@ def model_files(stage: Stage, name: str) -> ModelFiles:
     kind, _, bundled = name.partition(":")
     if kind == "bundled":
         if bundled not in stage.bundled:
-            raise ValueError(f"no model {bundled} is bundled; there are {', '.join(sorted(stage.bundled)) or 'none'}")
+            raise ValueError(
+                f"no bundled model is called {bundled}; there are {', '.join(sorted(stage.bundled)) or 'none'}"
+            )
         return packaged_model(stage.bundled[bundled], bundled)
     path = Path(name)
     files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]

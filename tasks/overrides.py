@@ -29,7 +29,7 @@ class Overrides(pydantic.BaseModel):
         if isinstance(value, Overrides):
             return value
         if not isinstance(value, Mapping):
-            raise ValueError(f"{value!r} where a section with {', '.join(sorted(cls.model_fields))} belongs")
+            raise ValueError(f"expected a section with {', '.join(sorted(cls.model_fields))}, found {value!r}")
         for name in value:
             if name not in cls.model_fields:
                 raise ValueError(f"there is no {name}; there are {', '.join(sorted(cls.model_fields))}")

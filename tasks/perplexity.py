@@ -112,7 +112,7 @@ def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) 
     elif PUBLISHED_CUTOFFS in files:
         percentiles = read_published_percentiles(files[PUBLISHED_CUTOFFS])
     else:
-        raise ValueError(f"the models come without percentiles: add {FITTED_CUTOFFS} or cc_net's {PUBLISHED_CUTOFFS}")
+        raise ValueError(f"the models come without percentiles: add {FITTED_CUTOFFS}, or cc_net's {PUBLISHED_CUTOFFS}")
     return PerplexityModels({name: (tokenizers[name], models[name]) for name in sorted(models)}, percentiles)
 
 

@@ -30,11 +30,11 @@ def find_origin(lake: Lake, name: str, report: Callable[[str], None] = lambda re
     run = find_run(lake, start)
     if not sign:
         with TemporaryDirectory(prefix="millrace-origin-") as cache:
-            found = newest_good(lake, run, Path(cache), lambda at, reason: report(f"not {run[:12]}@{at}: {reason}"))
+            found = newest_good(lake, run, Path(cache), lambda at, reason: report(f"skipped {run[:12]}@{at}: {reason}"))
         if found is None:
             raise WrongSetting(
-                f"--from {name}: the run {run[:12]} has no checkpoint with all of its state; let it train to one, or "
-                "begin with another run"
+                f"--from {name}: the run {run[:12]} has no checkpoint with its full state; train it until it has one, "
+                "or start from another run"
             )
         return f"{run}@{found.step}"
     steps = committed_steps(lake, run)
@@ -43,19 +43,18 @@ def find_origin(lake: Lake, name: str, report: Callable[[str], None] = lambda re
     if read_checkpoint(lake, run, int(step)).pruned:
         whole = [one for one in steps if not read_checkpoint(lake, run, one).pruned]
         raise WrongSetting(
-            f"--from {name}: training cannot begin there, as only weights are kept; the run {run[:12]} has all of its "
-            f"state at {whole}"
+            f"--from {name}: this checkpoint has only weights; the run {run[:12]} has its full state at steps {whole}"
         )
     return f"{run}@{int(step)}"
 
 
 def describe_origin(origin: Mapping[str, Any]) -> str:
-    """What a run takes over from its origin, as run.json holds it: "began with …", to follow the run's name."""
-    text = f"began with {origin['run'][:12]}@{origin['step']}"
+    """What a run takes over from its origin, as run.json holds it: "started from …", to follow the run's name."""
+    text = f"started from {origin['run'][:12]}@{origin['step']}"
     if origin["next_sequence"] > 0:
-        text += f", and goes on in its data at sequence {origin['next_sequence']:,}"
+        text += f" and continues its data at sequence {origin['next_sequence']:,}"
     elif origin["step"] > 0:
-        text += ", and reads other data, or in another order, from the first sequence on"
+        text += " and reads other data, or another order, from the first sequence"
     inherited = origin.get("inherited") or {}
     changed = {
         "learning rate": inherited.get("learning_rate"),
@@ -63,7 +62,7 @@ def describe_origin(origin: Mapping[str, Any]) -> str:
         "clip": inherited.get("clip"),
     }
     taken_over = [f"{name} {value:g}" for name, value in changed.items() if value is not None]
-    return text + (f"; as changed there: {', '.join(taken_over)}" if taken_over else "")
+    return text + (f"; changes made there still apply: {', '.join(taken_over)}" if taken_over else "")
 
 
 def with_inheritance(lake: Lake, config: RunConfig, training: Mapping[str, Any]) -> RunConfig:

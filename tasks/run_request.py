@@ -37,16 +37,16 @@ class TrainingRequest(StageConfig):
     architecture. `model` and `training` replace values of that configuration.
     """
 
-    preset: str | None = pydantic.Field(None, description="The architecture and hyperparameters to begin with.")
+    preset: str | None = pydantic.Field(None, description="Preset with the architecture and hyperparameters.")
     origin: str | None = pydantic.Field(
-        None, description="RUN@STEP: a checkpoint of another run, whose whole state this run begins with."
+        None, description="RUN@STEP: start from the full state of this checkpoint of another run."
     )
     seed: int | None = pydantic.Field(
-        None, ge=0, description=f"Seed of initial weights and data order; the origin's without it, or {SEED}."
+        None, ge=0, description=f"Seed of initial weights and data order. Default: the origin's, or {SEED}."
     )
-    label: str = pydantic.Field("", description="Tells apart runs that are otherwise equal.")
+    label: str = pydantic.Field("", description="Distinguishes runs that are otherwise equal.")
     epochs: int | None = pydantic.Field(
-        None, ge=1, description="The most often that a source may be read; as for the origin without it, or once."
+        None, ge=1, description="Maximum number of times a source is read. Default: the origin's, or once."
     )
     model: ModelOverrides = pydantic.Field(default_factory=ModelOverrides)
     training: TrainingOverrides = pydantic.Field(default_factory=TrainingOverrides)
@@ -56,7 +56,7 @@ class TrainingRequest(StageConfig):
     def _sections(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and "settings" in values:
             raise ValueError(
-                "settings with dotted keys are no longer read: write sections, such as "
+                "settings with dotted keys are no longer supported: write sections, such as "
                 "`training: {steps: 100, schedule: {decay: 100}}` and `model: {layers: 2}`"
             )
         return values
@@ -64,7 +64,7 @@ class TrainingRequest(StageConfig):
     @pydantic.model_validator(mode="after")
     def _begins_somewhere(self) -> TrainingRequest:
         if self.preset is None and self.origin is None:
-            raise ValueError("give a preset, or the checkpoint of a run to begin with")
+            raise ValueError("give a preset, or the checkpoint of a run to start from")
         return self
 
 
@@ -131,15 +131,15 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
     wanted = None if request.preset is None else preset(request.preset)["model"]["architecture"]
     if wanted not in (None, values["model"]["architecture"]):
         raise WrongSetting(
-            f"the preset {request.preset} is a {wanted} model, and the run {run[:12]} to begin with a "
-            f"{values['model']['architecture']}; leave the preset out"
+            f"the preset {request.preset} is a {wanted} model, but the run {run[:12]} to start from is a "
+            f"{values['model']['architecture']}; omit the preset"
         )
     checkpoint = read_checkpoint(lake, run, int(step))
     theirs = next(tokens_with(lake, [source.bin.sha256 for source in config.sources]), None)
     if theirs is not None and _tokenizer(theirs) != _tokenizer(tokens):
         raise WrongSetting(
-            f"this corpus and that of the run {run[:12]} have different tokenizers, so that its model would not know "
-            "these tokens: encode this corpus with `millrace tokenize --tokenizer`"
+            f"this corpus and that of the run {run[:12]} have different tokenizers, so the model cannot read these "
+            "tokens: encode this corpus with the run's tokenizer (`millrace tokenize --tokenizer`)"
         )
     return {
         "model": values["model"],
@@ -154,14 +154,14 @@ def _check_model(model: dict[str, Any], base: dict[str, Any], summary: dict[str,
     if base["origin"] is not None and model != base["model"]:
         [name, *_] = [name for name in base["model"] if model.get(name) != base["model"][name]] or [*model]
         raise WrongSetting(
-            f"--set model.{name}: a run that begins with a checkpoint has its model, where {name} is "
+            f"--set model.{name}: a run that starts from a checkpoint keeps its model, where {name} is "
             f"{base['model'].get(name)!r}"
         )
     held = model.get("vocabulary")
     if isinstance(held, int) and held < summary["vocabulary"]:
         raise WrongSetting(
-            f"model.vocabulary is {held}, and the tokenizer of this corpus has {summary['vocabulary']} words; a "
-            "vocabulary holds all of them"
+            f"model.vocabulary is {held}, but the tokenizer of this corpus has {summary['vocabulary']} tokens; set at "
+            "least that many"
         )
 
 
@@ -203,6 +203,6 @@ def _refuse_label_in_use(lake: Lake, label: str, key: str) -> None:
         # One that failed before its first checkpoint holds nothing that anybody could want.
         if committed_steps(lake, other):
             raise WrongSetting(
-                f"--new {label}: the run {other[:12]} has that label and another configuration; take another label, or "
-                "give the settings of that run to go on with it"
+                f"--new {label}: the run {other[:12]} has that label and another configuration; use another label, or "
+                "the settings of that run to resume it"
             )

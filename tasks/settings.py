@@ -55,7 +55,7 @@ def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
         raise RecipeError(f"{path} is not YAML: {_problem(error)}") from error
     if not isinstance(values, dict):
-        raise RecipeError(f"{path} holds {expected} only as a mapping, and this is {_kind(values)}")
+        raise RecipeError(f"{path} is not {expected}: expected a mapping, found {_kind(values)}")
     return values
 
 
@@ -88,7 +88,7 @@ def nested_settings(settings: Iterable[str]) -> dict[str, Any]:
         try:
             replace_at(values, key.split("."), value)
         except TypeError as error:
-            raise RecipeError(f"--set {setting}: another setting gives a part of {key} a value already") from error
+            raise RecipeError(f"--set {setting}: another setting already gives a part of {key} a value") from error
     return values
 
 

@@ -87,7 +87,7 @@ def unpack_signatures(column: pa.ChunkedArray, permutations: int) -> tuple[np.nd
     if wrong.size:
         row = int(rows[wrong[0]])
         raise ValueError(
-            f"the signature in row {row} has {int(lengths[row]) // 4} values, and {permutations} are expected: "
+            f"the signature in row {row} has {int(lengths[row]) // 4} values, not {permutations}: "
             "run the stage signatures with the same number of permutations"
         )
     packed = column.drop_null().cast(pa.binary(4 * permutations)).combine_chunks()

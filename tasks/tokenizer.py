@@ -69,7 +69,7 @@ def tokenizer_faults(file: str | None) -> list[str]:
         return []
     path = Path(file)
     if not path.is_file():
-        return [f"tokenizer.file: there is no file {path}; leave it out, and one is fitted"]
+        return [f"tokenizer.file: there is no file {path}; omit it to fit a tokenizer"]
     try:
         load_tokenizer(path)
     except ValueError as error:

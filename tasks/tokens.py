@@ -77,7 +77,7 @@ class TokensConfig(StageConfig):
     @classmethod
     def _shares(cls, mixture: dict[str, float]) -> dict[str, float]:
         if any(share <= 0 for share in mixture.values()):
-            raise ValueError(f"shares and epochs are above 0, and these are {mixture}")
+            raise ValueError(f"shares and epochs must be above 0, not {mixture}")
         return mixture
 
 
@@ -128,7 +128,7 @@ def write_tokens(
                 files[name].append(identity, url, np.append(values[offsets[row] : offsets[row + 1]], end))
     mixture = config.mixture or _mixture_of(config.epochs, {name: item.writer.tokens for name, item in files.items()})
     if unknown := set(seen) - set(mixture):
-        raise ValueError(f"the corpus has the sources {sorted(unknown)}, of which the mixture says nothing")
+        raise ValueError(f"the corpus has the sources {sorted(unknown)}, which the mixture lacks")
     summary = {
         "vocabulary": vocabulary,
         "end_of_text": end,
@@ -163,7 +163,7 @@ def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> i
     written = sum(source["documents"] for source in sources.values())
     rows = sum(corpus.rows for corpus in corpora)
     if written != rows:
-        raise BooksDoNotBalance(f"the corpus has {rows} documents, its token files hold {written}")
+        raise BooksDoNotBalance(f"the corpus has {rows} documents, but its token files have {written}")
     return sum(source["tokens"] for source in sources.values())
 
 
@@ -181,8 +181,8 @@ def _column(table: pa.Table, name: str, config: TokensConfig) -> list[str | None
         return values
     if name == "cluster" and config.validation > 0:
         raise ValueError(
-            "the corpus has no column cluster, by which near-copies are kept together in the validation set: it was "
-            "written by an older version, so build it again"
+            "the corpus has no column cluster, which the validation split needs to keep near-duplicates together: it "
+            "was written by an older version, so build it again"
         )
     return [None] * table.num_rows
 

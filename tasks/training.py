@@ -56,20 +56,20 @@ class LayoutRequest(
     no ZeRO without being told.
     """
 
-    machines: int = pydantic.Field(1, ge=1, description="Machines that share the ranks in equal parts, through Ray.")
-    ray: str = pydantic.Field("", description="Address of a Ray cluster to run on; this machine without it.")
+    machines: int = pydantic.Field(1, ge=1, description="Number of machines that share the ranks evenly, through Ray.")
+    ray: str = pydantic.Field("", description="Address of a Ray cluster to run on. Without it: this machine.")
     startup_seconds: float = pydantic.Field(
-        600, gt=0, description="A launch without a first step after this time is ended and started again."
+        600, gt=0, description="A launch without a first step after this time is ended and restarted."
     )
     steady_seconds: float = pydantic.Field(
-        300, gt=0, description="A launch without any progress for this time is ended and started again."
+        300, gt=0, description="A launch without progress for this time is ended and restarted."
     )
-    keep_full: int = pydantic.Field(2, ge=1, description="So many of the newest checkpoints keep their whole state.")
+    keep_full: int = pydantic.Field(2, ge=1, description="Number of newest checkpoints that keep their full state.")
     keep_every: int | None = pydantic.Field(
-        None, ge=1, description="Checkpoints at multiples of this step keep their whole state; others keep weights."
+        None, ge=1, description="Checkpoints at multiples of this step keep their full state; others keep only weights."
     )
     grace_seconds: int = pydantic.Field(
-        GRACE_SECONDS, ge=1, lt=30, description="Time for ranks to save when told to leave; Prefect waits 30 s."
+        GRACE_SECONDS, ge=1, lt=30, description="Time for ranks to save when asked to exit; Prefect kills after 30 s."
     )
 
     trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = pydantic.Field(
@@ -90,8 +90,8 @@ class LayoutRequest(
             raise ValueError(f"{ranks} ranks cannot be shared evenly among {self.machines} machines; change either")
         if self.machines > 1 and not self.ray:
             raise ValueError(
-                f"{self.machines} machines are reached through a Ray cluster: set layout.ray to its address, or start "
-                "the run's parts with `millrace launch`"
+                f"{self.machines} machines need a Ray cluster: set layout.ray to its address, or start each machine's "
+                "part with `millrace launch`"
             )
         return self
 
@@ -160,8 +160,7 @@ def train(
         status = supervisor.carry_out(on_line)
     except Stalled as error:
         raise TrainingInterrupted(
-            f"the run {run[:12]} stood still and was ended ({supervisor.name_stuck()}); it goes on when it is started "
-            "again"
+            f"the run {run[:12]} made no progress and was ended ({supervisor.name_stuck()}); start it again to resume"
         ) from error
     except GuardLost as error:
         raise TrainingInterrupted(f"the run {run[:12]} stopped: {error}") from error
@@ -174,15 +173,15 @@ def train(
     stops = [event for event in events if event["event"] == "stop"]
     if stops and status in (0, LEFT_AFTER_SAVING):
         step, who = stops[-1]["step"], stops[-1]["who"]
-        raise TrainingStopped(f"the run {run[:12]} was stopped at step {step} by {who}; started again, it goes on")
+        raise TrainingStopped(f"the run {run[:12]} was stopped at step {step} by {who}; start it again to resume")
     if status == 0:
         return
     if permanent:
         raise TrainingFailed(f"the run {run[:12]} failed at step {permanent[-1]['step']}: {permanent[-1]['message']}")
     if status == LEFT_AFTER_SAVING:
-        raise TrainingInterrupted(f"the run {run[:12]} was told to leave, and has saved; started again, it goes on")
+        raise TrainingInterrupted(f"the run {run[:12]} was asked to exit and has saved; start it again to resume")
     reason = errors[-1]["message"] if errors else f"exit code {status}"
-    raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); it goes on when it is started again")
+    raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); start it again to resume")
 
 
 def train_on(
@@ -205,7 +204,7 @@ def train_on(
         except TrainingInterrupted as interruption:
             if set(committed_steps(lake, run)) <= before:
                 raise
-            on_line(f"{interruption}; it has come to another checkpoint, so it is started again")
+            on_line(f"{interruption}; it has saved a new checkpoint, so it restarts now")
 
 
 def check_layout(config: RunConfig, layout: Layout) -> None:
@@ -215,7 +214,7 @@ def check_layout(config: RunConfig, layout: Layout) -> None:
 
     if (layout.engine, layout.device, config.training.precision) == ("deepspeed", "cpu", "fp16"):
         raise WrongSetting(
-            "the run trains in fp16, which DeepSpeed does on GPUs: give `--set training.precision=fp32 --set "
+            "the run trains in fp16, which DeepSpeed supports only on GPUs: use `--set training.precision=fp32 --set "
             "training.scaler=null`, or the layout device=cuda"
         )
     try:
@@ -230,9 +229,9 @@ def check_layout(config: RunConfig, layout: Layout) -> None:
     if config.model.heads % layout.tensor:
         problem = f"tensor {layout.tensor} does not divide the model's {config.model.heads} heads"
     elif layout.sequence_parallel and training.sequence_length % layout.tensor:
-        problem = f"tensor {layout.tensor} does not divide sequences of {training.sequence_length}, which are to be cut"
+        problem = f"tensor {layout.tensor} does not divide the sequence length {training.sequence_length}"
     elif layout.engine == "deepspeed" and training.precision != "fp32" and layout.zero == 0:
-        problem = f"DeepSpeed without ZeRO would add up gradients in {training.precision}; take zero 1 or more"
+        problem = f"DeepSpeed without ZeRO accumulates gradients in {training.precision}; set zero to 1 or more"
     else:
         return
     raise WrongSetting(f"the layout does not fit the run: {problem}")
@@ -310,7 +309,7 @@ class _Supervisor:
         limit = (self.request.steady_seconds if started else self.request.startup_seconds) / 2
         found = stuck(self.lake, self.run, self.request.layout().ranks, self.began, limit, time.time())
         if not found:
-            return "every rank made marks until it was ended"
+            return "every rank reported progress until it was ended"
         logbook = Logbook(self.lake, self.run, f"supervisor-{uuid.uuid4().hex[:12]}", SUPERVISOR)
         logbook.write("stuck", self._step, message=describe(found), ranks=[asdict(one) for one in found])
         return describe(found)

@@ -65,7 +65,7 @@ def upgrade(lake: Lake, progress: Callable[[str, int, int], None] = lambda label
     if found == FORMAT:
         return None
     if found != OLD_FORMAT:
-        raise ValueError(f"{lake.uri} is a lake of format {found}: this Millrace upgrades format {OLD_FORMAT} only")
+        raise ValueError(f"{lake.uri} is a lake of format {found}: this version upgrades only format {OLD_FORMAT}")
     renamed: dict[str, BuildRecord] = {}
     sources: set[str] = set()
     with TemporaryDirectory(prefix="millrace-") as cache:

@@ -20,16 +20,16 @@ def build(
     cluster: Annotated[str | None, parameters.CLUSTER.option()] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a corpus and its tokens; what the lake already has is not made again.
+    """Build a corpus and its tokens. Artifacts that the lake already has are reused.
 
     `millrace build crawl --input 'crawl/*.warc.gz'`
     """
-    # `--input a b c`: a shell that expands a glob leaves all but the first as further arguments.
+    # `--input a b c`: when the shell expands a glob, all names but the first arrive as further arguments.
     name, *more = recipe
     with friendly_errors(as_json), progress_bars(as_json) as show:
         from flows.recipe import load_recipe, require_inputs
 
-        # A wrong recipe is refused before a server is started for it.
+        # Reject a wrong recipe before starting a server.
         require_inputs(load_recipe(name, settings or [], [*(inputs or []), *more]))
         with prefect_server():
             record = _run(
@@ -53,7 +53,7 @@ def build(
 
 
 def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:
-    """Show the funnel of all sources and, where there are several, what each step left of each source."""
+    """Show the funnel of all sources and, if there are several, a table by source and stage."""
     print_funnel(whole)
     if len(by_source) > 1:
         rows = [
@@ -65,7 +65,7 @@ def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[st
 
 
 def print_funnel(ledger: list[dict[str, Any]]) -> None:
-    """Show a funnel: what each stage let through, and then why the rest is out, reason by reason."""
+    """Show a funnel: the documents that each stage kept, then the removed ones by reason."""
     rows = [
         [
             entry["stage"],
@@ -78,7 +78,7 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
     ]
     print_table("What became of every record", ["stage", "in", "kept", "out", "bytes in"], rows)
     if out := _out(ledger):
-        print_table("Why records are out", ["stage", "fate", "reason", "documents"], out)
+        print_table("Removed records by reason", ["stage", "outcome", "reason", "documents"], out)
 
 
 def _out(ledger: list[dict[str, Any]]) -> list[list[Any]]:
@@ -91,16 +91,16 @@ def _out(ledger: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 def _warnings(record: dict[str, Any]) -> list[str]:
-    """What is as it was asked for, and yet hardly as it was meant."""
+    """Warnings about a build that succeeded but is probably not what the user wants."""
     if record["documents"]:
         return []
     read, out = record["ledger"][0]["documents_in"], _out(record["ledger"])
     if not out:
-        return ["No document is left: the inputs hold no record. Check that they are what the recipe's reader reads."]
+        return ["The corpus is empty: the inputs have no records. Check that the recipe's reader fits their format."]
     stage, fate, reason, count = max(out, key=lambda row: row[-1])
     return [
-        f"No document is left of {read:,} records. The reason that took most is {reason}: {count:,} {fate} by {stage}. "
-        f"`millrace ledger corpus/{record['recipe']['name']}` lists all reasons."
+        f"The corpus is empty: none of {read:,} records was kept. Most frequent reason: {reason}, {count:,} {fate} "
+        f"by {stage}. `millrace ledger corpus/{record['recipe']['name']}` lists all reasons."
     ]
 
 

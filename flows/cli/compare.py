@@ -23,14 +23,14 @@ class CannotPlot(ValueError):
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="The start of a run's key.")],
-    second: Annotated[str, typer.Argument(help="The start of another's.")],
-    other_lake: Annotated[str | None, typer.Option(help="Where the second run lies, if in another lake.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="An SVG file for the two loss curves.")] = None,
+    first: Annotated[str, typer.Argument(help="Key of a run, or its first characters.")],
+    second: Annotated[str, typer.Argument(help="Key of the other run.")],
+    other_lake: Annotated[str | None, typer.Option(help="Lake of the second run, if it is another one.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write both loss curves to this SVG file.")] = None,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two runs: settings, data, losses, norms, events and final weights. Exits with 1 if results differ."""
+    """Compare settings, data, losses, norms, events and final weights of two runs. Exits with 1 if results differ."""
     with friendly_errors(as_json):
         from model.analysis.comparison import compare_runs
         from model.observers.losses import read_losses
@@ -52,17 +52,17 @@ def _show(comparison: Comparison) -> None:
     output.print(_verdict(comparison))
     for run, origins in zip(comparison.runs, comparison.origins, strict=True):
         if origins:
-            output.print(f"{run[:12]} goes on from {', which goes on from '.join(map(_short, origins))}.")
+            output.print(f"{run[:12]} continues from {', which continues from '.join(map(_short, origins))}.")
     rows = [[one.field, one.first, one.second] for one in comparison.configuration]
     rows += [["data order", *comparison.fingerprints]] if len(set(comparison.fingerprints)) > 1 else []
-    rows += [["steps on record", *map(_steps, comparison.steps)]] if any(one.alone for one in comparison.steps) else []
+    rows += [["recorded steps", *map(_steps, comparison.steps)]] if any(one.alone for one in comparison.steps) else []
     if rows:
         print_table("Settings that differ", ["field", *(run[:12] for run in comparison.runs)], rows)
     if comparison.traces:
-        columns = ["figure", "first difference", "largest, relative", "at"]
-        print_table("Steps that both have on record", columns, list(map(_row, comparison.traces)))
+        columns = ["metric", "first difference", "largest, relative", "at"]
+        print_table("Steps recorded by both runs", columns, list(map(_row, comparison.traces)))
     else:
-        output.print("No step is on record of both.")
+        output.print("The runs have no recorded step in common.")
     if any(comparison.events):
         rows = [
             [comparison.runs[number][:12], event["step"], event["kind"], event["who"], event["cause"]]
@@ -71,32 +71,32 @@ def _show(comparison: Comparison) -> None:
         ]
         print_table("Events", ["run", "step", "event", "who", "cause"], rows)
     if comparison.weights is None:
-        output.print("No step has a checkpoint of both.")
+        output.print("The runs have no checkpoint at the same step.")
         return
     weights = comparison.weights
     rows = [[one.name, _number(one.largest), _number(one.relative)] for one in weights.tensors]
-    rows += [[name, "in one run alone", ""] for name in weights.alone]
+    rows += [[name, "only in one run", ""] for name in weights.alone]
     if rows:
         print_table(f"Weights that differ at step {weights.step:,}", ["tensor", "largest", "relative"], rows)
     else:
-        output.print(f"The weights at step {weights.step:,} are bitwise the same.")
+        output.print(f"The weights at step {weights.step:,} are bitwise identical.")
 
 
 def _verdict(comparison: Comparison) -> str:
     if comparison.same:
-        return "The results are bitwise the same."
+        return "The results are bitwise identical."
     if comparison.differs:
-        return f"The results are [bold]not[/] the same; what differs: {', '.join(comparison.differs)}."
+        return f"The results [bold]differ[/] in: {', '.join(comparison.differs)}."
     last = comparison.steps[0].last
     if last is None:
-        return "Neither run has a step on record, so there are no results to compare."
-    return f"No figure differs, but step {last:,}, the last, has no checkpoint of both: the weights were not compared."
+        return "Neither run has recorded a step, so there are no results to compare."
+    return f"All metrics agree; weights were not compared: no common checkpoint at step {last:,}, the last."
 
 
 def _steps(recorded: Recorded) -> str:
     if recorded.first is None or recorded.last is None:
         return "none"
-    alone = f", {recorded.alone:,} of them in this run alone" if recorded.alone else ""
+    alone = f", {recorded.alone:,} of them only in this run" if recorded.alone else ""
     return f"{recorded.first:,} to {recorded.last:,}{alone}"
 
 
@@ -126,16 +126,14 @@ def _plot(curves: dict[str, list[StepRecord]], file: Path) -> None:
     from tasks.report.figures import Curve, line_chart, standalone
 
     if file.suffix != ".svg":
-        raise CannotPlot(
-            f"--plot writes an SVG file, and {file} does not end in .svg: name it {file.with_suffix('.svg')}"
-        )
+        raise CannotPlot(f"--plot writes an SVG file, but {file} does not end in .svg: use {file.with_suffix('.svg')}")
     # Non-finite losses are omitted; the line connects the steps on either side.
     lines = [
         Curve(name, shade, tuple((one.step, one.loss) for one in records if one.loss is not None))
         for (name, records), shade in zip(curves.items(), ("a", "c"), strict=True)
     ]
     if not any(line.points for line in lines):
-        raise CannotPlot("--plot: neither run has a finite loss on record, so there is no curve to draw")
+        raise CannotPlot("--plot: neither run has recorded a finite loss, so there is no curve to draw")
     drawn = [line for line in lines if line.points]
     colours = {"a": "teal", "c": "red"}
     legend = "; ".join(f"{line.name} ({colours[line.shade]})" for line in drawn)

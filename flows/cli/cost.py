@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cost(
-    run: Annotated[str, typer.Argument(help="The start of the key of a run.")],
+    run: Annotated[str, typer.Argument(help="Key of a run, or its first characters.")],
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,10 +52,10 @@ def _show(run: str, cost: RunCost) -> None:
                 joules,
             ]
         )
-    columns = ["began (UTC)", "ended", "steps", "kept", "lost", "time", "devices", "energy"]
+    columns = ["started (UTC)", "ended", "steps", "kept", "lost", "time", "devices", "energy"]
     print_table(f"Launches of run {run[:12]}", columns, rows)
-    output.print(f"{cost.gpu_hours:,.2f} GPU-hours, {cost.cpu_hours:,.2f} CPU-hours (a rank each)")
-    output.print(f"{cost.wasted_share:.1%} of it came to nothing: {cost.steps_lost:,} of {cost.steps_taken:,} steps")
+    output.print(f"{cost.gpu_hours:,.2f} GPU-hours, {cost.cpu_hours:,.2f} CPU-hours (per rank)")
+    output.print(f"{cost.wasted_share:.1%} of it was wasted: {cost.steps_lost:,} of {cost.steps_taken:,} steps lost")
     unmetered = f"; {cost.unmetered} launches have no meter" if cost.unmetered else ""
     output.print(f"metered: {_consumption(cost.metered)}{unmetered}")
     output.print(f"by LLaMA's formula, GPU-hours × rated power: {_consumption(cost.rated)}")
@@ -67,6 +67,6 @@ def _consumption(found: Consumption) -> str:
     if found.kilowatt_hours is None:
         return "unknown"
     return (
-        f"{found.kilowatt_hours:,.4g} kWh of the devices ({found.basis}), "
-        f"{found.tonnes_co2e:,.4g} t CO2e with the data centre (PUE 1.1, 0.385 kg/kWh)"
+        f"{found.kilowatt_hours:,.4g} kWh for the devices ({found.basis}), "
+        f"{found.tonnes_co2e:,.4g} t CO2e including the data centre (PUE 1.1, 0.385 kg/kWh)"
     )

@@ -1,4 +1,4 @@
-"""`millrace demo`: the whole line on a small crawl that is made on the spot."""
+"""`millrace demo`: the whole pipeline on a small generated crawl."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flows.cli.serving import prefect_server
 from flows.cli.terminal import friendly_errors, output, print_json, progress_bars
 from infra.server.local import default_state_folder
 
-# What a reader may want to look up first, by the names of planted records.
+# `planted` names of the documents that the demo suggests for `millrace explain`: _WORTH_EXPLAINING.
 TRAININGS = ("demo-pythia.yaml", "demo-llama.yaml")
 _WORTH_EXPLAINING = ("lake", "mill", "lake-bulleted", "gibberish", "night")
 
@@ -28,9 +28,9 @@ def demo(
     reports: Annotated[str, parameters.REPORTS.option()] = "reports",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a small crawl from what this machine has, and run the whole line on it: corpus, training, scores, report.
+    """Generate a small crawl from texts on this machine and run everything on it: corpus, training, scores, reports.
 
-    Among its pages are planted copies, spam and broken records; the table says what became of everything.
+    The crawl contains planted copies, spam and broken records; a table shows the outcome of every record.
     """
     with friendly_errors(as_json), progress_bars(as_json) as show, prefect_server():
         from infra.progress import watched_by
@@ -46,10 +46,10 @@ def demo(
 
 
 def run_demo(folder: Path, lake: str, workers: int, reports: str) -> dict[str, Any]:
-    """Make the crawl in `folder` and run the flow ``line`` on it, inside `prefect_server`.
+    """Generate the crawl in `folder` and run the flow ``line`` on it, inside `prefect_server`.
 
-    Gives what that flow gives, and the paths of the ``archives``. Made again on the same machine, the crawl has the
-    same bytes, so that a second call makes nothing that the lake has.
+    Returns the flow's result and the paths of the ``archives``. On the same machine, the crawl always has the same
+    bytes, so a second call reuses everything in the lake.
     """
     from flows.line import run_line, training_configs
     from tasks.demo.crawl import make_crawl
@@ -66,19 +66,17 @@ def _tell(done: dict[str, Any], lake: str) -> None:
     record = done["build"]
     print_funnel(record["ledger"])
     output.print(f"\n{record['documents']:,} documents, {record['tokens']:,} tokens in {done['seconds']:,} s")
-    output.print(f"The crawl lies in {Path(done['archives'][0]).parent}", soft_wrap=True)
-    output.print(
-        f"Everything made of it lies in the lake {lake}, named corpus/{record['recipe']['name']}", soft_wrap=True
-    )
+    output.print(f"The crawl is in {Path(done['archives'][0]).parent}", soft_wrap=True)
+    output.print(f"The build is in the lake {lake}, named corpus/{record['recipe']['name']}", soft_wrap=True)
     for run in done["runs"]:
         output.print(f"\n[bold]{run['preset']}[/], run {run['run'][:12]}")
         print_scores(run["evaluations"])
-    output.print("\nThe reports, which any browser opens:")
+    output.print("\nReports (open them in a browser):")
     for report in done["reports"]:
         output.print(f"  file://{report}", soft_wrap=True)
-    output.print("The dashboard, on the history of this run:  make up")
-    output.print("\nLives worth reading:")
-    # `make demo` runs without the environment's folder on the path.
+    output.print("To see this run in the dashboard:  make up")
+    output.print("\nDocuments with an interesting history:")
+    # `make demo` runs without the virtual environment on PATH.
     command = "millrace" if shutil.which("millrace") else os.path.relpath(sys.argv[0])
     option = "" if lake == DEFAULT_LAKE else f" --lake {lake}"
     for planted in planted_records():

@@ -48,14 +48,14 @@ def accelerator() -> dict[str, Any]:
     from model.cost.devices import reported_device
 
     if not torch.cuda.is_available():
-        return _check("accelerator", True, "no GPU: training runs on the processor")
+        return _check("accelerator", True, "no GPU: training runs on the CPU")
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     kinds = []
     for name in dict.fromkeys(names):
-        said = "its peak is not known, so no MFU is told"
+        said = "peak unknown, so MFU is not reported"
         if device := reported_device(name):
             precision = "bf16" if device.peak("bf16") else "fp16"
-            said = f"{device.peaks[precision] / 1e12:,.0f} TFLOP/s at most in {precision}"
+            said = f"peak {device.peaks[precision] / 1e12:,.0f} TFLOP/s in {precision}"
         kinds.append(f"{names.count(name)} × {name} ({said})")
     return _check("accelerator", True, "; ".join(kinds))
 
@@ -83,8 +83,8 @@ def _fasttext() -> dict[str, Any]:
     import fasttext
 
     whole = hasattr(fasttext, "train_supervised")
-    cure = "fasttext-predict lies over it: delete .venv and run `make setup`"
-    return _check("fasttext is itself", whole, "yes" if whole else cure)
+    cure = "replaced by the package fasttext-predict: delete .venv and run `make setup`"
+    return _check("fasttext can train", whole, "yes" if whole else cure)
 
 
 def _python() -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _kenlm_tools() -> dict[str, Any]:
 
     tools = find_kenlm_tools()
     return _check(
-        "lmplz", True, str(tools.lmplz) if tools else "not built yet: the first fit builds it (half a minute)"
+        "lmplz", True, str(tools.lmplz) if tools else "not built yet: the first fit builds it (takes half a minute)"
     )
 
 
@@ -130,7 +130,7 @@ def _server() -> dict[str, Any]:
 
 def _room() -> dict[str, Any]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return _check("disk", free > 2, f"{free:.1f} GiB free here, {os.cpu_count()} processors")
+    return _check("disk", free > 2, f"{free:.1f} GiB free here, {os.cpu_count()} CPUs")
 
 
 def _lake(uri: str) -> dict[str, Any]:
@@ -139,9 +139,9 @@ def _lake(uri: str) -> dict[str, Any]:
 
     try:
         try:
-            lake, found = open_lake(uri), "is there and takes writes"
+            lake, found = open_lake(uri), "exists and is writable"
         except NoLake:
-            lake, found = place(uri), "is not made yet: the first build makes it"
+            lake, found = place(uri), "does not exist yet: the first build creates it"
             local = lake.local_path("")
             if local is not None:
                 # A test write would leave a folder behind.
@@ -156,7 +156,7 @@ def _lake(uri: str) -> dict[str, Any]:
 def _room_for_folder(folder: Path, found: str) -> dict[str, Any]:
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not nearest.is_dir():
-        return _check("lake", False, f"{folder} cannot be made: {nearest} is a file")
+        return _check("lake", False, f"{folder} cannot be created: {nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return _check("lake", False, f"{folder} cannot be made: {nearest} takes no writes. Name another place.")
+        return _check("lake", False, f"{folder} cannot be created: {nearest} is not writable. Use another folder.")
     return _check("lake", True, found)

@@ -19,7 +19,7 @@ def evaluate(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Held-out perplexity and harness scores; without a task file, tasks are made of held-out documents."""
+    """Score checkpoints: held-out perplexity and lm-evaluation-harness tasks (by default, of held-out documents)."""
     with friendly_errors(as_json):
         from tasks.runs import find_run
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    document: Annotated[str, typer.Argument(help="The id or the URL of a document.")],
+    document: Annotated[str, typer.Argument(help="Id or URL of a document.")],
     build: Annotated[str | None, parameters.CORPUS.option()] = None,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
@@ -35,7 +35,7 @@ def explain(
         if not found:
             fail(
                 f"no document of the build {record.key[:12]} has the id or URL {document}. Records that the source "
-                "dropped are no documents: `millrace ledger` counts them by reason.",
+                "dropped do not become documents; `millrace ledger` counts them by reason.",
                 as_json,
             )
         if as_json:
@@ -54,7 +54,7 @@ def _tell(record: BuildRecord, history: DocumentHistory) -> None:
     output.print(f"  {life['url'] or 'no URL'}, {life['date'] or 'no date'}")
     offset = life["metadata"].get("offset")
     place = f", byte {offset:,} of the archive" if isinstance(offset, int) else ""
-    output.print(f"  read into {life['shard']}, row {life['row']:,}{place}; {life['characters']:,} characters")
+    output.print(f"  stored in {life['shard']}, row {life['row']:,}{place}; {life['characters']:,} characters")
     for step, columns in life["stages"].items():
         stage = stage_of(record, history.source, step)
         output.print(f"  [bold]{step}[/]")
@@ -62,7 +62,7 @@ def _tell(record: BuildRecord, history: DocumentHistory) -> None:
         for line in described or _column_lines(step, columns, rules):
             output.print(f"    {line}", markup=False)
         if stage is not None and stage.gives_edits:
-            output.print(f"    {life['characters_viewed']:,} characters are left after all edits")
+            output.print(f"    {life['characters_viewed']:,} characters remain after all edits")
     colour = "green" if life["fate"] == "kept" else "yellow"
     output.print(f"  [bold {colour}]{_outcome_words(life['fate'])}[/]")
 

@@ -1,4 +1,4 @@
-"""Commands about the lake: its contents, the account of an artifact, verification, deletion, upgrade."""
+"""Commands for a lake: list, ledger, verification, deletion, upgrade."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 lake_commands = typer.Typer(no_args_is_help=True)
 ArtifactArgument = Annotated[
-    str, typer.Argument(help="A name such as corpus/crawl, or the start of the key of a build or an artifact.")
+    str, typer.Argument(help="A name such as corpus/crawl, or the first characters of the key of a build or artifact.")
 ]
 
 
@@ -63,7 +63,7 @@ def artifacts(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> N
 
 
 def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
-    """Show the account of a build or an artifact: records in, kept, dropped and failed."""
+    """Show the record counts of a build or an artifact: in, kept, dropped and failed."""
     with friendly_errors(as_json):
         from infra.store.errors import StoreError
         from tasks.builds import find_build
@@ -95,7 +95,7 @@ def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json:
 def verify(
     artifact: ArtifactArgument,
     lake: LakeOption = DEFAULT_LAKE,
-    forget: Annotated[bool, typer.Option(help="Forget what is broken, so that the next build makes it again.")] = False,
+    forget: Annotated[bool, typer.Option(help="Delete what is broken, so that the next build makes it again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read every part of a build or an artifact, and check all digests."""
@@ -118,22 +118,22 @@ def verify(
         if as_json:
             print_json({"parts": parts, "faults": faults})
         elif not faults:
-            output.print(f"[green]All {parts} parts are what their artifacts say.[/]")
+            output.print(f"[green]All {parts} parts match their digests.[/]")
         else:
             rows = [[fault["stage"], fault["part"], fault["problem"], fault["path"]] for fault in faults]
             print_table("Broken", ["stage", "part", "problem", "path"], rows)
-            output.print("Forgotten." if forget else "With --forget, the next build makes what is broken again.")
+            output.print("Deleted." if forget else "Add --forget and then build again to replace the broken parts.")
         if faults:
             raise CommandFailed
 
 
 def gc(
     lake: LakeOption = DEFAULT_LAKE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
-    older_than_hours: Annotated[float, typer.Option(help="Leave what is younger.", min=0)] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be deleted.")] = False,
+    older_than_hours: Annotated[float, typer.Option(help="Keep objects younger than this.", min=0)] = 24.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete everything that no name and no run needs any more."""
+    """Delete all objects that no name and no run needs any more."""
     with friendly_errors(as_json):
         from infra.store.garbage import plan_sweep, sweep
         from tasks.roots import find_roots
@@ -146,15 +146,15 @@ def gc(
             result = {"objects": len(planned.entries), "bytes": planned.bytes, "kept": planned.kept_objects}
             print_json({**result, "deleted": not dry_run})
             return
-        verb = "would go" if dry_run else "are gone"
+        verb = "would be deleted" if dry_run else "deleted"
         output.print(
-            f"{len(planned.entries):,} objects of {planned.bytes:,} bytes {verb}; {planned.kept_objects:,} stay"
+            f"{len(planned.entries):,} objects of {planned.bytes:,} bytes {verb}; {planned.kept_objects:,} kept"
         )
 
 
 @lake_commands.command("upgrade")
 def upgrade_lake(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
-    """Upgrade a lake that an older Millrace wrote to the present format. Its parts do not change."""
+    """Upgrade a lake of an older Millrace version to the current format. Parts do not change."""
     with friendly_errors(as_json), progress_bars(as_json) as show:
         from infra.store.lake import FORMAT
         from tasks.upgrade import upgrade
@@ -164,11 +164,11 @@ def upgrade_lake(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -
         if as_json:
             print_json({"format": FORMAT, **(asdict(done) if done is not None else {})})
         elif done is None:
-            output.print(f"{opened.uri} has format {FORMAT} already.", markup=False)
+            output.print(f"{opened.uri} already has format {FORMAT}.", markup=False)
         else:
             output.print(
-                f"{opened.uri} has format {FORMAT} now: {done.builds} builds, {done.sources} sources and {done.names} "
-                "names were carried over. The next build makes annotations again; runs go on where they were.",
+                f"{opened.uri} now has format {FORMAT}: {done.builds} builds, {done.sources} sources and {done.names} "
+                "names were carried over. The next build recomputes annotations; runs resume where they stopped.",
                 markup=False,
             )
 

@@ -1,4 +1,4 @@
-"""`millrace launch`: a run on machines that Prefect does not reach, one by one or as a Kubernetes job."""
+"""`millrace launch`: a run on machines outside Prefect, started one by one or as a Kubernetes job."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def machine(
     run: RunArgument,
     lake: LakeOption = DEFAULT_LAKE,
     layout: LayoutOption = None,
-    machines: Annotated[int, typer.Option(min=1, help="How many machines train the run together.")] = 1,
+    machines: Annotated[int, typer.Option(min=1, help="Number of machines that train the run together.")] = 1,
     rank: Annotated[int, typer.Option(min=0, help="This machine's number, from 0.")] = 0,
-    endpoint: Annotated[str, typer.Option(help="HOST:PORT of machine 0, where they meet.")] = "",
+    endpoint: Annotated[str, typer.Option(help="HOST:PORT of machine 0, for the rendezvous.")] = "",
     cache: Annotated[Path, typer.Option(help="Folder for local copies.")] = Path("cache"),
     grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
 ) -> None:
-    """Start a run or go on with it: on this machine alone, or this machine's part of several.
+    """Start or resume a run: on this machine alone, or this machine's part of a run on several machines.
 
-    The same command on each, with its own --rank. It becomes the training process: SIGTERM has it save and leave with
-    status 75; the same command then goes on. It would not after status 78.
+    Run the same command on each machine, with its own --rank. The command becomes the training process. On SIGTERM it
+    saves and exits with status 75; the same command then resumes. Status 78 is permanent: do not restart.
     """
     with friendly_errors(as_json=False, status=_status):
         import infra
@@ -62,30 +62,31 @@ def machine(
 @launch_commands.command("kubernetes")
 def kubernetes(
     run: RunArgument,
-    image: Annotated[str, typer.Option(help="Container image with Millrace in it, by a fixed tag or digest.")],
-    machines: Annotated[int, typer.Option(min=1, help="Pods, each a machine.")] = 1,
-    gpus_per_machine: Annotated[int, typer.Option(min=0, help="GPUs, and ranks, of each; 0 trains on CPUs.")] = 8,
+    image: Annotated[str, typer.Option(help="Container image that contains Millrace, with a fixed tag or digest.")],
+    machines: Annotated[int, typer.Option(min=1, help="Number of machines; each is one pod.")] = 1,
+    gpus_per_machine: Annotated[int, typer.Option(min=0, help="GPUs per machine, one rank each; 0 for CPUs.")] = 8,
     lake: LakeOption = DEFAULT_LAKE,
     layout: LayoutOption = None,
-    out: Annotated[Path | None, typer.Option(help="File for the manifest; standard output without.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the job; after the run's key without.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the manifest. Without it: standard output.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job. Without it: from the run's key.")] = None,
     namespace: Annotated[str, typer.Option(help="Kubernetes namespace.")] = "default",
     secret: Annotated[
-        list[str] | None, typer.Option(help="Kubernetes secret whose keys become variables; repeatable.")
+        list[str] | None, typer.Option(help="Kubernetes secret whose keys become environment variables; repeatable.")
     ] = None,
-    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is no secret; repeatable.")] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="CPUs of each machine.")] = 16,
-    memory: Annotated[str, typer.Option(help="Memory of each machine, such as 128Gi.")] = "128Gi",
-    shared_memory: Annotated[str, typer.Option(help="Of it, at most this for NCCL.")] = "32Gi",
+    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a non-secret variable; repeatable.")] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs per machine.")] = 16,
+    memory: Annotated[str, typer.Option(help="Memory per machine, such as 128Gi.")] = "128Gi",
+    shared_memory: Annotated[str, typer.Option(help="Limit of shared memory (NCCL), part of --memory.")] = "32Gi",
     grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
-    restarts: Annotated[int, typer.Option(min=0, help="How often a failed job is started again.")] = 5,
-    startup_seconds: Annotated[int, typer.Option(min=1, help="Time for a start, before ranks are watched.")] = 1800,
-    steady_seconds: Annotated[int, typer.Option(min=1, help="A rank without a mark for so long is stuck.")] = 300,
+    restarts: Annotated[int, typer.Option(min=0, help="How often a failed job is restarted.")] = 5,
+    startup_seconds: Annotated[int, typer.Option(min=1, help="Time for start-up before ranks are monitored.")] = 1800,
+    steady_seconds: Annotated[int, typer.Option(min=1, help="A rank without progress for this long is stuck.")] = 300,
     as_json: JsonOption = False,
 ) -> None:
     """Write the manifest of a Kubernetes job that trains a run, for `kubectl apply -f`.
 
-    Checked against Kubernetes' schemas. Deleting the job saves and leaves; applying the manifest again goes on.
+    The manifest is validated against Kubernetes' schemas. When the job is deleted, the run saves a checkpoint and
+    exits; apply the manifest again to resume.
     """
     with friendly_errors(as_json):
         from infra.clusters import kubernetes as cluster
@@ -95,7 +96,7 @@ def kubernetes(
         from tasks.runs import find_run
 
         if not lake.startswith("s3://"):
-            raise ManifestError(f"--lake {lake}: the pods cannot reach a folder of this machine; use s3://…")
+            raise ManifestError(f"--lake {lake}: the pods cannot reach a folder on this machine; use s3://…")
         opened = open_lake(lake)
         key = find_run(opened, run)
         called = name or f"millrace-{key[:12]}"
@@ -103,16 +104,16 @@ def kubernetes(
         with _refusals():
             ranks = machines * max(gpus_per_machine, 1)
             chosen = _layout(opened, key, layout or [], ranks, "cuda" if gpus_per_machine else "cpu")
-            # Said here already when the machines cannot share the ranks.
+            # Fail early when the ranks cannot be divided among the machines.
             launch_command(opened.uri, key, chosen, Path(cluster.CACHE_FOLDER), Machines(machines, 0, endpoint))
         if (chosen.device == "cuda") != bool(gpus_per_machine):
             raise ManifestError(
-                f"--layout device={chosen.device} contradicts --gpus-per-machine {gpus_per_machine}: leave the device "
-                "out, and it is cuda with GPUs and cpu with 0"
+                f"--layout device={chosen.device} contradicts --gpus-per-machine {gpus_per_machine}: omit the device; "
+                "it is then cuda with GPUs, and cpu with 0"
             )
         if gpus_per_machine and chosen.ranks != machines * gpus_per_machine:
             raise ManifestError(
-                f"--layout has {chosen.ranks} ranks, and {machines} machines have {machines * gpus_per_machine} GPUs"
+                f"--layout has {chosen.ranks} ranks, but {machines} machines have {machines * gpus_per_machine} GPUs"
             )
         command = ["millrace", "launch", "machine", key, "--lake", opened.uri, "--machines", str(machines)]
         command += ["--rank", cluster.MACHINE_RANK, "--endpoint", endpoint]
@@ -147,14 +148,14 @@ def kubernetes(
         elif out is None:
             sys.stdout.write(text)
         else:
-            output.print(f"{out}: the job {called} of {machines} machines; start it with kubectl apply -f {out}")
+            output.print(f"{out}: job {called} on {machines} machines; start it with kubectl apply -f {out}")
 
 
 def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) -> Layout:
-    """The layout that a run is to have, `ranks` being how many there are without being told.
+    """The layout of a run; `ranks` is the default number of ranks.
 
-    They are then ranks in the direction of the data, with ZeRO 1 as the planner has it; one alone is of the native
-    engine. Raises ValueError naming the field, and WrongSetting when the layout does not fit the run.
+    By default, ranks are data-parallel with DeepSpeed's ZeRO 1, as in the planner; a single rank uses the native
+    engine. Raises ValueError that names the field, and WrongSetting when the layout does not fit the run.
     """
     from flows.training import layout_settings
     from model.layout import layout_from
@@ -174,7 +175,7 @@ def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) 
 
 
 def _status(error: Exception) -> int:
-    """The exit status of a machine that was not started, for whoever would start it again."""
+    """Exit status when the launch fails before training: 1 for a temporary store failure, else `PERMANENT_ERROR`."""
     from infra.store.errors import StoreUnavailable
     from model.supervision.termination import PERMANENT_ERROR
 
@@ -183,7 +184,7 @@ def _status(error: Exception) -> int:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """What the model says of a wrong value, as a refusal of what the person wrote."""
+    """Convert a ValueError of the model code into a RecipeError."""
     from tasks.settings import RecipeError
 
     try:
@@ -193,7 +194,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _pairs(settings: list[str]) -> dict[str, str]:
-    """NAME=VALUE as they stand. Raises RecipeError."""
+    """Parse NAME=VALUE pairs; values stay strings. Raises RecipeError."""
     from tasks.settings import RecipeError
 
     pairs = {}

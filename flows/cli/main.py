@@ -1,4 +1,4 @@
-"""`millrace`: build, train, evaluate, and ask the lake what happened."""
+"""`millrace`: build, train, evaluate, and inspect the lake."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flows.cli.trace import trace
 from flows.cli.train import runs, train
 from flows.cli.weights import export, generate, import_weights
 
-LINE, TRAINING, CHECKPOINTS, LAKE, SERVER = "The line", "Training", "Checkpoints", "The lake", "The dashboard"
+LINE, TRAINING, CHECKPOINTS, LAKE, SERVER = "The pipeline", "Training", "Checkpoints", "The lake", "The dashboard"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     LINE: (demo, build, tokenize, train, evaluate, report, explain),
     TRAINING: (runs, stop, save_now, change, compare, trace, cost),
@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 
 application = typer.Typer(
     name="millrace",
-    help="From raw crawl to evaluated checkpoints: a data and training line with books that balance.",
+    help="From raw crawl to evaluated checkpoints: a data and training pipeline that accounts for every record.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -45,12 +45,12 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         application.command(rich_help_panel=panel)(command)
 application.command("import", rich_help_panel=CHECKPOINTS)(import_weights)
-application.add_typer(plan_commands, name="plan", help="Tell what a training run will take.", rich_help_panel=TRAINING)
+application.add_typer(plan_commands, name="plan", help="Plan a run's memory, time, energy.", rich_help_panel=TRAINING)
 application.add_typer(
-    launch_commands, name="launch", help="Start a run on machines of your own.", rich_help_panel=TRAINING
+    launch_commands, name="launch", help="Start a run on your own machines.", rich_help_panel=TRAINING
 )
-application.add_typer(lake_commands, name="lake", help="Look after a lake.", rich_help_panel=LAKE)
-application.add_typer(recipe_commands, name="recipe", help="Look at recipes.", rich_help_panel=LINE)
+application.add_typer(lake_commands, name="lake", help="Maintain a lake.", rich_help_panel=LAKE)
+application.add_typer(recipe_commands, name="recipe", help="Inspect recipes.", rich_help_panel=LINE)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Opening a lake to read what is in it: one that is not there is a slip of the pen, and not made."""
+"""Opens existing lakes. A missing lake is an error, most likely a typo, and is not created."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from infra.store.lake import Lake
 
 
 class NoLake(StoreError):
-    """Nothing at that place is a lake."""
+    """There is no lake at this URI."""
 
 
 def open_lake(uri: str) -> Lake:
-    """The lake that is at `uri`. Raises NoLake when there is none, and what `Lake.open` raises."""
+    """The lake at `uri`. Raises NoLake when there is none, and the errors of `Lake.open`."""
     try:
         place(uri).read_json("format.json")
     except NotThere as error:
         raise NoLake(
-            f"there is no lake at {uri}: check --lake and MILLRACE_LAKE, or make one with `millrace build`"
+            f"there is no lake at {uri}: check --lake and MILLRACE_LAKE, or create one with `millrace build`"
         ) from error
     return Lake.open(uri)
 
 
 def place(uri: str) -> Lake:
-    """Where the lake at `uri` is or would be, untouched. Raises StoreError for a URI that can be none."""
+    """The storage at `uri`, without opening or creating a lake. Raises StoreError for an invalid URI."""
     where = uri.removeprefix("file://").rstrip("/")
     if "://" in where and not where.startswith("s3://"):
         raise StoreError(f"{uri}: a lake is a local folder or s3://bucket/prefix")

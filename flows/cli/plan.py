@@ -1,4 +1,4 @@
-"""`millrace plan`: the resources of a training run, before it starts."""
+"""`millrace plan`: the resources that a training run will need."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def plans() -> None:
 @plan_commands.command()
 def training(
     preset: Annotated[str, typer.Argument(help="A preset such as pythia-1b, neox-20b, opt-175b or llama-65b.")],
-    gpus: Annotated[int, typer.Option(help="How many GPUs.", min=1)],
-    gpu: Annotated[str, typer.Option(help="Their type: a100-40gb, a100-80gb, h100, h200 or v100-32gb.")],
+    gpus: Annotated[int, typer.Option(help="Number of GPUs.", min=1)],
+    gpu: Annotated[str, typer.Option(help="GPU type: a100-40gb, a100-80gb, h100, h200 or v100-32gb.")],
     layout: Annotated[
         str | None,
         typer.Option(
             help="KEY=VALUE,… of tensor, pipeline, data, zero, micro_batch, sequence_parallel and recompute (none, "
-            "selective, whole); the fastest that fits without it."
+            "selective, whole). Without it: the fastest layout that fits."
         ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32; the preset's own without it.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Sequences per step; the preset's own without it.", min=1)] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32. Without it: the preset's.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Sequences per step. Without it: the preset's.", min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Plan a training run: memory per GPU by part, step time, days, energy and carbon.
@@ -112,4 +112,4 @@ def _show(preset: str, made: Plan) -> None:
     if others:
         print_table("Other layouts that fit", ["layout", "tokens/s/GPU", "GB"], others)
     if made.refusals:
-        print_table("Not possible", ["layout", "why"], [[one.layout, one.reason] for one in made.refusals])
+        print_table("Not possible", ["layout", "reason"], [[one.layout, one.reason] for one in made.refusals])

@@ -23,10 +23,10 @@ def check(
     recipe: RecipeArgument,
     settings: SettingsOption = None,
     inputs: Annotated[list[str] | None, parameters.INPUTS.option("--input")] = None,
-    lake: Annotated[str | None, typer.Option("--lake", help="Tell what this lake has of it already.")] = None,
+    lake: Annotated[str | None, typer.Option("--lake", help="Show which artifacts this lake already has.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a recipe and explain it: the steps of each source, models, shared reads, and what would be built."""
+    """Check a recipe and show its plan: the steps of each source, models, shared reads, and tasks to build."""
     with friendly_errors(as_json):
         from flows.cli.opening import open_lake
         from flows.recipe import load_recipe, read_recipe
@@ -79,9 +79,9 @@ def diff(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what differs between two recipes, and what a lake with the first would build anew for the second.
+    """Show the differences between two recipes, and which artifacts of the first must be rebuilt for the second.
 
-    `--set` changes the second one: `millrace recipe diff crawl crawl --set near_duplicates.threshold=0.7`
+    `--set` changes the second recipe: `millrace recipe diff crawl crawl --set near_duplicates.threshold=0.7`
     """
     with friendly_errors(as_json):
         from tasks.recipe.difference import differences, made_anew
@@ -95,12 +95,12 @@ def diff(
             output.print("The recipes are the same.")
             return
         print_table("Differences", ["value", left, right], [[d.path, _short(d.left), _short(d.right)] for d in found])
-        output.print(f"Made anew: {', '.join(anew) or 'nothing'}", markup=False)
+        output.print(f"Rebuilt: {', '.join(anew) or 'nothing'}", markup=False)
 
 
 @recipe_commands.command("list")
 def list_recipes(as_json: JsonOption = False) -> None:
-    """The recipes that come with Millrace."""
+    """List the bundled recipes."""
     with friendly_errors(as_json):
         from flows.recipe import recipe_names
 

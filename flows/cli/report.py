@@ -18,7 +18,7 @@ def report(
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write one HTML page: the funnel, distributions, loss, scores and cost. It opens without a server."""
+    """Write one HTML page with the funnel, distributions, loss, scores and cost. It needs no server."""
     with friendly_errors(as_json):
         from tasks.builds import find_build
         from tasks.runs import find_run

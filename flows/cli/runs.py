@@ -22,9 +22,9 @@ CHANGES = ("learning_rate", "learning_rate_factor", "clip")
 SILENCE_SECONDS = 600.0
 WAIT_SECONDS = 0.5
 
-RunArgument = Annotated[str, typer.Argument(help="The start of the run's key.")]
-WhoOption = Annotated[str, typer.Option(help="Who asks, for the run's records.", show_default=False)]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Come back when the run has answered.")]
+RunArgument = Annotated[str, typer.Argument(help="Key of the run, or its first characters.")]
+WhoOption = Annotated[str, typer.Option(help="Name stored with the request in the run's records.", show_default=False)]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for the run's answer.")]
 WHO = os.environ.get("USER", "unknown")
 
 
@@ -59,18 +59,18 @@ def save_now(
 
 def change(
     run: RunArgument,
-    cause: Annotated[str, typer.Option(help="Why; it stands in the run's records for good.")],
+    cause: Annotated[str, typer.Option(help="Reason, stored in the run's records.")],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help=f"NAME=NUMBER, where NAME is one of {', '.join(CHANGES)}; repeatable."),
     ] = None,
-    skip: Annotated[str | None, typer.Option(help="FIRST:STOP, sequences to leave out.")] = None,
+    skip: Annotated[str | None, typer.Option(help="FIRST:STOP, sequences to skip.")] = None,
     wait: WaitOption = False,
     who: WhoOption = WHO,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
-    """Change a run's learning rate or clip, or skip data, from the next step that no launch has passed.
+    """Change a run's learning rate or clip, or skip data, from the next step that no launch has taken.
 
     `millrace change 3f2a --set learning_rate=3e-5 --set clip=0.3 --cause "the norm rises"`
     """
@@ -79,7 +79,7 @@ def change(
         if bool(settings) == bool(skip):
             fail("Give either --set or --skip.", as_json)
         if _state(opened, key) == "finished":
-            fail(f"run {key[:12]} is finished; there is nothing left to change", as_json)
+            fail(f"run {key[:12]} is finished and cannot be changed", as_json)
         values = {"first": None, "stop": None} if skip else {}
         try:
             values |= _stretch(skip) if skip else _numbers(settings or [])
@@ -106,16 +106,16 @@ def _ask(opened: Lake, run: str, kind: str, wait: bool, as_json: bool, **values:
         return
     answer = _wait(opened, run, request.id) if wait else None
     if wait and answer is None:
-        fail(f"run {run[:12]} has not answered; `millrace runs` shows how it is", as_json)
+        fail(f"run {run[:12]} did not answer; `millrace runs` shows its state", as_json)
     if answer is not None and answer.outcome != "done":
-        fail(f"run {run[:12]} has {answer.outcome} it at step {answer.step:,}: {answer.reason}", as_json)
+        fail(f"run {run[:12]}: request {answer.outcome} at step {answer.step:,}: {answer.reason}", as_json)
     if as_json:
         told = None if answer is None else {"outcome": answer.outcome, "step": answer.step, "launch": answer.launch}
         print_json({"run": run, "request": request.id, "answer": told})
     elif answer is None:
-        output.print(f"asked of run [bold]{run[:12]}[/]; --wait would have waited for its answer")
+        output.print(f"request sent to run [bold]{run[:12]}[/]; use --wait to wait for the answer")
     else:
-        output.print(f"run [bold]{run[:12]}[/] has done it at step {answer.step:,}")
+        output.print(f"run [bold]{run[:12]}[/]: request done at step {answer.step:,}")
 
 
 def _wait(opened: Lake, run: str, request: str) -> Answer | None:
@@ -154,7 +154,7 @@ def _numbers(settings: list[str]) -> dict[str, Any]:
         try:
             values[name] = float(number)
         except ValueError as error:
-            raise ValueError(f"--set {setting}: {number!r} is no number") from error
+            raise ValueError(f"--set {setting}: {number!r} is not a number") from error
     return values
 
 

@@ -1,4 +1,4 @@
-"""`millrace up` and `millrace deploy`: the dashboard, and what can be started from it."""
+"""`millrace up` and `millrace deploy`: the dashboard and its deployments."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 def up(
     state: Annotated[
-        Path | None, typer.Option(help="Folder of the server's history; without it, the user's own state folder.")
+        Path | None, typer.Option(help="Folder of the server's history. Without it: the user's state folder.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the dashboard; a free one where this is taken.")] = 4200,
+    port: Annotated[int, typer.Option(help="Port of the dashboard; if it is taken, a free port.")] = 4200,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
-    """Start the server, its dashboard, the deployments and a worker, until Ctrl-C.
+    """Start the server with its dashboard, the deployments and a worker. Ctrl-C stops them.
 
-    The forms offer the corpora of the lake as of now; `millrace deploy` renews them.
+    The forms list the corpora that the lake has now; `millrace deploy` updates the lists.
     """
     from infra.server.up import up as run_server
 
@@ -40,7 +40,7 @@ def up(
 
 
 def deploy(lake: LakeOption = DEFAULT_LAKE) -> None:
-    """Register the deployments again: new recipes, presets and corpora are then offered in the dashboard's forms."""
+    """Register the deployments again, so that the dashboard's forms list new recipes, presets and corpora."""
     with friendly_errors(as_json=False), prefect_server():
         from prefect.client.orchestration import get_client
 

@@ -1,4 +1,4 @@
-"""Running a flow from a terminal: on the Prefect server that is there, or one that lives as long as the command."""
+"""Runs flows from a terminal: on an existing Prefect server, or on one that stops after the command."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from infra.server.local import default_state_folder, local_server
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """A server's API address, with this process set up to use it. Prefect is first imported inside."""
-    # The run's page has every log line; the terminal shows our own progress and errors only.
+    """Yield a server's API address, with this process configured to use it. Import Prefect only inside."""
+    # The flow run's page has every log line; the terminal shows only progress bars and errors.
     for handler in ("CONSOLE", "DEBUG"):
         os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")

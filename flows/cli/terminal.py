@@ -1,4 +1,4 @@
-"""What a command shows: progress bars and tables for people on standard error, one JSON object on standard output."""
+"""Output of commands: progress bars and errors on standard error; tables or one JSON object on standard output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ output = Console(highlight=False)
 
 
 class CommandFailed(typer.Exit):
-    """The command ends with status 1, its message having been shown."""
+    """End the command with status 1; the message has already been shown."""
 
     def __init__(self, code: int = 1) -> None:
         super().__init__(code)
@@ -27,16 +27,16 @@ class CommandFailed(typer.Exit):
 
 @contextmanager
 def friendly_errors(as_json: bool, status: Callable[[Exception], int] = lambda error: 1) -> Iterator[None]:
-    """Turn the errors that we know into one short message and an exit status.
+    """Turn known errors into one short message and an exit status.
 
-    With MILLRACE_DEBUG set, or for errors that nobody foresaw, the whole traceback is shown.
+    Unknown errors, and all errors with MILLRACE_DEBUG set, show the whole traceback.
     """
     try:
         yield
     except typer.Exit:
         raise
     except KeyboardInterrupt:
-        fail("Stopped. The same command goes on where this one was.", as_json, code=130)
+        fail("Stopped. Run the same command to resume.", as_json, code=130)
     except Exception as error:
         if os.environ.get("MILLRACE_DEBUG") or not is_known(error):
             raise
@@ -52,7 +52,7 @@ def fail(message: str, as_json: bool, code: int = 1) -> None:
 
 
 def is_known(error: BaseException) -> bool:
-    """Whether the error is one of ours, whose message names the cause and the cure."""
+    """Whether the error class is defined in this project; its message then names the cause and the cure."""
     return type(error).__module__.partition(".")[0] in ("infra", "tasks", "model", "flows")
 
 
@@ -63,7 +63,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """Print rows for people; numbers stand right, with thousands set off."""
+    """Print a table; numbers are right-aligned with thousands separators."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
         right = bool(rows) and all(isinstance(row[number], (int, float)) for row in rows)
@@ -75,7 +75,7 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator[Any]:
-    """A listener that draws a bar for each step of the work; nothing when `quiet`."""
+    """A progress listener that draws one bar per step; draws nothing when `quiet`."""
     if quiet:
         yield lambda label, done, total: None
         return

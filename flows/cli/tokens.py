@@ -1,4 +1,4 @@
-"""`millrace tokenize`: tokens anew from a corpus that is there."""
+"""`millrace tokenize`: encode an existing corpus with another tokenizer."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def tokenize(
     workers: WorkersOption = DEFAULT_WORKERS,
     as_json: JsonOption = False,
 ) -> None:
-    """Encode a corpus with another tokenizer; its documents are not selected again."""
+    """Encode a corpus with another tokenizer. The selection of documents does not change."""
     with friendly_errors(as_json):
         from flows.recipe import with_tokens
         from infra.store.names import check_name
         from tasks.builds import find_build
 
-        # What is wrong is told before a server is started, and before all the work.
+        # Reject wrong options before starting a server.
         if name is not None:
             check_name(name)
         found = find_build(open_lake(lake), corpus)

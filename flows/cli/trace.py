@@ -14,11 +14,11 @@ from flows.cli.terminal import fail, friendly_errors, output, print_json
 
 
 def trace(
-    run: Annotated[str, typer.Argument(help="The key of a run, or its beginning.")],
-    step: Annotated[int | None, typer.Option(help="List what step N read: the N-th update, from 1.", min=1)] = None,
-    document: Annotated[str | None, typer.Option(help="List the steps that read what has this id or URL.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Write batch N, from 0: step N + 1 read it.", min=0)] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to: a .npy array, or a .bin with its .idx.")] = None,
+    run: Annotated[str, typer.Argument(help="Key of a run, or its first characters.")],
+    step: Annotated[int | None, typer.Option(help="List what step N read; steps count from 1.", min=1)] = None,
+    document: Annotated[str | None, typer.Option(help="List the steps that read this document (id or URL).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Write batch N, which step N + 1 read.", min=0)] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file: .npy for an array, or .bin (adds .idx).")] = None,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,9 +28,9 @@ def trace(
     """
     with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
         if sum(asked is not None for asked in (step, document, batch)) != 1:
-            fail("ask for one thing: --step N, --document ID, or --batch N --out FILE", as_json, code=2)
+            fail("give exactly one of --step N, --document ID, or --batch N --out FILE", as_json, code=2)
         if (batch is None) != (out is None):
-            fail("--batch N and --out FILE go together: which batch, and where to write it", as_json, code=2)
+            fail("--batch N and --out FILE must be given together", as_json, code=2)
         from tasks.tracing.tracer import Tracer
 
         tracer = Tracer(open_lake(lake), run, Path(cache))
@@ -48,7 +48,7 @@ def trace(
 
 
 def _tell_step(told: dict[str, Any], asked: str) -> None:
-    other = "" if told["run"] == asked else ", which this one goes on from,"
+    other = "" if told["run"] == asked else ", which this run continues,"
     output.print(f"{_step(told, asked)}{other} reads batch {told['batch']:,}{_state(told)}", markup=False, style="bold")
     for sequence in told["sequences"]:
         epoch = "" if sequence["epoch"] is None else f", pass {sequence['epoch'] + 1}"
@@ -63,7 +63,7 @@ def _tell_document(told: dict[str, Any], asked: str) -> None:
     for document in told["documents"]:
         _tell_sightings(document, told, asked)
     if (unknown := told["unknown"]) is not None:
-        output.print(f"Of the steps up to {unknown['last']:,} that is not known: {unknown['reason']}.", markup=False)
+        output.print(f"For the steps up to {unknown['last']:,}, this is unknown: {unknown['reason']}.", markup=False)
 
 
 def _tell_sightings(document: dict[str, Any], told: dict[str, Any], asked: str) -> None:
@@ -72,7 +72,7 @@ def _tell_sightings(document: dict[str, Any], told: dict[str, Any], asked: str) 
     output.print(f"{document['id']}: {place}", markup=False, style="bold")
     first = 0 if told["unknown"] is None else told["unknown"]["last"]
     if document["split"] != "training":
-        output.print(f"  It was kept apart for {document['split']}: no step trains on it.")
+        output.print(f"  It is held out for {document['split']}: no step trains on it.")
     elif not document["steps"]:
         output.print(f"  None of the {told['taken'] - first:,} steps so far has read it.")
     for sighting in document["steps"]:
@@ -97,8 +97,8 @@ def _step(told: dict[str, Any], asked: str) -> str:
 
 def _state(told: dict[str, Any]) -> str:
     if not told.get("taken", True):
-        return "; it has not been taken yet"
-    return "" if told["skipped"] is None else f"; its update was dropped: {told['skipped']}"
+        return "; this step has not run yet"
+    return "" if told["skipped"] is None else f"; its update was skipped: {told['skipped']}"
 
 
 def _stretches(sequences: list[int]) -> str:

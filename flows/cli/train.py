@@ -25,7 +25,7 @@ def train(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model on a corpus, or go on with a run that was stopped or interrupted.
+    """Train a model on a corpus, or resume a run that was stopped or interrupted.
 
     `millrace train tiny-pythia --corpus corpus/demo --set training.steps=200`
     """
@@ -36,15 +36,15 @@ def train(
         changes = nested_settings([*(settings or []), *layout_settings(layout or [])])
         given = {"corpus": corpus, "origin": origin}
         changes |= {name: value for name, value in given.items() if value is not None}
-        # A wrong config or lake is told before a server is started for it.
+        # Reject a wrong config or lake before starting a server.
         load_training(config, changes)
         if "preset" in changes:
-            raise RecipeError("--set preset: name the preset in place of the config")
+            raise RecipeError("--set preset: give the preset as the config argument instead")
         opened = open_lake(lake)
         if "origin" in changes:
             from tasks.run_origin import find_origin
 
-            # Said here what is wrong with it; the flow takes the checkpoint that this names.
+            # Reports problems here; the flow uses the checkpoint that this returns.
             told = partial(errors.print, markup=False, soft_wrap=True)
             changes["origin"] = find_origin(opened, changes["origin"], told)
         with progress_bars(as_json) as show, prefect_server():
@@ -61,7 +61,7 @@ def train(
 
 
 def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
-    """List the training runs of a lake, and how far they are."""
+    """List the training runs of a lake and their progress."""
     with friendly_errors(as_json):
         from tasks.runs import run_keys
 
@@ -95,14 +95,14 @@ def _tell(run: dict[str, Any]) -> None:
         validated = "" if run["validation_loss"] is None else f", validation loss {run['validation_loss']}"
         output.print(f"loss {run['first_loss']} → {run['loss']}{validated}")
     if run["skipped"]:
-        output.print(f"{run['skipped']:,} updates were left out; the report and the logbook say why")
+        output.print(f"{run['skipped']:,} updates were skipped; the report and the logbook give the reasons")
     output.print(f"checkpoints at {', '.join(f'{step:,}' for step in run['checkpoints'])}")
     if run["stopped"]:
         output.print(run["stopped"], markup=False)
 
 
 def _summary(opened: Lake, run: str) -> dict[str, Any]:
-    """How far a run is; a loss that was not finite is left out, as it has no number."""
+    """Progress of a run. Steps with a non-finite loss have no recorded number and are omitted."""
     from model.checkpoints.manifest import committed_steps
     from model.observers.losses import read_losses
     from model.supervision.logbook import read_logbook
@@ -125,7 +125,7 @@ def _summary(opened: Lake, run: str) -> dict[str, Any]:
         "loss": losses[-1] if losses else None,
         "validation_loss": validated[-1] if validated else None,
         "skipped": sum(one.skipped for one in records),
-        # The first launch of a run that has an origin resumes that.
+        # The first launch of a run with an origin resumes the origin's checkpoint.
         "resumed": resumed if config["origin"] is None else resumed[1:],
         "checkpoints": committed_steps(opened, run),
     }

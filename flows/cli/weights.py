@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from model.huggingface.weights import Weights
 
 CheckpointArgument = Annotated[
-    str, typer.Argument(help="RUN, RUN@STEP (the start of a run's key, and a step; the newest without), or a folder.")
+    str, typer.Argument(help="RUN (newest checkpoint), RUN@STEP, or a folder. RUN is a key or its first characters.")
 ]
 
 
@@ -42,9 +42,9 @@ class OpenedCheckpoint:
 
 def export(
     checkpoint: CheckpointArgument,
-    out: Annotated[str, typer.Argument(help="A folder to make.")],
+    out: Annotated[str, typer.Argument(help="Folder to create.")],
     vocabulary: Annotated[
-        int | None, typer.Option(help="Keep this many words, such as the tokenizer's: leaves out those that pad.")
+        int | None, typer.Option(help="Keep only this many tokens, such as the tokenizer's size; removes padding.")
     ] = None,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
@@ -71,7 +71,7 @@ def export(
 
 def import_weights(
     folder: Annotated[str, typer.Argument(help="A folder of `transformers`: config.json and safetensors.")],
-    out: Annotated[str, typer.Argument(help="A folder to make.")],
+    out: Annotated[str, typer.Argument(help="Folder to create.")],
     as_json: JsonOption = False,
 ) -> None:
     """Convert the weights of a Hugging Face folder to a folder that `generate` and `export` accept."""
@@ -90,14 +90,14 @@ def import_weights(
 
 def generate(
     checkpoint: CheckpointArgument,
-    prompt: Annotated[str, typer.Option(help="The text to go on from; the beginning of a document without it.")] = "",
+    prompt: Annotated[str, typer.Option(help="Text to continue. Without it: starts a document.")] = "",
     tokens: Annotated[
-        int | None, typer.Option(help="The most new tokens; without it 64, or what the model has room for.", min=1)
+        int | None, typer.Option(help="Most new tokens. Without it: 64, or fewer if the model has less room.", min=1)
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Draw tokens; the likeliest is taken without it.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw among this many of the likeliest tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the fewest tokens of this probability.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature. Without it: greedy.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample among this many of the likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample among the fewest tokens with this probability.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for sampling.")] = 0,
     lake: LakeOption = DEFAULT_LAKE,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,7 +111,7 @@ def generate(
         opened = _open(checkpoint, lake, Path(cache))
         tokenizer = _tokenizer(opened)
         if tokenizer is None:
-            raise WeightsRefused(f"{checkpoint} has no tokenizer.json, without which there is no text")
+            raise WeightsRefused(f"{checkpoint} has no tokenizer.json, which generating text requires")
         special = opened.weights.special_tokens
         given = tokenizer.encode(prompt).ids
         if not given and special.begin is not None:
@@ -119,9 +119,9 @@ def generate(
         words, known = tokenizer.get_vocab_size(), opened.weights.config.vocabulary
         if unknown := [token for token in given if token >= known]:
             raise WeightsRefused(
-                f"the prompt holds {tokenizer.id_to_token(unknown[0])!r}, the tokenizer's token {unknown[0]}: that has "
-                f"{words} words and the model only {known}; name the tokenizer that the model was trained with, or "
-                "leave the word out"
+                f"the prompt contains {tokenizer.id_to_token(unknown[0])!r}, token {unknown[0]} of the tokenizer. It "
+                f"has {words} tokens, but the model has only {known}; use the tokenizer that the model was trained "
+                "with, or remove the token from the prompt"
             )
         try:
             sampling = None
@@ -219,7 +219,7 @@ def _tokenizer(opened: OpenedCheckpoint) -> Any:
 
 def _check_vocabulary(vocabulary: int, tokenizer: Any) -> None:
     if tokenizer is not None and vocabulary < (needed := tokenizer.get_vocab_size()):
-        raise WeightsRefused(f"a vocabulary of {vocabulary} leaves out words of the tokenizer, which has {needed}")
+        raise WeightsRefused(f"a vocabulary of {vocabulary} is too small: the tokenizer has {needed} tokens")
 
 
 def _copy_tokenizer(source: Path | None, folder: Path) -> list[str]:
@@ -247,7 +247,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
         print_json(summary)
         return
     output.print(
-        f"{summary['architecture']}, {summary['parameters']:,} parameters, {summary['vocabulary']:,} words: "
+        f"{summary['architecture']}, {summary['parameters']:,} parameters, {summary['vocabulary']:,} tokens: "
         f"[bold]{summary['out']}[/]"
     )
-    output.print(f"tokenizer: {', '.join(summary['tokenizer']) or 'none is known; add its files by hand'}")
+    output.print(f"tokenizer: {', '.join(summary['tokenizer']) or 'none found; add its files by hand'}")

@@ -77,7 +77,7 @@ class KubernetesJob:
         require_fixed_version("image", self.image)
         if bytes_of("shared-memory", self.shared_memory) > bytes_of("memory", self.memory):
             raise ManifestError(
-                f"--shared-memory {self.shared_memory}: it is a part of --memory, which is {self.memory}; lower it"
+                f"--shared-memory {self.shared_memory}: it is part of --memory, which is {self.memory}; lower it"
             )
         for what, number, least in (
             ("machines", self.machines, 1),
@@ -92,7 +92,7 @@ class KubernetesJob:
         for variable in self.environment:
             if _SECRET.search(variable):
                 raise ManifestError(
-                    f"the variable {variable} looks like a secret, and a manifest is no place for one; put it into a "
+                    f"the variable {variable} looks like a secret, which must not be in a manifest; put it into a "
                     "Kubernetes secret and name that"
                 )
 
@@ -116,7 +116,7 @@ def validate(document: dict[str, Any]) -> None:
         import kubernetes_validate
     except ImportError as error:
         raise ManifestError(
-            "manifests are checked with a package that is not installed: pip install 'millrace[kubernetes]'"
+            "the package that validates manifests is not installed: pip install 'millrace[kubernetes]'"
         ) from error
     try:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)

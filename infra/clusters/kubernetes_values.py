@@ -41,7 +41,7 @@ _IMAGE = r"[^\s@]+?(:(?P<tag>\w[\w.-]*))?(@(?P<digest>\w+:[0-9a-fA-F]{32,}))?"
 def require_name(option: str, name: str, names: Names, longest: int) -> None:
     """Raise ManifestError unless `name` matches `names` and has at most `longest` characters."""
     if not re.fullmatch(names.pattern, name) or len(name) > longest:
-        raise ManifestError(f"--{option} {name}: no name for Kubernetes, which has up to {longest} {names.allowed}")
+        raise ManifestError(f"--{option} {name}: not a Kubernetes name, which has up to {longest} {names.allowed}")
 
 
 def require_fixed_version(option: str, image: str) -> None:
@@ -63,6 +63,6 @@ def bytes_of(option: str, quantity: str) -> Decimal:
         if value > 0:
             return value
     raise ManifestError(
-        f"--{option} {quantity}: no quantity of bytes for Kubernetes; give one above 0, such as 128Gi (1024³) or 128G "
+        f"--{option} {quantity}: not a Kubernetes quantity of bytes; use one above 0, such as 128Gi (1024³) or 128G "
         "(1000³)"
     )

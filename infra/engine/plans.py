@@ -264,7 +264,7 @@ def publish(
     if first is not None and first.digest != manifest.digest:
         # A numeric stage can differ on another machine. Keep the first result: other artifacts may depend on it.
         _logger.warning(
-            "stage %s gave another result for the key %s than before: %s, not %s; the first one stays",
+            "stage %s gave another result for the key %s than before: %s, not %s; the first result is kept",
             stage.name,
             key[:12],
             manifest.digest[:12],

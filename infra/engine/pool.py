@@ -50,7 +50,7 @@ class LocalPool:
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         if workers < 1:
-            raise ValueError(f"workers is {workers}: at least one is needed")
+            raise ValueError(f"workers is {workers}: use at least one")
         self.workers = workers
         self._preload = ["infra.engine.work", *preload]
         self._closing = threading.Event()

@@ -71,7 +71,7 @@ class PartReader:
         """The shard as one table."""
         batches = [batch.documents for batch in self.batches(shard, columns)]
         if not batches:
-            raise ValueError(f"{shard.documents.name}: a shard has at least one document")
+            raise ValueError(f"{shard.documents.name}: a shard must have at least one document")
         return pa.concat_tables(batches)
 
     def _beside(self, shard: Shard, wanted: Sequence[str]) -> dict[str, pa.ChunkedArray]:

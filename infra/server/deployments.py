@@ -70,7 +70,7 @@ def _problems(root: Path, deployment: DeploymentConfig, raw: dict[str, Any]) -> 
     problems = [f"schedule {number} has no slug" for number, each in enumerate(schedules) if "slug" not in each]
     file, _, function = str(deployment.entrypoint).rpartition(":")
     if not (root / file).is_file():
-        return [*problems, f"the entrypoint's file {file} is not there"]
+        return [*problems, f"the entrypoint's file {file} does not exist"]
     parameters = _parameters(root / file, function)
     if parameters is None:
         return [*problems, f"{file} has no function {function}"]

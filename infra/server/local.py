@@ -52,8 +52,8 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
             if api_url is not None:
                 if not takes_password(api_url, secret):
                     raise ServerNotStarted(
-                        f"the server of {state_folder} was started with another password; cure: give "
-                        f"{USERS_OWN} the value that it had there, or wait until its commands have ended"
+                        f"the server of {state_folder} was started with another password; cure: set "
+                        f"{USERS_OWN} to that password, or wait until the server's commands have ended"
                     )
                 with applied(client_environment(state_folder, api_url, secret)):
                     yield api_url

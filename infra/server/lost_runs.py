@@ -33,7 +33,7 @@ def resume_lost_runs(client: SyncPrefectClient, pool: str) -> list[str]:
             client.set_flow_run_state(run.id, Cancelled(message="Its process ended with the worker."), force=True)
             lines.append(f"run {run.name}: cancelled")
         elif run.run_count < MOST_ATTEMPTS:
-            message = "Scheduled again: its process ended with the worker."
+            message = "Rescheduled: its process ended with the worker."
             client.set_flow_run_state(run.id, AwaitingRetry(message=message), force=True)
-            lines.append(f"run {run.name}: goes on")
+            lines.append(f"run {run.name}: resumed")
     return lines

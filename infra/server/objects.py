@@ -68,7 +68,7 @@ def read_objects(path: Path = OBJECTS_FILE) -> Objects:
     objects = Objects.model_validate(given)
     ignored = ignored_keys(given, objects.model_dump(mode="json"))
     if ignored:
-        raise ObjectsError(f"{path}: Prefect does not know {', '.join(ignored)}; cure: mend the spelling")
+        raise ObjectsError(f"{path}: Prefect does not know {', '.join(ignored)}; cure: correct the spelling")
     return objects
 
 
@@ -121,7 +121,7 @@ def _apply_automation(client: SyncPrefectClient, wanted: AutomationCore) -> list
     found = client.read_automations_by_name(wanted.name)
     for surplus in found[1:]:
         client.delete_automation(surplus.id)
-    changes = [f"automation {wanted.name!r}: a second one of that name deleted" for _ in found[1:]]
+    changes = [f"automation {wanted.name!r}: a duplicate was deleted" for _ in found[1:]]
     if not found:
         client.create_automation(wanted)
         return [f"automation {wanted.name!r}: created"]

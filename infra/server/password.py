@@ -29,7 +29,7 @@ def password(state_folder: Path) -> str:
     with os.fdopen(descriptor, encoding="ascii") as file:
         state = os.fstat(descriptor)
         if state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o077:
-            raise PasswordExposed(f"other users have access to {path}; cure: stop the server and remove the file")
+            raise PasswordExposed(f"other users can access {path}; cure: stop the server and delete the file")
         return file.read().strip()
 
 

@@ -143,7 +143,7 @@ def not_started(state_folder: Path) -> str:
         [
             f"the Prefect server of {state_folder} did not start; the end of {log}:",
             *(f"    {line}" for line in lines),
-            "cure: mend what the log names; a database of another Prefect version can be moved away (prefect.db*)",
+            "cure: fix the error in the log; if the database is of another Prefect version, move it away (prefect.db*)",
         ]
     )
 

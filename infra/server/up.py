@@ -58,19 +58,19 @@ def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Ite
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
         if ours:
             print(f"password:  {where_it_is(state_folder)}", flush=True)
-            print(f"           (Prefect's own commands read it from PREFECT_API_AUTH_STRING, and the address {api_url}")
-            print("           from PREFECT_API_URL; Millrace's find both)", flush=True)
+            print(f"           (Prefect's own commands need it in PREFECT_API_AUTH_STRING, and the address {api_url}")
+            print("           in PREFECT_API_URL; Millrace's commands find both)", flush=True)
         print(f"history:   {state_folder}", flush=True)
-        print("Ctrl-C stops the server, the worker and its runs; runs go on at the next start", flush=True)
+        print("Ctrl-C stops the server, the worker and its runs; the runs resume at the next start", flush=True)
         log = state_folder.absolute() / LOG_FILE
         try:
             with tell_service_errors(log, partial(print, flush=True)) if ours else nullcontext():
                 while _run_worker(objects.work_pools[0]) >= CRASH_SECONDS:
-                    print("the worker died; starting it again", flush=True)
+                    print("the worker died; restarting it", flush=True)
         except KeyboardInterrupt:
             print("stopped", flush=True)
             return 0
-    print("the worker does not stay up; cure: see its last lines above", file=sys.stderr)
+    print("the worker keeps failing; cure: see its last lines above", file=sys.stderr)
     return 1
 
 

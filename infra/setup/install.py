@@ -63,7 +63,7 @@ def find_installer(python: Path, settings: Mapping[str, str], environ: Mapping[s
     try:
         pip.install_locked(lockfile.TOOLS)
     except subprocess.CalledProcessError:
-        print("uv cannot be had here (see above): pip is used, which takes longer.", file=sys.stderr)
+        print("uv cannot be installed (see above): using pip, which takes longer.", file=sys.stderr)
         return pip
     # Like pip, take the best match over all indexes. The hashes decide which files are allowed.
     options = ("--python", str(python), "--index-strategy", "unsafe-best-match")
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except subprocess.CalledProcessError as error:
         # The tool has printed the reason.
-        print(f"The set-up did not end: {Path(error.cmd[0]).name} ended with {error.returncode}.", file=sys.stderr)
+        print(f"The set-up failed: {Path(error.cmd[0]).name} ended with {error.returncode}.", file=sys.stderr)
         return 1
     stamp.write_text(_wanted() + "\n")
     return 0

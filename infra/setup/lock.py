@@ -33,7 +33,7 @@ _TORCH = "torch"
 def main(arguments: Sequence[str]) -> int:
     """Make the lock files; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m infra.setup.lock", description=__doc__)
-    parser.add_argument("--upgrade", nargs="*", metavar="NAME", help="take new versions of these packages, or of all")
+    parser.add_argument("--upgrade", nargs="*", metavar="NAME", help="upgrade these packages, or all")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="millrace-lock-") as folder:
         try:
@@ -49,7 +49,7 @@ def _lock(folder: Path, upgrade: list[str] | None) -> None:
     venv.create(folder / "tool", with_pip=True, symlinks=True)
     python = folder / "tool" / "bin" / "python"
     if find_installer(python, settings, os.environ).name != "uv":
-        raise SystemExit("The lock is made by uv, which could not be installed.")
+        raise SystemExit("The lock needs uv, which could not be installed.")
     environ = uv_environment(settings, os.environ)
     folders = local_folders(find_links(settings, os.environ))
     # Local folders are only for torch's CPU build; all other packages are locked as in the registry.

@@ -56,12 +56,14 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     for pattern in patterns:
         matches = list(_match(pattern))
         if not matches:
-            raise NotThere(f"{pattern} names no file. Check the path; quote globs so that they arrive whole.")
+            raise NotThere(
+                f"{pattern} matches no file. Check the path; quote globs to keep the shell from expanding them."
+            )
         found += matches
     uris = [uri for uri, _, _ in found]
     if len(set(uris)) < len(uris):
         twice = next(uri for uri in uris if uris.count(uri) > 1)
-        raise StoreError(f"{twice} is named twice by the inputs: its documents would be read twice")
+        raise StoreError(f"the inputs contain {twice} twice: its documents would be read twice")
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
         known = list(threads.map(lambda file: _digest(lake, *file), found))
     by_digest: dict[str, str] = {}
@@ -76,7 +78,7 @@ def check_unchanged(file: InputFile) -> None:
     """Raises StoreError when the file has changed since it was hashed."""
     found = next(iter(_match(glob.escape(file.uri) if "://" not in file.uri else file.uri)), None)
     if found is None or found[1:] != (file.size, file.stamp):
-        raise StoreError(f"{file.uri} changed while it was read. Wait until it is complete, and build again.")
+        raise StoreError(f"{file.uri} changed while it was read. Wait until it is complete, then build again.")
 
 
 @contextmanager
@@ -89,7 +91,7 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
             yield stream
     else:
         if not os.path.exists(uri):
-            raise NotThere(f"{uri} is not there any more. Give the inputs again.")
+            raise NotThere(f"{uri} no longer exists. Give the inputs again.")
         with open(uri, "rb", buffering=1 << 20) as stream:
             yield stream
 

@@ -107,7 +107,7 @@ class Lake:
             return json.loads(data)
         except ValueError as error:
             raise Corrupt(
-                f"{self.uri}/{path} is not JSON ({error}): delete it, and what it describes is made again"
+                f"{self.uri}/{path} is not JSON ({error}): delete it, so that the next build writes it again"
             ) from error
 
     def write(self, path: str, data: bytes) -> None:
@@ -317,13 +317,13 @@ def _files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
             with os.scandir(folder) as found:
                 items = list(found)
         except FileNotFoundError as error:
-            raise StoreUnavailable(f"{folder} went away while it was listed") from error
+            raise StoreUnavailable(f"{folder} was deleted while it was listed") from error
         for item in items:
             try:
                 status = item.stat()
             except FileNotFoundError:
                 if item.is_symlink():
-                    raise StoreUnavailable(f"{item.path} is a link that leads nowhere: is its disk there?") from None
+                    raise StoreUnavailable(f"{item.path} is a broken link: is its disk mounted?") from None
                 continue  # deleted or renamed since scandir
             if stat.S_ISDIR(status.st_mode):
                 folders.append(item.path)
@@ -358,21 +358,21 @@ def store_errors(what: str) -> Iterator[None]:
     except StoreError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotThere(f"{what} is not there") from error
+        raise NotThere(f"{what} does not exist") from error
     except PermissionError as error:
         raise StoreDenied(f"{what}: the store refused ({error}). Check the credentials and permissions.") from error
     except (TimeoutError, ConnectionError) as error:
         raise StoreUnavailable(f"{what}: the store did not answer ({str(error) or type(error).__name__})") from error
     except OSError as error:
         if error.errno in _FULL:
-            raise StoreFull(f"{what}: no space is left. Free some, and run the same command again.") from error
+            raise StoreFull(f"{what}: no space is left. Free some, then run the same command again.") from error
         if error.errno in _NEVER or _s3_code(error) in ("InvalidBucketName", "KeyTooLongError", "NotImplemented"):
             raise StoreError(f"{what}: {str(error).rstrip('.')}. Name another place.") from error
         raise StoreUnavailable(f"{what}: {error}") from error
     except Exception as error:
         # botocore's errors do not derive from OSError, and botocore is not installed without the s3 extra.
         if "ParamValidation" in type(error).__name__ or "ParamValidation" in type(error.__context__).__name__:
-            raise StoreError(f"{what} is no name that S3 allows ({error}). Name another place.") from error
+            raise StoreError(f"{what} is not a name that S3 allows ({error}). Name another place.") from error
         if type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):
             if "Credentials" in type(error).__name__:
                 raise StoreDenied(f"{what}: {error}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.") from error

@@ -138,7 +138,7 @@ def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
             own = lake.local_path(part.path)
             return _copied(lake, part, cache) if own is None else _in_place(lake, part, own, cache)
     except NotThere as error:
-        raise NotThere(f"{lake.uri}/{part.path} ({part.name}) is not there. {_CURE}") from error
+        raise NotThere(f"{lake.uri}/{part.path} ({part.name}) does not exist. {_CURE}") from error
 
 
 def _copied(lake: Lake, part: Part, cache: Path) -> Path:
@@ -181,7 +181,7 @@ def _verify(lake: Lake, part: Part, local: Path) -> None:
         )
 
 
-_CURE = "Run `millrace verify ARTIFACT --forget` for the build or artifact it belongs to, then build again."
+_CURE = "Run `millrace verify ARTIFACT --forget` for its build or artifact, then build again."
 
 
 def marker_path(stage: str, key: str) -> str:

@@ -24,7 +24,7 @@ class Reference:
 def check_name(name: str) -> None:
     """Raises StoreError when `name` is not a valid name."""
     if not _NAME.fullmatch(name):
-        raise StoreError(f"{name!r} is no name: use lower-case letters, digits, '.', '_', '-' and '/'")
+        raise StoreError(f"{name!r} is not a name: use lower-case letters, digits, '.', '_', '-' and '/'")
 
 
 def point(lake: Lake, name: str, reference: Reference) -> None:

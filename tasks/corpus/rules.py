@@ -22,12 +22,10 @@ RULES_SCHEMA = pa.schema([("outcome", pa.string()), ("length", pa.int64()), ("st
 class Threshold(StageConfig):
     """A range of a step's column: ``at_least ≤ value ≤ at_most``, or one of some labels."""
 
-    column: str = pydantic.Field(
-        pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$", description="The column that is compared, as STEP.COLUMN."
-    )
-    at_least: float | None = pydantic.Field(None, description="The least value that passes.")
-    at_most: float | None = pydantic.Field(None, description="The greatest value that passes.")
-    one_of: tuple[str, ...] | None = pydantic.Field(None, description="The labels that pass.")
+    column: str = pydantic.Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$", description="Column to compare, as STEP.COLUMN.")
+    at_least: float | None = pydantic.Field(None, description="Smallest value that passes.")
+    at_most: float | None = pydantic.Field(None, description="Largest value that passes.")
+    one_of: tuple[str, ...] | None = pydantic.Field(None, description="Labels that pass.")
 
     @pydantic.model_validator(mode="after")
     def _asks_something(self) -> Self:
@@ -56,8 +54,8 @@ class Rule(Threshold):
     A document without a value fails unless `missing` lets it pass: a language without a model has no perplexity.
     """
 
-    reason: str = pydantic.Field(pattern=r"^[a-z0-9_]+$", description="The name of the rule in the ledger.")
-    missing: Literal["fails", "passes"] = pydantic.Field("fails", description="What happens without a value.")
+    reason: str = pydantic.Field(pattern=r"^[a-z0-9_]+$", description="Name of the rule in the ledger.")
+    missing: Literal["fails", "passes"] = pydantic.Field("fails", description="Result for documents without a value.")
 
 
 class Floor(Threshold):

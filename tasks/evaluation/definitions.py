@@ -51,21 +51,21 @@ class MultipleChoice(_Definition):
     @classmethod
     def _has_question(cls, prompt: str) -> str:
         if "{question}" not in prompt:
-            raise ValueError(f"the prompt {prompt!r} has no {{question}} in it")
+            raise ValueError(f"the prompt {prompt!r} does not contain {{question}}")
         return prompt
 
     def item(self, values: dict[str, Any]) -> dict[str, Any]:
         """`prompt`, `choices` and the number of the `answer`. Raises ValueError that names an invalid field."""
         question, choices = _field(values, self.question), _field(values, self.choices)
         if not isinstance(question, str) or not question.strip():
-            raise ValueError(f"{self.question!r} is {question!r}, and must be a text")
+            raise ValueError(f"{self.question!r} is {question!r}; it must be a text")
         if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
-            raise ValueError(f"{self.choices!r} is {choices!r}, and must be a list of two texts or more")
+            raise ValueError(f"{self.choices!r} is {choices!r}; it must be a list of two or more texts")
         answer = _field(values, self.answer)
         names = choices if self.labels is None else _field(values, self.labels)
         number = names.index(answer) if isinstance(answer, str) and answer in names else answer
         if type(number) is not int or not 0 <= number < len(choices):
-            raise ValueError(f"{self.answer!r} is {answer!r}, which is none of the {len(choices)} choices")
+            raise ValueError(f"{self.answer!r} is {answer!r}; it must be one of the {len(choices)} choices")
         return {"prompt": self.prompt.replace("{question}", question), "choices": choices, "answer": number}
 
 
@@ -83,7 +83,7 @@ class LastWord(_Definition):
         text = _field(values, self.text)
         before, blank, word = text.rpartition(" ") if isinstance(text, str) else ("", "", "")
         if not before.strip() or not word:
-            raise ValueError(f"{self.text!r} is {text!r}, and must be a text of two words or more")
+            raise ValueError(f"{self.text!r} is {text!r}; it must be a text of two or more words")
         return {"prompt": before, "target": blank + word}
 
 

@@ -99,7 +99,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tasks.evaluation.evaluate", description=__doc__)
     parser.add_argument("--lake", required=True, help="URI of the lake")
     parser.add_argument("--run-key", required=True, help="key of the run")
-    parser.add_argument("--steps", required=True, type=_steps, help="steps of the checkpoints, with commas between")
+    parser.add_argument("--steps", required=True, type=_steps, help="steps of the checkpoints, separated by commas")
     parser.add_argument("--tokens", required=True, help="key of the tokens artifact with the held-out files")
     parser.add_argument("--tokenizer", required=True, type=Path, help="file of the tokenizer of these tokens")
     parser.add_argument("--tasks", required=True, type=Path, help="file of task definitions")

@@ -55,9 +55,9 @@ class NativeModel(TemplateLM):
         vocabulary, end = tokenizer.get_vocab_size(with_added_tokens=True), tokenizer.token_to_id(END_OF_TEXT)
         if end is None or vocabulary > model.config.vocabulary:  # type: ignore[operator,union-attr]
             raise ValueError(
-                f"the tokenizer has {vocabulary} tokens, {END_OF_TEXT} as number {end}, and the model "
+                f"the tokenizer has {vocabulary} tokens, {END_OF_TEXT} as number {end}, but the model has "
                 f"{model.config.vocabulary}; "  # type: ignore[union-attr]
-                "use the tokenizer that the run's tokens were made with"
+                "use the tokenizer of the run's tokens"
             )
         self._end_of_text: int = end
 
@@ -101,8 +101,8 @@ class NativeModel(TemplateLM):
         for (context, continuation), _context, ids in requests:
             if not 0 < len(ids) <= self.max_length:
                 raise ValueError(
-                    f"the continuation {continuation[:60]!r} of {context[-60:]!r} has {len(ids)} tokens of its own; "
-                    f"the model scores 1 to {self.max_length}; leave the item out"
+                    f"the continuation {continuation[:60]!r} of {context[-60:]!r} has {len(ids)} tokens; "
+                    f"the model scores 1 to {self.max_length}; remove the item"
                 )
         # The harness moves trailing spaces of a context to the continuation, so a context of spaces is now empty.
         pairs = [(context or [self.prefix_token_id], continuation) for _, context, continuation in requests]
@@ -115,11 +115,11 @@ class NativeModel(TemplateLM):
     def _generate(self, context: str, arguments: dict[str, Any]) -> str:
         wanted: dict[str, Any] = dict(normalize_gen_kwargs(arguments))
         if wanted["do_sample"]:
-            raise ValueError(f"generation arguments {arguments} ask for sampling; only greedy decoding is offered")
+            raise ValueError(f"generation arguments {arguments} request sampling; only greedy decoding is supported")
         room = self.max_length - wanted["max_gen_toks"]
         if room < 1:
             raise ValueError(
-                f"max_gen_toks is {wanted['max_gen_toks']}; it must be under the model's {self.max_length} positions"
+                f"max_gen_toks is {wanted['max_gen_toks']}; it must be below the model's {self.max_length} positions"
             )
         ids = (self.tok_encode(context) or [self.prefix_token_id])[-room:]
         generated: list[int] = []

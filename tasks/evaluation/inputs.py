@@ -53,7 +53,7 @@ def tokens_artifact(lake: Lake, key: str) -> Manifest:
     """The tokens artifact with that key. Raises NotThere if there is none."""
     manifest = read_manifest(lake, TOKENS_STAGE, key)
     if manifest is None:
-        raise NotThere(f"{lake.uri} has no tokens with the key {key}; `millrace artifacts` lists those there are")
+        raise NotThere(f"{lake.uri} has no tokens with the key {key}; `millrace artifacts` lists them")
     return manifest
 
 
@@ -71,7 +71,7 @@ def tokens_of_run(lake: Lake, run: str) -> Manifest:
     if len({_evaluated(one) for one in found}) > 1:
         keys = ", ".join(one.key for one in found)
         raise ValueError(
-            f"run {run}: its token files are in several artifacts ({keys}), which hold out other documents"
+            f"run {run}: its token files are in several artifacts ({keys}), which hold out different documents"
         )
     return found[0]
 
@@ -87,7 +87,7 @@ def held_out_files(tokens: Manifest) -> list[HeldOut]:
     stems = sorted(name.removesuffix(".bin") for name in parts if name.endswith(f"{HELD_OUT}.bin"))
     if not stems:
         raise ValueError(
-            f"the tokens {tokens.key} hold out no documents to evaluate on; set `held_out_every` of the recipe's "
+            f"the tokens {tokens.key} have no held-out documents to evaluate on; set `held_out_every` in the recipe's "
             "tokens and build again"
         )
     return [
@@ -119,7 +119,7 @@ def open_tokenizer(path: Path, tokens: Manifest) -> tokenizers.Tokenizer:
     found = sha256_file(path)
     if found not in tokens.models.values():
         [expected] = tokens.models.values()
-        raise ValueError(f"{path} has sha256 {found}, and the tokens {tokens.key} were made with {expected}")
+        raise ValueError(f"{path} has sha256 {found}, but the tokens {tokens.key} were made with {expected}")
     tokenizer = load_tokenizer(path)
     # As in training, where a literal <|endoftext|> in a text is not a special token.
     tokenizer.encode_special_tokens = True

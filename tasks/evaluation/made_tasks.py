@@ -56,7 +56,7 @@ def write_made_tasks(
     for name, lines in made.items():
         if not lines:
             raise ValueError(
-                f"{len(texts)} documents give no item of the task {name!r}; hold out more of them, or longer ones"
+                f"{len(texts)} documents give no item for the task {name!r}; hold out more or longer documents"
             )
         (folder / f"{name}.jsonl").write_bytes(b"".join(canonical(line) + b"\n" for line in lines))
     choice = {"kind": "multiple_choice", "name": "continuation_choice", "prompt": "{question}"}

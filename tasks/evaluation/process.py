@@ -67,7 +67,7 @@ def evaluate(
         try:
             status = launch(command, environment=environment, folder=root, on_line=follow)
         except LaunchError as error:
-            raise EvaluationFailed(f"the evaluation of {run[:12]} could not be run: {error}") from error
+            raise EvaluationFailed(f"the evaluation of {run[:12]} could not start: {error}") from error
     last = "\n".join(lines[-5:])
     if status == _TRANSIENT_STATUS:
         raise StoreUnavailable(f"the evaluation of {run[:12]} could not reach the lake: {last}")

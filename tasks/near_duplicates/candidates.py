@@ -49,11 +49,11 @@ class NearDuplicateConfig(SignatureConfig):
     @pydantic.model_validator(mode="after")
     def check_bands(self) -> NearDuplicateConfig:
         if (self.bands is None) != (self.rows is None):
-            raise ValueError("bands and rows are given both or not at all")
+            raise ValueError("give both bands and rows, or neither")
         if self.bands is not None and self.rows is not None and self.bands * self.rows > self.permutations:
             raise ValueError(f"bands x rows is {self.bands * self.rows}, more than {self.permutations} permutations")
         if min(self.weights) < 0.0 or abs(sum(self.weights) - 1.0) > 1e-9:
-            raise ValueError(f"weights are at least 0 and add up to 1, not {self.weights}")
+            raise ValueError(f"weights must be at least 0 and sum to 1, not {self.weights}")
         return self
 
     def signatures(self) -> SignatureConfig:

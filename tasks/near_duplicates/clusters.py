@@ -78,12 +78,12 @@ def annotate_clusters(documents: Documents, rows: pa.Table, config: NearDuplicat
     """
     at = rows.column("row").to_numpy()
     if len(at) and (at.max() >= documents.num_rows or at.min() < 0):
-        raise ValueError(f"row {at.max()} is in a cluster, and the shard has {documents.num_rows} documents")
+        raise ValueError(f"row {at.max()} is in a cluster, but the shard has only {documents.num_rows} documents")
     held = documents.column("id").take(pa.array(at))
     for row, id, other in zip(at.tolist(), rows.column("id").to_pylist(), held.to_pylist(), strict=True):
         if id != other:
             raise ValueError(
-                f"row {row} holds the document {other!r}, and its cluster was computed for {id!r}: "
+                f"row {row} is the document {other!r}, but its cluster was computed for {id!r}: "
                 "the documents changed, so compute the near-duplicates again"
             )
     index = np.full(documents.num_rows, -1, np.int64)

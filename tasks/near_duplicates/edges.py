@@ -40,7 +40,7 @@ def verify(pairs: pa.Table, documents: Callable[[int], pa.Table], config: NearDu
     pairs = pairs.sort_by([(name, "ascending") for name in ("row", "other_shard", "other_row")])
     shards = pc.unique(pairs.column("shard")).to_pylist()
     if len(shards) > 1:
-        raise ValueError(f"verify takes the pairs of one left shard at a time, not of shards {sorted(shards)}")
+        raise ValueError(f"verify accepts pairs of one left shard per call, not of shards {sorted(shards)}")
     if not shards:
         return EDGE_SCHEMA.empty_table()
     left_rows = pairs.column("row").to_numpy()

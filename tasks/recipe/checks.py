@@ -29,7 +29,7 @@ def _check_models(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
     for step in source.steps:
         if step.stage.load is not None and step.model is None:
             known = listed(tuple(resolved.recipe.models))
-            raise Unresolved(f"{source.name}.{step.name}: it needs a model; the recipe fits {known}, or give a file")
+            raise Unresolved(f"{source.name}.{step.name}: it needs a model; use one of the recipe ({known}) or a file")
 
 
 def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
@@ -38,10 +38,10 @@ def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
     where = f"sources.{source.name}"
     reasons = [rule.reason for rule in section.rules]
     if len(set(reasons)) < len(reasons):
-        raise Unresolved(f"{where}.rules: every rule needs a reason of its own, and these are {listed(tuple(reasons))}")
+        raise Unresolved(f"{where}.rules: every rule needs its own reason, but these are {listed(tuple(reasons))}")
     taken = {rules.ALL_STRUCK, NEAR_DUPLICATE, "struck", "kept"} & set(reasons)
     if taken:
-        raise Unresolved(f"{where}.rules: the reason {min(taken)} has a meaning of its own; choose another name")
+        raise Unresolved(f"{where}.rules: the reason {min(taken)} is reserved; choose another name")
     for rule in section.rules:
         _check_column(resolved, source, f"{where}.rules.{rule.reason}", rule)
     for floor in section.floors:
@@ -49,7 +49,7 @@ def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
         if not any(_implies(rule, floor) for rule in section.rules):
             raise Unresolved(
                 f"{where}.floors: no rule is at least as strict as the floor on {floor.column}, so documents below it "
-                f"would be kept unscored. Tighten the rule, or loosen the floor: then the stages behind {floor.step} "
+                f"would be kept unscored. Tighten the rule, or loosen the floor: then the stages after {floor.step} "
                 "score the documents between the two."
             )
 
@@ -59,7 +59,7 @@ def _check_floor(resolved: ResolvedRecipe, source: ResolvedSource, where: str, f
     step = source.step(floor.step)
     if step is not None and step.stage.kind is not StageKind.annotate:
         raise Unresolved(
-            f"{where}: {floor.step} compares documents with each other; a floor needs a step that does not"
+            f"{where}: {floor.step} compares documents with each other; use a step that reads one document at a time"
         )
 
 
@@ -76,9 +76,9 @@ def _check_column(resolved: ResolvedRecipe, source: ResolvedSource, where: str, 
     kind = schema.field(column).type
     bounded = threshold.at_least is not None or threshold.at_most is not None
     if bounded and not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise Unresolved(f"{where}: at_least and at_most are for numbers, and {threshold.column} holds {kind}")
+        raise Unresolved(f"{where}: at_least and at_most are for numbers, but {threshold.column} has type {kind}")
     if threshold.one_of is not None and not pa.types.is_string(kind):
-        raise Unresolved(f"{where}: one_of is for strings, and {threshold.column} holds {kind}")
+        raise Unresolved(f"{where}: one_of is for strings, but {threshold.column} has type {kind}")
 
 
 def _implies(rule: Rule, floor: Threshold) -> bool:
@@ -97,9 +97,9 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
     epochs = [source.epochs is not None for source in recipe.sources.values()]
     mixed = any(shares) and any(epochs)
     if mixed or (any(shares) and not all(shares)) or (any(epochs) and not all(epochs)):
-        raise Unresolved("sources: give every source a share, or every source epochs, or none of them either")
+        raise Unresolved("sources: give every source a share, or every source epochs, or neither")
     if small := [name for name, share in recipe.shares().items() if share < 1e-9]:
-        raise Unresolved(f"sources.{small[0]}.share: it is next to nothing beside the others")
+        raise Unresolved(f"sources.{small[0]}.share: it is too small compared with the others")
     for name, model in recipe.models.items():
         known = [*recipe.sources, *recipe.references]
         if unknown := [source for source in model.on if source not in known]:
@@ -108,7 +108,7 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
             )
         users = [step for source in (*resolved.sources, *resolved.references) for step in source.steps]
         if not any(step.model == name for step in (*users, *resolved.across)):
-            raise Unresolved(f"models.{name}: no step uses it; give a step model: {name}, or leave it out")
+            raise Unresolved(f"models.{name}: no step uses it; give a step model: {name}, or remove it")
         for step in (*users, *resolved.across):
             if step.model == name and model.stage not in step.stage.fitted_by:
                 makers = listed(step.stage.fitted_by)
@@ -119,13 +119,12 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
             fit_reads(name, resolved.origin(origin), recipe)
     used = {origin for model in recipe.models.values() for origin in model.on}
     if idle := [name for name in recipe.references if name not in used]:
-        raise Unresolved(f"references.{idle[0]}: no model is fitted on it; leave it out")
+        raise Unresolved(f"references.{idle[0]}: no model is fitted on it; remove it")
     if recipe.tokens.validation > 0:
         everywhere = any(step.stage.gives_clusters for step in resolved.across)
         alone = len(resolved.sources) == 1 and any(step.stage.gives_clusters for step in resolved.sources[0].steps)
         if not everywhere and not alone:
             raise Unresolved(
-                "tokens.validation: no step finds the duplicates of all sources together, so copies of a validation "
-                "document could be trained on; add near_duplicates to across, with survivors: [all] if copies are to "
-                "stay"
+                "tokens.validation: no step finds duplicates across all sources, so copies of a validation document "
+                "could be in the training set; add near_duplicates to across (with survivors: [all] to keep copies)"
             )

@@ -24,8 +24,8 @@ def fit_reads(name: str, origin: ResolvedSource, recipe: Recipe) -> tuple[tuple[
         found = [step.name for step in before_models(origin, recipe) if step.stage.name == role]
         if not found:
             raise Unresolved(
-                f"models.{name}: {stage.name} reads {role}, and {origin.name} has no step of that stage before the "
-                "first step that uses a fitted model; add it there"
+                f"models.{name}: {stage.name} reads {role}, but {origin.name} has no step of that stage before the "
+                "first step that uses a fitted model; add one there"
             )
         pairs.append((role, found[-1]))
     return tuple(pairs)

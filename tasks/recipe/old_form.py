@@ -32,7 +32,7 @@ def from_old_form(values: Mapping[str, Any]) -> dict[str, Any]:
     for body in references.values():
         body.pop("share", None)  # it had no meaning there
     if (values.get("perplexity") is None) != (values.get("language_models") is None):
-        raise RecipeError("perplexity and language_models come together: the one scores with what the other fits")
+        raise RecipeError("give both perplexity and language_models: perplexity scores with the fitted language models")
     floors = [_threshold(item) for item in _list(values, "floors")]
     shared = {
         "steps": _steps(values, floors),
@@ -59,12 +59,12 @@ def _sources(values: Mapping[str, Any], field: str, taken: Sequence[str]) -> dic
     names: set[str] = set()
     for item in _list(values, field):
         if not isinstance(item, Mapping) or "name" not in item or "reader" not in item:
-            raise RecipeError(f"{field}: each has a name and a reader, and this is {item!r}")
+            raise RecipeError(f"{field}: each needs a name and a reader, but this is {item!r}")
         if unknown := sorted(map(str, set(item) - set(_SOURCE_FIELDS))):
             raise RecipeError(f"{field}: a source has no {unknown[0]}; it has {', '.join(_SOURCE_FIELDS)}")
         name = str(item["name"])
         if name in names:
-            raise RecipeError(f"{field}: two have the name {name}; give one of them another")
+            raise RecipeError(f"{field}: two have the name {name}; rename one")
         names.add(name)
         body = {"read": {str(item["reader"]): item.get("config") or {}}, "inputs": item.get("inputs") or []}
         found[f"{name}-{field}" if name in taken else name] = {**body, "share": item.get("share", 1.0)}
@@ -74,14 +74,14 @@ def _sources(values: Mapping[str, Any], field: str, taken: Sequence[str]) -> dic
 def _list(values: Mapping[str, Any], field: str) -> list[Any]:
     found = values.get(field) or []
     if not isinstance(found, list):
-        raise RecipeError(f"{field}: a list is expected, and this is {found!r}")
+        raise RecipeError(f"{field}: expected a list, found {found!r}")
     return found
 
 
 def _section(values: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
     found = values.get(field)
     if found is not None and not isinstance(found, Mapping):
-        raise RecipeError(f"{field}: a mapping is expected, and this is {found!r}")
+        raise RecipeError(f"{field}: expected a mapping, found {found!r}")
     return found
 
 

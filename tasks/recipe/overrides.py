@@ -156,7 +156,7 @@ def _in_mapping(values: Any, parts: list[str], key: str) -> Path:
 
 def _known(values: Any, name: str, key: str, where: str) -> str:
     if not isinstance(values, dict):
-        raise RecipeError(f"--set {key}: the value there is {values!r}, with nothing inside")
+        raise RecipeError(f"--set {key}: the value there is {values!r}, which has no fields")
     if name not in values:
         raise RecipeError(f"--set {key}: there is no {name}; {where} has {', '.join(values) or 'nothing'}")
     return name

@@ -50,7 +50,7 @@ class Reader(StageUse):
     @pydantic.model_validator(mode="after")
     def _config_is_the_stages(self) -> Self:
         if "source" in self.config:
-            raise ValueError(f"{self.stage}.source is the name of the source itself: leave it out")
+            raise ValueError(f"{self.stage}.source is set to the name of the source: omit it")
         object.__setattr__(self, "config", checked_config(self.declared(), self.config, self.stage, hidden=("source",)))
         return self
 
@@ -65,18 +65,18 @@ class Reader(StageUse):
 class Step(StageUse):
     """A stage as a source, or all of them together, go through it."""
 
-    name: str = pydantic.Field(pattern=NAME, description="What rules, --set and the ledger call it.")
+    name: str = pydantic.Field(pattern=NAME, description="Name of the step in rules, --set and the ledger.")
     model: str | None = pydantic.Field(
-        None, description="A model of the recipe by name, bundled:NAME, a file, or a folder of files."
+        None, description="Name of a model in the recipe, bundled:NAME, a file, or a folder of files."
     )
     sees: tuple[str, ...] | None = pydantic.Field(
-        None, description="The steps whose edits it sees. Without a list, those of all steps before it."
+        None, description="Steps whose edits it sees. Default: all steps before it."
     )
     reads: dict[str, str] = pydantic.Field(
-        default_factory=dict, description="For a stage whose columns it reads, the step that is meant."
+        default_factory=dict, description="Step to read for each stage whose columns it reads."
     )
     survivors: tuple[Survivors, ...] | None = pydantic.Field(
-        None, min_length=1, description="Which member of a cluster of duplicates stays, by preference."
+        None, min_length=1, description="Which member of a cluster of duplicates is kept, in order of preference."
     )
 
     @pydantic.model_validator(mode="before")
@@ -88,15 +88,15 @@ class Step(StageUse):
     @pydantic.model_validator(mode="after")
     def _fits_its_stage(self) -> Self:
         if self.name in RESERVED_STEPS:
-            raise ValueError(f"{self.name} has a meaning of its own; choose another name, with stage: {self.stage}")
+            raise ValueError(f"{self.name} is reserved; choose another name, with stage: {self.stage}")
         stage = self.declared()
         object.__setattr__(self, "config", checked_config(stage, self.config, self.name))
         if self.model is not None and stage.load is None:
-            raise ValueError(f"{self.name}.model: {stage.name} uses no model")
+            raise ValueError(f"{self.name}.model: {stage.name} does not use a model")
         if self.survivors is not None and not stage.gives_clusters:
-            raise ValueError(f"{self.name}.survivors: {stage.name} finds no duplicates")
+            raise ValueError(f"{self.name}.survivors: {stage.name} does not find duplicates")
         if self.survivors is not None and "all" in self.survivors and len(self.survivors) > 1:
-            raise ValueError(f"{self.name}.survivors: with all, every member stays, so give no other preference")
+            raise ValueError(f"{self.name}.survivors: all keeps every member, so give no other preference")
         if unread := sorted(set(self.reads) - set(stage.reads(self.typed_config()))):
             raise ValueError(f"{self.name}.reads: {stage.name} does not read {unread[0]}")
         return self
@@ -113,7 +113,7 @@ class Step(StageUse):
 class FittedModel(StageUse):
     """A model that is fitted on the way: on sources of the corpus, or on references."""
 
-    on: tuple[str, ...] = pydantic.Field(min_length=1, description="The sources and references it is fitted on.")
+    on: tuple[str, ...] = pydantic.Field(min_length=1, description="Sources and references it is fitted on.")
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -124,7 +124,7 @@ class FittedModel(StageUse):
             config = {key: value.pop(key) for key in list(value) if key not in ("stage", "config", "on")}
             given = value.get("config", {})
             if not isinstance(given, Mapping):
-                raise ValueError(f"config: a mapping of fields is expected, and this is {given!r}")
+                raise ValueError(f"config: expected a mapping of fields, found {given!r}")
             return {"stage": stage, **value, "config": {**given, **config}}
         return value
 
@@ -147,7 +147,7 @@ def short_form(value: Any, name_field: str, fields: set[str]) -> Any:
         raise ValueError(f"write NAME, or NAME: {{FIELD: VALUE}}, not a mapping of {', '.join(map(str, value))}")
     [(name, body)] = value.items()
     if body is not None and not isinstance(body, Mapping):
-        raise ValueError(f"{name}: a mapping of fields is expected, and this is {body!r}")
+        raise ValueError(f"{name}: expected a mapping of fields, found {body!r}")
     given = dict(body or {})
     envelope = {key: given.pop(key) for key in list(given) if key in fields}
     return {**envelope, name_field: name, "config": given}

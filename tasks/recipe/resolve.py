@@ -46,7 +46,7 @@ def _source(name: str, section: Reference, recipe: Recipe) -> ResolvedSource:
                 steps.append(read)
             reads.append((role, read if isinstance(read, str) else read.name))
         if any(earlier.name == step.name for earlier in steps):
-            raise Unresolved(f"{where}: two steps have this name; give one of them another, with stage: {step.stage}")
+            raise Unresolved(f"{where}: two steps have this name; rename one, with stage: {step.stage}")
         steps.append(
             ResolvedStep(
                 step.name,
@@ -72,11 +72,9 @@ def _across(
     """A step across sources, and the sources with the steps that it implies."""
     where, config, stage = f"across.{step.name}", step.typed_config(), step.declared()
     if stage.kind is not StageKind.partitioned:
-        raise Unresolved(f"{where}: {stage.name} looks at one document at a time; list it in the steps of the sources")
+        raise Unresolved(f"{where}: {stage.name} reads one document at a time; list it in the steps of the sources")
     if any(earlier.name == step.name for earlier in before) or any(source.step(step.name) for source in sources):
-        raise Unresolved(
-            f"{where}: a source has a step of this name; give one of them another, with stage: {stage.name}"
-        )
+        raise Unresolved(f"{where}: a source has a step of this name; rename one, with stage: {stage.name}")
     edits = tuple(
         dict.fromkeys(
             [*(name for source in sources for name in source.edits), *(s.name for s in before if s.stage.gives_edits)]
@@ -97,7 +95,7 @@ def _across(
             if set(sees) & across_edits and _reads_text(read, steps):
                 raise Unresolved(
                     f"{where}: it compares texts without the edits of {listed(tuple(across_edits))}, because {role} is "
-                    f"made in each source, before; set sees: {listed(own)}"
+                    f"computed earlier, in each source; set sees: {listed(own)}"
                 )
             if isinstance(read, ResolvedStep):
                 if any(earlier.name == read.name for earlier in before):
@@ -119,10 +117,10 @@ def _sees(where: str, step: Step, edits: tuple[str, ...]) -> tuple[str, ...]:
         return edits
     if unknown := [name for name in step.sees if name not in edits]:
         raise Unresolved(
-            f"{where}.sees: no step {unknown[0]} before it changes the text; those that do: {listed(edits)}"
+            f"{where}.sees: there is no step {unknown[0]} before it that edits text; these do: {listed(edits)}"
         )
     if step.declared().gives_edits and set(step.sees) != set(edits):
-        raise Unresolved(f"{where}.sees: a step that changes the text sees all changes before it: {listed(edits)}")
+        raise Unresolved(f"{where}.sees: a step that edits text must see all edits before it: {listed(edits)}")
     return tuple(name for name in edits if name in step.sees)
 
 
@@ -130,8 +128,8 @@ def _require_first(where: str, sees: tuple[str, ...], edits: tuple[str, ...]) ->
     """An edit is about the text that its own step saw, so a later edit cannot be seen without the earlier ones."""
     if sees != edits[: len(sees)]:
         raise Unresolved(
-            f"{where}: {sees[-1]} changes the text that {listed(edits[: edits.index(sees[-1])])} left, so it cannot be "
-            "seen without that; name the edits from the first on"
+            f"{where}: {sees[-1]} edits the output of {listed(edits[: edits.index(sees[-1])])}, so it cannot be seen "
+            "without that; list all edits from the first"
         )
 
 
@@ -149,7 +147,7 @@ def _read(
     if named is not None:
         meant = next((earlier for earlier in steps if earlier.name == named), None)
         if meant is None or meant.stage.name != role:
-            raise Unresolved(f"{where}.reads: {named} is no step of the stage {role} that stands before it")
+            raise Unresolved(f"{where}.reads: {named} is not a step of the stage {role} before it")
         if role in stage.implied and (meant.config != stage.implied[role](config) or meant.sees != sees):
             raise Unresolved(f"{where}.reads: {named} has another config, or sees other edits, than {step.name} needs")
         return named
@@ -160,18 +158,18 @@ def _read(
     if len(found) > 1:
         names = ", ".join(earlier.name for earlier in found)
         raise Unresolved(
-            f"{where}: it reads {role}, and {names} are steps of that stage; say which: reads: {{{role}: ...}}"
+            f"{where}: it reads {role}, but {names} are steps of that stage; choose one: reads: {{{role}: ...}}"
         )
     if found:
         return found[0].name
     if implied is None:
-        raise Unresolved(f"{where}: {stage.name} reads {role}, and no step of that stage stands before it; add {role}")
+        raise Unresolved(f"{where}: {stage.name} reads {role}, but no step of that stage is before it; add {role}")
     maker = find_stage(role, StageKind.annotate)
     if maker.reads(implied):
         raise Unresolved(f"{where}: {role} reads other steps itself; list it before {step.name}")
     name = f"{step.name}_{role}"
     if any(earlier.name == name for earlier in steps):
-        raise Unresolved(f"{where}: it adds a step {name}, and one of that name has another config; rename that one")
+        raise Unresolved(f"{where}: it adds a step {name}, but one of that name has another config; rename that one")
     return ResolvedStep(name, maker, implied, sees if maker.reads_text(implied) else (), {"": ()})
 
 

@@ -21,37 +21,35 @@ DEFAULT_SURVIVORS: tuple[Survivors, ...] = ("longest", "earliest")
 class Reference(Section):
     """Text that models are fitted on and that is no part of the corpus."""
 
-    read: Reader = pydantic.Field(description="The reader, and its config.")
-    inputs: tuple[str, ...] = pydantic.Field((), description="Paths, folders, globs or s3:// URIs of the files.")
-    steps: tuple[Step, ...] = pydantic.Field((), description="The stages that its documents go through, in order.")
+    read: Reader = pydantic.Field(description="Reader and its config.")
+    inputs: tuple[str, ...] = pydantic.Field((), description="Paths, folders, globs or s3:// URIs of the input files.")
+    steps: tuple[Step, ...] = pydantic.Field((), description="Steps that process its documents, in order.")
     floors: tuple[Threshold, ...] = pydantic.Field(
-        (), description="Documents outside these are not read by the steps behind."
+        (), description="Later steps do not read documents outside these thresholds."
     )
 
 
 class Source(Reference):
     """A source of the corpus."""
 
-    rules: tuple[Rule, ...] = pydantic.Field((), description="In order: a document is out for the first that it fails.")
-    share: float | None = pydantic.Field(None, gt=0, le=1e6, description="Its share of training, in tokens.")
+    rules: tuple[Rule, ...] = pydantic.Field((), description="In order; the first rule that a document fails drops it.")
+    share: float | None = pydantic.Field(None, gt=0, le=1e6, description="Its share of the training tokens.")
     epochs: float | None = pydantic.Field(
-        None, gt=0, le=1e6, description="How often its tokens are trained on, for one of others."
+        None, gt=0, le=1e6, description="How often its tokens are trained on, relative to 1 for other sources."
     )
 
 
 class TokenizerSection(TokenizerConfig):
     """A tokenizer file to load, or the config of the one to fit."""
 
-    file: str | None = pydantic.Field(None, description="A tokenizer file to load; without it, one is fitted.")
+    file: str | None = pydantic.Field(None, description="Tokenizer file to load. Without it, a tokenizer is fitted.")
 
 
 class TokensSection(Section):
     """What is kept from training."""
 
-    held_out_every: int = pydantic.Field(0, ge=0, description="Every n-th document is for evaluation; 0 for none.")
-    validation: float = pydantic.Field(
-        0.0, ge=0, lt=1, description="The share of clusters of duplicates for validation."
-    )
+    held_out_every: int = pydantic.Field(0, ge=0, description="Hold out every n-th document to evaluate; 0 for none.")
+    validation: float = pydantic.Field(0.0, ge=0, lt=1, description="Share of duplicate clusters used for validation.")
 
 
 class Recipe(Section):
@@ -65,9 +63,9 @@ class Recipe(Section):
     models: dict[str, FittedModel] = pydantic.Field(default_factory=dict)
     references: dict[str, Reference] = pydantic.Field(default_factory=dict)
     sources: dict[str, Source] = pydantic.Field(min_length=1)
-    across: tuple[Step, ...] = pydantic.Field((), description="Steps that see all sources together, in order.")
-    most_failures: float = pydantic.Field(0.05, ge=0, le=1, description="The share of documents that may fail a stage.")
-    failures_allowed: int = pydantic.Field(100, ge=0, description="So many may fail a stage whatever the share.")
+    across: tuple[Step, ...] = pydantic.Field((), description="Steps that process all sources together, in order.")
+    most_failures: float = pydantic.Field(0.05, ge=0, le=1, description="Share of documents that may fail a stage.")
+    failures_allowed: int = pydantic.Field(100, ge=0, description="This many may fail a stage, whatever their share.")
     tokenizer: TokenizerSection = pydantic.Field(default_factory=TokenizerSection)
     tokens: TokensSection = pydantic.Field(default_factory=TokensSection)
 
@@ -99,12 +97,12 @@ class Recipe(Section):
             for name in names:
                 if not re.fullmatch(_SOURCE_NAME, name):
                     raise ValueError(
-                        f"{kind}: the name {name!r} may have a-z, 0-9, _ and -, and begins with a-z or 0-9"
+                        f"{kind}: the name {name!r} is invalid: use a-z, 0-9, _ and -, and start with a-z or 0-9"
                     )
                 if name in RESERVED:
-                    raise ValueError(f"{kind}: {name} has a meaning of its own; choose another name")
+                    raise ValueError(f"{kind}: {name} is reserved; choose another name")
                 if kind != "models" and name in taken:
-                    raise ValueError(f"{kind}: {name} is a source already; choose another name")
+                    raise ValueError(f"{kind}: {name} is already a source; choose another name")
                 taken.add(name)
         return self
 

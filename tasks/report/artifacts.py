@@ -23,7 +23,7 @@ def publish_report(data: ReportData, location: str) -> None:
     name = data.recipe["name"].replace("_", "-")
     create_markdown_artifact(key=f"{name}-report", markdown=summary(data, location), description="Report of the run")
     create_table_artifact(key=f"{name}-funnel", table=funnel_rows(data), description="Documents and text by step")
-    create_table_artifact(key=f"{name}-reasons", table=reason_rows(data), description="Why documents are out")
+    create_table_artifact(key=f"{name}-reasons", table=reason_rows(data), description="Removed documents by reason")
     training = data.training
     if training is not None and training.evaluations:
         create_table_artifact(key=f"{name}-scores", table=score_rows(data), description="Scores by checkpoint")
@@ -60,13 +60,13 @@ def summary(data: ReportData, location: str) -> str:
     """The key numbers in Markdown, with a link to the page at `location`."""
     is_file = "://" not in location
     link = Path(location).absolute().as_uri() if is_file else location
-    hint = " Browsers follow no link from a server to a file: copy the address." if is_file else ""
+    hint = " Browsers do not follow links from a server to a file: copy the address." if is_file else ""
     lines = [
         f"# {data.recipe['name']}",
         "",
         f"**[Open the report](<{link}>)**: `{link}`.{hint}",
         "",
-        "| what | how much |",
+        "| quantity | value |",
         "|---|---:|",
         f"| records read | {data.funnel[0].documents_in:,} |",
         f"| documents in the corpus | {data.documents:,} |",

@@ -27,9 +27,13 @@ def funnel_bar(step: FunnelStep, widest: int) -> Markup:
 
 
 def bytes_bar(step: FunnelStep, widest: int) -> Markup:
-    """Bytes of an entry: kept, removed with documents, struck by edits."""
+    """Bytes of an entry: kept, with documents, struck by edits."""
     out = step.bytes_in - step.bytes_kept - step.bytes_struck
-    parts = ((_KEPT, step.bytes_kept, "kept"), (_OUT, out, "out with documents"), ("d", step.bytes_struck, "struck"))
+    parts = (
+        (_KEPT, step.bytes_kept, "kept"),
+        (_OUT, out, "with documents"),
+        ("d", step.bytes_struck, "struck"),
+    )
     return _bar(parts, widest)
 
 

@@ -217,5 +217,5 @@ def _check(build: BuildRecord, manifests: dict[str, Manifest], counted: Distribu
     if found != said:
         raise BooksDoNotBalance(
             f"the parts of the build {build.key} hold {found[0]} documents, {found[1]} kept, {found[2]} tokens; "
-            f"its ledger says {said[0]}, {said[1]} and {said[2]}: `millrace verify` finds the part that is wrong"
+            f"its ledger says {said[0]}, {said[1]} and {said[2]}: `millrace verify` finds the wrong part"
         )

@@ -146,7 +146,7 @@ def _member(
             kept = outcome["outcome"][row].as_py() == KEPT
             return PairMember(document["id"], document["url"], shortened, kept)
         left -= batch.documents.num_rows
-    raise Corrupt(f"a near-duplicate is said to be row {row} of {part.name}, which is shorter: build it again")
+    raise Corrupt(f"a near-duplicate refers to row {row} of {part.name}, which has fewer rows: build it again")
 
 
 def _edits_seen(

@@ -47,7 +47,7 @@ def source_funnel(read: Account, corpus: Account, steps: Sequence[str], rows_wri
     read.check("source")
     corpus.check("corpus")
     if read.kept != corpus.rows_in:
-        raise BooksDoNotBalance(f"the source kept {read.kept} documents, the corpus saw {corpus.rows_in}")
+        raise BooksDoNotBalance(f"the source kept {read.kept} documents, but the corpus read {corpus.rows_in}")
     entries = [
         FunnelEntry(
             READ, read.rows_in, read.kept, read.dropped, read.failed, read.bytes_in, read.bytes_out.get("kept", 0)
@@ -65,7 +65,7 @@ def source_funnel(read: Account, corpus: Account, steps: Sequence[str], rows_wri
     entries.append(FunnelEntry(CORPUS, documents, rows_written, {}, {}, size, written))
     if documents != rows_written or size != written:
         raise BooksDoNotBalance(
-            f"{documents} documents of {size} bytes are left at the end of the funnel; "
+            f"{documents} documents of {size} bytes remain at the end of the funnel, but "
             f"{rows_written} rows of {written} bytes were written"
         )
     return entries

@@ -120,7 +120,7 @@ def _place(documents: dict[str, Manifest], number: int) -> _Place:
                 return _Place(source, shard, number, before)
             number -= part.rows
         before += len(manifest.parts)
-    raise NotThere(f"the index names document {number} beyond the last shard: `millrace verify` the build")
+    raise NotThere(f"the index refers to document {number} after the last shard: run `millrace verify` on the build")
 
 
 def _row(path: Path, row: int, about: str | None = None) -> dict[str, Any]:

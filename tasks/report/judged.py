@@ -55,7 +55,7 @@ class BuildParts:
             if shard < number:
                 return source, shard
             shard -= number
-        raise Corrupt(f"an artifact names shard {shard} beyond the last one: build it again")
+        raise Corrupt(f"an artifact refers to shard {shard} after the last one: build it again")
 
     def steps_of(self, source: str, stage: str) -> list[str]:
         """The steps of a stage that the documents of a source go through, in order."""
@@ -80,7 +80,7 @@ def judged_shards(
     for number, part in enumerate(build.documents(source).parts):
         outcome = read_table(reader.path(build.part(source, "outcomes", number)), ["outcome"], about=part.content)
         if outcome.num_rows != part.rows:
-            raise Corrupt(f"{part.name} has {part.rows} documents, and outcomes of {outcome.num_rows}: build it again")
+            raise Corrupt(f"{part.name} has {part.rows} documents, but {outcome.num_rows} outcomes: build it again")
         kept = pc.equal(outcome["outcome"], KEPT)
         columns = {"kept": kept, "tokens": _tokens(reader, encoded, kept, part)}
         for step, names in wanted.items():
@@ -112,7 +112,7 @@ def _tokens(reader: PartReader, encoded: Iterator[Part], kept: pa.ChunkedArray, 
         lengths = [_lengths(group["ids"]) for group in groups]
         if sum(map(len, lengths)) != mask.sum():
             raise Corrupt(
-                f"{shard.name}: its tokens are not of the {mask.sum()} documents kept: build the tokens again"
+                f"{shard.name}: its tokens do not match the {mask.sum()} documents kept: build the tokens again"
             )
         tokens[mask] = np.concatenate(lengths) + 1
     return pa.array(tokens)

@@ -142,7 +142,7 @@ def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
     configuration = lake.read_json(f"runs/{run}/run.json")
     ours = {part.sha256 for part in tokens.parts}
     if not any(source["bin"]["sha256"] in ours for source in configuration["sources"]):
-        raise ValueError(f"the run {run} reads none of the token files of the build {tokens.key}: name one that does")
+        raise ValueError(f"the run {run} reads none of the token files of the build {tokens.key}: use a run that does")
     logbook = read_logbook(lake, run)
     launches = [record for record in logbook if record["event"] in ("launch", "resume")]
     notable = [record for record in logbook if record["event"] != "checkpoint"]

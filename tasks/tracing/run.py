@@ -50,13 +50,13 @@ class TracedRun:
         rolled back since, and its records no longer tell what the earlier steps read.
         """
         origin = self.config.origin
-        assert origin is not None, "asked only of a run that goes on from another"
+        assert origin is not None, "only for a run that continues another"
         found = TracedRun(self.lake, origin.run, self.cache, origin.step)
         kept = origin.step in committed_steps(self.lake, origin.run)
         if not kept or read_checkpoint(self.lake, origin.run, origin.step).digest != origin.digest:
             raise Corrupt(
-                f"the run {origin.run[:12]} no longer has the checkpoint at step {origin.step:,} with which the run "
-                f"{self.config.key[:12]} began, so what is on record of it may be another course"
+                f"the run {origin.run[:12]} no longer has the checkpoint at step {origin.step:,} from which the run "
+                f"{self.config.key[:12]} started, so its records may describe other steps"
             )
         return found
 
@@ -110,8 +110,8 @@ class TracedRun:
         sequences = self.steps.sequences(step)
         if sequences[-1] >= self.order.sequences:
             raise CannotTrace(
-                f"the run {name} cannot take step {step}: with what is left out it would read sequence "
-                f"{sequences[-1]}, and the order has {self.order.sequences}; allow more epochs or fewer steps"
+                f"the run {name} cannot take step {step}: with the skipped data it would read sequence "
+                f"{sequences[-1]}, but the order has {self.order.sequences}; allow more epochs or fewer steps"
             )
         return sequences
 
@@ -122,8 +122,8 @@ class TracedRun:
         """
         if self.tokens is None:
             raise CannotTrace(
-                f"the token files of the run {self.config.key[:12]} are of no artifact of this lake, so nothing tells "
-                "which documents they hold"
+                f"the token files of the run {self.config.key[:12]} belong to no artifact of this lake, so their "
+                "documents are unknown"
             )
         return [
             {

@@ -43,10 +43,10 @@ class Tracer:
                 unknown = {"last": last, "reason": str(error)}
                 break
         if not found:
-            known = "" if unknown is None else f" (of the steps up to {unknown['last']}: {unknown['reason']})"
+            known = "" if unknown is None else f" (unknown for the steps up to {unknown['last']}: {unknown['reason']})"
             raise NotThere(
-                f"the tokens of the run {self.run.config.key[:12]} hold no document with the id or URL {name}; "
-                f"`millrace explain` tells what became of it{known}"
+                f"the tokens of the run {self.run.config.key[:12]} have no document with the id or URL {name}; "
+                f"`millrace explain` shows why{known}"
             )
         return {
             "run": self.run.config.key,
@@ -65,16 +65,16 @@ class Tracer:
         run = self._run_of(batch + 1)
         sequences = run.sequences(batch + 1)
         if path.suffix not in (".npy", ".bin", ".idx"):
-            raise CannotTrace(f"{path}: give a name that ends in .npy, or in .bin for a pair of .bin and .idx")
+            raise CannotTrace(f"{path}: use a name that ends in .npy, or in .bin for a pair of .bin and .idx")
         files = [path] if path.suffix == ".npy" else [path.with_suffix(".bin"), path.with_suffix(".idx")]
         for file in files:
             if file.exists():
-                raise CannotTrace(f"{file} is there already; remove it or give another name")
+                raise CannotTrace(f"{file} already exists; remove it or use another name")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_rows(run.order, sequences, path, run.config.model.vocabulary)
         except OSError as error:
-            raise CannotTrace(f"{path} cannot be written ({error}); give another place") from error
+            raise CannotTrace(f"{path} cannot be written ({error}); use another path") from error
         return {
             **run.facts(batch + 1, sequences),
             "sequences": list(sequences),

@@ -180,7 +180,7 @@ def test_gc_takes_what_no_name_needs(
     ("arguments", "words"),
     [
         (["crawl"], "the source crawl has no inputs"),
-        (["crawl", "--input", "nowhere/*.warc.gz"], "names no file"),
+        (["crawl", "--input", "nowhere/*.warc.gz"], "matches no file"),
         (["unheard-of"], "there is no recipe unheard-of"),
         (["crawl", "--set", "rules.unheard_of.at_least=1"], "the list has no unheard_of"),
         (["crawl", "--set", "near_duplicates.threshold=2"], "near_duplicates.threshold: Input should be less than"),

@@ -36,10 +36,10 @@ def test_doctor_finds_everything(millrace: Millrace, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        ([], "no GPU: training runs on the processor"),
-        (["NVIDIA H200"] * 2, "2 × NVIDIA H200 (989 TFLOP/s at most in bf16)"),
-        (["NVIDIA H200 NVL"], "1 × NVIDIA H200 NVL (its peak is not known, so no MFU is told)"),
-        (["Tesla V100-SXM2-32GB"], "1 × Tesla V100-SXM2-32GB (125 TFLOP/s at most in fp16)"),
+        ([], "no GPU: training runs on the CPU"),
+        (["NVIDIA H200"] * 2, "2 × NVIDIA H200 (peak 989 TFLOP/s in bf16)"),
+        (["NVIDIA H200 NVL"], "1 × NVIDIA H200 NVL (peak unknown, so MFU is not reported)"),
+        (["Tesla V100-SXM2-32GB"], "1 × Tesla V100-SXM2-32GB (peak 125 TFLOP/s in fp16)"),
     ],
 )
 def test_doctor_knows_gpus_by_name(monkeypatch: pytest.MonkeyPatch, names: list[str], found: str) -> None:
@@ -102,7 +102,7 @@ def test_a_ledger_is_that_of_the_build(millrace: Millrace, built: tuple[str, dic
     assert account["rows_in"] == result["ledger"][0]["documents_in"]
     _funnel_is_readable(millrace.run("ledger", "corpus/crawl", "--lake", lake, COLUMNS="80").stdout, result["ledger"])
     unknown = millrace.run("ledger", "corpus/unheard-of", "--lake", lake)
-    assert (unknown.returncode, "nothing is named corpus/unheard-of" in unknown.stderr) == (1, True)
+    assert (unknown.returncode, "has no name corpus/unheard-of" in unknown.stderr) == (1, True)
 
 
 def _funnel_is_readable(shown: str, ledger: list[dict[str, Any]]) -> None:
@@ -127,7 +127,7 @@ def test_a_corpus_of_no_document_is_told(
     empty = json.loads(done.stdout)
     assert empty["documents"] == 0
     [warning] = empty["warnings"]
-    assert "No document is left" in warning
+    assert "The corpus is empty" in warning
     most = max(
         (count, reason)
         for entry in empty["ledger"]

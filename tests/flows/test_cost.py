@@ -104,9 +104,9 @@ def test_for_people(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         "8 × NVIDIA H200",
         "10 kWh measured",
         "20.00 GPU-hours",
-        "32.0% of it came to nothing: 4 of 24 steps",
+        "32.0% of it was wasted: 4 of 24 steps",
         "1 launches have no meter",
-        "14 kWh of the devices (estimated)",
+        "14 kWh for the devices (estimated)",
         "only root can read",
     ):
         assert expected in words, expected

@@ -70,6 +70,6 @@ def test_a_lake_that_cannot_be_read_is_told(client: Any, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(deploying, "Lake", SimpleNamespace(open=open_lake))
     first, *rest = deploying.deploy(client, "s3://away/lake")
-    assert first == "forms do not offer the corpora of the lake s3://away/lake: no such bucket"
+    assert first == "the forms cannot list the corpora of the lake s3://away/lake: no such bucket"
     assert len(rest) == 3
     assert client.schemas["train-model/training"]["properties"]["corpus"]["type"] == "string"

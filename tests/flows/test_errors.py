@@ -60,25 +60,25 @@ def refused(*arguments: str) -> str:
     [
         ("tokenizer.file=no/such/tokenizer.json", "tokenizer.file: there is no file no/such/tokenizer.json"),
         ("language.model=no/such/lid.bin", "language.model: there is no file no/such/lid.bin"),
-        ("language.model=bundled:lid.177.ftz", "no model lid.177.ftz is bundled; there are lid.176.ftz"),
+        ("language.model=bundled:lid.177.ftz", "no bundled model is called lid.177.ftz; there are lid.176.ftz"),
         ("sources.crawl.read.min_chars=3", "there is no min_chars; it has extractor"),
         ("sources.crawl.read.min_characters=few", "web_archive.min_characters: Input should be a valid integer"),
         ("sources.crawl.read.source=other", "there is no source; it has extractor"),
         ("sources.crawl.read=3", "sources.crawl.read: Input should be a valid dictionary"),
         ("sources.crawl.language.decimals=9", "language.decimals: Input should be less than or equal to 6"),
         ("sources.crawl.steps=[unheard_of]", "there is no annotate or partitioned stage unheard_of: there are"),
-        ("sources.crawl.steps=[perplexity]", "perplexity reads language, and no step of that stage stands before it"),
+        ("sources.crawl.steps=[perplexity]", "perplexity reads language, but no step of that stage is before it"),
         ("models.language_models.on=[nowhere]", "language_models.on: there is no source or reference nowhere"),
         (
             "rules.low_language_score.column=language.label",
-            "at_least and at_most are for numbers, and language.label holds str",
+            "at_least and at_most are for numbers, but language.label has type str",
         ),
-        ("rules.word_count.one_of=[ten]", "one_of is for strings, and heuristics.word_count holds int64"),
+        ("rules.word_count.one_of=[ten]", "one_of is for strings, but heuristics.word_count has type int64"),
         ("rules.word_count.column=heuristics.words", "heuristics has no column words"),
         ("rules=[1", "--set rules=[1: the value is not YAML"),
         ("name=!!int x", "--set name=!!int x: the value is not YAML: invalid literal for int()"),
         ("rules.unheard_of.at_least=1", "the list has no unheard_of; it has low_language_score, word_count"),
-        ("near_duplicates.survivors.0.x=1", "the value there is 'longest', with nothing inside"),
+        ("near_duplicates.survivors.0.x=1", "the value there is 'longest', which has no fields"),
         ("tokenizer.vocabulary_size=3", "tokenizer.vocabulary_size: Input should be greater than or equal to 258"),
         ("no-sign", "--set no-sign: write KEY=VALUE"),
     ],
@@ -118,8 +118,8 @@ def test_thresholds_on_columns_of_strings_are_taken() -> None:
         (b"name: [1\n", "is not YAML: expected ',' or ']', but got '<stream end>' in line 2, column 1"),
         (b"name: a\n\tsources: b\n", "in line 2, column 1"),
         (b"name: \xff\n", "is not YAML: 'utf-8' codec can't decode byte 0xff"),
-        (b"- a\n", "and this is a list"),
-        (b"", "and this is nothing"),
+        (b"- a\n", "expected a mapping, found a list"),
+        (b"", "expected a mapping, found nothing"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(text: bytes, told: str, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_inputs_need_one_source(tmp_path: Path) -> None:
     path = tmp_path / "written.yaml"
     path.write_text("name: a\nsources: {one: {read: jsonl}, two: {read: jsonl}}\n")
     told = refused("build", str(path), "--input", "x.warc.gz")
-    assert "has several sources: give inputs with --set sources.NAME.inputs=[...]" in told
+    assert "has several sources: set inputs with --set sources.NAME.inputs=[...]" in told
     path.write_text("name: a\nsources: 3\n")
     assert "sources: Input should be a valid dictionary" in refused("build", str(path), "--input", "x.warc.gz")
 
@@ -146,7 +146,7 @@ def test_a_recipe_of_the_form_before_is_read(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert [task["name"] for task in json.loads(done.stdout)["tasks"]][:2] == ["one: jsonl", "one: language"]
     path.write_text("name: a\nsources: [one]\n")
-    assert "sources: each has a name and a reader, and this is 'one'" in refused("recipe", "check", str(path))
+    assert "sources: each needs a name and a reader, but this is 'one'" in refused("recipe", "check", str(path))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_recipe_of_the_form_before_is_read(tmp_path: Path) -> None:
         ("seed=[1", "--set seed=[1: the value is not YAML"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("sed=1", "sed: Extra inputs are not permitted"),
-        ("layout=3", "layout: 3 where a section with"),
+        ("layout=3", "layout: expected a section with"),
     ],
 )
 def test_a_training_config_with_a_wrong_value_is_refused(setting: str, told: str, built: str) -> None:
@@ -209,8 +209,8 @@ def test_asking_makes_no_lake(arguments: list[str], tmp_path: Path) -> None:
         (["report", "corpus/crawl", "--run", "beef"], "0 runs of"),
         (["tokenize", "beef"], "0 builds of"),
         (["tokenize", "corpus/crawl", "--tokenizer", "no/such.json"], "there is no file no/such.json"),
-        (["tokenize", "corpus/crawl", "--tokenizer", "x", "--vocabulary-size", "300"], "has its vocabulary"),
-        (["tokenize", "corpus/crawl", "--name", "No Name"], "'No Name' is no name: use lower-case letters"),
+        (["tokenize", "corpus/crawl", "--tokenizer", "x", "--vocabulary-size", "300"], "has a fixed vocabulary"),
+        (["tokenize", "corpus/crawl", "--name", "No Name"], "'No Name' is not a name: use lower-case letters"),
     ],
 )
 def test_what_a_lake_does_not_have_is_told(arguments: list[str], told: str, built: str) -> None:

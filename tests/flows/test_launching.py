@@ -82,7 +82,7 @@ def test_what_a_machine_is_not_told(
 
 # Of the run, whatever the machines are.
 MISFITS = [
-    (["--layout", "data=2,zero=0"], "gradients in bf16; take zero 1 or more"),
+    (["--layout", "data=2,zero=0"], "gradients in bf16; set zero to 1 or more"),
     (["--layout", "data=1,tensor=8"], "8 equal parts|divide the model's 4 heads"),
     (["--layout", "data=32"], "a batch of 16 sequences is not a multiple of micro_batch 1 times 32"),
     (["--layout", "data=1,pipeline=3"], "2 blocks cannot fill a pipeline of 3 stages"),
@@ -180,16 +180,16 @@ def test_what_a_pod_is_told_can_be_carried_out(
         (["--layout", "device=cpu"], "device=cpu contradicts --gpus-per-machine 8"),
         (["--gpus-per-machine", "0", "--layout", "device=cuda"], "device=cuda contradicts --gpus-per-machine 0"),
         (["--layout", "engine=native"], "the native engine is one process"),
-        (["--lake", "here"], "cannot reach a folder of this machine"),
-        (["--layout", "data=4"], "4 ranks, and 2 machines have 16 GPUs"),
+        (["--lake", "here"], "cannot reach a folder on this machine"),
+        (["--layout", "data=4"], "4 ranks, but 2 machines have 16 GPUs"),
         (["--machines", "3", "--layout", "data=4"], "4 ranks cannot be shared evenly among 3 machines"),
         (["--image", "millrace"], "one fixed version"),
         (["--env", "AWS_SECRET_ACCESS_KEY=x"], "looks like a secret"),
         (["--env", "A"], "write NAME=VALUE"),
-        (["--name", "7b-run"], "--name 7b-run: no name for Kubernetes"),
-        (["--env", "A B=1"], "--env A B: no name for Kubernetes"),
-        (["--memory", "128GB"], "--memory 128GB: no quantity"),
-        (["--shared-memory", "129Gi"], "--shared-memory 129Gi: it is a part of --memory, which is 128Gi"),
+        (["--name", "7b-run"], "--name 7b-run: not a Kubernetes name"),
+        (["--env", "A B=1"], "--env A B: not a Kubernetes name"),
+        (["--memory", "128GB"], "--memory 128GB: not a Kubernetes quantity"),
+        (["--shared-memory", "129Gi"], "--shared-memory 129Gi: it is part of --memory, which is 128Gi"),
     ],
 )
 def test_wrong_manifests_are_refused(on_s3: Lake, run: str, arguments: list[str], message: str) -> None:

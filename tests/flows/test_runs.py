@@ -90,7 +90,7 @@ def test_waiting_ends_with_the_answer(run: Run, monkeypatch: pytest.MonkeyPatch)
 
 def test_waiting_ends_with_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: run.progress.write("failed", 6, 4.0, 100, None))
-    assert "has not answered" in run.json("save-now", run.key, "--wait", code=1)["error"]
+    assert "did not answer" in run.json("save-now", run.key, "--wait", code=1)["error"]
 
 
 @pytest.mark.parametrize("state", ["finished", "failed"])
@@ -119,7 +119,7 @@ def test_data_is_left_out_from_the_command_line(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "clip=a"], "'a' is no number"),
+        (["--set", "clip=a"], "'a' is not a number"),
         (["--set", "clip=-1"], "clip is -1.0"),
         (["--set", "batch=4"], "'batch' is not one of learning_rate"),
         (["--set", "learning_rate=1e-4", "--set", "learning_rate_factor=2"], "exclude each other"),
@@ -161,7 +161,7 @@ def test_compare_ends_with_1_when_results_differ(tmp_path: Path) -> None:
     refused = runs[0].json("compare", key, key, "--other-lake", other, "--plot", str(tmp_path / "loss.png"), code=1)
     assert "does not end in .svg" in refused["error"] and not (tmp_path / "loss.png").exists()
     shown = runs[0].call("compare", key, key, "--other-lake", other)
-    assert shown.exit_code == 1 and "not the same; what differs: loss (first at step 4)" in shown.stdout
+    assert shown.exit_code == 1 and "differ in: loss (first at step 4)" in shown.stdout
 
 
 def test_compare_tells_what_a_run_goes_on_from(run: Run) -> None:
@@ -174,13 +174,16 @@ def test_compare_tells_what_a_run_goes_on_from(run: Run) -> None:
         losses.commit(records[-1].step)
         commit(run.lake, Checkpoint(config.key, 4, "", {}, ()))
     shown = run.call("compare", run.key, child.key)
-    assert shown.exit_code == 1 and "not the same; what differs: the recorded steps." in shown.stdout
+    assert shown.exit_code == 1 and "differ in: the recorded steps." in shown.stdout
     words = " ".join(shown.stdout.split())
-    assert f"{child.key[:12]} goes on from {run.key[:12]}@4." in words and "No step is on record of both." in words
+    assert (
+        f"{child.key[:12]} continues from {run.key[:12]}@4." in words
+        and "The runs have no recorded step in common." in words
+    )
 
 
 @pytest.mark.parametrize(
-    ("steps", "words"), [(0, "Neither run has a step on record"), (3, "step 3, the last, has no checkpoint of both")]
+    ("steps", "words"), [(0, "Neither run has recorded a step"), (3, "no common checkpoint at step 3, the last")]
 )
 def test_compare_says_no_more_than_it_knows(run: Run, steps: int, words: str) -> None:
     losses = Losses(run.lake, run.key)

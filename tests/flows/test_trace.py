@@ -196,9 +196,9 @@ def test_a_batch_is_written_as_it_is_read(world: World, tmp_path: Path, batch: i
         (["--batch", "24", "--out", "x.npy"], "whose batches are 0 to 23"),
         (["--batch", "1", "--out", "x.txt"], "ends in .npy, or in .bin"),
         (["--document", "nobody"], "no document with the id or URL nobody"),
-        ([], "ask for one thing"),
-        (["--step", "1", "--document", "x"], "ask for one thing"),
-        (["--batch", "1"], "go together"),
+        ([], "give exactly one of"),
+        (["--step", "1", "--document", "x"], "give exactly one of"),
+        (["--batch", "1"], "must be given together"),
     ],
 )
 def test_wrong_questions_are_answered_in_one_line(world: World, arguments: list[str], words: str) -> None:
@@ -211,7 +211,7 @@ def test_a_file_that_is_there_is_left_alone(world: World, tmp_path: Path, name: 
     other = tmp_path / name.replace(".bin", ".idx")
     other.write_text("mine")
     done = world.ask("--batch", "1", "--out", str(tmp_path / name))
-    assert done.exit_code == 1 and f"{other} is there already" in "".join(done.stderr.split("\n"))
+    assert done.exit_code == 1 and f"{other} already exists" in "".join(done.stderr.split("\n"))
     assert other.read_text() == "mine" and list(tmp_path.iterdir()) == [other]
 
 

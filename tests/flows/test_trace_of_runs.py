@@ -128,7 +128,7 @@ def test_a_step_for_which_the_data_do_not_suffice_is_told(tmp_path: Path) -> Non
     config = small_run(lake, tmp_path / "text", steps=281)
     leave_out(lake, config, 3, 100, 200)
     done = ask(lake, config, "--step", "281")
-    assert done.exit_code == 1 and "cannot take step 281: with what is left out" in " ".join(done.stderr.split())
+    assert done.exit_code == 1 and "cannot take step 281: with the skipped data" in " ".join(done.stderr.split())
 
 
 def test_a_run_that_goes_on_from_another_tells_of_both(tmp_path: Path, read: list[list[list[int]]]) -> None:
@@ -152,7 +152,7 @@ def test_a_run_that_goes_on_from_another_tells_of_both(tmp_path: Path, read: lis
         assert (written["run"], written["step"], written["taken"]) == (config.key, step, True)
         assert np.load(tmp_path / f"{step}.npy").tolist() == batch
     shown = " ".join(ask(lake, third, "--step", "3").stdout.split())
-    assert f"step 3 of run {first.key[:12]}, which this one goes on from, reads batch 2" in shown
+    assert f"step 3 of run {first.key[:12]}, which this run continues, reads batch 2" in shown
 
 
 def published(lake: Lake, folder: Path, names: list[str]) -> RunConfig:
@@ -223,7 +223,7 @@ def test_what_became_of_the_other_run_is_told(tmp_path: Path) -> None:
     assert answer["unknown"]["last"] == 4 and words in answer["unknown"]["reason"]
     assert {sighting["step"] for sighting in answer["documents"][0]["steps"]} <= {5, 6}
     shown = " ".join(ask(lake, child, "--document", names[0]).stdout.split())
-    assert f"Of the steps up to 4 that is not known: {words}" in shown
+    assert f"For the steps up to 4, this is unknown: {words}" in shown
     lake.delete(f"runs/{one.key}/run.json")
     assert told(lake, child, "--document", names[0])["unknown"]["last"] == 4
     assert told(lake, child, "--step", "5")["taken"]
@@ -240,4 +240,4 @@ def test_a_run_that_cannot_read_its_data_is_told(tmp_path: Path) -> None:
 def test_tokens_of_no_artifact_have_no_names(tmp_path: Path) -> None:
     lake = Lake.open(str(tmp_path / "lake"))
     done = ask(lake, small_run(lake, tmp_path / "text"), "--document", "x")
-    assert done.exit_code == 1 and "are of no artifact of this lake" in " ".join(done.stderr.split())
+    assert done.exit_code == 1 and "belong to no artifact of this lake" in " ".join(done.stderr.split())

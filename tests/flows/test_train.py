@@ -101,8 +101,8 @@ def test_another_seed_is_another_run(millrace: Millrace, corpus: Path, unbroken:
         (["tiny-pythia", "--set", "epochs=99", "--layout", "data=3"], "a batch of 16 sequences is not a multiple of"),
         (["tiny-pythia", "--set", "training.steps=1000000"], "lower steps or batch, add tokens, or allow more epochs"),
         (["--from", "beef"], "0 runs of"),
-        ([], "give a preset, or the checkpoint of a run to begin with"),
-        (["tiny-pythia", "--corpus", "corpus/unheard-of"], "nothing is named corpus/unheard-of"),
+        ([], "give a preset, or the checkpoint of a run to start from"),
+        (["tiny-pythia", "--corpus", "corpus/unheard-of"], "has no name corpus/unheard-of"),
     ],
 )
 def test_wrong_input_is_one_short_message(millrace: Millrace, corpus: Path, arguments: list[str], words: str) -> None:
@@ -201,7 +201,7 @@ def test_a_run_that_trains_is_asked_stopped_resumed_and_cancelled(millrace: Mill
     ended = json.loads(told_last)
     assert (status, ended["state"]) == (0, "stopped")
     step = ended["step"]
-    assert ended["stopped"] == f"the run {run[:12]} was stopped at step {step} by ann; started again, it goes on"
+    assert ended["stopped"] == f"the run {run[:12]} was stopped at step {step} by ann; start it again to resume"
     assert committed_steps(lake, run)[-1] == step
     states = _newest_flow_state(millrace)
     assert (states["type"], states["name"], states["message"]) == ("COMPLETED", "Stopped", ended["stopped"])
@@ -254,7 +254,7 @@ def test_the_page_on_training_works_as_shown(millrace: Millrace, corpus: Path, t
         known = set(run_keys(lake))
         told_of_it = call(line, names)
         [other] = set(run_keys(lake)) - known
-        assert f"run {other[:12]} began with {run[:12]}@16" in told_of_it
+        assert f"run {other[:12]} started from {run[:12]}@16" in told_of_it
         assert f"run {other[:12]}: {steps} of {steps} steps" in told_of_it
         records = read_losses(lake, other)
         assert [record.step for record in records] == list(range(17, steps + 1))

@@ -67,8 +67,8 @@ def test_planted_twins_are_not_torn_apart(millrace: Millrace, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sources": {"text": {"read": "jsonl"}}}, "no step finds the duplicates of all sources"),
-        ({"sources": {"text": text("all", "longest")}}, "with all, every member stays"),
+        ({"sources": {"text": {"read": "jsonl"}}}, "no step finds duplicates across all sources"),
+        ({"sources": {"text": text("all", "longest")}}, "all keeps every member"),
         ({"tokens": {"validation": 1.0}}, "less than 1"),
     ],
 )

@@ -141,7 +141,7 @@ def test_a_step_and_a_cropped_vocabulary(world: World, tmp_path: Path) -> None:
     logits = AutoModelForCausalLM.from_pretrained(cropped)(ids).logits
     assert largest_difference(logits, world.model(ids)[..., :WORDS]) <= 1e-5
     message = world.error("export", world.run, str(tmp_path / "no"), "--vocabulary", "300", "--lake", world.lake.uri)
-    assert "leaves out words of the tokenizer, which has 400" in message
+    assert "is too small: the tokenizer has 400 tokens" in message
     assert not (tmp_path / "no").exists()
 
 
@@ -162,7 +162,7 @@ def test_what_a_folder_of_weights_is_not_for_is_told(world: World, tmp_path: Pat
     there, here = str(tmp_path / "there"), str(tmp_path / "here")
     world.millrace("export", world.run, there, "--lake", world.lake.uri)
     world.millrace("import", there, here)
-    told = f"{here} is a folder and no run: weights in a folder"
+    told = f"{here} is a folder, not a run: a folder of weights"
     assert told in world.error("evaluate", here, "--lake", world.lake.uri)
     assert told in world.error("train", "tiny-pythia", "--from", here, "--lake", world.lake.uri)
 
@@ -206,7 +206,7 @@ def test_a_prompt_beyond_the_models_words_is_refused(world: World, tmp_path: Pat
     write_folder(crop_vocabulary(weights_of(world.model), 100), small)
     shutil.copy(world.tokenizer, small / "tokenizer.json")
     message = world.error("generate", str(small), "--prompt", PROMPT)
-    assert "400 words and the model only 100" in message
+    assert "400 tokens, but the model has only 100" in message
     assert len(world.millrace("generate", str(small), "--prompt", "!", "--tokens", "5")["tokens"]) == 5
 
 

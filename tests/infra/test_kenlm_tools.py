@@ -95,7 +95,7 @@ def test_without_boost_the_cure_is_named(
 def test_without_a_package_index_the_cure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(KenlmToolsMissing, match=r"could not be fetched with pip\. Check that pip reaches"):
+    with pytest.raises(KenlmToolsMissing, match=r"could not be downloaded with pip\. Check that pip reaches"):
         kenlm_tools(tmp_path / "cache")
     assert find_kenlm_tools(tmp_path / "cache") is None
 

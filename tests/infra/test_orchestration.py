@@ -149,7 +149,7 @@ def test_an_artifact_that_goes_between_two_tasks_is_named(lake: Lake, pool: Loca
         return PassPlan((ConfiguredStage(toy.measure_length, CONFIG),), View("toy", made["toy/documents"]))
 
     tasks = [reading(files), BuildTask("remove", ("toy/length",), ("toy/documents",), remove)]
-    with pytest.raises(NotThere, match="of toy_lines went while the flow ran"):
+    with pytest.raises(NotThere, match="of toy_lines was deleted during the flow"):
         in_flow(lambda: StageRunner(lake, pool, quiet).run(tasks))
 
 

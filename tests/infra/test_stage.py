@@ -63,11 +63,11 @@ def test_identity_is_of_name_version_config_libraries_and_models() -> None:
 
 
 def test_a_declaration_that_cannot_be_run_is_refused() -> None:
-    with pytest.raises(ValueError, match="declares the schema of its columns"):
+    with pytest.raises(ValueError, match="must declare the schema of its columns"):
         stage("made", version=1, kind=StageKind.annotate, config=Config)
-    with pytest.raises(ValueError, match="the column 'failed' holds a reason as a string"):
+    with pytest.raises(ValueError, match="the column 'failed' must be a string"):
         declare([("failed", pa.bool_())])
-    with pytest.raises(ValueError, match="verify and resolve come together"):
+    with pytest.raises(ValueError, match="declare both verify and resolve"):
         partitioned(
             "made",
             version=1,

@@ -248,7 +248,7 @@ def test_a_rank_that_hangs_is_found_and_the_run_goes_on(tmp_path: Path, monkeypa
     monkeypatch.setenv("HANGS_AT", "train.step.9")
     # Marks reach the store every five seconds.
     request = LayoutRequest(data=2, zero=1, micro_batch=2, steady_seconds=20, grace_seconds=1)
-    with pytest.raises(TrainingInterrupted, match=r"stood still and was ended \(rank 1 .* step 8"):
+    with pytest.raises(TrainingInterrupted, match=r"made no progress and was ended \(rank 1 .* step 8"):
         training.train(story.killed, story.config.key, request, print, lambda step, steps: None)
     assert read_logbook(story.killed, story.config.key)[-1]["event"] == "stuck"
     monkeypatch.delenv("HANGS_AT")

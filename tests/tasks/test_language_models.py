@@ -161,5 +161,5 @@ def test_missing_tools_end_the_fit_with_the_cure(
 
 
 def test_bounds_that_leave_nothing_held_back_are_refused() -> None:
-    with pytest.raises(ValueError, match="every language needs a document held back"):
+    with pytest.raises(ValueError, match="each language holds back a document"):
         LanguageModelsConfig(minimum_documents=5, held_back_every=10)

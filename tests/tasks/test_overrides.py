@@ -67,7 +67,7 @@ def test_null_is_a_value_where_the_configuration_allows_it() -> None:
     [
         ({"step": 3}, "value: there is no step; there are flag, inner, kind, other, steps"),
         ({"inner": {"rates": 3}}, "inner: there is no rates; there are pair, rate"),
-        ({"inner": 3}, "inner: 3 where a section with pair, rate belongs"),
+        ({"inner": 3}, "inner: expected a section with pair, rate, found 3"),
         ({"steps": 0}, "steps: Input should be greater than or equal to 1"),
         ({"steps": "3"}, "steps: Input should be a valid integer"),
         ({"steps": True}, "steps: Input should be a valid integer"),
@@ -112,7 +112,7 @@ def test_settings_are_nested_values() -> None:
         "seed": 7,
     }
     assert nested_settings(["a.b=1", "a.b=2"]) == {"a": {"b": 2}}
-    with pytest.raises(RecipeError, match=r"another setting gives a part of a\.b a value already"):
+    with pytest.raises(RecipeError, match=r"another setting already gives a part of a\.b a value"):
         nested_settings(["a=1", "a.b=2"])
 
 

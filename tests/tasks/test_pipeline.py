@@ -170,7 +170,7 @@ def test_a_model_reads_the_last_step_of_a_stage_before_its_first_use() -> None:
 
 def test_a_model_on_a_source_without_its_columns_is_refused() -> None:
     models = {"own": {"fit": "language_models", "on": ["web", "books"]}}
-    with pytest.raises(Unresolved, match=r"models\.own: language_models reads language, and books has no step"):
+    with pytest.raises(Unresolved, match=r"models\.own: language_models reads language, but books has no step"):
         resolved(models=models, sources={"web": source("language", SCORED), "books": source("heuristics")})
 
 
@@ -326,7 +326,7 @@ def test_a_recipe_is_the_same_tasks_every_time() -> None:
 
 def test_models_are_named_files_or_folders(tmp_path: Path) -> None:
     assert list(model_files(identify_language, "bundled:lid.176.ftz").local) == ["lid.176.ftz"]
-    with pytest.raises(ValueError, match=r"no model lid\.177\.ftz is bundled; there are lid\.176\.ftz"):
+    with pytest.raises(ValueError, match=r"no bundled model is called lid\.177\.ftz; there are lid\.176\.ftz"):
         model_files(identify_language, "bundled:lid.177.ftz")
     with pytest.raises(ValueError, match=r"there is no file .*nothing\.bin; give a file, or bundled:lid\.176\.ftz"):
         model_files(identify_language, str(tmp_path / "nothing.bin"))

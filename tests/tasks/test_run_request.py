@@ -141,7 +141,7 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
     ("settings", "message"),
     [
         ({"training.validation.every": 3}, "training.validation: the field 'sequences' is missing"),
-        ({"model.vocabulary": 256}, "model.vocabulary is 256, and the tokenizer of this corpus has 278 words"),
+        ({"model.vocabulary": 256}, "model.vocabulary is 256, but the tokenizer of this corpus has 278 tokens"),
         ({"training.precision": "fp16"}, "fp16 needs a scaler"),
         (
             {"model.feed_forward_multiple": 32},
@@ -179,8 +179,8 @@ def test_settings_that_cannot_be(lake: Lake, tokens: Manifest, settings: dict[st
         ({"training.spikes.window": 3}, "training.spikes.window", "greater than or equal to 4"),
         ({"training.schedule.learning_rate": math.inf}, "training.schedule.learning_rate", "finite number"),
         ({"training.optimizer.weight_decay": math.nan}, "training.optimizer.weight_decay", "finite number"),
-        ({"training": 3}, "training", "3 where a section with batch, checkpoints, "),
-        ({"model": 5}, "model", "5 where a section with "),
+        ({"training": 3}, "training", "expected a section with batch, checkpoints, "),
+        ({"model": 5}, "model", "expected a section with "),
         ({"model": {"architecture": "llama"}}, "model", "there is no architecture; there are "),
         ({"training.compat": "native"}, "training.compat", "Input should be 'neox', 'rows'"),
     ],
@@ -285,17 +285,18 @@ def test_what_the_other_run_was_changed_to_is_taken_over(lake: Lake, tokens: Man
         assert config.origin is not None
         return config.origin.inherited, describe_origin(config.origin.to_plain())
 
-    name = f"began with {first.key[:12]}@50"
+    name = f"started from {first.key[:12]}@50"
     assert taken_over(label="a") == (
         Inherited(None, 0.25, 0.3, left_out),
-        f"{name}, and goes on in its data at sequence 2,000; as changed there: learning rate times 0.25, clip 0.3",
+        f"{name} and continues its data at sequence 2,000; changes made there still apply: "
+        "learning rate times 0.25, clip 0.3",
     )
     rate, clip = {"training.schedule.learning_rate": 0.001}, {"training.optimizer.clip": 0.5}
     assert taken_over(settings=rate)[0] == Inherited(clip=0.3, left_out=left_out)
     assert taken_over(settings=clip)[0] == Inherited(factor=0.25, left_out=left_out)
     assert taken_over(settings=rate | clip, seed=6) == (
         None,
-        f"{name}, and reads other data, or in another order, from the first sequence on",
+        f"{name} and reads other data, or another order, from the first sequence",
     )
 
 
@@ -303,7 +304,7 @@ def test_what_the_other_run_was_changed_to_is_taken_over(lake: Lake, tokens: Man
     ("values", "message"),
     [
         ({"preset": "tiny-llama"}, "the preset tiny-llama is a llama model"),
-        ({"settings": {"model.layers": 5}}, "--set model.layers: a run that begins with a checkpoint has its model"),
+        ({"settings": {"model.layers": 5}}, "--set model.layers: a run that starts from a checkpoint keeps its model"),
         ({"settings": {"training.steps": 100}}, "it must be above 100, the step of the checkpoint"),
     ],
 )
@@ -326,12 +327,12 @@ def test_other_tokenizers_are_refused(lake: Lake, tokens: Manifest, tmp_path: Pa
 
 def test_checkpoints_that_training_cannot_begin_with(lake: Lake, tokens: Manifest) -> None:
     first = made(lake, tokens, **PYTHIA)
-    with pytest.raises(WrongSetting, match="has no checkpoint with all of its state"):
+    with pytest.raises(WrongSetting, match="has no checkpoint with its full state"):
         find_origin(lake, first.key)
     checkpoint(lake, first, 50)
     checkpoint(lake, first, 100, pruned=True)
     assert find_origin(lake, first.key[:6]) == f"{first.key}@50"
-    with pytest.raises(WrongSetting, match=r"only weights are kept; the run .* has all of its state at \[50\]"):
+    with pytest.raises(WrongSetting, match=r"has only weights; the run .* has its full state at steps \[50\]"):
         find_origin(lake, f"{first.key[:6]}@100")
     with pytest.raises(WrongSetting, match=r"has no checkpoint at 7; it has \[50, 100\]"):
         find_origin(lake, f"{first.key[:6]}@7")
@@ -353,7 +354,10 @@ def test_the_newest_checkpoint_is_one_that_is_whole(lake: Lake, tokens: Manifest
     lake.write(f"{checkpoint_folder(first.key, 150)}/{MANIFEST}", b"{}")
     told: list[str] = []
     assert find_origin(lake, first.key[:6], told.append) == f"{first.key}@50"
-    assert [line.partition(":")[0] for line in told] == [f"not {first.key[:12]}@150", f"not {first.key[:12]}@100"]
+    assert [line.partition(":")[0] for line in told] == [
+        f"skipped {first.key[:12]}@150",
+        f"skipped {first.key[:12]}@100",
+    ]
     assert "the file is changed or truncated" in told[1]
 
 
@@ -375,5 +379,5 @@ def test_a_run_that_came_to_nothing_keeps_no_label(lake: Lake, tokens: Manifest)
 
 
 def test_a_request_begins_somewhere() -> None:
-    with pytest.raises(pydantic.ValidationError, match="give a preset, or the checkpoint of a run to begin with"):
+    with pytest.raises(pydantic.ValidationError, match="give a preset, or the checkpoint of a run to start from"):
         TrainingRequest()

@@ -100,7 +100,7 @@ def test_stuck_ranks_are_named_and_stand_in_the_logbook(
         "ranks 0 to 2 (host gpu-7) have been in the gradient exchange of step 41 for 300 s"
     )
     assert str(raised.value) == (
-        f"the run {RUN[:12]} stood still and was ended ({named}); it goes on when it is started again"
+        f"the run {RUN[:12]} made no progress and was ended ({named}); start it again to resume"
     )
     [written] = [event for event in read_logbook(lake, RUN) if event["event"] == "stuck"]
     assert (written["step"], written["rank"], written["message"]) == (40, SUPERVISOR, named)
@@ -150,7 +150,7 @@ def test_a_run_that_a_person_stopped_is_not_started_again(
         event(lake, "stop", 41, who="ann", request="1")
         return status
 
-    with pytest.raises(TrainingStopped, match="was stopped at step 41 by ann; started again, it goes on"):
+    with pytest.raises(TrainingStopped, match="was stopped at step 41 by ann; start it again to resume"):
         launched(work)
     # The stop of an older launch says nothing of this one.
     launched(lambda lake, watch: 0)
@@ -161,7 +161,7 @@ def test_a_run_that_the_machine_told_to_leave_is_started_again(launched: Callabl
         event(lake, "terminated", 41, signal="SIGTERM")
         return LEFT_AFTER_SAVING
 
-    with pytest.raises(TrainingInterrupted, match="was told to leave, and has saved"):
+    with pytest.raises(TrainingInterrupted, match="was asked to exit and has saved"):
         launched(work)
 
 
@@ -256,7 +256,7 @@ def test_a_run_that_a_layout_fits(lake: Lake, tmp_path: Path, values: dict[str, 
         ({"engine": "native", "data": 2, "zero": 0}, "native engine is one process"),
         ({"pipeline": 2, "zero": 2}, "needs ZeRO stage 0 or 1"),
         ({"data": 3, "machines": 2, "ray": "auto"}, "3 ranks cannot be shared evenly among 2 machines"),
-        ({"data": 4, "machines": 2}, "reached through a Ray cluster"),
+        ({"data": 4, "machines": 2}, "need a Ray cluster"),
         ({"grace_seconds": 30}, "less than 30"),
         ({"ranks": 2}, "Extra inputs are not permitted"),
     ],
@@ -275,10 +275,10 @@ def test_a_run_that_gets_on_is_started_again(lake: Lake, monkeypatch: pytest.Mon
         return LEFT_AFTER_SAVING
 
     monkeypatch.setattr(training, "launch", launch)
-    with pytest.raises(TrainingInterrupted, match="told to leave"):
+    with pytest.raises(TrainingInterrupted, match="asked to exit"):
         train_on(lake, RUN, LAYOUT, lines.append, lambda step, steps: None)
     assert next(steps, None) is None and len(lines) == 6
-    assert "it has come to another checkpoint, so it is started again" in lines[0]
+    assert "it has saved a new checkpoint, so it restarts now" in lines[0]
 
 
 def test_machines_of_a_ray_cluster_have_their_parts(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

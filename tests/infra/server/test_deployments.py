@@ -24,7 +24,7 @@ def test_the_projects_own_file() -> None:
         ({"work_pool": {"nam": "millrace"}}, r"deployments\[0\]\.work_pool\.nam: Prefect would ignore"),
         ({"schedules": [{"crom": "0 3 * * 0", "slug": "weekly"}]}, "crom"),
         ({"schedules": [{"cron": "0 3 * * 0"}]}, "schedule 0 has no slug"),
-        ({"entrypoint": "missing.py:staged"}, r"missing\.py is not there"),
+        ({"entrypoint": "missing.py:staged"}, r"missing\.py does not exist"),
         ({"entrypoint": "flows.py:nothing"}, "no function nothing"),
         ({"parameters": {"folders": "x"}}, "staged has no parameter folders"),
         (

@@ -103,7 +103,7 @@ def test_each_folder_has_a_password_of_its_own_and_keeps_it(tmp_path: Path, monk
     assert [password(folder) for folder in folders] == [first, second]
     assert os.listdir(folders[0]) == [PASSWORD_FILE] and str(folders[0] / PASSWORD_FILE) in where_it_is(folders[0])
     (folders[0] / PASSWORD_FILE).chmod(0o640)
-    with pytest.raises(PasswordExposed, match="other users have access"):
+    with pytest.raises(PasswordExposed, match="other users can access"):
         password(folders[0])
 
 

@@ -119,7 +119,7 @@ def test_pip_is_used_where_uv_cannot_be_had(tmp_path: Path, capfd: pytest.Captur
     python.chmod(0o755)
     assert find_installer(python, {}, {}).name == "pip"
     said = capfd.readouterr().err
-    assert "No matching distribution" in said and "uv cannot be had here" in said
+    assert "No matching distribution" in said and "uv cannot be installed" in said
 
 
 def test_a_strange_wheel_stops_the_set_up_before_it_touches_anything(

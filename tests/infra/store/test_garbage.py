@@ -192,7 +192,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_sweep(lake: Lake, store: Store,
 def test_a_folder_whose_disk_is_away_is_not_taken_for_empty(lake: Lake) -> None:
     lake.write("markers/toy/x", b"1")
     (Path(lake.uri) / "markers" / "other").symlink_to(Path(lake.uri) / "unmounted")
-    with pytest.raises(StoreUnavailable, match="is its disk there"):
+    with pytest.raises(StoreUnavailable, match="is its disk mounted"):
         list(lake.list("markers"))
 
 

@@ -58,7 +58,7 @@ def test_a_changed_byte_is_found_where_it_is_read(lake: Lake, part: Part, tmp_pa
 
 def test_a_lost_part_is_not_there(lake: Lake, part: Part, tmp_path: Path, place: str) -> None:
     lake.delete(part.path)
-    with pytest.raises(NotThere, match=r"a#0.*is not there.*`millrace verify ARTIFACT --forget`.*build again"):
+    with pytest.raises(NotThere, match=r"a#0.*does not exist.*`millrace verify ARTIFACT --forget`.*build again"):
         fetch_part(lake, part, tmp_path / "cache")
     assert copies(tmp_path / "cache") == []
 

@@ -46,7 +46,7 @@ def test_the_account_and_the_funnel_balance_to_the_byte() -> None:
     assert funnel[-1].bytes_kept == len("äöü kept".encode())
     with pytest.raises(BooksDoNotBalance, match="2 rows"):
         source_funnel(source, account, STEPS, 2)
-    with pytest.raises(BooksDoNotBalance, match="left at the end"):
+    with pytest.raises(BooksDoNotBalance, match="remain at the end"):
         source_funnel(source, account, STEPS[:2], 1)
 
 

@@ -125,13 +125,13 @@ def test_a_digest_is_of_definition_and_items_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": 2}, r"one.jsonl, line 2: 'answer' is 2, which is none of the 2 choices; mend"),
+        ({"answer": 2}, r"one.jsonl, line 2: 'answer' is 2; it must be one of the 2 choices; mend"),
         ({"answer": -1}, "'answer' is -1"),
         ({"answer": True}, "'answer' is True"),
         ({"answer": "c"}, "'answer' is 'c'"),
-        ({"choices": ["a"]}, "list of two texts or more"),
-        ({"choices": ["a", ""]}, "list of two texts or more"),
-        ({"choices": "ab"}, "list of two texts or more"),
+        ({"choices": ["a"]}, "list of two or more texts"),
+        ({"choices": ["a", ""]}, "list of two or more texts"),
+        ({"choices": "ab"}, "list of two or more texts"),
         ({"question": " "}, "'question' is ' '"),
         ({"question": None}, "'question' is None"),
     ],
@@ -143,7 +143,7 @@ def test_items_that_cannot_be_asked(change: dict[str, Any], message: str, tmp_pa
 
 @pytest.mark.parametrize("text", ["one", "", " word", "word ", None, 3])
 def test_passages_without_a_last_word(text: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"line 1: 'text' is .*two words or more"):
+    with pytest.raises(ValueError, match=r"line 1: 'text' is .*two or more words"):
         one_task(tmp_path, {"kind": "last_word", "name": "one"}, [{"text": text}])
 
 
@@ -153,7 +153,7 @@ def test_passages_without_a_last_word(text: Any, tmp_path: Path) -> None:
         ({"kind": "essay"}, "multiple_choice"),
         ({"name": "A task"}, r"tasks\.0\.multiple_choice\.name"),
         ({"shots": 5}, r"tasks\.0\.multiple_choice\.shots: Extra inputs"),
-        ({"prompt": "Answer:"}, "has no {question} in it"),
+        ({"prompt": "Answer:"}, "does not contain {question}"),
         ({"limit": 0}, "limit"),
     ],
 )

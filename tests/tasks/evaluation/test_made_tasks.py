@@ -100,7 +100,7 @@ def test_written_tasks_can_be_loaded(tmp_path: Path) -> None:
 def test_documents_that_give_nothing(tmp_path: Path) -> None:
     alone = [Text("one", topics["assignment"], "python")]
     assert continuation_choice(alone, 10, 256) == [], "there is no other document to draw from"
-    with pytest.raises(ValueError, match="1 documents give no item of the task 'continuation_choice'; hold out more"):
+    with pytest.raises(ValueError, match="1 documents give no item for the task 'continuation_choice'; hold out more"):
         write_made_tasks(alone, tmp_path, 10, 256)
     chinese = [Text(f"zh-{number}", "这是一个没有空格的句子。" * 40, "zh") for number in range(5)]
     assert last_word(chinese, 10) == []

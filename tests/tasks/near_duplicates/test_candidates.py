@@ -155,9 +155,9 @@ def test_a_giant_bucket_costs_linear_time():
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"bands": 4}, "both or not at all"),
+        ({"bands": 4}, "give both bands and rows"),
         ({"bands": 20, "rows": 7}, "bands x rows is 140, more than 128"),
-        ({"weights": (0.5, 0.6)}, "add up to 1"),
+        ({"weights": (0.5, 0.6)}, "sum to 1"),
         ({"threshold": 0.0}, "greater than 0"),
         ({"partitions": 0}, "greater than or equal to 1"),
         ({"bucket_cap": 1}, "greater than or equal to 2"),

@@ -152,7 +152,7 @@ def test_annotating_leaves_documents_outside_of_clusters_empty():
 
 def test_annotating_refuses_other_documents():
     members = cluster([edges_of((A, B, 0.9))], CONFIG)
-    with pytest.raises(ValueError, match="row 1 holds the document 'x'"):
+    with pytest.raises(ValueError, match="row 1 is the document 'x'"):
         annotate_clusters(pa.table({"id": ["a", "x"]}), members, CONFIG)
-    with pytest.raises(ValueError, match="the shard has 1 documents"):
+    with pytest.raises(ValueError, match="the shard has only 1 documents"):
         annotate_clusters(pa.table({"id": ["a"]}), members, CONFIG)

@@ -96,5 +96,5 @@ def test_a_floor_on_the_language_kept_nothing_from_the_heuristics() -> None:
 
 @pytest.mark.parametrize("entry", ["crawl", {"name": "crawl"}, {"reader": "jsonl"}, None])
 def test_a_source_without_a_name_or_reader_is_refused(entry: Any) -> None:
-    with pytest.raises(RecipeError, match="sources: each has a name and a reader"):
+    with pytest.raises(RecipeError, match="sources: each needs a name and a reader"):
         from_old_form(old(sources=[entry]))

@@ -125,7 +125,7 @@ def test_without_settings_the_recipe_is_itself() -> None:
         ("models.other.order=3", "there is no other; models has own"),
         ("own.ordered=3", "there is no ordered"),
         ("rules.unheard_of.at_least=1", "the list has no unheard_of; it has low_score"),
-        ("near_duplicates.survivors.0.x=1", "the value there is 'longest', with nothing inside"),
+        ("near_duplicates.survivors.0.x=1", "the value there is 'longest', which has no fields"),
         ("language.decimals=9", "language.decimals: Input should be less than or equal to 6"),
         ("most_failures=many", "most_failures: Input should be a valid number"),
         ("sources.web.share=-1", "sources.web.share: Input should be greater than 0"),

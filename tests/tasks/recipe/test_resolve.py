@@ -41,7 +41,7 @@ def test_a_step_may_see_fewer_edits_in_their_order() -> None:
     assert found["heuristics"].sees == ()
     # The offsets of an edit are those of the text that the edits before it left.
     without = {"language": {"sees": ["third", "paragraphs"]}}
-    with pytest.raises(Unresolved, match="third changes the text that paragraphs, again left"):
+    with pytest.raises(Unresolved, match="third edits the output of paragraphs, again"):
         resolved(sources=one("paragraphs", again, third, without))
 
 
@@ -55,7 +55,7 @@ def test_a_step_across_sees_the_edits_of_each_source_in_its_own_order() -> None:
 
 def test_the_step_that_is_read_must_be_of_the_stage_and_config_that_are_meant() -> None:
     language = {"near_duplicates": {"reads": {"signatures": "language"}}}
-    with pytest.raises(Unresolved, match="language is no step of the stage signatures"):
+    with pytest.raises(Unresolved, match="language is not a step of the stage signatures"):
         resolved(sources=one("language", language))
     other = {"mine": {"stage": "signatures", "seed": 7}}
     with pytest.raises(Unresolved, match="mine has another config, or sees other edits"):
@@ -74,14 +74,14 @@ def test_a_column_is_that_of_the_only_step_of_its_stage() -> None:
     assert steps(**sections, sources=one("language", scored))["perplexity"].reads == {
         "web": (("language", "language"),)
     }
-    with pytest.raises(Unresolved, match="language, second are steps of that stage; say which: reads: "):
+    with pytest.raises(Unresolved, match="language, second are steps of that stage; choose one: reads: "):
         resolved(**sections, sources=one("language", SECOND, scored))
     meant = {"perplexity": {"model": "own", "reads": {"language": "second"}}}
     found = steps(**sections, sources=one("language", SECOND, meant))
     assert found["perplexity"].reads == {"web": (("language", "second"),)}
-    with pytest.raises(Unresolved, match="no step of that stage stands before it; add language"):
+    with pytest.raises(Unresolved, match="no step of that stage is before it; add language"):
         resolved(**sections, sources=one(scored, "language"))
-    with pytest.raises(Unresolved, match=r"sources\.web\.perplexity\.reads: second is no step of the stage language"):
+    with pytest.raises(Unresolved, match=r"web\.perplexity\.reads: second is not a step of the stage language"):
         resolved(**sections, sources=one("language", meant, SECOND))
 
 
@@ -196,16 +196,16 @@ def test_labels_of_a_floor_include_those_of_its_rule() -> None:
     ("section", "words"),
     [
         (source("language", "language"), "sources.web.language: two steps have this name"),
-        (source("paragraphs", {"language": {"sees": ["heuristics"]}}), "no step heuristics before it changes the text"),
+        (source("paragraphs", {"language": {"sees": ["heuristics"]}}), "there is no step heuristics before it"),
         (
             source("paragraphs", {"again": {"stage": "paragraphs", "sees": []}}),
-            "a step that changes the text sees all changes before it: paragraphs",
+            "a step that edits text must see all edits before it: paragraphs",
         ),
         (
             source({"near_duplicates_signatures": {"stage": "signatures", "seed": 2}}, "near_duplicates"),
-            "it adds a step near_duplicates_signatures, and one of that name has another config",
+            "it adds a step near_duplicates_signatures, but one of that name has another config",
         ),
-        (source("perplexity", "language"), "perplexity reads language, and no step of that stage"),
+        (source("perplexity", "language"), "perplexity reads language, but no step of that stage"),
         (source("language", "perplexity"), "web.perplexity: it needs a model"),
         (source(rules=[SCORE]), "sources.web.rules.low_score: the source has no step language; it has none"),
         (
@@ -214,18 +214,18 @@ def test_labels_of_a_floor_include_those_of_its_rule() -> None:
         ),
         (
             source("language", rules=[{**SCORE, "column": "language.label"}]),
-            "at_least and at_most are for numbers, and language.label holds string",
+            "at_least and at_most are for numbers, but language.label has type string",
         ),
         (
             source("heuristics", rules=[{"column": "heuristics.word_count", "one_of": ["a"], "reason": "x"}]),
-            "one_of is for strings, and heuristics.word_count holds int64",
+            "one_of is for strings, but heuristics.word_count has type int64",
         ),
-        (source("language", rules=[SCORE, SCORE]), "every rule needs a reason of its own"),
+        (source("language", rules=[SCORE, SCORE]), "every rule needs its own reason"),
         (
             source("language", rules=[{**SCORE, "reason": "all_text_struck"}]),
-            "the reason all_text_struck has a meaning of its own",
+            "the reason all_text_struck is reserved",
         ),
-        (source("language", rules=[{**SCORE, "reason": "kept"}]), "the reason kept has a meaning of its own"),
+        (source("language", rules=[{**SCORE, "reason": "kept"}]), "the reason kept is reserved"),
         (
             source("language", rules=[SCORE], floors=[{"column": "heuristics.word_count", "at_least": 1}]),
             "sources.web.floors: the source has no step heuristics",
@@ -252,7 +252,7 @@ FIT = {"fit": "language_models", "on": ["web"]}
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"across": ["language"]}, "across.language: language looks at one document at a time"),
+        ({"across": ["language"]}, "across.language: language reads one document at a time"),
         (
             {"sources": {"web": source("near_duplicates")}, "across": ["near_duplicates"]},
             "across.near_duplicates: a source has a step of this name",
@@ -276,7 +276,7 @@ FIT = {"fit": "language_models", "on": ["web"]}
         ),
         (
             {"sources": {"web": source("near_duplicates"), "books": source()}, "tokens": {"validation": 0.1}},
-            "tokens.validation: no step finds the duplicates of all sources",
+            "tokens.validation: no step finds duplicates across all sources",
         ),
     ],
 )
@@ -289,7 +289,7 @@ def test_a_recipe_that_does_not_fit_is_refused(sections: dict[str, Any], words: 
 def test_a_validation_split_is_safe_where_all_sources_are_compared() -> None:
     tokens = {"validation": 0.1}
     apart = {name: source("near_duplicates") for name in ("web", "books")}
-    with pytest.raises(Unresolved, match="duplicates of all sources together"):
+    with pytest.raises(Unresolved, match="duplicates across all sources"):
         resolved(sources=apart, tokens=tokens)
     resolved(sources=one("near_duplicates"), tokens=tokens)
     resolved(sources={"web": source(), "books": source()}, across=["near_duplicates"], tokens=tokens)

@@ -57,16 +57,16 @@ def test_a_fitted_model_takes_fields_of_its_stage_beside_on() -> None:
         ("jsonl", "there is no annotate or partitioned stage jsonl"),
         ({"language": {"linefeed": " "}}, "language has no linefeed; language has line_feed, decimals"),
         ({"language": {"decimals": 9}}, "language.decimals: Input should be less than or equal to 6"),
-        ({"language": 3}, "language: a mapping of fields is expected, and this is 3"),
+        ({"language": 3}, "language: expected a mapping of fields, found 3"),
         ({"language": {}, "heuristics": {}}, "not a mapping of language, heuristics"),
-        ({"heuristics": {"model": "x"}}, "heuristics.model: heuristics uses no model"),
-        ({"language": {"survivors": ["longest"]}}, "language.survivors: language finds no duplicates"),
-        ({"near_duplicates": {"survivors": ["all", "longest"]}}, "with all, every member stays"),
+        ({"heuristics": {"model": "x"}}, "heuristics.model: heuristics does not use a model"),
+        ({"language": {"survivors": ["longest"]}}, "language.survivors: language does not find duplicates"),
+        ({"near_duplicates": {"survivors": ["all", "longest"]}}, "all keeps every member"),
         ({"near_duplicates": {"survivors": ["best"]}}, "Input should be 'longest'"),
         ({"language": {"reads": {"paragraphs": "x"}}}, "language.reads: language does not read paragraphs"),
         ({"No Name": {"stage": "language"}}, "String should match pattern"),
-        ({"rules": {"stage": "language"}}, "rules has a meaning of its own; choose another name"),
-        ({"documents": {"stage": "language"}}, "documents has a meaning of its own"),
+        ({"rules": {"stage": "language"}}, "rules is reserved; choose another name"),
+        ({"documents": {"stage": "language"}}, "documents is reserved"),
     ],
 )
 def test_a_wrong_step_is_refused_by_name(step: Any, words: str) -> None:
@@ -78,7 +78,7 @@ def test_a_wrong_step_is_refused_by_name(step: Any, words: str) -> None:
 def test_a_reader_is_no_step_and_names_no_source() -> None:
     with pytest.raises(ValidationError, match="there is no source stage language"):
         Reader.model_validate("language")
-    with pytest.raises(ValidationError, match="the name of the source itself: leave it out"):
+    with pytest.raises(ValidationError, match="to the name of the source: omit it"):
         Reader.model_validate({"jsonl": {"source": "web"}})
 
 
@@ -107,10 +107,10 @@ def test_defaults_are_what_a_source_leaves_out() -> None:
     ("sections", "words"),
     [
         ({"sources": {}}, "at least 1 item"),
-        ({"sources": {"Web": source()}}, "the name 'Web' may have a-z, 0-9"),
-        ({"sources": {"across": source()}}, "sources: across has a meaning of its own"),
-        ({"sources": {"models": source()}}, "sources: models has a meaning of its own"),
-        ({"references": {"web": {"read": "jsonl"}}}, "references: web is a source already"),
+        ({"sources": {"Web": source()}}, "the name 'Web' is invalid: use a-z, 0-9"),
+        ({"sources": {"across": source()}}, "sources: across is reserved"),
+        ({"sources": {"models": source()}}, "sources: models is reserved"),
+        ({"references": {"web": {"read": "jsonl"}}}, "references: web is already a source"),
         ({"source": {}}, "Extra inputs are not permitted"),
         ({"sources": {"web": source(share=0)}}, "Input should be greater than 0"),
         ({"most_failures": 2}, "less than or equal to 1"),

@@ -117,11 +117,11 @@ def test_two_steps_whose_names_begin_alike_are_apart() -> None:
 
 
 def test_books_that_do_not_balance_are_refused() -> None:
-    with pytest.raises(BooksDoNotBalance, match="the source kept 4 documents, the corpus saw 10"):
+    with pytest.raises(BooksDoNotBalance, match="the source kept 4 documents, but the corpus read 10"):
         source_funnel(BOOKS_READ, WEB, WEB_STEPS, 5)
-    with pytest.raises(BooksDoNotBalance, match="left at the end"):
+    with pytest.raises(BooksDoNotBalance, match="remain at the end"):
         source_funnel(WEB_READ, WEB, WEB_STEPS[:2], 5)
     with pytest.raises(BooksDoNotBalance, match="8 rows"):
         whole(8)
-    with pytest.raises(BooksDoNotBalance, match="left at the end"):
+    with pytest.raises(BooksDoNotBalance, match="remain at the end"):
         source_funnel(WEB_READ, WEB, ["language", "near_duplicates"], 5)

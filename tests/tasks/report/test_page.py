@@ -95,7 +95,7 @@ def test_the_other_tables_show_the_data(page: html.HtmlElement, data: ReportData
     assert skipped[:2] == ["2", "not finite"] and "overflowed" in skipped[2]
     facts = [" ".join(fact.text_content().split()) for fact in page.iter("dd")]
     assert any(fact.startswith("2.00 of Processor") for fact in facts)
-    assert "0.2000 kWh of the devices; 1 account without a meter" in facts
+    assert "0.2000 kWh for the devices; 1 account without a meter" in facts
     assert "loss on validation sequences" in page.text_content()
     cost = {cells[0]: cells[2] for cells in rows(page, "cost-table")}
     assert cost == {stage.name.replace("_", " "): f"{stage.worker_seconds:,.1f}" for stage in data.stages}
