@@ -99,7 +99,7 @@ def _warnings(record: dict[str, Any]) -> list[str]:
         return ["The corpus is empty: the inputs have no records. Check that the recipe's reader fits their format."]
     stage, fate, reason, count = max(out, key=lambda row: row[-1])
     return [
-        f"The corpus is empty: none of {read:,} records was kept. Most frequent reason: {reason}, {count:,} {fate} "
+        f"The corpus is empty: none of {read:,} records was kept. The main reason is {reason}: {count:,} {fate} "
         f"by {stage}. `millrace ledger corpus/{record['recipe']['name']}` lists all reasons."
     ]
 
