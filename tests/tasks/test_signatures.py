@@ -83,7 +83,7 @@ def test_chunks_and_slices_make_no_difference():
 
 def test_signatures_of_another_length_are_refused():
     signed = signatures(batch_of(["some words"]), SignatureConfig(permutations=64))
-    with pytest.raises(ValueError, match="row 0 has 64 values, and 128 are expected"):
+    with pytest.raises(ValueError, match="row 0 has 64 values, not 128"):
         unpack_signatures(signed["signature"], 128)
 
 
