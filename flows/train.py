@@ -19,11 +19,11 @@ from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
 from tasks.builds import find_build
+from tasks.layout_request import LayoutOverrides
 from tasks.run_origin import describe_origin, find_origin
 from tasks.run_overrides import ModelOverrides, TrainingOverrides
 from tasks.run_request import TrainingRequest, requested_run
 from tasks.training import (
-    LayoutOverrides,
     TrainingInterrupted,
     TrainingStopped,
     create_training_run,

@@ -9,9 +9,9 @@ from typing import Any
 import pydantic
 
 from model.presets import preset_names
+from tasks.layout_request import LayoutOverrides, LayoutRequest
 from tasks.run_request import TrainingRequest
 from tasks.settings import RecipeError, merged, problems_of, read_mapping, refusal
-from tasks.training import LayoutOverrides, LayoutRequest
 
 
 class TrainingSection(TrainingRequest):

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
 
-from infra.store.lake import Lake
+from infra.store.patient import PatientLake
 from model.accounting.launch import open_accounting
 from model.architectures.registry import initial_state
 from model.checkpoints.retention import Retention
@@ -51,6 +51,7 @@ def main() -> None:
         default="{}",
         help="checkpoints that keep their whole state, as JSON; see model.checkpoints.retention",
     )
+    parser.add_argument("--launch", default="", help="id of this launch; the same for all its ranks")
     arguments = parser.parse_args()
 
     with telling_errors_apart():
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def _train(arguments: argparse.Namespace) -> Outcome:
-    lake = Lake.open(arguments.lake)
+    lake = PatientLake.open(arguments.lake)
     config = read_run(lake, arguments.run_key)
     layout = layout_from(json.loads(arguments.layout))
     retention = Retention(**json.loads(arguments.retention))
@@ -68,7 +69,7 @@ def _train(arguments: argparse.Namespace) -> Outcome:
     retention = replace(retention, full=max(retention.full, whole_checkpoints(config.training)))
     trackers = tuple(filter(None, arguments.trackers.split(",")))
     require_trackers(trackers)
-    launch = Launch(lake, config, layout, arguments.cache, retention, trackers)
+    launch = Launch(lake, config, layout, arguments.cache, retention, trackers, arguments.launch)
     with open_accounting(lake, config, layout) as accounting:
         engine = make_engine(config, layout)
         records = Records(launch, engine)

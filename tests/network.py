@@ -41,20 +41,20 @@ class Network:
         self._sockets: list[socket.socket] = []
         self.endpoint = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self.reached = threading.Event()
-        self._cut = False
+        self._cut = 0.0
         self.refused = 0
 
-    def cut(self) -> None:
-        """Break all connections, and let none through."""
+    def cut(self, connections: float = math.inf) -> None:
+        """Break all connections, and let none of the next so many through."""
         with self._lock:
-            self._cut = True
+            self._cut = connections
             for connection in self._sockets:
                 _wake(connection)
 
     def mend(self) -> None:
         """Let connections through again."""
         with self._lock:
-            self._cut = False
+            self._cut = 0
 
     def __enter__(self) -> Self:
         self._run(self._accept)
@@ -82,7 +82,8 @@ class Network:
             except OSError:
                 return
             with self._lock:
-                cut = self._cut
+                cut = self._cut > 0
+                self._cut -= cut
                 self.refused += cut
             if cut:
                 client.close()

@@ -160,8 +160,8 @@ def _layout(lake: Lake, run: str, settings: list[str], ranks: int, device: str) 
     from flows.training import layout_settings
     from model.layout import layout_from
     from model.run.config import read_run
+    from tasks.layout_request import check_layout
     from tasks.settings import nested_settings
-    from tasks.training import check_layout
 
     given = nested_settings(layout_settings(settings)).get("layout", {})
     cut = prod(size for size in (given.get("tensor"), given.get("pipeline")) if isinstance(size, int))

@@ -8,7 +8,6 @@ The answer is written before the request is deleted. A launch that is killed in 
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import time
 import uuid
@@ -20,6 +19,7 @@ from infra.store.errors import Corrupt, NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from model.configuration import from_plain, require, to_plain
 from model.run.events import Change, Course, Event, SkipData, record
+from model.supervision.progress import OUTAGE_INTERVAL
 
 Outcome = Literal["done", "expired", "refused"]
 # Minimum seconds between two polls of the store: a step may take milliseconds.
@@ -97,20 +97,22 @@ class Control:
     def poll(self, step: int) -> list[Request]:
         """New requests, oldest first. The caller must answer each.
 
-        Polls the store at most once in INTERVAL; an unavailable store is polled again next time. `step` is the number
-        of steps taken. It is recorded in the answers that this method writes itself: to expired stops and to malformed
-        requests.
+        Polls the store at most once in INTERVAL; an unavailable store is polled again after OUTAGE_INTERVAL. `step` is
+        the number of steps taken. It is recorded in the answers that this method writes itself: to expired stops and
+        to malformed requests.
         """
         if self._clock() - self._asked < INTERVAL:
             return []
         self._asked = self._clock()
         requests: list[Request] = []
         # An unavailable store must not stop training: the requests stay in it until the next poll.
-        with contextlib.suppress(StoreUnavailable):
+        try:
             for identity in self._pending():
                 if identity not in self._told:
                     requests += self._new(identity, step)
                     self._told.add(identity)
+        except StoreUnavailable:
+            self._asked = self._clock() + OUTAGE_INTERVAL - INTERVAL
         return requests
 
     def answer(self, request: str, step: int, outcome: Outcome, reason: str = "") -> None:
@@ -150,17 +152,17 @@ class Control:
         return course
 
     def _pending(self) -> list[str]:
-        entries = self.lake.list(_requests(self.run))
+        entries = self.lake.impatient().list(_requests(self.run))
         return [entry.path.rpartition("/")[2].removesuffix(".json") for entry in entries]
 
     def _new(self, identity: str, step: int) -> list[Request]:
         """The request with that id; an empty list when it is answered here or already."""
-        path = f"{_requests(self.run)}/{identity}.json"
-        if read_answer(self.lake, self.run, identity) is not None:
+        path, lake = f"{_requests(self.run)}/{identity}.json", self.lake.impatient()
+        if read_answer(lake, self.run, identity) is not None:
             self.lake.delete(path)
             return []
         try:
-            request = from_plain(Request, self.lake.read_json(path), path)
+            request = from_plain(Request, lake.read_json(path), path)
             require(request.id == identity, f"{path}: id is {request.id!r}; it must be the file's name; ask again")
         except NotThere:  # deleted since the listing
             return []

@@ -54,8 +54,11 @@ def launch_command(
     grace: int = GRACE_SECONDS,
     retention: Retention = NEWEST_TWO,
     trackers: Sequence[str] = (),
+    launch: str = "",
 ) -> list[str]:
     """The command that starts or resumes a run: all of it, or the part of one of several `machines`.
+
+    `launch` is an id that no other launch has; rank 0 makes one where it is empty.
 
     Start it in the project's directory. On SIGTERM every rank saves and exits; ranks that still run after `grace`
     seconds are killed. The command exits with `LEFT_AFTER_SAVING` (`model.supervision.termination`) when a rank does,
@@ -67,6 +70,7 @@ def launch_command(
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
     what += ["--trackers", ",".join(trackers)] if trackers else []
+    what += ["--launch", launch] if launch else []
     return [sys.executable, "-m", "model.agent", str(grace), *_options(run, layout, machines), "-m", *what]
 
 

@@ -12,6 +12,8 @@ from infra.store.lake import Lake
 State = Literal["starting", "training", "stopped", "finished", "failed"]
 # Minimum seconds between two writes to the store: a step may take milliseconds.
 INTERVAL = 1.0
+# After the store did not answer: each further try may keep a training step waiting for its timeouts.
+OUTAGE_INTERVAL = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class ProgressWriter:
         A changed state is due at once: a launch that hangs soon after its first step must not show as starting.
         """
         return state != self._state or time.monotonic() - self._written >= INTERVAL
+
+    def postpone(self, state: State) -> None:
+        """The store did not answer: the next progress of this state is due after OUTAGE_INTERVAL."""
+        self._state = state
+        self._written = time.monotonic() + OUTAGE_INTERVAL - INTERVAL
 
     def write(self, state: State, step: int, loss: float | None, tokens: int, tokens_per_second: float | None) -> None:
         """Write the progress now."""

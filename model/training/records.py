@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.store.errors import StoreUnavailable
 from infra.store.lake import Lake
 from model.checkpoints.retention import Retention
 from model.engine import Engine
@@ -24,7 +26,8 @@ class Launch:
     """How one launch executes a run.
 
     `cache` is a local folder. `retention` decides which checkpoints keep their whole state. `trackers` are the names of
-    the experiment trackers to which rank 0 reports. Only `config` is part of the run's identity.
+    the experiment trackers to which rank 0 reports. `id` is unique to the launch; rank 0 makes one where it is empty.
+    Only `config` is part of the run's identity.
     """
 
     lake: Lake
@@ -33,6 +36,7 @@ class Launch:
     cache: Path
     retention: Retention
     trackers: tuple[str, ...] = ()
+    id: str = ""
 
 
 class Superseded(RuntimeError):
@@ -45,7 +49,7 @@ class Records:
     def __init__(self, launch: Launch, engine: Engine) -> None:
         lake, run = launch.lake, launch.config.key
         self._lake, self._run = lake, run
-        self.launch: str = engine.gather(uuid.uuid4().hex[:12])[0]
+        self.launch: str = launch.id or engine.gather(uuid.uuid4().hex[:12])[0]
         self.leads = engine.rank == 0
         if self.leads:
             lake.write_json(_claim(run), {"launch": self.launch})
@@ -70,7 +74,12 @@ class Records:
 
     def require_ours(self) -> None:
         """Raise Superseded when a later launch has taken over the run: only one may write its checkpoints."""
-        if self.leads and (latest := self._lake.read_json(_claim(self._run))["launch"]) != self.launch:
+        if self.leads:
+            self._require_ours(self._lake)
+
+    def _require_ours(self, lake: Lake) -> None:
+        latest = lake.read_json(_claim(self._run))["launch"]
+        if latest != self.launch:
             raise Superseded(
                 f"launch {latest} has taken over this run from launch {self.launch}, which ends now; start only one "
                 "launch of a run at a time"
@@ -90,7 +99,13 @@ class Records:
         """
         self._loss = record.loss
         if self.leads and self._progress.due("training"):
-            self.require_ours()
+            # Training continues without the store; losses are kept until it answers.
+            try:
+                self._require_ours(self._lake.impatient())
+            except StoreUnavailable as error:
+                print(f"the progress of this run is not up to date: {error}", file=sys.stderr, flush=True)
+                self._progress.postpone("training")
+                return
             observers.flush()
             tokens = self._training.batch * self._training.sequence_length
             self.show("training", train_state, tokens / record.seconds)

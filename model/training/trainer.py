@@ -52,7 +52,9 @@ class Trainer:
         try:
             with ExitStack() as stack:
                 self.termination = stack.enter_context(Termination())
-                self.heartbeat = stack.enter_context(Heartbeat(self.lake, self.run, engine.rank, records.launch))
+                self.heartbeat = stack.enter_context(
+                    Heartbeat(self.lake.impatient(), self.run, engine.rank, records.launch)
+                )
                 stack.enter_context(watch_collectives(self.clock, self.launch.layout.device))
                 outcome = self._train(stack)
         except Exception as error:

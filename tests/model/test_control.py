@@ -12,6 +12,7 @@ from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Entry, Lake
 from model.run.events import Change, Course, SkipData, read_events
 from model.supervision.control import INTERVAL, Control, Request, ask, read_answer
+from model.supervision.progress import OUTAGE_INTERVAL
 
 RUN = "run"
 
@@ -87,6 +88,8 @@ def test_a_store_that_is_away_is_asked_again(lake: Lake, monkeypatch: pytest.Mon
         patch.setattr(Lake, "read_json", unavailable)
         assert control.poll(0) == asked[:1]
     clock.now += INTERVAL
+    assert control.poll(1) == [], "each try may keep a step waiting"
+    clock.now += OUTAGE_INTERVAL - INTERVAL
     assert control.poll(1) == asked[1:]
 
 

@@ -18,8 +18,9 @@ from model.run.config import RunConfig
 from model.supervision.launch import launch_command
 from model.supervision.logbook import read_logbook
 from model.supervision.termination import LEFT_AFTER_SAVING
-from tasks import training
-from tasks.training import LayoutRequest, TrainingInterrupted
+from tasks import supervisor, training
+from tasks.layout_request import LayoutRequest
+from tasks.training import TrainingInterrupted
 from tests.model.support.forgetful import FORGETTING
 from tests.model.support.launches import Moment, finish, launch, living, run_command
 from tests.model.support.small import loss_difference, same_end, small_run
@@ -244,7 +245,7 @@ def test_a_rank_that_hangs_is_found_and_the_run_goes_on(tmp_path: Path, monkeypa
             for word in launch_command(*arguments, **options)
         ]
 
-    monkeypatch.setattr(training, "launch_command", doomed)
+    monkeypatch.setattr(supervisor, "launch_command", doomed)
     monkeypatch.setenv("HANGS_AT", "train.step.9")
     # Marks reach the store every five seconds.
     request = LayoutRequest(data=2, zero=1, micro_batch=2, steady_seconds=20, grace_seconds=1)

@@ -11,20 +11,20 @@ from typing import Any
 import pydantic
 import pytest
 
-from infra.launcher import GuardLost, LaunchError, Stalled, Watch
+from infra.launcher import GuardLost, LaunchError, Stalled, StallJudge, Watch
+from infra.store.errors import StoreUnavailable
 from infra.store.lake import Lake
 from model.checkpoints.manifest import MANIFEST, Checkpoint, checkpoint_folder, commit, delete_manifest
 from model.layout import Layout
 from model.supervision.heartbeat import Mark
-from model.supervision.launch import Machines
+from model.supervision.launch import Machines, launch_command
 from model.supervision.logbook import Logbook, read_logbook
 from model.supervision.progress import ProgressWriter
 from model.supervision.termination import LEFT_AFTER_SAVING
-from tasks import training
+from tasks import supervisor, training
+from tasks.layout_request import LayoutRequest
 from tasks.run_settings import WrongSetting
 from tasks.training import (
-    SUPERVISOR,
-    LayoutRequest,
     TrainingFailed,
     TrainingInterrupted,
     TrainingStopped,
@@ -42,20 +42,25 @@ Work = Callable[[Lake, Watch], int]
 
 @pytest.fixture
 def launched(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], None]:
-    """Trains with `work` in place of the processes: it does to the lake what they would, and ends as they would."""
+    """Trains with `work` in place of the processes: it does to the lake what they would, and ends as they would.
+
+    The first launch is called "launch".
+    """
+    launches = iter(["launch", "second", "third"])
 
     def carry_out(work: Work) -> None:
         def launch(command: list[str], *, watch: Watch, **_: Any) -> int:
             return work(lake, watch)
 
-        monkeypatch.setattr(training, "launch", launch)
+        monkeypatch.setattr(supervisor, "launch", launch)
+        monkeypatch.setattr(supervisor, "new_launch", lambda: next(launches))
         train(lake, RUN, LAYOUT, lambda line: None, lambda step, steps: None)
 
     return carry_out
 
 
-def progress(lake: Lake, state: Any, step: int, run: str = RUN) -> None:
-    ProgressWriter(lake, run, 100, "launch").write(state, step, None, 0, None)
+def progress(lake: Lake, state: Any, step: int, run: str = RUN, launch: str = "launch") -> None:
+    ProgressWriter(lake, run, 100, launch).write(state, step, None, 0, None)
 
 
 def finish(lake: Lake, run: str) -> None:
@@ -64,8 +69,8 @@ def finish(lake: Lake, run: str) -> None:
     progress(lake, "finished", 100, run)
 
 
-def event(lake: Lake, name: str, step: int, **facts: Any) -> None:
-    Logbook(lake, RUN, "launch", 0).write(name, step, **facts)
+def event(lake: Lake, name: str, step: int, launch: str = "launch", **facts: Any) -> None:
+    Logbook(lake, RUN, launch, 0).write(name, step, **facts)
 
 
 def mark(lake: Lake, rank: int, step: int, phase: Any, when: float) -> None:
@@ -103,7 +108,7 @@ def test_stuck_ranks_are_named_and_stand_in_the_logbook(
         f"the run {RUN[:12]} made no progress and was ended ({named}); start it again to resume"
     )
     [written] = [event for event in read_logbook(lake, RUN) if event["event"] == "stuck"]
-    assert (written["step"], written["rank"], written["message"]) == (40, SUPERVISOR, named)
+    assert (written["step"], written["rank"], written["message"]) == (40, supervisor.RANK, named)
     assert [one["rank"] for one in written["ranks"]] == [3, 0, 1, 2]
     assert written["ranks"][0]["mark"]["phase"] == "data"
 
@@ -129,7 +134,7 @@ def test_marks_are_progress_inside_a_long_step(
 
 def test_what_an_older_launch_left_is_no_progress(lake: Lake, launched: Callable[[Work], None]) -> None:
     """Else a start would be given the time of a step, as long as the old progress stands there."""
-    progress(lake, "training", 40)
+    progress(lake, "training", 40, launch="older")
 
     def work(lake: Lake, watch: Watch) -> int:
         assert watch.progress() is None
@@ -189,6 +194,48 @@ def test_errors_that_stay_are_failures(launched: Callable[[Work], None]) -> None
 
     with pytest.raises(TrainingFailed, match="could not be started: there is no python"):
         launched(missing)
+
+
+def test_errors_of_another_launch_are_not_this_ones(launched: Callable[[Work], None]) -> None:
+    """A launch that this one has taken over says so while this one runs; then a rank of this one is killed."""
+
+    def work(lake: Lake, watch: Watch) -> int:
+        event(lake, "error", 40, launch="older", error="Superseded", message="launch 2 has taken over this run")
+        event(lake, "stop", 40, launch="older", who="ann", request="1")
+        return -9
+
+    with pytest.raises(TrainingInterrupted, match="exit code -9"):
+        launched(work)
+
+
+def test_an_outage_of_the_store_is_no_standstill(
+    launched: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks wait for the store by themselves: the supervisor neither fails nor ends them."""
+
+    def work(lake: Lake, watch: Watch) -> int:
+        judge = StallJudge(watch)
+        now = [1000.0]
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "monotonic", lambda: now[0])
+            progress(lake, "training", 40)
+            judge.look()
+            with monkeypatch.context() as outage:
+                outage.setattr(Lake, "read", refuse)
+                for _ in range(10):
+                    now[0] += LAYOUT.steady_seconds
+                    judge.look()
+            now[0] += LAYOUT.steady_seconds
+            judge.look()
+            now[0] += LAYOUT.steady_seconds + 1
+            with pytest.raises(Stalled):
+                judge.look()
+        return 0
+
+    def refuse(lake: Lake, path: str) -> bytes:
+        raise StoreUnavailable(f"{path}: the store did not answer")
+
+    launched(work)
 
 
 def test_a_request_is_the_layout() -> None:
@@ -274,7 +321,7 @@ def test_a_run_that_gets_on_is_started_again(lake: Lake, monkeypatch: pytest.Mon
         lake.write(f"runs/{RUN}/checkpoints/step-{next(steps):06d}/manifest.json", b"{}")
         return LEFT_AFTER_SAVING
 
-    monkeypatch.setattr(training, "launch", launch)
+    monkeypatch.setattr(supervisor, "launch", launch)
     with pytest.raises(TrainingInterrupted, match="asked to exit"):
         train_on(lake, RUN, LAYOUT, lines.append, lambda step, steps: None)
     assert next(steps, None) is None and len(lines) == 6
@@ -295,7 +342,8 @@ def test_machines_of_a_ray_cluster_have_their_parts(lake: Lake, monkeypatch: pyt
     request = LayoutRequest(data=8, machines=2, ray="ray://head:10001", device="cuda", grace_seconds=25)
     train(lake, RUN, request, lambda line: None, lambda step, steps: None)
     assert (seen["address"], seen["wanted"]) == ("ray://head:10001", cluster.Wanted(2, cpus=4, gpus=4))
-    expected = training.launch_command(lake.uri, RUN, request.layout(), Path("there"), Machines(2, 1, "host:29400"), 25)
+    expected = launch_command(lake.uri, RUN, request.layout(), Path("there"), Machines(2, 1, "host:29400"), 25)
+    assert seen["command"][-2] == "--launch" and seen["command"].pop() and seen["command"].pop()
     assert (seen["command"], seen["grace"]) == (expected, 25)
 
 
@@ -309,7 +357,7 @@ def test_trackers_are_passed_to_the_ranks_and_refused_where_they_are_not_install
         progress(lake, "finished", 100)
         return 0
 
-    monkeypatch.setattr(training, "launch", launch)
+    monkeypatch.setattr(supervisor, "launch", launch)
     request = LAYOUT.model_copy(update={"trackers": ("wandb", "trackio")})
     train(lake, RUN, request, lambda line: None, lambda step, steps: None)
     [command] = commands
