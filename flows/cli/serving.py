@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from infra.server.commands import end_lost_commands, running_command
 from infra.server.local import default_state_folder, local_server
 
 
@@ -16,5 +17,12 @@ def prefect_server() -> Iterator[str]:
     for handler in ("CONSOLE", "DEBUG"):
         os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
-    with local_server(default_state_folder()) as api_url:
-        yield api_url
+    state_folder = default_state_folder()
+    with local_server(state_folder) as api_url, running_command(state_folder) as tag:
+        from prefect import tags
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            end_lost_commands(client, state_folder)
+        with tags(tag):
+            yield api_url

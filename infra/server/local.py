@@ -61,6 +61,18 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
         time.sleep(1)
 
 
+def keep_running(state_folder: Path, port: int) -> bool:
+    """Restart the server of `state_folder`, with all services, if its keeper died; returns whether it had.
+
+    For a process that uses the server (`local_server`). Raises ServerNotStarted.
+    """
+    with lock(state_folder / KEEPER_LOCK) as nobody_keeps:
+        pass
+    if nobody_keeps:
+        _find_or_start(state_folder, port, services=True)
+    return nobody_keeps
+
+
 def default_state_folder() -> Path:
     """The folder of the server's history: `$MILLRACE_STATE`, or `millrace` in the XDG state folder."""
     given = os.environ.get("MILLRACE_STATE")

@@ -1,5 +1,7 @@
 """Resumes flow runs that were in progress when `millrace up` ended."""
 
+import datetime
+
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -8,10 +10,28 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, Cancelled
 
 MOST_ATTEMPTS = 5  # as in the automation of objects.yaml
+# A flow's process needs some 10 s from Pending to Running, and a minute on a busy machine.
+STARTING_SECONDS = 300.0
+
+
+def resume_unstarted_runs(client: SyncPrefectClient, pool: str, seconds: float = STARTING_SECONDS) -> list[str]:
+    """Reschedule the runs of `pool` that have been starting for longer than `seconds`; returns a line for each.
+
+    When a worker dies while it starts a run, the run stays Pending and fills its queue: no automation watches a run
+    before its first heartbeat.
+    """
+    lines = []
+    now = datetime.datetime.now(datetime.UTC)
+    for run in _runs(client, pool, StateType.PENDING):
+        if run.state is not None and (now - run.state.timestamp).total_seconds() > seconds:
+            message = f"Scheduled again: it did not start within {seconds:.0f} seconds."
+            client.set_flow_run_state(run.id, AwaitingRetry(message=message), force=True)
+            lines.append(f"run {run.name}: did not start, and is scheduled again")
+    return lines
 
 
 def resume_lost_runs(client: SyncPrefectClient, pool: str) -> list[str]:
@@ -23,12 +43,7 @@ def resume_lost_runs(client: SyncPrefectClient, pool: str) -> list[str]:
     run that has started five times is left to the automation, whose limit leaves it to a person.
     """
     lines = []
-    under_way = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=under_way)),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
-    )
-    for run in runs:
+    for run in _runs(client, pool, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
         if run.state_type == StateType.CANCELLING:
             client.set_flow_run_state(run.id, Cancelled(message="Its process ended with the worker."), force=True)
             lines.append(f"run {run.name}: cancelled")
@@ -37,3 +52,10 @@ def resume_lost_runs(client: SyncPrefectClient, pool: str) -> list[str]:
             client.set_flow_run_state(run.id, AwaitingRetry(message=message), force=True)
             lines.append(f"run {run.name}: resumed")
     return lines
+
+
+def _runs(client: SyncPrefectClient, pool: str, *types: StateType) -> list[FlowRun]:
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[*types]))),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+    )

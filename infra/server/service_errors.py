@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+
+from infra.server.repeat import repeated
 
 TAIL_BYTES = 5_000_000  # read at most this much of a log, from its end
 STARTED = "server started"  # a line that `infra.server.process` writes; what lies before it is history
@@ -33,25 +34,16 @@ class ServiceError:
 @contextmanager
 def tell_service_errors(log: Path, tell: Callable[[str], None], interval: float = 5.0) -> Iterator[None]:
     """Within the context, look at the log every `interval` seconds; `tell` is called once for each different error."""
-    ended = Event()
+    told: set[ServiceError] = set()
 
-    def watch() -> None:
-        told: set[ServiceError] = set()
-        while True:
-            last = ended.wait(interval)
-            for error in service_errors(log).keys() - told:
-                told.add(error)
-                tell(f"the server reports an error in {error}; see {log}")
-            if last:
-                return
+    def look() -> None:
+        for error in service_errors(log).keys() - told:
+            told.add(error)
+            tell(f"the server reports an error in {error}; see {log}")
 
-    thread = Thread(target=watch, name="service errors", daemon=True)
-    thread.start()
-    try:
+    with repeated(look, interval):
         yield
-    finally:
-        ended.set()
-        thread.join()
+    look()
 
 
 def service_errors(log: Path) -> Counter[ServiceError]:

@@ -6,17 +6,20 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from infra.launcher import launch
-from infra.server.keeper import CRASH_SECONDS
+from infra.server.keeper import CRASH_SECONDS, lock
 from infra.server.local import local_server
 from infra.server.password import where_it_is
 from infra.server.process import LOG_FILE
+from infra.server.repeat import repeated
 from infra.server.service_errors import tell_service_errors
+from infra.server.upkeep import UPKEEP_SECONDS, look_after
 
 if TYPE_CHECKING:  # these modules import Prefect, which reads its settings at import
     from prefect.client.orchestration import SyncPrefectClient
@@ -24,6 +27,7 @@ if TYPE_CHECKING:  # these modules import Prefect, which reads its settings at i
     from infra.server.objects import WorkPoolSpec
 
 PROJECT = Path(__file__).parents[2]
+UP_LOCK = "up.lock"
 # Time for the worker's flow runs to report that they were stopped.
 GRACE_SECONDS = 20.0
 
@@ -31,29 +35,44 @@ GRACE_SECONDS = 20.0
 def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Iterable[str]]") -> int:
     """Runs until Ctrl-C (returns 0) or until the worker keeps failing (returns 1).
 
-    `deploy` registers the deployments and returns lines to print.
+    `deploy` registers the deployments and returns lines to print. A second call on the same state folder returns 1: it
+    would take the first one's runs for lost.
 
     With `PREFECT_API_URL` set, applies the objects and deployments to that server and starts a worker for it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # shells start background jobs with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
-    print("starting the server ...", flush=True)
     ours = not os.environ.get("PREFECT_API_URL")
+    state_folder = state_folder.absolute()
+    state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with lock(state_folder / UP_LOCK) as alone:
+        if ours and not alone:
+            print(
+                f"another `millrace up` runs with {state_folder}; cure: use its dashboard, or end it", file=sys.stderr
+            )
+            return 1
+        return _up(state_folder, port, deploy, ours)
+
+
+def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Iterable[str]]", ours: bool) -> int:
+    print("starting the server ...", flush=True)
     with local_server(state_folder, port=port, services=True) as api_url:
         # Prefect reads its settings when it is imported.
         from prefect.client.orchestration import get_client
 
+        from infra.server.commands import end_lost_commands
         from infra.server.lost_runs import resume_lost_runs
         from infra.server.objects import apply_objects, read_objects
 
         objects = read_objects()
+        [pool] = objects.work_pools
         with get_client(sync_client=True) as client:
             for change in apply_objects(client, objects):
                 print(change, flush=True)
             for line in deploy(client):
                 print(line, flush=True)
-            if ours:  # another server's pool may have other workers
-                for line in resume_lost_runs(client, objects.work_pools[0].name):
+            if ours:
+                for line in end_lost_commands(client, state_folder):
                     print(line, flush=True)
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
         if ours:
@@ -62,10 +81,20 @@ def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Ite
             print("           in PREFECT_API_URL; Millrace's commands find both)", flush=True)
         print(f"history:   {state_folder}", flush=True)
         print("Ctrl-C stops the server, the worker and its runs; the runs resume at the next start", flush=True)
-        log = state_folder.absolute() / LOG_FILE
+        tell = partial(print, flush=True)
         try:
-            with tell_service_errors(log, partial(print, flush=True)) if ours else nullcontext():
-                while _run_worker(objects.work_pools[0]) >= CRASH_SECONDS:
+            with ExitStack() as stack:
+                if ours:
+                    stack.enter_context(tell_service_errors(state_folder / LOG_FILE, tell))
+                    look = partial(look_after, state_folder, int(urlsplit(api_url).port or 0), pool.name, tell)
+                    stack.enter_context(repeated(look, UPKEEP_SECONDS))
+                while True:
+                    if ours:  # another server's pool may have other workers
+                        with get_client(sync_client=True) as client:
+                            for line in resume_lost_runs(client, pool.name):
+                                print(line, flush=True)
+                    if _run_worker(pool) < CRASH_SECONDS:
+                        break
                     print("the worker died; restarting it", flush=True)
         except KeyboardInterrupt:
             print("stopped", flush=True)

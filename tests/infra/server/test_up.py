@@ -1,5 +1,6 @@
 """`millrace up`, from the first line to Ctrl-C."""
 
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,24 @@ def test_up_deploys_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> Non
         # The pages ask the right address for data, and are those that ask nobody else.
         settings = httpx.get(f"{dashboard}/ui-settings").json()
         assert (settings["api_url"], settings["default_ui"]) == (f"{dashboard}/api", "v1")
+
+        # A second one would take the first one's runs for lost.
+        second = subprocess.run(
+            [Path(sys.executable).with_name("millrace"), "up", "--state", str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert second.returncode == 1
+        assert f"another `millrace up` runs with {tmp_path}" in second.stderr
+
+        # The keeper of the server dies, and the server with it.
+        os.kill(json.loads((tmp_path / STATE_FILE).read_text())["keeper"], signal.SIGKILL)
+        for line in process.stdout:
+            lines.append(line)
+            if line == "the server had died, and runs again\n":
+                break
+        assert is_healthy(f"{dashboard}/api"), "at the same address"
 
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()

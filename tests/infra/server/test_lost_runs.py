@@ -1,0 +1,90 @@
+"""Runs that nobody works on do not stay Pending or Running: they are scheduled again, or ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.states import Pending
+
+from infra.server.commands import end_lost_commands, running_command
+from infra.server.lost_runs import resume_unstarted_runs
+from infra.server.objects import apply_objects, read_objects
+from tests.conftest_servers import PrefectServer
+
+ROOT = Path(__file__).parents[3]
+COMMAND = """
+import sys
+from pathlib import Path
+from prefect import flow, tags
+from prefect.runtime import flow_run
+from infra.server.commands import running_command
+
+@flow
+def work():
+    print(flow_run.id, flush=True)
+    sys.stdin.read()
+
+with running_command(Path(sys.argv[1])) as tag, tags(tag):
+    work()
+"""
+
+
+@pytest.fixture
+def client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        apply_objects(client, read_objects())
+        yield client
+
+
+@flow
+def start_me() -> None:
+    """What a worker would start."""
+
+
+def test_a_run_that_does_not_start_is_scheduled_again(client: SyncPrefectClient) -> None:
+    """Its worker died after it had taken the run: until now such a run filled its queue for ever."""
+    deployment = client.create_deployment(client.create_flow(start_me), name="start", work_pool_name="millrace")
+    try:
+        starting = client.create_flow_run_from_deployment(deployment, state=Pending(name="Submitting"))
+        waiting = client.create_flow_run_from_deployment(deployment)
+        assert resume_unstarted_runs(client, "millrace", seconds=3600) == []
+        assert resume_unstarted_runs(client, "millrace", seconds=0) == [
+            f"run {starting.name}: did not start, and is scheduled again"
+        ]
+        assert client.read_flow_run(starting.id).state_name == "AwaitingRetry"
+        assert client.read_flow_run(waiting.id).state_name == "Scheduled"
+    finally:
+        client.delete_deployment(deployment)
+
+
+def test_a_run_of_a_killed_command_has_crashed(client: SyncPrefectClient, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as command:
+        assert command.stdout is not None
+        run = command.stdout.readline().strip()
+        assert end_lost_commands(client, tmp_path) == [], "it lives"
+        command.kill()
+    [line] = end_lost_commands(client, tmp_path)
+    assert line.endswith("crashed; its command was killed")
+    assert client.read_flow_run(run).state_name == "Crashed"
+    assert end_lost_commands(client, tmp_path) == []
+    assert [*tmp_path.rglob("*.lock")] == []
+
+
+def test_a_command_that_ends_leaves_no_lock(client: SyncPrefectClient, tmp_path: Path) -> None:
+    with running_command(tmp_path) as tag, running_command(tmp_path) as other:
+        assert tag != other
+        assert end_lost_commands(client, tmp_path) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
