@@ -16,6 +16,11 @@ from infra.server.local import default_state_folder
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
+InputsOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="Path, glob, folder or s3:// URI that the deployment `corpus` builds from."),
+]
+
 
 def up(
     state: Annotated[
@@ -23,6 +28,7 @@ def up(
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the dashboard; if it is taken, a free port.")] = 4200,
     lake: LakeOption = DEFAULT_LAKE,
+    inputs: InputsOption = None,
 ) -> None:
     """Start the server with its dashboard, the deployments and a worker. Ctrl-C stops them.
 
@@ -34,12 +40,18 @@ def up(
         # Prefect reads its settings when it is imported.
         from flows.deploying import deploy
 
-        return deploy(client, lake)
+        return deploy(client, lake, inputs or ())
 
     raise typer.Exit(run_server(state or default_state_folder(), port, register))
 
 
-def deploy(lake: LakeOption = DEFAULT_LAKE) -> None:
+def deploy(
+    lake: LakeOption = DEFAULT_LAKE,
+    inputs: InputsOption = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Replace schedules and parameters that were changed in the dashboard.")
+    ] = False,
+) -> None:
     """Register the deployments again, so that the dashboard's forms list new recipes, presets and corpora."""
     with friendly_errors(as_json=False), prefect_server():
         from prefect.client.orchestration import get_client
@@ -47,5 +59,5 @@ def deploy(lake: LakeOption = DEFAULT_LAKE) -> None:
         from flows.deploying import deploy as register
 
         with get_client(sync_client=True) as client:
-            for line in register(client, lake):
+            for line in register(client, lake, inputs or (), reset):
                 output.print(line, markup=False)

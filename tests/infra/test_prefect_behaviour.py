@@ -51,7 +51,7 @@ def worker(prefect_server: PrefectServer, client: SyncPrefectClient) -> Iterator
     assert isinstance(resume, EventTrigger)
     resume.within = timedelta(seconds=RESUME_SECONDS)
     apply_objects(client, objects)
-    deploy_file(TOYS)
+    deploy_file(client, TOYS)
     marker = uuid.uuid4().hex
     log = (prefect_server.state_folder / "worker.log").open("wb")
     process = subprocess.Popen(
