@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed
 
 from flows import parameters
-from flows.recipe import load_recipe, require_inputs
+from flows.recipe import load_recipe, read_recipe, require_inputs
 from infra.engine.choice import open_engine
 from infra.orchestration import StageRunner
 from infra.progress import report_progress
 from infra.store.lake import Lake
-from infra.store.names import Reference, point
+from infra.store.names import Reference, check_name, point
 from tasks.builds import BuildRecord, ledgers, write_build
 from tasks.pipeline import build_tasks
 from tasks.recipe.resolved import ResolvedRecipe
-from tasks.report.artifacts import publish_ledger
+from tasks.recipe.schema import Recipe
+from tasks.report.artifacts import failure_rows, publish_ledger
 from tasks.tokens import count_tokens
+
+WITH_FAILURES = "Completed with failures"  # name of a flow run state of type Completed
 
 
 @flow(name="build-corpus", log_prints=True)
@@ -30,8 +37,14 @@ def build_corpus(
     workers: parameters.Workers = 2,
     cluster: parameters.Cluster = None,
     settings: Annotated[list[str] | None, parameters.SETTINGS] = None,
+    name: Annotated[str | None, parameters.CORPUS_NAME] = None,
 ) -> dict[str, Any]:
-    """Build a corpus and its tokens from a recipe. Artifacts that the lake already has are reused."""
+    """Build a corpus and its tokens from a recipe. Artifacts that the lake already has are reused.
+
+    A retry reads the files that the first attempt found, also when others match the inputs by then.
+    """
+    if name is not None:
+        check_name(name)
     resolved = load_recipe(recipe, settings or [], inputs or [], values or {})
     require_inputs(resolved)
     tasks = build_tasks(resolved)
@@ -39,14 +52,54 @@ def build_corpus(
     with open_engine(workers, cluster, modules) as engine:
         chosen = resolved.recipe
         runner = StageRunner(Lake.open(lake), engine, report_progress, chosen.most_failures, chosen.failures_allowed)
-        record = make_corpus(runner, resolved)
-    publish_ledger(record)
-    return asdict(record)
+        record = make_corpus(runner, resolved, pin=_pin(resolved.recipe.name))
+    name = name or default_name(record, resolved.recipe, read_recipe(recipe))
+    point(runner.lake, name, Reference("build", record.key, record.digest))
+    failures = failure_rows(runner.lake, record)
+    publish_ledger(record, name, failures)
+    result = {**asdict(record), "name": name}
+    if failures:
+        # Prefect uses the returned state for the flow run, and returns its data to the caller of the flow.
+        message = _failure_message(record)
+        get_run_logger().warning(message)
+        state: Any = Completed(name=WITH_FAILURES, message=message, data=result)
+        return state
+    return result
 
 
-def make_corpus(runner: StageRunner, resolved: ResolvedRecipe) -> BuildRecord:
-    """Run all tasks of a recipe and store the build record. Call it inside a Prefect flow."""
-    made = runner.run(build_tasks(resolved))
+def _failure_message(record: BuildRecord) -> str:
+    counts = Counter[str]()
+    for entry in record.ledger:
+        counts.update(entry["failed"])
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    return f"{counts.total():,} records failed ({reasons}); the artifact of failures names files and bytes"
+
+
+def default_name(record: BuildRecord, recipe: Recipe, written: Recipe) -> str:
+    """`corpus/RECIPE`, for any inputs. An experiment (changed values under the same name) gets a name of its own."""
+    experiment = recipe.name == written.name and _without_inputs(recipe) != _without_inputs(written)
+    return f"corpus/{recipe.name}-{record.key[:12]}" if experiment else f"corpus/{recipe.name}"
+
+
+def _without_inputs(recipe: Recipe) -> dict[str, Any]:
+    values = recipe.model_dump(mode="json")
+    for section in (*values["sources"].values(), *values["references"].values()):
+        section["inputs"] = []
+    return values
+
+
+def _pin(recipe: str) -> str | None:
+    """A name for the inputs of this flow run: the same in each of its attempts, also below another flow."""
+    root = flow_run.root_flow_run_id
+    return f"{root}-{recipe}" if root else None
+
+
+def make_corpus(runner: StageRunner, resolved: ResolvedRecipe, pin: str | None = None) -> BuildRecord:
+    """Run all tasks of a recipe and store the build record. Call it inside a Prefect flow.
+
+    Calls with the same `pin` read the same files (`infra.store.inputs.pinned_inventory`).
+    """
+    made = runner.run(build_tasks(resolved, pin))
     corpora = {name: made[name] for name in made if name.endswith("/corpus")}
     record = BuildRecord.make(
         resolved.recipe.model_dump(mode="json"),
@@ -55,5 +108,4 @@ def make_corpus(runner: StageRunner, resolved: ResolvedRecipe) -> BuildRecord:
         tokens=count_tokens(runner.lake, made["tokens"], corpora.values()),
     )
     write_build(runner.lake, record)
-    point(runner.lake, f"corpus/{resolved.recipe.name}", Reference("build", record.key, record.digest))
     return record

@@ -71,6 +71,9 @@ TOKENIZER = Parameter("A tokenizer file, such as GPT-NeoX's.")
 VOCABULARY_SIZE = Parameter("Fit a tokenizer of this size instead of loading a file.", minimum=258)
 HELD_OUT_EVERY = Parameter("Hold out every n-th document; 0 holds out none.", minimum=0)
 BUILD_NAME = Parameter("Name for the new build, such as corpus/neox.")
+CORPUS_NAME = Parameter(
+    "Name for the build. Without it: corpus/RECIPE, and if recipe values were changed, a name of this build alone."
+)
 CONFIG = Parameter(
     "A preset such as tiny-pythia, or a YAML file. Optional when the run starts from a checkpoint.", choices="presets"
 )

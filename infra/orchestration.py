@@ -5,7 +5,7 @@ The lake is the source of truth. A task's result is a small reference, and Prefe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -26,6 +26,7 @@ from infra.store.manifest import Manifest, read_manifest
 
 P = ParamSpec("P")
 References = dict[str, dict[str, str]]
+PLACES_SHOWN = 3  # in the message of TooManyFailures
 RETRIES = 3
 RETRY_SECONDS = 10
 TRANSIENT = (StoreUnavailable, WorkerDied)
@@ -106,10 +107,21 @@ class StageRunner:
         failed = sum(account.failed.values())
         if failed > max(self.failures_allowed, self.most_failures * account.rows_in):
             raise TooManyFailures(
-                f"stage {manifest.stage}: {failed} of {account.rows_in} failed ({account.failed}), the recipe allows "
-                f"{self.most_failures:.1%}. Look at `millrace ledger {manifest.key[:12]}`; if that is as it should be, "
-                "set most_failures higher."
+                f"stage {manifest.stage}: {failed} of {account.rows_in} failed ({_counts(account.failed)}); the recipe "
+                f"allows {self.most_failures:.1%}. {_places(account.failures)}`millrace ledger {manifest.key[:12]} "
+                f"--lake {self.lake.uri}` shows more; if the failures are expected, set most_failures higher."
             )
+
+
+def _counts(by_reason: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in by_reason.items())
+
+
+def _places(failures: Sequence[Mapping[str, Any]]) -> str:
+    """The files and documents of the first failures, as a sentence."""
+    names = list(dict.fromkeys(str(failure.get("file") or failure.get("document")) for failure in failures))
+    more = f" and {len(names) - PLACES_SHOWN:,} more" if len(names) > PLACES_SHOWN else ""
+    return f"They are in {', '.join(names[:PLACES_SHOWN])}{more}. " if names else ""
 
 
 def as_task(function: Callable[P, Any], name: str, *transient: type[Exception]) -> Task[P, Any]:

@@ -16,7 +16,7 @@ from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectP
 from infra.engine.units import Floor
 from infra.models import NO_MODEL, ModelFiles, fitted_model, local_model
 from infra.stage import Stage, StageConfig, StageKind
-from infra.store.inputs import InputFile, take_inventory
+from infra.store.inputs import InputFile, pinned_inventory
 from infra.store.lake import Lake
 from tasks.corpus.outcomes import DuplicatesStep, OutcomesConfig, outcomes
 from tasks.corpus.rules import Floor as RulesFloor
@@ -34,14 +34,14 @@ from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
 
 
-def build_tasks(resolved: ResolvedRecipe) -> list[BuildTask]:
-    """The tasks of a build, each after the tasks that it needs."""
-    return [*corpus_tasks(resolved), *token_tasks(resolved.recipe)]
+def build_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
+    """The tasks of a build, each after the tasks that it needs. `pin` is that of `infra.store.inputs`."""
+    return [*corpus_tasks(resolved, pin), *token_tasks(resolved.recipe)]
 
 
-def corpus_tasks(resolved: ResolvedRecipe) -> list[BuildTask]:
+def corpus_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
     """The tasks from input files to the corpus of each source, and the index."""
-    return list(_Pipeline(resolved).corpus())
+    return list(_Pipeline(resolved, pin).corpus())
 
 
 def token_tasks(recipe: Recipe) -> list[BuildTask]:
@@ -88,8 +88,8 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
 class _Pipeline:
     """Builds the tasks of a recipe, source by source."""
 
-    def __init__(self, resolved: ResolvedRecipe) -> None:
-        self._resolved, self._recipe = resolved, resolved.recipe
+    def __init__(self, resolved: ResolvedRecipe, pin: str | None) -> None:
+        self._resolved, self._recipe, self._pin = resolved, resolved.recipe, pin
         self._order = tuple(f"{source.name}/documents" for source in resolved.sources)
         self._across = {step.name for step in resolved.across}
 
@@ -130,7 +130,8 @@ class _Pipeline:
         @functools.cache
         def files(lake: Lake) -> tuple[InputFile, ...]:
             # Once per build: a retry must read the same list of files as the first attempt.
-            return take_inventory(lake, origin.section.inputs).files
+            pin = None if self._pin is None else f"{self._pin}-{origin.name}"
+            return pinned_inventory(lake, origin.section.inputs, pin)
 
         def plan(lake: Lake, made: Made) -> Plan:
             return SourcePlan(configured, files(lake))

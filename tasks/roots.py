@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from infra.store.errors import NotThere
 from infra.store.garbage import Roots
+from infra.store.inputs import PINS
 from infra.store.lake import Lake
 from infra.store.manifest import Part, manifest_path
 from infra.store.names import all_names
@@ -28,7 +29,7 @@ def find_roots(lake: Lake, before: float) -> Roots:
             continue
         artifacts |= {manifest_path(stage, key) for stage, key in record["artifacts"].values()}
     of_runs, parts = _tokens_of_runs(lake)
-    return Roots(frozenset(named), frozenset(artifacts | of_runs), frozenset(parts), (_BUILDS,))
+    return Roots(frozenset(named), frozenset(artifacts | of_runs), frozenset(parts), (_BUILDS, PINS))
 
 
 def _tokens_of_runs(lake: Lake) -> tuple[set[str], set[str]]:

@@ -18,6 +18,7 @@ def build(
     workers: WorkersOption = DEFAULT_WORKERS,
     settings: SettingsOption = None,
     cluster: Annotated[str | None, parameters.CLUSTER.option()] = None,
+    name: Annotated[str | None, parameters.CORPUS_NAME.option()] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a corpus and its tokens. Artifacts that the lake already has are reused.
@@ -25,21 +26,25 @@ def build(
     `millrace build crawl --input 'crawl/*.warc.gz'`
     """
     # `--input a b c`: when the shell expands a glob, all names but the first arrive as further arguments.
-    name, *more = recipe
+    chosen, *more = recipe
     with friendly_errors(as_json), progress_bars(as_json) as show:
         from flows.recipe import load_recipe, require_inputs
+        from infra.store.names import check_name
 
         # Reject a wrong recipe before starting a server.
-        require_inputs(load_recipe(name, settings or [], [*(inputs or []), *more]))
+        if name is not None:
+            check_name(name)
+        require_inputs(load_recipe(chosen, settings or [], [*(inputs or []), *more]))
         with prefect_server():
             record = _run(
                 show,
-                recipe=name,
+                recipe=chosen,
                 inputs=[*(inputs or []), *more],
                 lake=lake,
                 workers=workers,
                 settings=settings or [],
                 cluster=cluster,
+                name=name,
             )
     warnings = _warnings(record)
     for warning in warnings:
@@ -49,7 +54,7 @@ def build(
         return
     print_funnels(record["ledger"], record["source_ledgers"])
     output.print(f"\n{record['documents']:,} documents, {record['tokens']:,} tokens in {record['seconds']:,} s")
-    output.print(f"build [bold]{record['key'][:12]}[/], named corpus/{record['recipe']['name']}")
+    output.print(f"build [bold]{record['key'][:12]}[/], named {record['name']}")
 
 
 def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:
@@ -100,7 +105,7 @@ def _warnings(record: dict[str, Any]) -> list[str]:
     stage, fate, reason, count = max(out, key=lambda row: row[-1])
     return [
         f"The corpus is empty: none of {read:,} records was kept. The main reason is {reason}: {count:,} {fate} "
-        f"by {stage}. `millrace ledger corpus/{record['recipe']['name']}` lists all reasons."
+        f"by {stage}. `millrace ledger {record['name']}` lists all reasons."
     ]
 
 
@@ -121,7 +126,7 @@ def _result(record: dict[str, Any], lake: str) -> dict[str, Any]:
         "uri": f"{Lake.open(lake).uri}/builds/{record['key']}.json",
         "digest": record["digest"],
         "key": record["key"],
-        "name": f"corpus/{record['recipe']['name']}",
+        "name": record["name"],
         "documents": record["documents"],
         "tokens": record["tokens"],
         "ledger": record["ledger"],

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from infra.store.digests import key_of, sha256_stream
-from infra.store.errors import NotThere, StoreError
+from infra.store.errors import Corrupt, NotThere, StoreError
 from infra.store.lake import Lake, s3_filesystem, store_errors
 
+PINS = "inputs"  # a folder of the lake
 _HASHING_THREADS = 4
 
 
@@ -72,6 +73,31 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
         if twin != file.uri and file.size:
             raise StoreError(f"{twin} and {file.uri} are the same file: all of its documents would be duplicates")
     return Inventory(tuple(file for file, _ in known), sum(file.size for file, hashed in known if hashed))
+
+
+def pinned_inventory(lake: Lake, patterns: Iterable[str], pin: str | None) -> tuple[InputFile, ...]:
+    """The files of `take_inventory`, found once for each `pin`: later calls give the same files, there or not.
+
+    A retry of a run then never reads another set of files. Without a pin the patterns are always expanded. Raises
+    what `take_inventory` raises, and Corrupt for a damaged list of pinned files.
+    """
+    if pin is None:
+        return take_inventory(lake, patterns).files
+    path = f"{PINS}/{pin}.json"
+    try:
+        values = lake.read_json(path)
+    except NotThere:
+        files = take_inventory(lake, patterns).files
+        lake.write_json(path, [[file.uri, file.size, file.sha256, file.stamp] for file in files])
+        return files
+    try:
+        if not isinstance(values, list):
+            raise TypeError(f"it is a {type(values).__name__}")
+        return tuple(InputFile(str(uri), int(size), str(sha256), str(stamp)) for uri, size, sha256, stamp in values)
+    except (TypeError, ValueError) as error:
+        raise Corrupt(
+            f"{lake.uri}/{path} is not a list of input files ({error}): delete it, and start again"
+        ) from error
 
 
 def check_unchanged(file: InputFile) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from infra.store.lake import Lake
 from tasks.builds import BuildRecord
 from tasks.report.charts import loss_chart
-from tasks.report.data import ReportData
+from tasks.report.data import ReportData, failure_place
 from tasks.report.figures import standalone
+
+FailureRow = dict[str, Any]
 
 
 def publish_report(data: ReportData, location: str) -> None:
@@ -37,8 +41,11 @@ def publish_report(data: ReportData, location: str) -> None:
         )
 
 
-def publish_ledger(build: BuildRecord) -> None:
-    """Create a table with a build's funnel, and its key numbers, as artifacts of the current flow run."""
+def publish_ledger(build: BuildRecord, corpus: str, failures: Sequence[FailureRow]) -> None:
+    """Create artifacts of the current flow run: a build's funnel, its key numbers, and where records failed.
+
+    `corpus` is the build's name.
+    """
     name = build.recipe["name"].replace("_", "-")
     rows = [
         {
@@ -53,7 +60,23 @@ def publish_ledger(build: BuildRecord) -> None:
     ]
     create_table_artifact(key=f"{name}-ledger", table=rows, description=f"Ledger of the build {build.key[:12]}")
     markdown = f"**{build.documents:,}** documents, **{build.tokens:,}** tokens. Build `{build.key}`."
-    create_markdown_artifact(key=f"{name}-build", markdown=markdown, description=f"corpus/{build.recipe['name']}")
+    create_markdown_artifact(key=f"{name}-build", markdown=markdown, description=corpus)
+    if failures:
+        create_table_artifact(key=f"{name}-failures", table=[*failures], description="Where records failed")
+
+
+def failure_rows(lake: Lake, build: BuildRecord) -> list[FailureRow]:
+    """Where records and files of a build failed. Each artifact keeps its first failures (`infra.store.ledger`)."""
+    return [
+        {
+            "artifact": name,
+            "where": failure_place(failure),
+            "reason": failure["reason"],
+            "example": failure.get("example", ""),
+        }
+        for name in build.artifacts
+        for failure in build.manifest(lake, name).account.failures
+    ]
 
 
 def summary(data: ReportData, location: str) -> str:

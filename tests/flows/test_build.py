@@ -71,6 +71,11 @@ def test_a_threshold_moves_without_a_scoring_kernel(millrace: Millrace, pages: l
     loose = build(millrace, lake, pages, "--set", "rules.word_count.at_least=10")
     after = markers(lake)
     assert tight["documents"] < loose["documents"]
+    # An experiment does not move the name that others train on.
+    assert tight["name"] == f"corpus/crawl-{tight['key'][:12]}" != loose["name"]
+    names = millrace.json("artifacts", "--lake", str(lake))["names"]
+    assert names["corpus/crawl"] not in (tight["key"], loose["key"])
+    assert (names[tight["name"]], names[loose["name"]]) == (tight["key"], loose["key"])
     assert {stage for stage in after if after[stage] != before.get(stage)} == {
         "rules",
         "outcomes",
@@ -167,7 +172,7 @@ def test_verify_finds_a_changed_byte_and_the_next_build_mends_it(
 def test_gc_takes_what_no_name_needs(
     millrace: Millrace, pages: list[str], lake: Path, built: tuple[Path, dict[str, Any]]
 ) -> None:
-    build(millrace, lake, pages, "--set", "rules.word_count.at_least=200")
+    build(millrace, lake, pages, "--set", "rules.word_count.at_least=200", "--name", "corpus/crawl")
     build(millrace, lake, pages)
     planned = millrace.json("gc", "--dry-run", "--lake", str(lake), "--older-than-hours", "0")
     assert planned["objects"] > 0 and not planned["deleted"]

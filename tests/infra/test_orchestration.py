@@ -124,7 +124,7 @@ def test_another_error_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_many_failures_stop_the_build(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
     tasks = [reading(files)]
-    with pytest.raises(TooManyFailures, match=r"3 of 18 failed.*the recipe allows 10\.0%"):
+    with pytest.raises(TooManyFailures, match=r"3 of 18 failed \(3 .*the recipe allows 10\.0%\. They are in "):
         in_flow(lambda: StageRunner(lake, pool, quiet, 0.1).run(tasks))
     # What was counted stays counted: the artifact is there, and the next try must not pass as cached.
     with pytest.raises(TooManyFailures):

@@ -104,7 +104,7 @@ def test_artifacts_go_by_source_and_step(pair: Pair) -> None:
         *("across/near_duplicates", "outcomes", "index", "tokenizer", "tokens"),
     }
     assert pair.record.artifacts["web/lines"][0] == "paragraphs"
-    assert find_build(pair.lake, "corpus/pair") == pair.record
+    assert find_build(pair.lake, pair.record.key) == pair.record
 
 
 def test_each_document_has_the_fate_of_its_source(pair: Pair) -> None:

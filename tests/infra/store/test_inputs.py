@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.store.errors import NotThere, StoreError
-from infra.store.inputs import open_input, take_inventory
+from infra.store.errors import Corrupt, NotThere, StoreError
+from infra.store.inputs import open_input, pinned_inventory, take_inventory
 from infra.store.lake import Lake
 
 
@@ -45,3 +45,25 @@ def test_missing_and_repeated_inputs_are_refused(lake: Lake, tmp_path: Path) -> 
         take_inventory(lake, [str(tmp_path / "a"), str(tmp_path / "a")])
     with pytest.raises(NotThere, match="no longer exists"), open_input(str(tmp_path / "gone")):
         pass
+
+
+def test_a_pin_keeps_the_files_of_the_first_call(lake: Lake, tmp_path: Path) -> None:
+    """A retry does not silently read fewer files, nor more."""
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_bytes(name.encode())
+    first = pinned_inventory(lake, [str(folder)], "run")
+    assert [file.name for file in first] == ["a", "b"]
+    (folder / "a").unlink()
+    (folder / "c").write_bytes(b"c")
+    assert pinned_inventory(lake, [str(folder)], "run") == first
+    assert [file.name for file in pinned_inventory(lake, [str(folder)], "another run")] == ["b", "c"]
+    assert [file.name for file in pinned_inventory(lake, [str(folder)], None)] == ["b", "c"]
+
+
+def test_a_damaged_pin_is_told(lake: Lake, tmp_path: Path) -> None:
+    for value in ({}, [["a"]], [["a", "x", "b", "c"]], 7):
+        lake.write_json("inputs/run.json", value)
+        with pytest.raises(Corrupt, match=r"inputs/run\.json is not a list of input files"):
+            pinned_inventory(lake, [str(tmp_path)], "run")
