@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow
@@ -18,6 +17,7 @@ from flows.training import TrainingSection, load_training
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
+from infra.suspension import SuspensionCheck
 from tasks.builds import find_build
 from tasks.layout_request import LayoutOverrides
 from tasks.run_origin import describe_origin, find_origin
@@ -94,11 +94,17 @@ def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> di
     if config.origin is not None:
         logger.info(f"the run {run[:12]} {describe_origin(config.origin.to_plain())}")
 
+    check_suspension = SuspensionCheck()
+
+    def on_step(step: int, steps: int) -> None:
+        check_suspension()
+        report_progress("training", step, steps)
+
     def carry_out() -> State[Any]:
         if is_finished(lake, run):
             return Completed(name="Cached", message="the run is finished", data={"stopped": ""})
         try:
-            train_on(lake, run, section.layout, logger.info, partial(report_progress, "training"))
+            train_on(lake, run, section.layout, logger.info, on_step)
         except TrainingStopped as stop:
             logger.info(str(stop))
             return Completed(name=STOPPED, message=str(stop), data={"stopped": str(stop)})

@@ -19,7 +19,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events.schemas.automations import EventTrigger
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Suspended
 
 from infra.guard import descendants
 from infra.launcher import sweep
@@ -153,6 +153,22 @@ def test_cancelling_ends_ranks_in_their_own_sessions(tmp_path: Path, client: Syn
     client.set_flow_run_state(run.id, Cancelling())
     reach(client, run, lambda now: now.state_name == "Cancelled", 180)
     assert not any(rank.exists() for rank in ranks)
+
+
+@pytest.mark.usefixtures("worker")
+def test_suspending_ends_ranks_and_resuming_starts_one_attempt(tmp_path: Path, client: SyncPrefectClient) -> None:
+    run = start(client, "ranks/ranks", tmp_path)
+    assert eventually((tmp_path / "pids").exists, 180)
+    ranks = [Path("/proc", pid) for pid in (tmp_path / "pids").read_text().split()]
+    reach(client, run, lambda now: now.state_name == "Running", 60)
+    client.set_flow_run_state(run.id, Suspended(timeout_seconds=3600))
+    assert eventually(lambda: not any(rank.exists() for rank in ranks), 120)
+    flow_process = Path("/proc", (tmp_path / "attempts").read_text().split()[0])
+    assert eventually(lambda: not flow_process.exists(), 60)
+    assert client.read_flow_run(run.id).state_name == "Suspended"
+    client.resume_flow_run(run.id)
+    reach(client, run, lambda now: now.state_name == "Completed", 180)
+    assert len((tmp_path / "attempts").read_text().split()) == 2
 
 
 @pytest.mark.usefixtures("worker")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 from pydantic import BaseModel, ConfigDict, Field
 
-from infra.launcher import launch
+from infra.launcher import Watch, launch
+from infra.suspension import SuspensionCheck
 
 AGENT = """
 import pathlib, subprocess, sys, time
@@ -62,4 +64,12 @@ def ranks(folder: str) -> int:
         log.write(f"{os.getpid()}\n")
     if len(attempts.read_text().splitlines()) > 1:
         return 0
-    return launch([sys.executable, "-c", AGENT], environment=os.environ, folder=Path(folder), on_line=print, grace=10)
+    check = SuspensionCheck()
+    return launch(
+        [sys.executable, "-c", AGENT],
+        environment=os.environ,
+        folder=Path(folder),
+        on_line=print,
+        watch=Watch(lambda: (check(), time.monotonic())),
+        grace=10,
+    )
