@@ -13,6 +13,7 @@ from prefect.states import Completed
 
 from flows import parameters
 from flows.recipe import load_recipe, read_recipe, require_inputs
+from infra.attempts import require_progress
 from infra.engine.choice import open_engine
 from infra.orchestration import StageRunner
 from infra.progress import report_progress
@@ -43,6 +44,7 @@ def build_corpus(
 
     A retry reads the files that the first attempt found, also when others match the inputs by then.
     """
+    require_progress()
     if name is not None:
         check_name(name)
     resolved = load_recipe(recipe, settings or [], inputs or [], values or {})

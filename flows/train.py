@@ -14,6 +14,7 @@ from prefect.states import Completed
 from flows import parameters
 from flows.parameters import Parameter
 from flows.training import TrainingSection, load_training
+from infra.attempts import require_progress
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
@@ -28,6 +29,7 @@ from tasks.training import (
     TrainingStopped,
     create_training_run,
     is_finished,
+    newest_checkpoint_time,
     train_on,
 )
 
@@ -90,6 +92,7 @@ def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> di
     build = find_build(lake, section.corpus)
     config = requested_run(lake, build.manifest(lake, "tokens"), section.request(), fork)
     run = create_training_run(lake, config, section.layout)
+    require_progress(newest_checkpoint_time(lake, run))
     logger = get_run_logger()
     if config.origin is not None:
         logger.info(f"the run {run[:12]} {describe_origin(config.origin.to_plain())}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,15 @@ def is_finished(lake: Lake, run: str) -> bool:
     except (Corrupt, NotThere):
         return False
     return True
+
+
+def newest_checkpoint_time(lake: Lake, run: str) -> datetime.datetime | None:
+    """When the run's newest checkpoint was committed, by the store's clock; None before the first."""
+    from model.checkpoints.manifest import MANIFEST, checkpoint_folder, committed_steps
+
+    steps = committed_steps(lake, run)
+    entry = lake.entry(f"{checkpoint_folder(run, steps[-1])}/{MANIFEST}") if steps else None
+    return None if entry is None else datetime.datetime.fromtimestamp(entry.modified, datetime.UTC)
 
 
 def train(

@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, Cancelled
 
-MOST_ATTEMPTS = 5  # as in the automation of objects.yaml
+MOST_ATTEMPTS = 50  # as in the automation of objects.yaml
 # A flow's process needs some 10 s from Pending to Running, and a minute on a busy machine.
 STARTING_SECONDS = 300.0
 
@@ -40,7 +40,7 @@ def resume_lost_runs(client: SyncPrefectClient, pool: str) -> list[str]:
     Call this only while the pool has no worker, so that none of these runs has a process. The automations of
     objects.yaml would also find these runs, but a restarted server delays the event of their crash by 15 minutes,
     because it has not seen the preceding event (docs/prefect.md). A run that was being cancelled becomes cancelled. A
-    run that has started five times is left to the automation, whose limit leaves it to a person.
+    run that has started that often is left to the automation, whose limit leaves it to a person.
     """
     lines = []
     for run in _runs(client, pool, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):

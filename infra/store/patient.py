@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TypeVar
 
 from infra.store.errors import StoreUnavailable
@@ -63,23 +63,23 @@ class PatientLake(Lake):
         self._wait(lambda: self.impatient().delete(path))
 
     def _wait(self, operation: Callable[[], T]) -> T:
-        began = time.monotonic()
+        began = monotonic()
         pause = _FIRST_WAIT_SECONDS
         while True:
             try:
                 result = operation()
             except StoreUnavailable as error:
-                left = began + self.patience_seconds - time.monotonic()
+                left = began + self.patience_seconds - monotonic()
                 if left <= 0:
                     raise
                 if pause == _FIRST_WAIT_SECONDS:
                     _say(f"{error}; trying again for {left:.0f} s")
                 # With jitter: many ranks would otherwise come back at the same moment.
-                time.sleep(min(left, pause * random.uniform(0.5, 1.0)))
+                sleep(min(left, pause * random.uniform(0.5, 1.0)))
                 pause = min(2 * pause, _LONGEST_WAIT_SECONDS)
             else:
                 if pause > _FIRST_WAIT_SECONDS:
-                    _say(f"{self.uri} answers again after {time.monotonic() - began:.0f} s")
+                    _say(f"{self.uri} answers again after {monotonic() - began:.0f} s")
                 return result
 
 

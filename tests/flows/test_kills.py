@@ -22,6 +22,8 @@ MOMENTS = {
     "in tokens": "in_fit:4",
     "before the last manifest": "before_manifest:15",
 }
+# The others are run by `make test-all`.
+OFTEN = ("between part and marker", "in the write of a later part", "in the reduce of near-duplicates", "in tokens")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,13 @@ def unbroken(
     return lake, build(millrace, lake, pages[:1])
 
 
-@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(moment, id=name, marks=[] if name in OFTEN else [pytest.mark.heavy])
+        for name, moment in MOMENTS.items()
+    ],
+)
 def test_a_killed_build_ends_in_the_same_digests(
     millrace: Millrace, pages: list[str], unbroken: tuple[Path, dict[str, Any]], tmp_path: Path, moment: str
 ) -> None:

@@ -143,6 +143,7 @@ def test_killed_at_every_moment(tmp_path: Path) -> None:
     assert story.same_end() and read_logbook(story.killed, story.config.key) == before
 
 
+@pytest.mark.heavy
 def test_two_ranks_killed_while_they_save(tmp_path: Path) -> None:
     story = Story(tmp_path, DATA_2, architecture="opt", shape=DROPOUT)
     moments = (
