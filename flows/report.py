@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 from prefect import flow
 
 from flows import parameters
+from infra.scratch import scratch_folder
 from infra.store.lake import Lake
 from tasks.builds import BuildRecord, find_build
 from tasks.report.artifacts import publish_report
@@ -34,8 +34,8 @@ def make_report(opened: Lake, build: BuildRecord, key: str | None, folder: str) 
     name = f"{build.recipe['name']}-{build.key[:12]}" + (f"-{key[:12]}" if key else "")
     path = (Path(folder) / f"{name}.html").absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="millrace-") as cache:
-        data = collect_report(opened, build, Path(cache), key)
+    with scratch_folder() as cache:
+        data = collect_report(opened, build, cache, key)
     write_report(data, path)
     publish_report(data, str(path))
     return str(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 import infra
 from infra.launcher import Watch, launch
+from infra.scratch import scratch_folder
 from infra.store.errors import StoreUnavailable
 from infra.store.lake import Lake
 from model.supervision.heartbeat import INTERVAL, Mark, describe, read_mark, stuck
@@ -63,10 +63,10 @@ class Supervisor:
                 grace=request.grace_seconds,
             )
         root = Path(infra.__file__).parents[1]
-        with tempfile.TemporaryDirectory(prefix="millrace-train-") as cache:
+        with scratch_folder("train-") as cache:
             return launch(
                 launch_command(
-                    *(self.lake.uri, self.run, layout, Path(cache)),
+                    *(self.lake.uri, self.run, layout, cache),
                     grace=request.grace_seconds,
                     retention=request.retention(),
                     trackers=request.trackers,

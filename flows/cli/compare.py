@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.runs import find
 from flows.cli.terminal import friendly_errors, output, print_json, print_table
+from infra.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
@@ -36,8 +36,8 @@ def compare(
         from model.observers.losses import read_losses
 
         sides = (find(first, lake), find(second, other_lake or lake))
-        with tempfile.TemporaryDirectory() as cache:
-            comparison = compare_runs(*sides, Path(cache))
+        with scratch_folder() as cache:
+            comparison = compare_runs(*sides, cache)
         if plot is not None:
             _plot({f"{name}: {key[:12]}": read_losses(*side) for name, key, side in _named(sides)}, plot)
         if as_json:

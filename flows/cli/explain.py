@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +10,7 @@ from flows import parameters
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import fail, friendly_errors, output, print_json
+from infra.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from tasks.builds import BuildRecord
@@ -25,13 +24,13 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show the history of a document: its origin, the results of each step, and why it is in or out."""
-    with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
+    with friendly_errors(as_json), scratch_folder() as cache:
         from tasks.builds import find_build
         from tasks.report.history import histories_of
 
         opened = open_lake(lake)
         record = find_build(opened, build)
-        found = histories_of(opened, record, document, Path(cache))
+        found = histories_of(opened, record, document, cache)
         if not found:
             fail(
                 f"no document of the build {record.key[:12]} has the id or URL {document}. Records that the source "

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +11,7 @@ from flows.cli.build import print_funnels
 from flows.cli.opening import open_lake, place
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import CommandFailed, friendly_errors, output, print_json, print_table, progress_bars
+from infra.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
@@ -101,7 +100,7 @@ def verify(
     """Read every part of a build or an artifact, and check all digests."""
     with (
         friendly_errors(as_json),
-        tempfile.TemporaryDirectory(prefix="millrace-") as cache,
+        scratch_folder() as cache,
         progress_bars(as_json) as show,
     ):
         from infra.audit import forget_artifact, verify_artifact
@@ -110,7 +109,7 @@ def verify(
         faults: list[dict[str, Any]] = []
         parts = 0
         for manifest in _manifests(opened, artifact):
-            found = verify_artifact(opened, manifest, Path(cache), show)
+            found = verify_artifact(opened, manifest, cache, show)
             parts += len(manifest.parts)
             faults += [{"stage": manifest.stage, **asdict(fault)} for fault in found]
             if found and forget:

@@ -38,7 +38,12 @@ def friendly_errors(as_json: bool, status: Callable[[Exception], int] = lambda e
     except KeyboardInterrupt:
         fail("Stopped. Run the same command to resume.", as_json, code=130)
     except Exception as error:
-        if os.environ.get("MILLRACE_DEBUG") or not is_known(error):
+        if os.environ.get("MILLRACE_DEBUG"):
+            raise
+        if _is_refused(error):
+            server = os.environ.get("PREFECT_API_URL", "")
+            fail(f"The server {server} requires a password: set PREFECT_API_AUTH_STRING to USER:PASSWORD.", as_json)
+        if not is_known(error):
             raise
         fail(str(error), as_json, status(error))
 
@@ -54,6 +59,15 @@ def fail(message: str, as_json: bool, code: int = 1) -> None:
 def is_known(error: BaseException) -> bool:
     """Whether the error class is defined in this project; its message then names the cause and the cure."""
     return type(error).__module__.partition(".")[0] in ("infra", "tasks", "model", "flows")
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether a Prefect server refused the password. Prefect is imported only by commands that use a server."""
+    if "prefect.exceptions" not in sys.modules:
+        return False
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    return isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 401
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import fail, friendly_errors, output, print_json
+from infra.scratch import scratch_folder
 
 
 def trace(
@@ -26,14 +26,14 @@ def trace(
 
     Steps count from 1 and batches from 0: step N read batch N - 1. The checkpoint of step N has seen batches 0 … N - 1.
     """
-    with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-") as cache:
+    with friendly_errors(as_json), scratch_folder() as cache:
         if sum(asked is not None for asked in (step, document, batch)) != 1:
             fail("give exactly one of --step N, --document ID, or --batch N --out FILE", as_json, code=2)
         if (batch is None) != (out is None):
             fail("--batch N and --out FILE must be given together", as_json, code=2)
         from tasks.tracing.tracer import Tracer
 
-        tracer = Tracer(open_lake(lake), run, Path(cache))
+        tracer = Tracer(open_lake(lake), run, cache)
         asked = tracer.run.config.key
         if step is not None:
             told, tell = tracer.step(step), _tell_step

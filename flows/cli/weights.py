@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ import typer
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from flows.cli.terminal import friendly_errors, output, print_json
+from infra.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
@@ -53,11 +53,11 @@ def export(
 
     `millrace export 3fa9@1000 out && python -c 'AutoModelForCausalLM.from_pretrained("out")'`
     """
-    with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-export-") as cache:
+    with friendly_errors(as_json), scratch_folder("export-") as cache:
         from model.huggingface.folder import write_folder
         from model.huggingface.weights import crop_vocabulary, finished_folder
 
-        opened = _open(checkpoint, lake, Path(cache))
+        opened = _open(checkpoint, lake, cache)
         weights = opened.weights
         if vocabulary is not None:
             _check_vocabulary(vocabulary, _tokenizer(opened))
@@ -102,13 +102,13 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Continue a text with a checkpoint."""
-    with friendly_errors(as_json), tempfile.TemporaryDirectory(prefix="millrace-generate-") as cache:
+    with friendly_errors(as_json), scratch_folder("generate-") as cache:
         import torch
 
         from model.analysis.generation import Sampling
         from model.analysis.generation import generate as continue_from
 
-        opened = _open(checkpoint, lake, Path(cache))
+        opened = _open(checkpoint, lake, cache)
         tokenizer = _tokenizer(opened)
         if tokenizer is None:
             raise WeightsRefused(f"{checkpoint} has no tokenizer.json, which generating text requires")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -21,6 +20,7 @@ from pebble import ProcessExpired, ProcessPool
 from infra.engine.scheduling import Markers, WorkerDied, run_units
 from infra.engine.units import WorkUnit
 from infra.guard import die_with_parent
+from infra.scratch import scratch_folder
 from infra.store.manifest import Marker
 
 _SINGLE_THREADED = (
@@ -56,7 +56,8 @@ class LocalPool:
         self._closing = threading.Event()
 
     def __enter__(self) -> LocalPool:
-        self._cache = tempfile.TemporaryDirectory(prefix="millrace-")
+        self._scratch = scratch_folder()
+        self._cache = self._scratch.__enter__()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(self._preload)
         # The forkserver and its children inherit the environment at the start of the forkserver.
@@ -71,7 +72,7 @@ class LocalPool:
         self._closing.set()
         self._pool.stop()
         self._pool.join()
-        self._cache.cleanup()
+        self._scratch.__exit__(None, None, None)
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[Markers]:
         """See `Engine`."""
@@ -79,7 +80,7 @@ class LocalPool:
 
     def start(self, unit: WorkUnit) -> object:
         """See `infra.engine.scheduling.Workers`."""
-        return self._pool.schedule(_work, args=[unit, Path(self._cache.name)])
+        return self._pool.schedule(_work, args=[unit, self._cache])
 
     def ended(self, handles: Sequence[Any]) -> Sequence[object]:
         """See `infra.engine.scheduling.Workers`."""

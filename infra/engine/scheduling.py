@@ -6,6 +6,7 @@ fails at once.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -14,6 +15,7 @@ from infra.engine.units import WorkUnit
 from infra.store.errors import StoreUnavailable
 from infra.store.manifest import Marker
 
+logger = logging.getLogger("millrace.engine")
 ATTEMPTS = 4
 FIRST_DELAY_SECONDS = 1.0
 
@@ -76,7 +78,13 @@ def run_units(
                 except (StoreUnavailable, WorkerDied) as error:
                     if attempts[number] >= ATTEMPTS:
                         raise _final(units[number], error) from error
-                    wait(retry_delay(attempts[number]))
+                    delay = retry_delay(attempts[number])
+                    cause = str(error).strip() or type(error).__name__
+                    logger.warning(
+                        "%s: attempt %d of %d failed (%s); next in %.0f s",
+                        *(units[number], attempts[number], ATTEMPTS, cause, delay),
+                    )
+                    wait(delay)
                     waiting.append(number)
                 except Exception as error:
                     raise WorkFailed(f"{units[number]}: {type(error).__name__}: {error}") from error

@@ -70,6 +70,8 @@ def client_environment(state_folder: Path, api_url: str, secret: str) -> dict[st
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_API_AUTH_STRING": secret,
+        # The warnings of this project stand on the page of a flow run, too.
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "millrace",
         "NO_PROXY": ",".join(dict.fromkeys([*without_proxy, "127.0.0.1", "localhost"])),
     }
 

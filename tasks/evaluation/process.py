@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import infra
 from infra.launcher import LaunchError, launch
+from infra.scratch import scratch_folder
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from model.checkpoints.manifest import committed_steps
@@ -51,8 +51,7 @@ def evaluate(
         on_line(line)
         on_step(sum(seen.startswith("step ") for seen in lines), len(steps))
 
-    with tempfile.TemporaryDirectory(prefix="millrace-evaluate-") as folder:
-        cache = Path(folder)
+    with scratch_folder("evaluate-") as cache:
         tokens = tokens_of_run(lake, run)
         tokenizer = fetch_tokenizer(lake, tokens, cache)
         if tasks is None:

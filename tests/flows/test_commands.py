@@ -68,6 +68,17 @@ def test_doctor_says_what_energy_will_be_measured(monkeypatch: pytest.MonkeyPatc
     )
 
 
+def test_a_missing_password_is_one_sentence(millrace: Millrace, tmp_path: Path) -> None:
+    (tmp_path / "a.warc").write_bytes(b"")
+    arguments = ("build", "crawl", "--input", str(tmp_path / "a.warc"), "--lake", str(tmp_path / "lake"))
+    url = millrace.environment["PREFECT_API_URL"]
+    refused = millrace.run(*arguments, PREFECT_API_AUTH_STRING="", MILLRACE_STATE=str(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == (
+        f"The server {url} requires a password: set PREFECT_API_AUTH_STRING to USER:PASSWORD."
+    )
+
+
 def test_doctor_says_what_is_wrong(millrace: Millrace, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     sick = millrace.run("doctor", "--lake", str(tmp_path / "file" / "lake"))

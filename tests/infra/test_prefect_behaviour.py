@@ -16,7 +16,7 @@ import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events.schemas.automations import EventTrigger
 from prefect.states import Cancelling, Suspended
@@ -267,3 +267,17 @@ def test_a_run_survives_the_death_of_its_server(prefect_server: PrefectServer, c
     assert recorded(client, state).state_name == "Completed"
     with local_server(prefect_server.state_folder) as api_url:
         assert api_url == prefect_server.api_url
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_warnings_of_this_project_stand_on_the_page_of_the_run(client: SyncPrefectClient) -> None:
+    """In processes that were started with the client's environment, as a worker's are."""
+    program = (
+        "import logging\nfrom prefect import flow\nfrom prefect.runtime import flow_run\n"
+        "@flow\ndef warn():\n    logging.getLogger('millrace.engine').warning('attempt 1 of 4 failed')\n"
+        "    return str(flow_run.id)\nprint(warn())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = done.stdout.split()[-1]
+    logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[uuid.UUID(run)]))
+    assert eventually(lambda: "attempt 1 of 4 failed" in [log.message for log in client.read_logs(logs)], 30)
