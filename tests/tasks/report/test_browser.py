@@ -42,6 +42,12 @@ def test_it_opens_from_a_file_and_asks_nobody(
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page is wider than its window"
     paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert paper == ("rgb(18, 23, 28)" if scheme == "dark" else "rgb(252, 252, 250)")
+    # On a phone the counts are seen without scrolling, and an example does not make its row tall.
+    for row in page.locator("#reasons tbody tr").all():
+        count, whole = row.locator("td.num").first.bounding_box(), row.bounding_box()
+        assert count is not None and whole is not None
+        assert count["x"] + count["width"] <= width
+        assert whole["height"] <= 80
     curve = page.locator("svg .line.a").first
     assert curve.bounding_box() is not None
     assert page.evaluate("document.querySelectorAll('svg.bar rect').length") > 10
