@@ -13,6 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, wait
+from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.tasks import Task, exponential_backoff
 
@@ -22,6 +23,7 @@ from infra.engine.pool import Engine
 from infra.engine.scheduling import WorkerDied
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
+from infra.store.lease import lease
 from infra.store.manifest import Manifest, read_manifest
 
 P = ParamSpec("P")
@@ -86,10 +88,16 @@ class StageRunner:
                 needed |= self._manifests({name: references[name] for name in references if name in item.needs})
             plan = item.plan(self.lake, needed)
             found = present(self.lake, plan)
+            if found is None:
+                with lease(self.lake, f"{plan.names[0]}-{plan.keys[0]}", lambda: _say_waiting(item.name)):
+                    # Another build may have made it by now.
+                    found = present(self.lake, plan)
+                    made = found if found is not None else plan.run(self.lake, self.engine, self.progress)
+            else:
+                made = found
             if found is not None:
                 for name in plan.names:
                     self.progress(name, 1, 1)
-            made = found if found is not None else plan.run(self.lake, self.engine, self.progress)
             for manifest in made:
                 self._check_failures(manifest)
             references = {
@@ -111,6 +119,10 @@ class StageRunner:
                 f"allows {self.most_failures:.1%}. {_places(account.failures)}`millrace ledger {manifest.key[:12]} "
                 f"--lake {self.lake.uri}` shows more; if the failures are expected, set most_failures higher."
             )
+
+
+def _say_waiting(name: str) -> None:
+    get_run_logger().info(f"{name}: another build makes it now; waiting for it")
 
 
 def _counts(by_reason: Mapping[str, int]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -92,6 +94,37 @@ def test_a_task_that_fails_stops_only_those_that_need_it(lake: Lake, pool: Local
     # The one beside the failure is in the lake: the next build takes it up.
     made = {entry.path.split("/")[1] for entry in lake.list("artifacts")}
     assert made == {"toy_lines", "toy_length"}
+
+
+def test_builds_that_overlap_do_the_work_once(
+    lake: Lake, pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = take_inventory(lake, write_inputs(tmp_path / "in")).files
+    started, other_waits = threading.Event(), threading.Event()
+    runs: list[str] = []
+    run = SourcePlan.run
+
+    def run_slowly(plan: SourcePlan, *arguments: Any) -> list[Manifest]:
+        runs.append(plan.names[0])
+        started.set()
+        assert other_waits.wait(60)
+        return run(plan, *arguments)
+
+    monkeypatch.setattr(SourcePlan, "run", run_slowly)
+    monkeypatch.setattr(orchestration, "_say_waiting", lambda name: other_waits.set())
+    results: list[dict[str, Manifest]] = []
+
+    def build() -> None:
+        in_flow(lambda: results.append(StageRunner(lake, pool, quiet).run([reading(files)])))
+
+    first, second = (threading.Thread(target=build) for _ in range(2))
+    first.start()
+    assert started.wait(60)
+    second.start()
+    first.join()
+    second.join()
+    assert runs == ["toy_lines"] and results[0] == results[1]
+    assert [path for path in Path(lake.uri, "leases").rglob("*") if path.is_file()] == []
 
 
 def test_a_transient_error_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

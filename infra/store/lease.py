@@ -1,0 +1,66 @@
+"""A lease on a piece of work: builds that overlap do it once, where the store has locks.
+
+Only local lakes have them: the kernel releases the lock of a process that dies. On S3 overlapping builds may do the
+same work twice; they write the same objects, so the result is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.store.lake import Lake, store_errors
+
+POLL_SECONDS = 0.5
+FOLDER = "leases"
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a network file system
+
+
+@contextmanager
+def lease(lake: Lake, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lease `name`. Calls `waiting` once if another process holds it.
+
+    A process must not take a second lease while it holds one.
+    """
+    path = lake.local_path(f"{FOLDER}/{name}")
+    if path is None:
+        yield
+        return
+    descriptor = _take(path)
+    if descriptor is None:
+        waiting()
+        while descriptor is None:
+            time.sleep(POLL_SECONDS)
+            descriptor = _take(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: whoever opened it before sees that it is gone
+        os.close(descriptor)
+
+
+def _take(path: Path) -> int | None:
+    """An open descriptor that holds the lock, or None if another process holds it."""
+    with store_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return descriptor
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
