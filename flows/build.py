@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from tasks.builds import BuildRecord, ledgers, write_build
 from tasks.pipeline import build_tasks
 from tasks.recipe.resolved import ResolvedRecipe
 from tasks.recipe.schema import Recipe
-from tasks.report.artifacts import failure_rows, publish_ledger
+from tasks.report.artifacts import failure_counts, failure_rows, publish_ledger
 from tasks.tokens import count_tokens
 
 WITH_FAILURES = "Completed with failures"  # name of a flow run state of type Completed
@@ -48,33 +47,28 @@ def build_corpus(
     if name is not None:
         check_name(name)
     resolved = load_recipe(recipe, settings or [], inputs or [], values or {})
+    written = read_recipe(recipe)
     require_inputs(resolved)
     tasks = build_tasks(resolved)
     modules = sorted({module for task in tasks for module in task.modules})
     with open_engine(workers, cluster, modules) as engine:
         chosen = resolved.recipe
         runner = StageRunner(Lake.open(lake), engine, report_progress, chosen.most_failures, chosen.failures_allowed)
-        record = make_corpus(runner, resolved, pin=_pin(resolved.recipe.name))
-    name = name or default_name(record, resolved.recipe, read_recipe(recipe))
+        # The same in each attempt of a flow run, also below another flow.
+        record = make_corpus(runner, resolved, pin=flow_run.root_flow_run_id)
+    name = name or default_name(record, resolved.recipe, written)
     point(runner.lake, name, Reference("build", record.key, record.digest))
     failures = failure_rows(runner.lake, record)
     publish_ledger(record, name, failures)
     result = {**asdict(record), "name": name}
-    if failures:
+    if counts := failure_counts(runner.lake, record):
         # Prefect uses the returned state for the flow run, and returns its data to the caller of the flow.
-        message = _failure_message(record)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        message = f"{counts.total():,} records failed ({reasons}); the artifact of failures names files and bytes"
         get_run_logger().warning(message)
         state: Any = Completed(name=WITH_FAILURES, message=message, data=result)
         return state
     return result
-
-
-def _failure_message(record: BuildRecord) -> str:
-    counts = Counter[str]()
-    for entry in record.ledger:
-        counts.update(entry["failed"])
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-    return f"{counts.total():,} records failed ({reasons}); the artifact of failures names files and bytes"
 
 
 def default_name(record: BuildRecord, recipe: Recipe, written: Recipe) -> str:
@@ -88,12 +82,6 @@ def _without_inputs(recipe: Recipe) -> dict[str, Any]:
     for section in (*values["sources"].values(), *values["references"].values()):
         section["inputs"] = []
     return values
-
-
-def _pin(recipe: str) -> str | None:
-    """A name for the inputs of this flow run: the same in each of its attempts, also below another flow."""
-    root = flow_run.root_flow_run_id
-    return f"{root}-{recipe}" if root else None
 
 
 def make_corpus(runner: StageRunner, resolved: ResolvedRecipe, pin: str | None = None) -> BuildRecord:

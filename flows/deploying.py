@@ -39,7 +39,8 @@ def deploy(client: SyncPrefectClient, lake: str, inputs: Sequence[str] = (), res
     except StoreError as error:
         yield f"the forms cannot list the corpora of the lake {lake}: {error}"
     wanted = [each if "://" in each else str(Path(each).absolute()) for each in inputs]
-    again = [SCHEDULED] if wanted and wanted != _inputs(client) else []
+    # Without inputs it had no schedules; with others it keeps those that people set.
+    again = [SCHEDULED] if wanted and not _inputs(client) else []
     for name, deployed in deploy_file(client, PROJECT, again, reset).items():
         flow = _flow(deployed.entrypoint)
         deployment = client.read_deployment_by_name(f"{flow.name}/{name}")

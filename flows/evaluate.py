@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows import parameters
+from infra.attempts import require_progress
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
@@ -30,6 +31,7 @@ def evaluate_run(
 
     Without a task file, two tasks are made from the held-out documents.
     """
+    require_progress()
     opened = Lake.open(lake)
     return run_evaluation(opened, find_run(opened, run), steps, None if tasks is None else Path(tasks), items)
 

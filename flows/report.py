@@ -8,6 +8,7 @@ from typing import Annotated
 from prefect import flow
 
 from flows import parameters
+from infra.attempts import require_progress
 from infra.scratch import scratch_folder
 from infra.store.lake import Lake
 from tasks.builds import BuildRecord, find_build
@@ -25,6 +26,7 @@ def report_run(
     folder: Annotated[str, parameters.REPORTS] = "reports",
 ) -> str:
     """Write the report of a build, and of a training run on it if given. Returns its path."""
+    require_progress()
     opened = Lake.open(lake)
     return make_report(opened, find_build(opened, corpus), None if run is None else find_run(opened, run), folder)
 

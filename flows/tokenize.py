@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows import parameters
 from flows.recipe import with_tokens
+from infra.attempts import require_progress
 from infra.engine.choice import open_engine
 from infra.orchestration import StageRunner
 from infra.progress import report_progress
@@ -34,6 +35,7 @@ def tokenize_corpus(
     The new build shares all other artifacts with the old one. `name`, such as ``corpus/large-vocabulary``, points to
     the new build.
     """
+    require_progress()
     if name is not None:
         check_name(name)
     opened = Lake.open(lake)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow
@@ -14,7 +15,7 @@ from prefect.states import Completed
 from flows import parameters
 from flows.parameters import Parameter
 from flows.training import TrainingSection, load_training
-from infra.attempts import require_progress
+from infra.attempts import require_checkpoint
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
@@ -92,22 +93,17 @@ def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> di
     build = find_build(lake, section.corpus)
     config = requested_run(lake, build.manifest(lake, "tokens"), section.request(), fork)
     run = create_training_run(lake, config, section.layout)
-    require_progress(newest_checkpoint_time(lake, run))
+    require_checkpoint(newest_checkpoint_time(lake, run))
     logger = get_run_logger()
     if config.origin is not None:
         logger.info(f"the run {run[:12]} {describe_origin(config.origin.to_plain())}")
-
-    check_suspension = SuspensionCheck()
-
-    def on_step(step: int, steps: int) -> None:
-        check_suspension()
-        report_progress("training", step, steps)
 
     def carry_out() -> State[Any]:
         if is_finished(lake, run):
             return Completed(name="Cached", message="the run is finished", data={"stopped": ""})
         try:
-            train_on(lake, run, section.layout, logger.info, on_step)
+            on_step = partial(report_progress, "training")
+            train_on(lake, run, section.layout, logger.info, on_step, SuspensionCheck())
         except TrainingStopped as stop:
             logger.info(str(stop))
             return Completed(name=STOPPED, message=str(stop), data={"stopped": str(stop)})

@@ -23,9 +23,11 @@ def scratch_folder(purpose: str = "") -> Iterator[Path]:
     clear_abandoned()
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{purpose}", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fresh = folder / f"{_LOCK}.new"
+        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fresh.rename(folder / _LOCK)  # never visible without its lock
             yield folder
         finally:
             os.close(descriptor)
@@ -43,10 +45,20 @@ def clear_abandoned() -> list[Path]:
             continue  # not one of these folders, or not complete yet
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            _delete(folder)
             gone.append(folder)
         except BlockingIOError:
             continue
         finally:
             os.close(descriptor)
     return gone
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder, its lock last: what a kill leaves of it is found again."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _LOCK:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

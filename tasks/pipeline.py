@@ -16,6 +16,7 @@ from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectP
 from infra.engine.units import Floor
 from infra.models import NO_MODEL, ModelFiles, fitted_model, local_model
 from infra.stage import Stage, StageConfig, StageKind
+from infra.store.digests import key_of
 from infra.store.inputs import InputFile, pinned_inventory
 from infra.store.lake import Lake
 from tasks.corpus.outcomes import DuplicatesStep, OutcomesConfig, outcomes
@@ -130,7 +131,7 @@ class _Pipeline:
         @functools.cache
         def files(lake: Lake) -> tuple[InputFile, ...]:
             # Once per build: a retry must read the same list of files as the first attempt.
-            pin = None if self._pin is None else f"{self._pin}-{origin.name}"
+            pin = self._pin and key_of([self._pin, self._recipe.name, origin.name, [*origin.section.inputs]])
             return pinned_inventory(lake, origin.section.inputs, pin)
 
         def plan(lake: Lake, made: Made) -> Plan:

@@ -26,10 +26,17 @@ RANK = -1  # the supervisor's rank in the logbook
 
 
 class Supervisor:
-    """One launch of a run. `on_step` is called with the step reached and the number of steps."""
+    """One launch of a run. `on_step` is called with the step reached and the number of steps, `on_poll` before that."""
 
-    def __init__(self, lake: Lake, run: str, request: LayoutRequest, on_step: Callable[[int, int], None]) -> None:
-        self.lake, self.run, self.request, self.on_step = lake, run, request, on_step
+    def __init__(
+        self,
+        lake: Lake,
+        run: str,
+        request: LayoutRequest,
+        on_step: Callable[[int, int], None],
+        on_poll: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.lake, self.run, self.request, self.on_step, self.on_poll = lake, run, request, on_step, on_poll
         self.launch = new_launch()
         self.began = time.time()
         self._step = 0
@@ -89,6 +96,7 @@ class Supervisor:
         While the store does not answer, the value changes with each call: nothing is known of the ranks, which wait
         for the store themselves and fail when it stays away (`infra.store.patient`).
         """
+        self.on_poll()
         try:
             return self._progress(self.lake.impatient())
         except StoreUnavailable:

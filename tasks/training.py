@@ -81,15 +81,18 @@ def train(
     layout: LayoutRequest,
     on_line: Callable[[str], None],
     on_step: Callable[[int, int], None],
+    on_poll: Callable[[], None] = lambda: None,
 ) -> None:
     """Start the run, or resume it, and return when it is finished.
+
+    `on_step` gets the step reached and the number of steps. `on_poll` is called about twice a second; its exception
+    ends the processes, and this call.
 
     The processes are judged by the steps and marks they make, not by being alive; whatever ends this call ends them
     all. Raises TrainingInterrupted when another start would go on, TrainingStopped when it would but a person asked
     for the stop, TrainingFailed when it would not go on.
     """
-    lake = PatientLake(lake.uri)
-    supervisor = Supervisor(lake, run, layout, on_step)
+    supervisor = Supervisor(lake, run, layout, on_step, on_poll)
     try:
         status = supervisor.run_processes(on_line)
     except Stalled as error:
@@ -124,6 +127,7 @@ def train_on(
     layout: LayoutRequest,
     on_line: Callable[[str], None],
     on_step: Callable[[int, int], None],
+    on_poll: Callable[[], None] = lambda: None,
 ) -> None:
     """`train`, started again at once for as long as every launch comes to a checkpoint that was not there before it.
 
@@ -131,10 +135,11 @@ def train_on(
     """
     from model.checkpoints.manifest import committed_steps
 
+    lake = PatientLake(lake.uri)
     while True:
         before = set(committed_steps(lake, run))
         try:
-            return train(lake, run, layout, on_line, on_step)
+            return train(lake, run, layout, on_line, on_step, on_poll)
         except TrainingInterrupted as interruption:
             if set(committed_steps(lake, run)) <= before:
                 raise

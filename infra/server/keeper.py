@@ -18,6 +18,8 @@ from infra.server.process import STATE_FILE, ServerProcess
 
 USERS_LOCK = "users.lock"
 KEEPER_LOCK = "keeper.lock"
+UP_LOCK = "up.lock"  # held by `millrace up`
+UP_FILE = "up.json"  # the port of its server
 POLL_SECONDS = 0.25
 LINGER_SECONDS = 2.0  # commands in a row share one server
 CRASH_SECONDS = 20.0  # a server that ended sooner is not restarted

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import infra
 from infra.server.environment import QUIET, applied, client_environment
-from infra.server.keeper import KEEPER_LOCK, USERS_LOCK, lock
+from infra.server.keeper import KEEPER_LOCK, UP_FILE, UP_LOCK, USERS_LOCK, lock
 from infra.server.password import USERS_OWN, password
 from infra.server.process import LOG_FILE, STATE_FILE, ServerNotStarted, is_healthy, not_started, takes_password
 
@@ -61,15 +62,17 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
         time.sleep(1)
 
 
-def keep_running(state_folder: Path, port: int) -> bool:
+def keep_running(state_folder: Path, api_url: str) -> bool:
     """Restart the server of `state_folder`, with all services, if its keeper died; returns whether it had.
 
-    For a process that uses the server (`local_server`). Raises ServerNotStarted.
+    For a process that uses the server (`local_server`). Raises ServerNotStarted, also for a server at another address
+    than `api_url`: its users would not find it.
     """
     with lock(state_folder / KEEPER_LOCK) as nobody_keeps:
         pass
-    if nobody_keeps:
-        _find_or_start(state_folder, port, services=True)
+    found = _find_or_start(state_folder, int(urlsplit(api_url).port or 0), services=True)
+    if found != api_url:
+        raise ServerNotStarted(f"the server of {state_folder} runs at another address than {api_url}; restart this one")
     return nobody_keeps
 
 
@@ -91,7 +94,7 @@ def _find_or_start(state_folder: Path, port: int, services: bool) -> str | None:
             with lock(state_folder / KEEPER_LOCK) as nobody_keeps:
                 pass
             if nobody_keeps and keeper is None:
-                keeper = _start_keeper(state_folder, port, services)
+                keeper = _start_keeper(state_folder, *(_wanted_by_up(state_folder) or (port, services)))
             elif not nobody_keeps:
                 announced = _announced(state_folder)
                 if announced is not None and is_healthy(announced["url"]):
@@ -104,6 +107,18 @@ def _find_or_start(state_folder: Path, port: int, services: bool) -> str | None:
                     keeper = None  # another keeper was first, or this one was asked to exit
             time.sleep(0.1)
     raise ServerNotStarted(not_started(state_folder))
+
+
+def _wanted_by_up(state_folder: Path) -> tuple[int, bool] | None:
+    """Port and services of the server that a running `millrace up` uses: whoever starts it anew starts the same."""
+    with lock(state_folder / UP_LOCK) as nobody_is_up:
+        pass
+    if nobody_is_up:
+        return None
+    try:
+        return int(json.loads((state_folder / UP_FILE).read_text(encoding="utf-8"))["port"]), True
+    except FileNotFoundError:  # it is starting
+        return None
 
 
 def _start_keeper(state_folder: Path, port: int, services: bool) -> int:

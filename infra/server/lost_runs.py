@@ -29,6 +29,8 @@ def resume_unstarted_runs(client: SyncPrefectClient, pool: str, seconds: float =
     for run in _runs(client, pool, StateType.PENDING):
         if run.state is not None and (now - run.state.timestamp).total_seconds() > seconds:
             message = f"Scheduled again: it did not start within {seconds:.0f} seconds."
+            if client.read_flow_run(run.id).state_type != StateType.PENDING:
+                continue  # it has just started
             client.set_flow_run_state(run.id, AwaitingRetry(message=message), force=True)
             lines.append(f"run {run.name}: did not start, and is scheduled again")
     return lines

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -23,6 +24,7 @@ STATE_FILE = "server.json"
 LOG_FILE = "server.log"
 LOG_BYTES = 5_000_000
 STOP_SECONDS = 5.0
+BIND_SECONDS = 2.0
 
 
 class ServerNotStarted(RuntimeError):
@@ -43,17 +45,27 @@ class ServerProcess:
         self._password = password(state_folder)  # a restarted server keeps its password
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._listener.bind(("127.0.0.1", port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
+        if not self._bind(port):
             self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(512)
         self.port = self._listener.getsockname()[1]
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self._log = _open_log(state_folder / LOG_FILE)
         self._process = self._start()
+
+    def _bind(self, port: int) -> bool:
+        """Bind to `port`; False where it is taken. A server that has just been killed frees it after a moment."""
+        deadline = time.monotonic() + BIND_SECONDS
+        while True:
+            try:
+                self._listener.bind(("127.0.0.1", port))
+                return True
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                if time.monotonic() > deadline:
+                    return False
+            time.sleep(0.05)
 
     def announce(self) -> None:
         """Writes the state file that other commands use to find this server."""

@@ -22,4 +22,4 @@ def repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(timeout=5)  # a daemon: it may be waiting for a server

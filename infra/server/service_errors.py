@@ -35,15 +35,23 @@ class ServiceError:
 def tell_service_errors(log: Path, tell: Callable[[str], None], interval: float = 5.0) -> Iterator[None]:
     """Within the context, look at the log every `interval` seconds; `tell` is called once for each different error."""
     told: set[ServiceError] = set()
+    seen = -1
 
     def look() -> None:
+        nonlocal seen
+        size = log.stat().st_size if log.exists() else 0
+        if size == seen:
+            return
+        seen = size
         for error in service_errors(log).keys() - told:
             told.add(error)
             tell(f"the server reports an error in {error}; see {log}")
 
-    with repeated(look, interval):
-        yield
-    look()
+    try:
+        with repeated(look, interval):
+            yield
+    finally:
+        look()
 
 
 def service_errors(log: Path) -> Counter[ServiceError]:

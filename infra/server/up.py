@@ -1,5 +1,6 @@
 """`millrace up`: server, dashboard, deployments and a worker in one command, until Ctrl-C."""
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from infra.launcher import launch
-from infra.server.keeper import CRASH_SECONDS, lock
+from infra.server.keeper import CRASH_SECONDS, UP_FILE, UP_LOCK, lock
 from infra.server.local import local_server
 from infra.server.password import where_it_is
 from infra.server.process import LOG_FILE
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # these modules import Prefect, which reads its settings at i
     from infra.server.objects import WorkPoolSpec
 
 PROJECT = Path(__file__).parents[2]
-UP_LOCK = "up.lock"
 # Time for the worker's flow runs to report that they were stopped.
 GRACE_SECONDS = 20.0
 
@@ -42,16 +42,17 @@ def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Ite
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # shells start background jobs with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
-    ours = not os.environ.get("PREFECT_API_URL")
     state_folder = state_folder.absolute()
+    if os.environ.get("PREFECT_API_URL"):
+        return _up(state_folder, port, deploy, ours=False)
     state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with lock(state_folder / UP_LOCK) as alone:
-        if ours and not alone:
-            print(
-                f"another `millrace up` runs with {state_folder}; cure: use its dashboard, or end it", file=sys.stderr
-            )
+        if not alone:
+            message = f"another `millrace up` runs with {state_folder}; cure: use its dashboard, or end it"
+            print(message, file=sys.stderr)
             return 1
-        return _up(state_folder, port, deploy, ours)
+        (state_folder / UP_FILE).unlink(missing_ok=True)
+        return _up(state_folder, port, deploy, ours=True)
 
 
 def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Iterable[str]]", ours: bool) -> int:
@@ -66,13 +67,15 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
 
         objects = read_objects()
         [pool] = objects.work_pools
+        if ours:
+            (state_folder / UP_FILE).write_text(json.dumps({"port": urlsplit(api_url).port}), encoding="utf-8")
         with get_client(sync_client=True) as client:
             for change in apply_objects(client, objects):
                 print(change, flush=True)
             for line in deploy(client):
                 print(line, flush=True)
             if ours:
-                for line in end_lost_commands(client, state_folder):
+                for line in end_lost_commands(client, state_folder, api_url):
                     print(line, flush=True)
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
         if ours:
@@ -86,10 +89,11 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
             with ExitStack() as stack:
                 if ours:
                     stack.enter_context(tell_service_errors(state_folder / LOG_FILE, tell))
-                    look = partial(look_after, state_folder, int(urlsplit(api_url).port or 0), pool.name, tell)
+                    look = partial(look_after, state_folder, api_url, pool.name, tell)
                     stack.enter_context(repeated(look, UPKEEP_SECONDS))
                 while True:
                     if ours:  # another server's pool may have other workers
+                        look()  # the server may have died with the worker
                         with get_client(sync_client=True) as client:
                             for line in resume_lost_runs(client, pool.name):
                                 print(line, flush=True)

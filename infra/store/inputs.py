@@ -104,7 +104,9 @@ def check_unchanged(file: InputFile) -> None:
     """Raises StoreError when the file has changed since it was hashed."""
     found = next(iter(_match(glob.escape(file.uri) if "://" not in file.uri else file.uri)), None)
     if found is None or found[1:] != (file.size, file.stamp):
-        raise StoreError(f"{file.uri} changed while it was read. Wait until it is complete, then build again.")
+        raise StoreError(
+            f"{file.uri} changed after this run found it. Wait until it is complete, then start a new run."
+        )
 
 
 @contextmanager

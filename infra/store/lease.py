@@ -15,11 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.store.errors import StoreDenied
 from infra.store.lake import Lake, store_errors
 
 POLL_SECONDS = 0.5
 FOLDER = "leases"
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a network file system
+
+
+class _NoLocks(Exception):
+    """There can be no lease here."""
 
 
 @contextmanager
@@ -32,12 +37,16 @@ def lease(lake: Lake, name: str, waiting: Callable[[], None]) -> Iterator[None]:
     if path is None:
         yield
         return
-    descriptor = _take(path)
-    if descriptor is None:
-        waiting()
-        while descriptor is None:
-            time.sleep(POLL_SECONDS)
-            descriptor = _take(path)
+    try:
+        descriptor = _take(path)
+        if descriptor is None:
+            waiting()
+            while descriptor is None:
+                time.sleep(POLL_SECONDS)
+                descriptor = _take(path)
+    except _NoLocks:
+        yield
+        return
     try:
         yield
     finally:
@@ -47,9 +56,13 @@ def lease(lake: Lake, name: str, waiting: Callable[[], None]) -> Iterator[None]:
 
 def _take(path: Path) -> int | None:
     """An open descriptor that holds the lock, or None if another process holds it."""
-    with store_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        with store_errors(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Readable for all who may write the lake: flock needs no more.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except StoreDenied as error:
+        raise _NoLocks from error  # of another user, in a lake that several use
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with contextlib.suppress(FileNotFoundError):
@@ -58,9 +71,9 @@ def _take(path: Path) -> int | None:
     except BlockingIOError:
         pass
     except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return descriptor
         os.close(descriptor)
+        if error.errno in _NO_LOCKS:
+            raise _NoLocks from error
         raise
     os.close(descriptor)
     return None

@@ -13,8 +13,8 @@ from typing import TypeVar
 from infra.store.errors import StoreUnavailable
 from infra.store.lake import Entry, Lake
 
-# NCCL lets ranks wait 10 minutes for one that is late; an operation in one rank must end before.
-PATIENCE_SECONDS = 480.0
+# DeepSpeed and NCCL let ranks wait 10 minutes for one that is late. The last try, of some 2 minutes, must end before.
+PATIENCE_SECONDS = 360.0
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
 

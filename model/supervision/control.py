@@ -90,7 +90,7 @@ class Control:
 
     def __init__(self, lake: Lake, run: str, launch: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.lake, self.run, self.launch, self._clock = lake, run, launch, clock
-        self._older = set(self._pending())
+        self._older = set(self._pending(lake))
         self._asked = clock() - INTERVAL
         self._told: set[str] = set()
 
@@ -107,7 +107,7 @@ class Control:
         requests: list[Request] = []
         # An unavailable store must not stop training: the requests stay in it until the next poll.
         try:
-            for identity in self._pending():
+            for identity in self._pending(self.lake.impatient()):
                 if identity not in self._told:
                     requests += self._new(identity, step)
                     self._told.add(identity)
@@ -151,8 +151,8 @@ class Control:
         self.answer(request.id, step, "done")
         return course
 
-    def _pending(self) -> list[str]:
-        entries = self.lake.impatient().list(_requests(self.run))
+    def _pending(self, lake: Lake) -> list[str]:
+        entries = lake.list(_requests(self.run))
         return [entry.path.rpartition("/")[2].removesuffix(".json") for entry in entries]
 
     def _new(self, identity: str, step: int) -> list[Request]:

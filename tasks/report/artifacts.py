@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ def publish_ledger(build: BuildRecord, corpus: str, failures: Sequence[FailureRo
     create_markdown_artifact(key=f"{name}-build", markdown=markdown, description=corpus)
     if failures:
         create_table_artifact(key=f"{name}-failures", table=[*failures], description="Where records failed")
+
+
+def failure_counts(lake: Lake, build: BuildRecord) -> Counter[str]:
+    """The failed records of all artifacts of a build, by reason."""
+    counts = Counter[str]()
+    for name in build.artifacts:
+        counts.update(build.manifest(lake, name).account.failed)
+    return counts
 
 
 def failure_rows(lake: Lake, build: BuildRecord) -> list[FailureRow]:

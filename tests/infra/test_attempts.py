@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry, Crashed, Failed, Running, State
 
-from infra.attempts import MOST_RESTARTS, NoProgress, require_progress, restarts_without_progress
+from infra.attempts import MOST_RESTARTS, NoProgress, last_completed_task, require_progress, restarts
 from tests.conftest_servers import PrefectServer
 
 
@@ -33,20 +33,29 @@ def go(client: SyncPrefectClient, run: FlowRun, *states: State[None]) -> None:
         client.set_flow_run_state(run.id, state, force=True)
 
 
-def restarts(count: int) -> list[State[None]]:
-    return [state for _ in range(count) for state in (Running(), Crashed(), AwaitingRetry())]
+AGAIN = "Scheduled again after a crash."
+
+
+def crashes(count: int) -> list[State[None]]:
+    return [state for _ in range(count) for state in (Running(), Crashed(), AwaitingRetry(message=AGAIN))]
+
+
+def count(client: SyncPrefectClient, run: FlowRun) -> int:
+    return restarts(client, run.id, last_completed_task(client, run.id))
 
 
 def test_restarts_are_counted_from_the_last_progress(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(guarded)
-    go(client, run, *restarts(4))
-    assert restarts_without_progress(client, run.id) == 4
+    go(client, run, *crashes(4))
+    assert restarts(client, run.id, None) == 4
     checkpoint = datetime.datetime.now(datetime.UTC)
-    go(client, run, *restarts(2))
-    assert restarts_without_progress(client, run.id) == 6
-    assert restarts_without_progress(client, run.id, checkpoint) == 2
-    go(client, run, Failed(), AwaitingRetry())
-    assert restarts_without_progress(client, run.id) == 1, "a person pressed Retry"
+    go(client, run, *crashes(2))
+    assert restarts(client, run.id, None) == 6
+    assert restarts(client, run.id, checkpoint) == 2
+    go(client, run, Running(), Crashed(), AwaitingRetry(message="Retried via CLI"))
+    assert restarts(client, run.id, None) == 0, "a person pressed Retry"
+    go(client, run, *crashes(2), Running(), Failed())
+    assert restarts(client, run.id, None) == 0
 
 
 def test_a_completed_task_is_progress(client: SyncPrefectClient) -> None:
@@ -57,11 +66,11 @@ def test_a_completed_task_is_progress(client: SyncPrefectClient) -> None:
     @flow
     def working() -> str:
         run = client.read_flow_run(flow_run.id)
-        go(client, run, *restarts(3))
-        before = restarts_without_progress(client, run.id)
+        go(client, run, *crashes(3))
+        before = count(client, run)
         work()
         deadline = datetime.datetime.now() + datetime.timedelta(seconds=60)
-        while restarts_without_progress(client, run.id):  # the server records task runs with some delay
+        while count(client, run):  # the server records task runs with some delay
             assert datetime.datetime.now() < deadline
         return str(before)
 
@@ -73,9 +82,9 @@ def test_a_deployed_run_without_progress_fails(client: SyncPrefectClient) -> Non
 
     deployment = client.create_deployment(client.create_flow(guarded), name="guarded")
     try:
-        for count, ends in ((MOST_RESTARTS - 1, False), (MOST_RESTARTS, True)):
+        for many, ends in ((MOST_RESTARTS - 1, False), (MOST_RESTARTS, True)):
             run = client.create_flow_run_from_deployment(deployment)
-            go(client, run, *restarts(count))
+            go(client, run, *crashes(many))
             if ends:
                 with pytest.raises(NoProgress, match="restarted 5 times without progress"):
                     run_flow(guarded, flow_run=client.read_flow_run(run.id))

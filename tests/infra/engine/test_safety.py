@@ -27,7 +27,7 @@ def test_an_input_that_grows_after_it_was_hashed_is_refused(lake: Lake, pool: Lo
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
     with (tmp_path / "in" / "b.txt").open("a") as stream:
         stream.write("one more line\n")
-    with pytest.raises(WorkFailed, match=r"b\.txt changed while it was read"):
+    with pytest.raises(WorkFailed, match=r"b\.txt changed after this run found it"):
         SourcePlan(ConfiguredStage(toy.read_lines, toy.ToyConfig()), files).run(lake, pool, quiet)
     assert len(list((tmp_path / "lake" / "markers").rglob("*.json"))) <= 2, "the grown file has no marker"
 
