@@ -49,7 +49,17 @@ SETTINGS = [
 def corpus(millrace: Millrace, pages: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with the tokens of one archive."""
     lake = tmp_path_factory.mktemp("train") / "lake"
-    build(millrace, lake, pages[:1], "--set", "tokenizer.vocabulary_size=1024", "--set", "tokens.validation=0.2")
+    build(
+        millrace,
+        lake,
+        pages[:1],
+        "--set",
+        "tokenizer.vocabulary_size=1024",
+        "--set",
+        "tokens.validation=0.2",
+        "--name",
+        "corpus/crawl",
+    )
     return lake
 
 

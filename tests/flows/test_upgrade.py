@@ -29,7 +29,7 @@ TOKENIZER = ("--set", "tokenizer.vocabulary_size=512")
 def lakes(millrace: Millrace, pages: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A lake with a finished run, and one of format 1 in which the same run was killed after step 4."""
     folder = tmp_path_factory.mktemp("upgrade")
-    build(millrace, folder / "whole", pages[:1], *TOKENIZER)
+    build(millrace, folder / "whole", pages[:1], *TOKENIZER, "--name", "corpus/crawl")
     run = millrace.json("train", *TRAIN, "--lake", str(folder / "whole"))["run"]
     shutil.copytree(folder / "whole", folder / "old")
     for step in (8, 12):

@@ -101,10 +101,11 @@ def task_states(client: SyncPrefectClient, run: FlowRun) -> list[tuple[int, str]
 
 
 def newest_event(client: SyncPrefectClient, run: FlowRun) -> str:
-    wanted = {"filter": {"any_resource": {"id": [f"prefect.flow-run.{run.id}"]}, "order": "DESC"}, "limit": 1}
+    wanted = {"filter": {"any_resource": {"id": [f"prefect.flow-run.{run.id}"]}, "order": "DESC"}, "limit": 6}
     answer = client.request("POST", "/events/filter", json=wanted)
     events = answer.raise_for_status().json()["events"]
-    return str(events[0]["event"]) if events else ""
+    own = [str(event["event"]) for event in events if event["event"].startswith("prefect.flow-run.")]
+    return own[0] if own else ""
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
