@@ -9,10 +9,19 @@ import threading
 from pathlib import Path
 
 import httpx
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import refresh_global_settings_context
+from prefect.states import Running
 
+from infra.server import up as up_module
 from infra.server.deployments import check_deployments
-from infra.server.keeper import KEEPER_LOCK, lock
+from infra.server.keeper import CRASH_SECONDS, KEEPER_LOCK, lock
+from infra.server.objects import WorkPoolSpec
 from infra.server.process import STATE_FILE, is_healthy
+from tests.conftest_servers import PrefectServer
 
 ROOT = Path(__file__).parents[3]
 
@@ -84,3 +93,37 @@ def test_up_deploys_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> Non
         assert nobody_keeps
     assert not is_healthy(f"{dashboard}/api")
     assert not (tmp_path / STATE_FILE).exists()
+
+
+def test_lost_runs_are_sought_before_each_start_of_the_worker(
+    prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies leaves its runs Running or Pending; the next one does not know them."""
+    lost: list[FlowRun] = []
+
+    def run_worker(pool: WorkPoolSpec) -> float:
+        with get_client(sync_client=True) as client:
+            if lost:
+                run = client.read_flow_run(lost[0].id)
+                assert run.state_name == "AwaitingRetry" and run.deployment_id is not None
+                client.delete_deployment(run.deployment_id)
+                return 0.0  # `up` gives up
+            deployment = client.create_deployment(client.create_flow(lose_me), name="lost", work_pool_name=pool.name)
+            lost.append(client.create_flow_run_from_deployment(deployment, state=Running()))
+        return CRASH_SECONDS
+
+    monkeypatch.setattr(up_module, "_run_worker", run_worker)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("PREFECT_API_URL")  # the same server is found by its state folder
+            assert up_module.up(prefect_server.state_folder, 0, lambda client: []) == 1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        refresh_global_settings_context()
+
+
+@flow
+def lose_me() -> None:
+    """What a worker had started."""
