@@ -20,8 +20,10 @@ from prefect.runtime import flow_run
 
 MOST_RESTARTS = 5
 _ENDED = (StateType.FAILED, StateType.COMPLETED, StateType.CANCELLED, StateType.PAUSED)
-# The state that automations (objects.yaml) and `infra.server.lost_runs` set. A person's Retry has another message.
-_RESTARTED, _BY_ITSELF = "AwaitingRetry", "Scheduled again"
+_RESTARTED = "AwaitingRetry"
+# So begins the message of a state that the automation (objects.yaml) or `infra.server.lost_runs` sets. A person's Retry
+# sets the same state, with another message.
+BY_ITSELF = "Scheduled again"
 _LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
@@ -82,7 +84,7 @@ def _require(count: int) -> None:
 
 
 def _is_automatic_restart(state: State) -> bool:
-    return state.name == _RESTARTED and (state.message or "").startswith(_BY_ITSELF)
+    return state.name == _RESTARTED and (state.message or "").startswith(BY_ITSELF)
 
 
 def _is_restart_of_a_person(state: State) -> bool:

@@ -13,6 +13,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, Cancelled
 
+from infra.attempts import BY_ITSELF
+
 MOST_ATTEMPTS = 50  # as in the automation of objects.yaml
 # A flow's process needs some 10 s from Pending to Running, and a minute on a busy machine.
 STARTING_SECONDS = 300.0
@@ -28,10 +30,9 @@ def resume_unstarted_runs(client: SyncPrefectClient, pool: str, seconds: float =
     now = datetime.datetime.now(datetime.UTC)
     for run in _runs(client, pool, StateType.PENDING):
         if run.state is not None and (now - run.state.timestamp).total_seconds() > seconds:
-            message = f"Scheduled again: it did not start within {seconds:.0f} seconds."
             if client.read_flow_run(run.id).state_type != StateType.PENDING:
                 continue  # it has just started
-            client.set_flow_run_state(run.id, AwaitingRetry(message=message), force=True)
+            _reschedule(client, run, f"it did not start within {seconds:.0f} seconds")
             lines.append(f"run {run.name}: did not start, and is scheduled again")
     return lines
 
@@ -50,10 +51,13 @@ def resume_lost_runs(client: SyncPrefectClient, pool: str) -> list[str]:
             client.set_flow_run_state(run.id, Cancelled(message="Its process ended with the worker."), force=True)
             lines.append(f"run {run.name}: cancelled")
         elif run.run_count < MOST_ATTEMPTS:
-            message = "Rescheduled: its process ended with the worker."
-            client.set_flow_run_state(run.id, AwaitingRetry(message=message), force=True)
+            _reschedule(client, run, "its process ended with the worker")
             lines.append(f"run {run.name}: resumed")
     return lines
+
+
+def _reschedule(client: SyncPrefectClient, run: FlowRun, why: str) -> None:
+    client.set_flow_run_state(run.id, AwaitingRetry(message=f"{BY_ITSELF}: {why}."), force=True)
 
 
 def _runs(client: SyncPrefectClient, pool: str, *types: StateType) -> list[FlowRun]:

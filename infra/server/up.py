@@ -61,7 +61,6 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
         # Prefect reads its settings when it is imported.
         from prefect.client.orchestration import get_client
 
-        from infra.server.commands import end_lost_commands
         from infra.server.lost_runs import resume_lost_runs
         from infra.server.objects import apply_objects, read_objects
 
@@ -74,9 +73,6 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
                 print(change, flush=True)
             for line in deploy(client):
                 print(line, flush=True)
-            if ours:
-                for line in end_lost_commands(client, state_folder, api_url):
-                    print(line, flush=True)
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
         if ours:
             print(f"password:  {where_it_is(state_folder)}", flush=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from infra.scratch import PREFIX, clear_abandoned, scratch_folder
+from tests.holding import holding
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = """
 import sys
 from infra.scratch import scratch_folder
@@ -39,15 +36,8 @@ def test_a_folder_lives_as_long_as_its_block(temporary: Path) -> None:
 
 
 def test_what_a_killed_command_left_is_cleared(temporary: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as command:
-        assert command.stdout is not None
-        left = Path(command.stdout.readline().strip())
+    with holding(COMMAND) as (command, line):
+        left = Path(line)
         with scratch_folder():
             assert (left / "part").exists(), "it is in use"
         command.kill()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +10,19 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Pending
 
+from infra.attempts import restarts
 from infra.server.commands import end_lost_commands, running_command
 from infra.server.lost_runs import resume_unstarted_runs
 from infra.server.objects import apply_objects, read_objects
 from tests.conftest_servers import PrefectServer
+from tests.holding import holding
 
-ROOT = Path(__file__).parents[3]
 COMMAND = """
 import sys
 from pathlib import Path
 from prefect import flow, tags
 from prefect.runtime import flow_run
+from infra.attempts import restarts
 from infra.server.commands import running_command
 
 @flow
@@ -58,6 +57,7 @@ def test_a_run_that_does_not_start_is_scheduled_again(client: SyncPrefectClient)
         line = f"run {starting.name}: did not start, and is scheduled again"
         assert line in resume_unstarted_runs(client, "millrace", seconds=0)
         assert client.read_flow_run(starting.id).state_name == "AwaitingRetry"
+        assert restarts(client, starting.id, None) == 1, "not taken for a person's Retry"
         assert client.read_flow_run(waiting.id).state_name == "Scheduled"
     finally:
         client.delete_deployment(deployment)
@@ -67,15 +67,7 @@ def test_a_run_of_a_killed_command_has_crashed(
     client: SyncPrefectClient, prefect_server: PrefectServer, tmp_path: Path
 ) -> None:
     url = prefect_server.api_url
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(tmp_path), url],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as command:
-        assert command.stdout is not None
-        run = command.stdout.readline().strip()
+    with holding(COMMAND, str(tmp_path), url) as (command, run):
         assert end_lost_commands(client, tmp_path, url) == [], "it lives"
         command.kill()
     assert end_lost_commands(client, tmp_path, "http://another.example/api") == [], "its server is asked later"

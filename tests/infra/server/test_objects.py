@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.events.schemas.automations import EventTrigger
 
+from infra.attempts import BY_ITSELF
 from infra.server.lost_runs import MOST_ATTEMPTS
 from infra.server.objects import OBJECTS_FILE, ObjectsError, apply_objects, read_objects
 
@@ -50,4 +51,6 @@ def test_the_windows_fit_the_heartbeat_and_resuming_is_capped() -> None:
     assert isinstance(silent, EventTrigger) and isinstance(crashed, EventTrigger)
     heartbeat = int(objects.work_pools[0].environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
     assert silent.within >= timedelta(seconds=3 * heartbeat)
+    [action] = objects.automations[1].actions
+    assert str(action.model_dump()["message"]).startswith(BY_ITSELF), "it counts as a restart (infra.attempts)"
     assert crashed.model_dump()["match"]["prefect.run-count"] == [str(n) for n in range(1, MOST_ATTEMPTS + 1)]

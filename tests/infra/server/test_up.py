@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import refresh_global_settings_context
 from prefect.states import Running
 
+from infra.attempts import restarts
 from infra.server import up as up_module
 from infra.server.deployments import check_deployments
 from infra.server.keeper import CRASH_SECONDS, KEEPER_LOCK, lock
@@ -106,6 +107,7 @@ def test_lost_runs_are_sought_before_each_start_of_the_worker(
             if lost:
                 run = client.read_flow_run(lost[0].id)
                 assert run.state_name == "AwaitingRetry" and run.deployment_id is not None
+                assert restarts(client, run.id, None) == 1, "not taken for a person's Retry"
                 client.delete_deployment(run.deployment_id)
                 return 0.0  # `up` gives up
             deployment = client.create_deployment(client.create_flow(lose_me), name="lost", work_pool_name=pool.name)

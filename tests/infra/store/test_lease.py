@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -13,8 +10,8 @@ import pytest
 from infra.store import lease as lease_module
 from infra.store.lake import Lake
 from infra.store.lease import lease
+from tests.holding import holding
 
-ROOT = Path(__file__).resolve().parents[3]
 HOLDER = """
 import sys
 from infra.store.lake import Lake
@@ -27,14 +24,8 @@ with lease(Lake(sys.argv[1]), "work", lambda: None):
 
 def test_a_killed_holder_has_released_it(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_module, "POLL_SECONDS", 0.01)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, lake.uri],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    with holding(HOLDER, lake.uri) as (holder, line):
+        assert line == "held"
         waited: list[bool] = []
 
         def wait_then_kill() -> None:
