@@ -12,7 +12,8 @@ import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
 from infra.stage import StageConfig, StageKind, stage
-from tasks.sources.compression import StoredFault, decode, detect_codec
+from tasks.sources.codecs import StoredFault, detect_codec
+from tasks.sources.compression import decode
 from tasks.sources.extraction import storable
 
 _EXAMPLE_LENGTH = 200
