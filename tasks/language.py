@@ -83,8 +83,8 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
 
     The score is the softmax probability from fastText's ``predict`` with k = 1. Quantised models may round it to
     slightly above 1; it is then 1. A text of white space only, for example after all its lines were struck, has no
-    language: both columns are null, and this is not a failure. fastText treats NUL as a space. A word that is special to
-    it, such as ``</s>``, is text here: it gets a space behind its first character.
+    language: both columns are null, and this is not a failure. fastText treats NUL as a space. A word that is special
+    to it, such as ``</s>``, is text here: it gets a space behind its first character.
     """
     texts = batch.column("text").to_pylist()
     present = [row for row, text in enumerate(texts) if text.strip()]
