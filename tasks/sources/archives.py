@@ -126,18 +126,27 @@ def _pass_beginning(stored: StoredStream, name: str, max_record_bytes: int) -> A
         stored.position = len(_MARK)
     _pass_line_ends(stored)
     stored.ahead(_LOOK_AHEAD)
-    if _format(stored) is not None or stored.fault is not None:
+    if _format(stored) is not None or (stored.fault is not None and not stored.lost):
         return None
+    if stored.lost:
+        return _begin_elsewhere(stored, name)
     begins = stored.held(stored.position, min(stored.position + 16, stored.end))
     fault = _Reader(stored, _ANY_START, name, max_record_bytes).skip(Broken.stray_bytes, f"no record: {begins!r}")
     if not stored.ended or stored.position < stored.end:
         return fault
-    found = stored.begin_elsewhere()
-    if found is not None:
-        detail = f"{name}: the first member that starts a record is at byte {found}"
-        return ArchiveFault(Broken.stray_bytes, 0, 0, found, detail)
     detail = f"it begins with {begins!r}" if begins else "it is empty"
-    return ArchiveFault(Broken.not_an_archive, 0, 0, stored.size, f"{name} is neither WARC nor ARC: {detail}")
+    return _begin_elsewhere(stored, name) or ArchiveFault(
+        Broken.not_an_archive, 0, 0, stored.size, f"{name} is neither WARC nor ARC: {detail}"
+    )
+
+
+def _begin_elsewhere(stored: StoredStream, name: str) -> ArchiveFault | None:
+    """Move to the first record in members of another compression than that of the first bytes, if there is one."""
+    found = stored.begin_elsewhere()
+    if found is None:
+        return None
+    detail = f"{name}: the first member that starts a record is at byte {found}"
+    return ArchiveFault(Broken.stray_bytes, 0, 0, found, detail)
 
 
 def _starts_record(data: bytes) -> bool:

@@ -126,13 +126,12 @@ class StoredStream:
         return True
 
     def begin_elsewhere(self) -> int | None:
-        """For a file that begins like no compressed one: move to its first member of any codec that starts a record.
+        """For a file without a record in the codec of its first bytes: move to the first member of another one.
 
         Returns the member's stored offset; None if there is none.
         """
-        if self.codec is not Codec.none:
-            return None
-        found = [(next_member(codec, self._stream, 0, self._starts_record), codec) for codec in Codec]
+        others = [codec for codec in Codec if codec is not self.codec]
+        found = [(next_member(codec, self._stream, 0, self._starts_record), codec) for codec in others]
         places = [(offset, codec) for offset, codec in found if offset is not None]
         if not places:
             return None
@@ -140,7 +139,13 @@ class StoredStream:
         self._restart(offset)
         return offset
 
+    @property
+    def lost(self) -> bool:
+        """Whether there is a fault and no member behind it."""
+        return self.fault is not None and self._next_member is None
+
     def _restart(self, offset: int) -> None:
+        self.fault = None
         self._decoder = members_of(self.codec, self._stream).decode(offset)
         self._base = self.position = self.end
         self._buffer.clear()

@@ -102,3 +102,12 @@ def test_a_header_cut_before_the_next_record_costs_that_record_only(end: bytes) 
     assert [(fault.reason, fault.offset, fault.bytes) for fault in faults] == [
         (Broken.bad_header, len(RESPONSES[0]), len(cut))
     ]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "lz4"])
+@pytest.mark.parametrize("magic", [b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd\0\x58\0\0\0", b"\x04\x22\x4d\x18"])
+def test_a_file_that_begins_like_another_compression_is_read(compression: str, magic: bytes) -> None:
+    data, offsets = stored(RESPONSES, compression)
+    records, faults = read(magic + data)
+    assert [record.offset for record in records] == [offset + len(magic) for offset in offsets]
+    assert [(fault.offset, fault.reason is Broken.not_an_archive) for fault in faults] == [(0, False)]
