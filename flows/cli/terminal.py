@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,8 +73,28 @@ def _is_refused(error: Exception) -> bool:
 
 def print_json(value: Any) -> None:
     """Print one JSON object as the last line of standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON (RFC 8259) in ASCII, whatever strings and numbers it holds.
+
+    NaN and infinities are null. Lone surrogates, for example of a file name that is not UTF-8, are U+FFFD.
+    """
+    return json.dumps(_valid(value), allow_nan=False)
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_valid(key) if isinstance(key, str) else key: _valid(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_valid(item) for item in value]
+    return value
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
