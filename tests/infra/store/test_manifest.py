@@ -92,11 +92,7 @@ def test_a_part_is_fetched_once_for_all(lake: Lake, part: Part, tmp_path: Path, 
             one.start()
         for one in readers:
             one.join()
-    assert (
-        in_place.call_count + copied.call_count == (1 if place == "local" else 2)
-        and len(set(found)) == 1
-        and found[0].read_bytes() == b"rows"
-    )
+    assert in_place.call_count + copied.call_count == 1 and len(set(found)) == 1 and found[0].read_bytes() == b"rows"
     copied = [path for path in (tmp_path / "cache").iterdir() if path.stat().st_size and path.suffix == ".parquet"]
     assert copied == ([] if place == "local" else [found[0]])
 
