@@ -176,7 +176,7 @@ def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
 
 
 def _copied(lake: Lake, part: Part, cache: Path, name: str) -> Path:
-    for left in cache.glob(f".unverified-{name}-*"):  # by a process that was killed: this one holds the lock
+    for left in cache.glob(f"*.unverified-{name}-*"):  # by a process that was killed: this one holds the lock
         left.unlink(missing_ok=True)
     local = cache / f"{part.sha256}{part.suffix}"
     if local.exists() and local.stat().st_size == part.bytes and has_sha256(local, part.sha256, cache):
