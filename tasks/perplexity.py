@@ -116,6 +116,14 @@ def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) 
     return PerplexityModels({name: (tokenizers[name], models[name]) for name in sorted(models)}, percentiles)
 
 
+def try_perplexity_models(files: Mapping[str, Path]) -> None:
+    """Load the models of every language and use each once. Raises ValueError for files that are not such models."""
+    models = load_perplexity_models(PerplexityConfig(), files)
+    for name in files:
+        if (scorer := models.scorer(name.removesuffix(MODEL_SUFFIX))) is not None:
+            scorer.perplexity(normalise_for_scoring("What is the perplexity of this?"))
+
+
 @stage(
     "perplexity",
     version=1,
@@ -123,6 +131,7 @@ def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) 
     config=PerplexityConfig,
     libraries=["kenlm", "sentencepiece"],
     load=load_perplexity_models,
+    try_model=try_perplexity_models,
     fitted_by=["language_models"],
     schema=PERPLEXITY_SCHEMA,
     columns=["text", "language.label"],

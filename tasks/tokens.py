@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,9 @@ def write_tokens(
 ) -> dict[str, Path]:
     """Write ``SOURCE.bin``, ``.idx`` and ``.lineage.parquet`` per source, ``tokenizer.json`` and ``summary.json``.
 
-    The documents that are split off go to files named ``SOURCE.validation`` and ``SOURCE.held-out``. A source without
-    any documents left has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises
+    A document that could not be encoded is in no file; the summary counts it as ``not_encoded``, by source. The
+    documents that are split off go to files named ``SOURCE.validation`` and ``SOURCE.held-out``. A source without any
+    documents left has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises
     ValueError if the mixture lacks a source of the corpus, or if the corpus has no clusters for a validation split.
     """
     tokenizer = load_tokenizer(tokenizer_file)
@@ -114,14 +115,19 @@ def write_tokens(
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     files: dict[str, _SourceFiles] = {}
     seen: dict[str, int] = {}
+    failed: dict[str, int] = {}
     with ExitStack() as stack:
         for table in documents:
             ids = table["encode.ids"].combine_chunks()
+            encoded = ids.is_valid().to_numpy(zero_copy_only=False)
             offsets = ids.offsets.to_numpy()
             values = ids.values.to_numpy()
             rows = zip(*(_column(table, name, config) for name in ("id", "url", "source", "cluster")), strict=True)
             for row, (identity, url, source, cluster) in enumerate(rows):
                 seen[source] = seen.get(source, 0) + 1
+                if not encoded[row]:
+                    failed[source] = failed.get(source, 0) + 1
+                    continue
                 name = source
                 if in_validation(cluster or identity, config.validation):
                     name += VALIDATION
@@ -139,6 +145,8 @@ def write_tokens(
         "mixture": mixture,
         "sources": {name: {"documents": len(item.ids), "tokens": item.writer.tokens} for name, item in files.items()},
     }
+    if failed:
+        summary["not_encoded"] = failed
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
     # Readers of the tokens need their tokenizer, wherever it was loaded from.
     shutil.copyfile(tokenizer_file, folder / TOKENIZER_FILE)
@@ -181,14 +189,16 @@ class _Summary:
     end_of_text: Count
     mixture: dict[str, float]
     sources: dict[str, _Counts]
+    not_encoded: dict[str, Count] = field(default_factory=dict)
 
 
 def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> int:
-    """The number of tokens of an artifact. Raises BooksDoNotBalance unless it holds every document of the corpora."""
-    sources = read_summary(lake, tokens)["sources"]
+    """The number of tokens of an artifact. Raises BooksDoNotBalance unless it accounts for all documents."""
+    summary = read_summary(lake, tokens)
+    sources = summary["sources"]
     written = sum(source["documents"] for source in sources.values())
     rows = sum(corpus.rows for corpus in corpora)
-    if written != rows:
+    if written + sum(summary.get("not_encoded", {}).values()) != rows:
         raise BooksDoNotBalance(f"the corpus has {rows} documents, but its token files have {written}")
     return sum(source["tokens"] for source in sources.values())
 

@@ -16,6 +16,7 @@ from infra.engine.pool import Engine, flatten
 from infra.engine.units import Call, FitUnit, PassUnit, SelectUnit, Shard, SourceUnit
 from infra.engine.views import View, digests_of, shards_of
 from infra.models import NO_MODEL, ModelFiles
+from infra.outcomes import OVER_BUDGET
 from infra.stage import Stage, StageConfig
 from infra.store.digests import key_of
 from infra.store.inputs import InputFile
@@ -262,10 +263,15 @@ def publish(
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Check the account of a stage and write its manifest. Does not replace a whole artifact with another digest."""
+    """Check the account of a stage and write its manifest. Does not replace a whole artifact with another digest.
+
+    Failures that another machine might not have are in the details, as ``machine_dependent``.
+    """
     stage = configured.stage
     account: Account = total(marker.account for marker in markers)
     account.check(f"stage {stage.name}")
+    over_budget = account.failed.get(OVER_BUDGET, 0)
+    depends = {"machine_dependent": {OVER_BUDGET: over_budget}} if over_budget else {}
     manifest = Manifest(
         key=key,
         digest=artifact_digest(parts),
@@ -277,7 +283,7 @@ def publish(
         models=configured.models.identity(),
         parts=tuple(parts),
         account=account,
-        details=dict(details or {}),
+        details={**(details or {}), **depends},
         cost={"worker_seconds": round(sum(marker.seconds for marker in markers), 3)},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

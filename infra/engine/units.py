@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from infra.budget import RECORD_BUDGET, Budget
 from infra.models import NO_MODEL, ModelFiles
 from infra.store.inputs import InputFile
 from infra.store.lake import Lake
@@ -68,11 +69,16 @@ class Call:
 
 @dataclass(frozen=True)
 class SourceUnit:
-    """Read one input file into shards of documents."""
+    """Read one input file into shards of documents, each record within `budget`.
+
+    `careful`: see `infra.engine.watch`.
+    """
 
     lake: Lake
     call: Call
     file: InputFile
+    budget: Budget = RECORD_BUDGET
+    careful: bool = False
 
     def __str__(self) -> str:
         return f"{self.call.name} of {self.file.uri}"
@@ -80,12 +86,17 @@ class SourceUnit:
 
 @dataclass(frozen=True)
 class PassUnit:
-    """Read one shard once for several annotating stages, each of which writes its own part."""
+    """Read one shard once for several annotating stages, each of which writes its own part.
+
+    `budget` is for a batch of documents, or for a document where the unit is `careful`: see `infra.engine.watch`.
+    """
 
     lake: Lake
     calls: tuple[Call, ...]
     shard: Shard
     floors: tuple[Floor, ...]
+    budget: Budget = RECORD_BUDGET
+    careful: bool = False
 
     def __str__(self) -> str:
         return f"{'+'.join(call.name for call in self.calls)} of {self.shard.documents.name}"
