@@ -21,6 +21,7 @@ from infra.engine.graph import BuildTask, Made
 from infra.engine.plans import Progress, present
 from infra.engine.pool import Engine
 from infra.engine.scheduling import WorkerDied, WorkFailed
+from infra.store.clock import store_time
 from infra.store.errors import Corrupt, NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.lease import lease
@@ -61,8 +62,10 @@ class StageRunner:
 
         Each artifact that a task needs comes from an earlier task or is in `made`. A failed task does not stop the
         tasks that do not depend on it. Raises the error of the first failed task. Raises TooManyFailures when the
-        failed documents exceed both `failures_allowed` and the fraction `most_failures` of the input documents.
+        failed documents exceed both `failures_allowed` and the fraction `most_failures` of the input documents, and
+        StoreError when the clocks of this machine and of the store differ.
         """
+        store_time(self.lake)  # by another clock, this build would not refresh what a sweep takes for old
         known = dict(made or {})
         futures: list[PrefectFuture[Any]] = []
         maker: dict[str, PrefectFuture[Any]] = {}

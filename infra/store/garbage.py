@@ -12,8 +12,8 @@ sweep with this grace period can therefore run concurrently with builds that tak
 one only while no build runs: a sweep refuses to while a build holds a lease. Deleting a marker costs only time: the
 next build repeats its work. A sweep never deletes a part and keeps an object that points to it.
 
-Ages are differences between the store's clock and its own. A sweep reads the store's clock, and refuses to delete
-where this machine's clock differs: builds on this machine would take old objects for young ones.
+Ages are told by the store's clock. A sweep and a build refuse to work where this machine's differs
+(`infra.store.clock`): it would take old objects for young ones.
 
 A damaged marker or manifest is reported, and goes when it is old. The markers of the stage of a damaged manifest that
 is in use stay, so that a build makes it again from them. A damaged name, record or run ends the sweep, because what it
@@ -23,12 +23,12 @@ needs is unknown.
 from __future__ import annotations
 
 import contextlib
-import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from infra.store.clock import FOLDER as CLOCK
+from infra.store.clock import store_time
 from infra.store.errors import Corrupt, NotThere, StoreError
 from infra.store.lake import Entry, Lake
 from infra.store.lease import held_leases
@@ -46,8 +46,6 @@ GRACE_SECONDS = 2 * REFRESH_SECONDS
 # Pointers are deleted before their targets, so a killed sweep leaves no dangling pointer.
 _POINTERS = ("artifacts", "markers")
 _READERS = 16
-# Clocks that NTP keeps differ by less than a second.
-MOST_SKEW_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ def plan_sweep(lake: Lake, find_roots: FindRoots = no_roots, grace_seconds: floa
     needed = _needed(lake, before, roots, damaged)
     entries: list[Entry] = []
     kept = 0
-    for folder in (*roots.folders, *_POINTERS, "parts"):
+    for folder in (*roots.folders, *_POINTERS, "parts", CLOCK):
         for entry in lake.list(folder):
             if entry.path in needed or entry.modified >= before:
                 kept += 1
@@ -137,27 +135,6 @@ def _delete_if_old(lake: Lake, path: str, before: float) -> None:
     found = lake.entry(path)
     if found is not None and found.modified < before:
         lake.delete(path)
-
-
-def store_time(lake: Lake) -> float:
-    """The time by the store's clock. Raises StoreError when this machine's differs by more than MOST_SKEW_SECONDS."""
-    path = f"clock/{uuid.uuid4().hex}"
-    started = time.time()
-    lake.write(path, b"")
-    try:
-        written = lake.entry(path)
-    finally:
-        lake.delete(path)
-    ended = time.time()
-    if written is None:
-        raise StoreError(f"{lake.uri}/{path} was deleted while a sweep read the store's clock: start it again")
-    skew = max(started - written.modified, written.modified - ended, 0)
-    if skew > MOST_SKEW_SECONDS:
-        raise StoreError(
-            f"the clock of this machine and that of {lake.uri} differ by {skew / 60:.0f} minutes, so nobody can tell "
-            "which objects are old. Set the clock (NTP does), then start the sweep again."
-        )
-    return written.modified
 
 
 def _needed(lake: Lake, before: float, roots: Roots, damaged: dict[str, str]) -> set[str]:

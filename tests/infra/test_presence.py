@@ -14,6 +14,7 @@ from infra.engine.pool import LocalPool
 from infra.engine.scheduling import WorkFailed
 from infra.engine.views import Annotation, View
 from infra.orchestration import StageRunner
+from infra.store.errors import StoreError
 from infra.store.inputs import take_inventory
 from infra.store.lake import Entry, Lake
 from infra.store.manifest import Manifest, read_marker
@@ -78,9 +79,20 @@ def test_a_cached_build_asks_for_a_bounded_number_of_objects(
     assert _requests == {
         "read artifacts": _requests["read artifacts"],
         "look at artifacts": 3,
+        "look at clock": 2,
         "look at parts": len(first["toy/corpus"].parts),
     }
     assert _requests["read artifacts"] <= 4 * len(tasks)
+
+
+def test_a_build_whose_clock_differs_from_the_store_s_does_not_begin(
+    lake: Lake, pool: LocalPool, tasks: list[BuildTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would not refresh old objects that it uses, and a sweep on another machine would delete them."""
+    monkeypatch.setattr("infra.store.clock.MOST_SKEW_SECONDS", -1.0)
+    with pytest.raises(StoreError, match="the clock of this machine"):
+        build(lake, pool, tasks)
+    assert list(lake.list("markers")) == []
 
 
 def test_a_missing_part_of_a_corpus_is_made_again_alone(lake: Lake, pool: LocalPool, tasks: list[BuildTask]) -> None:

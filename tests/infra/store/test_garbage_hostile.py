@@ -10,8 +10,9 @@ from unittest import mock
 
 import pytest
 
+from infra.store.clock import store_time
 from infra.store.errors import Corrupt, StoreError
-from infra.store.garbage import GRACE_SECONDS, plan_sweep, store_time, sweep
+from infra.store.garbage import GRACE_SECONDS, plan_sweep, sweep
 from infra.store.lake import Lake
 from infra.store.lease import held_leases, lease
 from infra.store.manifest import manifest_path, marker_path, read_marker
@@ -87,7 +88,7 @@ def test_a_sweep_whose_clock_differs_from_the_store_s_deletes_nothing(lake: Lake
     store(lake, tmp_path / "own", b"rows")
     now = time.time() + hours * 3600
     with (
-        mock.patch("infra.store.garbage.time.time", return_value=now),
+        mock.patch("time.time", return_value=now),
         pytest.raises(StoreError, match=f"differ by {abs(hours) * 60:.0f} minutes.*NTP"),
     ):
         sweep(lake, plan_sweep(lake, find_roots, 0), find_roots)
@@ -96,8 +97,19 @@ def test_a_sweep_whose_clock_differs_from_the_store_s_deletes_nothing(lake: Lake
 
 def test_the_time_is_that_of_the_store(lake: Lake) -> None:
     now = time.time()
-    with mock.patch("infra.store.garbage.time.time", return_value=now + 100):
+    with mock.patch("time.time", return_value=now + 100):
         assert store_time(lake) == pytest.approx(now, abs=60)
+
+
+def test_a_lake_that_cannot_be_written_has_the_time_of_this_machine(lake: Lake) -> None:
+    with mock.patch("os.mkdir", side_effect=PermissionError(13, "Permission denied")):
+        assert store_time(lake) == pytest.approx(time.time(), abs=60)
+
+
+def test_what_a_killed_sweep_left_of_its_clock_goes(lake: Lake) -> None:
+    lake.write("clock/x", b"")
+    age(lake)
+    assert [entry.path for entry in plan_sweep(lake, find_roots).entries] == ["clock/x"]
 
 
 def test_a_short_grace_is_refused_while_a_build_runs(lake: Lake, tmp_path: Path) -> None:
