@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 
+from infra.store.roots import require_inside
 from tasks.model_files import model_files
 from tasks.recipe.old_form import from_old_form, is_old_form
 from tasks.recipe.overrides import full_keys, replace_values
@@ -49,7 +50,10 @@ def load_recipe(
 
 def read_recipe(name: str) -> Recipe:
     """The recipe as written, with defaults. Raises RecipeError."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    written = name.endswith((".yaml", ".yml"))
+    path = Path(name) if written else RECIPES / f"{name}.yaml"
+    if written:
+        require_inside(path, "the recipe")
     if not path.is_file():
         raise RecipeError(f"there is no recipe {name}: give a YAML file, or one of {', '.join(recipe_names())}")
     return parse_recipe(read_mapping(path, "a recipe"), str(path))

@@ -11,6 +11,7 @@ from flows import parameters
 from infra.attempts import require_progress
 from infra.scratch import scratch_folder
 from infra.store.lake import Lake
+from infra.store.roots import require_inside
 from tasks.builds import BuildRecord, find_build
 from tasks.report.artifacts import publish_report
 from tasks.report.data import collect_report
@@ -35,6 +36,7 @@ def make_report(opened: Lake, build: BuildRecord, key: str | None, folder: str) 
     """Write the report and publish its artifacts on the page of the current flow run."""
     name = f"{build.recipe['name']}-{build.key[:12]}" + (f"-{key[:12]}" if key else "")
     path = (Path(folder) / f"{name}.html").absolute()
+    require_inside(path, "the report")
     path.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder() as cache:
         data = collect_report(opened, build, cache, key)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 
+from infra.store.roots import require_inside
 from model.presets import preset_names
 from tasks.layout_request import LayoutOverrides, LayoutRequest
 from tasks.run_request import TrainingRequest
@@ -40,6 +41,7 @@ def load_training(name: str | None, changes: Mapping[str, Any] | None = None) ->
     if name is None:
         name, values = "the training config", {}
     elif name.endswith((".yaml", ".yml")):
+        require_inside(name, "the training config")
         if not Path(name).is_file():
             raise RecipeError(f"there is no training config {name}")
         values = read_mapping(Path(name), "a training config")

@@ -10,6 +10,7 @@ from infra.budget import Budget
 from infra.child import ChildDied, run_in_child
 from infra.models import ModelFiles, local_model, packaged_model
 from infra.stage import Stage
+from infra.store.roots import require_inside
 
 # The largest model of fastText's site takes seconds and 8 GiB.
 TRIAL = Budget(seconds=60.0, memory_bytes=16 << 30)
@@ -28,6 +29,7 @@ def model_files(stage: Stage, name: str) -> ModelFiles:
             )
         return packaged_model(stage.bundled[bundled], bundled)
     path = Path(name)
+    require_inside(path, "the model")
     files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         example = f"; give a file, or {stage.default_model}" if stage.default_model else ""

@@ -13,6 +13,7 @@ from typing import Any
 from infra.budget import Budget
 from infra.child import ChildDied, run_in_child
 from infra.store.digests import sha256_file
+from infra.store.roots import require_inside
 from tasks.tokenizer import END_OF_TEXT, encode_texts, load_tokenizer
 
 _LARGEST_FILE = 256 << 20  # those of 250,000 tokens have 20 MiB
@@ -29,6 +30,7 @@ def tokenizer_faults(file: str | None) -> list[str]:
     if file is None:
         return []
     path = Path(file)
+    require_inside(path, "the tokenizer file")
     if not path.is_file():
         return [f"tokenizer.file: there is no file {path}; omit it to fit a tokenizer"]
     try:

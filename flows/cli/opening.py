@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.store.errors import NotThere, StoreError
-from infra.store.lake import Lake
+from infra.store.lake import Lake, refuse_credentials
 
 
 class NoLake(StoreError):
@@ -23,6 +23,7 @@ def open_lake(uri: str) -> Lake:
 
 def place(uri: str) -> Lake:
     """The storage at `uri`, without opening or creating a lake. Raises StoreError for an invalid URI."""
+    refuse_credentials(uri)
     where = uri.removeprefix("file://").rstrip("/")
     if "://" in where and not where.startswith("s3://"):
         raise StoreError(f"{uri}: a lake is a local folder or s3://bucket/prefix")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,10 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the dashboard; if it is taken, a free port.")] = 4200,
     lake: LakeOption = DEFAULT_LAKE,
     inputs: InputsOption = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder or s3:// prefix that runs may read and write, beside this folder; repeatable."),
+    ] = None,
 ) -> None:
     """Start the server with its dashboard, the deployments and a worker. Ctrl-C stops them.
 
@@ -42,7 +47,24 @@ def up(
 
         return deploy(client, lake, inputs or ())
 
-    raise typer.Exit(run_server(state or default_state_folder(), port, register))
+    raise typer.Exit(
+        run_server(state or default_state_folder(), port, register, _roots(lake, inputs or (), root or ()))
+    )
+
+
+def _roots(lake: str, inputs: Sequence[str], more: Sequence[str]) -> list[str]:
+    """What runs of the worker may use: this folder, the lake, the folders of the inputs, and what the user adds."""
+    from infra.store.inputs import without_wildcards
+    from infra.store.roots import ROOTS
+
+    given = os.environ.get(ROOTS)
+    usual = [os.getcwd(), lake, *map(without_wildcards, inputs)] if given is None else given.split(",")
+    paths = [path if path.startswith("s3://") else str(Path(path).expanduser().absolute()) for path in [*usual, *more]]
+    return [
+        path
+        for path in dict.fromkeys(paths)
+        if not any(path != other and path.startswith(f"{other}/") for other in paths)
+    ]
 
 
 def deploy(

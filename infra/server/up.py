@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from infra.server.process import LOG_FILE
 from infra.server.repeat import repeated
 from infra.server.service_errors import tell_service_errors
 from infra.server.upkeep import UPKEEP_SECONDS, look_after
+from infra.store.roots import ROOTS
 from infra.visible import visible
 
 if TYPE_CHECKING:  # these modules import Prefect, which reads its settings at import
@@ -33,11 +34,16 @@ PROJECT = Path(__file__).parents[2]
 GRACE_SECONDS = 20.0
 
 
-def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Iterable[str]]") -> int:
+def up(
+    state_folder: Path,
+    port: int,
+    deploy: "Callable[[SyncPrefectClient], Iterable[str]]",
+    roots: Sequence[str],
+) -> int:
     """Runs until Ctrl-C (returns 0) or until the worker keeps failing (returns 1).
 
     `deploy` registers the deployments and returns lines to print. A second call on the same state folder returns 1: it
-    would take the first one's runs for lost.
+    would take the first one's runs for lost. Runs of the worker may use what is under `roots` (`infra.store.roots`).
 
     With `PREFECT_API_URL` set, applies the objects and deployments to that server and starts a worker for it.
     """
@@ -45,7 +51,7 @@ def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Ite
         signal.signal(number, signal.default_int_handler)
     state_folder = state_folder.absolute()
     if os.environ.get("PREFECT_API_URL"):
-        return _up(state_folder, port, deploy, ours=False)
+        return _up(state_folder, port, deploy, roots, ours=False)
     state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with lock(state_folder / UP_LOCK) as alone:
         if not alone:
@@ -53,10 +59,16 @@ def up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Ite
             print(message, file=sys.stderr)
             return 1
         (state_folder / UP_FILE).unlink(missing_ok=True)
-        return _up(state_folder, port, deploy, ours=True)
+        return _up(state_folder, port, deploy, roots, ours=True)
 
 
-def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], Iterable[str]]", ours: bool) -> int:
+def _up(
+    state_folder: Path,
+    port: int,
+    deploy: "Callable[[SyncPrefectClient], Iterable[str]]",
+    roots: Sequence[str],
+    ours: bool,
+) -> int:
     print("starting the server ...", flush=True)
     with local_server(state_folder, port=port, services=True) as api_url:
         # Prefect reads its settings when it is imported.
@@ -80,6 +92,7 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
             print(f"           (Prefect's own commands need it in PREFECT_API_AUTH_STRING, and the address {api_url}")
             print("           in PREFECT_API_URL; Millrace's commands find both)", flush=True)
         print(f"history:   {state_folder}", flush=True)
+        print(f"runs use:  {', '.join(roots) or 'no folder'} (--root adds more)", flush=True)
         print("Ctrl-C stops the server, the worker and its runs; the runs resume at the next start", flush=True)
         tell = partial(print, flush=True)
         try:
@@ -94,7 +107,7 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
                         with get_client(sync_client=True) as client:
                             for line in resume_lost_runs(client, pool.name):
                                 print(visible(line), flush=True)
-                    if _run_worker(pool) < CRASH_SECONDS:
+                    if _run_worker(pool, roots) < CRASH_SECONDS:
                         break
                     print("the worker died; restarting it", flush=True)
         except KeyboardInterrupt:
@@ -104,7 +117,7 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
     return 1
 
 
-def _run_worker(pool: "WorkPoolSpec") -> float:
+def _run_worker(pool: "WorkPoolSpec", roots: Sequence[str]) -> float:
     """Runs a worker of `pool` until it ends; returns its lifetime in seconds."""
     started = time.monotonic()
     launch(
@@ -112,7 +125,7 @@ def _run_worker(pool: "WorkPoolSpec") -> float:
             *(sys.executable, "-m", "prefect", "worker", "start"),
             *("--pool", pool.name, "--name", f"{socket.gethostname()}-{os.getpid()}"),
         ],
-        environment={**os.environ, **pool.environment},
+        environment={**os.environ, **pool.environment, ROOTS: ",".join(roots)},
         folder=PROJECT,
         on_line=lambda line: print(visible(line), flush=True),
         grace=GRACE_SECONDS,

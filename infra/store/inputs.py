@@ -19,6 +19,7 @@ from infra.store.digests import key_of, sha256_stream
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError
 from infra.store.input_files import local_status, match_local
 from infra.store.lake import Lake, s3_filesystem, store_errors
+from infra.store.roots import require_inside
 from infra.store.schema import Count, Digest, read_object
 
 PINS = "inputs"  # a folder of the lake
@@ -67,11 +68,14 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     """
     found: list[tuple[str, int, str]] = []
     for pattern in patterns:
+        require_inside(without_wildcards(pattern), "the input")
         matches = list(_match(pattern))
         if not matches:
             raise NotThere(
                 f"{pattern} matches no file. Check the path; quote globs to keep the shell from expanding them."
             )
+        for uri, _, _ in matches:  # a link inside a root may lead out of it
+            require_inside(uri, "the input")
         found += matches
     uris = [uri for uri, _, _ in found]
     if len(set(uris)) < len(uris):
@@ -85,6 +89,12 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
         if twin != file.uri and file.size:
             raise StoreError(f"{twin} and {file.uri} are the same file: all of its documents would be duplicates")
     return Inventory(tuple(file for file, _ in known), sum(file.size for file, hashed in known if hashed))
+
+
+def without_wildcards(pattern: str) -> str:
+    """The folder that holds everything that a glob can match; another path as it is."""
+    first = min((found for found in map(pattern.find, "*?[") if found >= 0), default=-1)
+    return pattern if first < 0 else pattern[: pattern.rfind("/", 0, first) + 1] or "."
 
 
 def pinned_inventory(lake: Lake, patterns: Iterable[str], pin: str | None) -> tuple[InputFile, ...]:

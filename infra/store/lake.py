@@ -27,6 +27,7 @@ from infra.store import local as files
 from infra.store.digests import canonical
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from infra.store.paths import check_path
+from infra.store.roots import require_inside
 from infra.store.schema import Count, parse_json, read_value
 
 FORMAT = 2
@@ -60,6 +61,15 @@ class Entry:
     upload: str | None = None
 
 
+def refuse_credentials(uri: str) -> None:
+    """Raise StoreError, without repeating the URI, when it contains a user's name or password."""
+    if "://" in uri and "@" in uri.partition("://")[2].partition("/")[0]:
+        raise StoreError(
+            "the URI of the lake contains credentials, which would be stored with the run. Set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or a profile, and write s3://bucket/prefix"
+        )
+
+
 @dataclass(frozen=True)
 class Lake:
     """An object store. Holds only its URI, so it can be sent to workers; each process opens its own connections."""
@@ -73,6 +83,8 @@ class Lake:
         Raises StoreError, with the remedy, when the lake has another format, and the store's errors when the store
         cannot be reached.
         """
+        refuse_credentials(uri)
+        require_inside(uri, "the lake")
         lake = cls(_absolute(uri))
         try:
             found = lake.format()

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from infra.store.digests import key_of, sha256_bytes
+from infra.store.roots import require_inside
 
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}")
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -114,6 +115,7 @@ def load_tasks(path: Path) -> list[LoadedTask]:
 
     Raises ValueError that names the file, line and field of an invalid entry, and FileNotFoundError.
     """
+    require_inside(path, "the task file")
     try:
         definitions = _Definitions.model_validate_json(path.read_bytes()).tasks
     except pydantic.ValidationError as error:
@@ -127,6 +129,7 @@ def load_tasks(path: Path) -> list[LoadedTask]:
 
 
 def _load(definition: MultipleChoice | LastWord, path: Path) -> LoadedTask:
+    require_inside(path, "the file of items")
     data = _content(path)
     items: list[dict[str, Any]] = []
     for number, values in _lines(path, data):

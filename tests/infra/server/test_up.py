@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -103,7 +104,7 @@ def test_lost_runs_are_sought_before_each_start_of_the_worker(
     """A worker that dies leaves its runs Running or Pending; the next one does not know them."""
     lost: list[FlowRun] = []
 
-    def run_worker(pool: WorkPoolSpec) -> float:
+    def run_worker(pool: WorkPoolSpec, roots: Sequence[str]) -> float:
         with get_client(sync_client=True) as client:
             if lost:
                 run = client.read_flow_run(lost[0].id)
@@ -120,7 +121,7 @@ def test_lost_runs_are_sought_before_each_start_of_the_worker(
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("PREFECT_API_URL")  # the same server is found by its state folder
-            assert up_module.up(prefect_server.state_folder, 0, lambda client: []) == 1
+            assert up_module.up(prefect_server.state_folder, 0, lambda client: [], ()) == 1
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
