@@ -112,15 +112,16 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 def progress_bars(quiet: bool) -> Iterator[Any]:
     """A progress listener that draws one bar per step; draws nothing when `quiet`."""
     if quiet:
-        yield lambda label, done, total: None
+        yield lambda label, done, total, note="": None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    notes = TextColumn("{task.fields[note]}", markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), notes)
     with Progress(*columns, console=errors) as bars:
         known: dict[str, TaskID] = {}
 
-        def show(label: str, done: int, total: int) -> None:
+        def show(label: str, done: int, total: int, note: str = "") -> None:
             if label not in known:
-                known[label] = bars.add_task(label, total=total)
-            bars.update(known[label], completed=done, total=total)
+                known[label] = bars.add_task(label, total=total, note="")
+            bars.update(known[label], completed=done, total=total, note=note)
 
         yield show

@@ -1,4 +1,8 @@
-"""The scores of checkpoints in the lake: ``runs/<key>/evaluations/step-000123.json``, one object per checkpoint."""
+"""The scores of checkpoints in the lake: an object for each checkpoint and each set of tasks, libraries and inputs.
+
+Its path is ``runs/<key>/evaluations/step-000123-<first 16 digits of the scores' key>.json``. Scores with other tasks
+stand beside it. Older versions kept one object for each checkpoint, ``step-000123.json``; it is still read.
+"""
 
 from __future__ import annotations
 
@@ -11,37 +15,45 @@ from infra.store.lake import Lake
 FORMAT = 1
 
 
-def evaluation_path(run: str, step: int) -> str:
-    """The path of a checkpoint's scores in the lake."""
-    return f"runs/{run}/evaluations/step-{step:06d}.json"
+def evaluation_path(run: str, step: int, key: str) -> str:
+    """The path in the lake of the scores with this key."""
+    return f"runs/{run}/evaluations/step-{step:06d}-{key[:16]}.json"
 
 
 def read_evaluation(lake: Lake, run: str, step: int, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The scores of a checkpoint if they have this `identity`; None if there are none, or others."""
-    try:
-        found: dict[str, Any] = lake.read_json(evaluation_path(run, step))
-    except NotThere:
-        return None
-    return found if found.get("key") == key_of(identity) else None
+    """The scores of a checkpoint with this `identity`; None if there are none."""
+    key = key_of(identity)
+    for path in (evaluation_path(run, step, key), f"runs/{run}/evaluations/step-{step:06d}.json"):
+        try:
+            found: dict[str, Any] = lake.read_json(path)
+        except NotThere:
+            continue
+        if found.get("key") == key:
+            return found
+    return None
 
 
 def write_evaluation(
     lake: Lake, run: str, step: int, identity: dict[str, Any], scores: dict[str, Any]
 ) -> dict[str, Any]:
-    """Store the scores of a checkpoint, replacing older ones, and return the whole object.
-
-    Raises ValueError if a score is not finite.
-    """
-    value = {"format": FORMAT, "key": key_of(identity), "identity": identity, "run": run, "step": step, **scores}
-    lake.write_json(evaluation_path(run, step), value)
+    """Store the scores of a checkpoint and return the whole object. Raises ValueError if a score is not finite."""
+    key = key_of(identity)
+    value = {"format": FORMAT, "key": key, "identity": identity, "run": run, "step": step, **scores}
+    lake.write_json(evaluation_path(run, step, key), value)
     return value
 
 
 def read_evaluations(lake: Lake, run: str) -> list[dict[str, Any]]:
-    """The scores of a run's checkpoints, by step.
+    """The scores of a run's checkpoints, by step; of a task that was scored in several ways, the newest.
 
     Each has ``step``; ``held_out`` with ``perplexity``, ``tokens`` and the same for each of its ``sources``; and
     ``tasks``, a list of ``name``, ``kind``, ``items``, ``metrics``, ``standard_errors`` and ``seconds``.
     """
-    found = [lake.read_json(entry.path) for entry in lake.list(f"runs/{run}/evaluations")]
-    return sorted(found, key=lambda one: one["step"])
+    by_step: dict[int, dict[str, Any]] = {}
+    for entry in sorted(lake.list(f"runs/{run}/evaluations"), key=lambda entry: entry.modified):
+        found = lake.read_json(entry.path)
+        before = by_step.get(found["step"], {}).get("tasks", [])
+        names = {task["name"] for task in found["tasks"]}
+        tasks = [*(task for task in before if task["name"] not in names), *found["tasks"]]
+        by_step[found["step"]] = {**found, "tasks": sorted(tasks, key=lambda task: str(task["name"]))}
+    return [by_step[step] for step in sorted(by_step)]
