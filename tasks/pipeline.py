@@ -83,7 +83,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
         return FitPlan(configured, tuple(spec.view(made) for spec in encoded))
 
     all_needs = (*needs, *needs_of(encoded))
-    tasks.append(BuildTask("tokens", ("tokens",), all_needs, plan_tokens, (module_of(write_tokens),)))
+    tasks.append(BuildTask("tokens", ("tokens",), all_needs, plan_tokens, (module_of(write_tokens),), used=True))
     return tasks
 
 
@@ -268,7 +268,7 @@ class _Pipeline:
             return SelectPlan(ConfiguredStage(select_documents, CorpusConfig(edits=edits)), spec.view(made))
 
         name = f"{source.name}/corpus"
-        return BuildTask(f"{source.name}: corpus", (name,), spec.needs, plan, (module_of(select_documents),))
+        return BuildTask(f"{source.name}: corpus", (name,), spec.needs, plan, (module_of(select_documents),), used=True)
 
     def _view(
         self,

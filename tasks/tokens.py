@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import pyarrow.parquet as pq
 import pydantic
 
 from infra.stage import StageConfig, StageKind, stage
+from infra.store.digests import sha256_bytes
+from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.ledger import BooksDoNotBalance
 from infra.store.manifest import Manifest
+from infra.store.schema import Count, parse_json, read_value
 from infra.store.tokens import TokenWriter
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
 from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, encode_texts, load_tokenizer
@@ -159,10 +163,33 @@ def in_validation(name: str, share: float) -> bool:
 
 
 def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
-    """The summary of a tokens artifact: vocabulary, mixture, and documents and tokens of each source."""
-    [part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
-    summary: dict[str, Any] = json.loads(lake.read(part.path))
-    return summary
+    """The summary of a tokens artifact: vocabulary, mixture, and documents and tokens of each source.
+
+    Raises Corrupt for one that changed, or that these tokens lack.
+    """
+    part = next((part for part in tokens.parts if part.name == SUMMARY_FILE), None)
+    if part is None:
+        raise Corrupt(f"{lake.uri}/{tokens.path} lists no {SUMMARY_FILE}: delete it, then build again")
+    data = lake.read(part.path)
+    where = f"{lake.uri}/{part.path}"
+    if sha256_bytes(data) != part.sha256:
+        raise Corrupt(f"{where} ({part.name}): its bytes changed. Run `millrace verify {tokens.key[:12]} --forget`.")
+    return asdict(read_value(_Summary, parse_json(data, where), where))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    documents: Count
+    tokens: Count
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    vocabulary: Count
+    end_of_text: Count
+    mixture: dict[str, float]
+    sources: dict[str, _Counts]
+    not_encoded: dict[str, Count] = field(default_factory=dict)
 
 
 def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> int:

@@ -132,25 +132,26 @@ def _summary(opened: Lake, run: str) -> dict[str, Any]:
     from model.observers.losses import read_losses
     from model.supervision.logbook import read_logbook
     from model.supervision.progress import read_progress
+    from tasks.runs import read_run_record
 
-    config = opened.read_json(f"runs/{run}/run.json")
+    config = read_run_record(opened, run)
     resumed = [one["step"] for one in read_logbook(opened, run) if one["event"] == "resume"]
     progress = read_progress(opened, run)
     records = read_losses(opened, run)
     losses = [round(one.loss, 4) for one in records if one.loss is not None]
     validated = [round(one.validation_loss, 4) for one in records if one.validation_loss is not None]
     return {
-        "label": config["label"],
-        "origin": config["origin"],
+        "label": config.label,
+        "origin": None if config.origin is None else config.origin.to_plain(),
         "state": progress.state if progress else "created",
         "step": progress.step if progress else 0,
-        "steps": config["training"]["steps"],
+        "steps": config.steps,
         "tokens": progress.tokens if progress else 0,
         "first_loss": losses[0] if losses else None,
         "loss": losses[-1] if losses else None,
         "validation_loss": validated[-1] if validated else None,
         "skipped": sum(one.skipped for one in records),
         # The first launch of a run with an origin resumes the origin's checkpoint.
-        "resumed": resumed if config["origin"] is None else resumed[1:],
+        "resumed": resumed if config.origin is None else resumed[1:],
         "checkpoints": committed_steps(opened, run),
     }

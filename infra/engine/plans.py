@@ -22,7 +22,15 @@ from infra.store.digests import key_of
 from infra.store.inputs import InputFile
 from infra.store.lake import Lake
 from infra.store.ledger import Account, total
-from infra.store.manifest import Manifest, Marker, Part, artifact_digest, read_manifest, write_manifest
+from infra.store.manifest import (
+    Manifest,
+    Marker,
+    Part,
+    artifact_digest,
+    missing_parts,
+    read_manifest,
+    write_manifest,
+)
 
 Progress = Callable[[str, int, int], None]
 _logger = logging.getLogger("millrace.engine")
@@ -62,15 +70,28 @@ class Plan(Protocol):
         """Make the artifacts; returns their manifests."""
 
 
-def present(lake: Lake, plan: Plan) -> list[Manifest] | None:
-    """The plan's artifacts if the lake has all of them, else None. Costs one read per artifact."""
+def present(lake: Lake, plan: Plan, *, whole: bool = False) -> list[Manifest] | None:
+    """The plan's artifacts if the lake has all of them, else None. Costs two requests for each artifact.
+
+    With `whole`, one more for each of their parts: an artifact that lacks one is not there.
+    """
     found: list[Manifest] = []
     for name, key in zip(plan.names, plan.keys, strict=True):
         manifest = read_manifest(lake, name, key, keep=True)
-        if manifest is None:
+        if manifest is None or (whole and _lacks_parts(lake, manifest)):
             return None
         found.append(manifest)
     return found
+
+
+def _lacks_parts(lake: Lake, manifest: Manifest) -> bool:
+    gone = missing_parts(lake, manifest.parts)
+    for part in gone[:1]:
+        _logger.warning(
+            "%s %s lacks %d of %d parts, the first is %s: they are made again",
+            *(manifest.stage, manifest.key[:12], len(gone), len(manifest.parts), part.name),
+        )
+    return bool(gone)
 
 
 @dataclass(frozen=True)
@@ -242,7 +263,7 @@ def publish(
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Check the account of a stage and write its manifest. Does not replace an artifact with another digest.
+    """Check the account of a stage and write its manifest. Does not replace a whole artifact with another digest.
 
     Failures that another machine might not have are in the details, as ``machine_dependent``.
     """
@@ -266,8 +287,8 @@ def publish(
         cost={"worker_seconds": round(sum(marker.seconds for marker in markers), 3)},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    first = read_manifest(lake, stage.name, key)
-    if first is not None and first.digest != manifest.digest:
+    first = read_manifest(lake, stage.name, key, keep=True)
+    if first is not None and first.digest != manifest.digest and not missing_parts(lake, first.parts):
         # A numeric stage can differ on another machine. Keep the first result: other artifacts may depend on it.
         _logger.warning(
             "stage %s gave another result for the key %s than before: %s, not %s; the first result is kept",

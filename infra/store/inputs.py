@@ -7,6 +7,7 @@ local file. Files that are not in the cache are hashed in parallel.
 from __future__ import annotations
 
 import io
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,12 @@ from typing import Any, BinaryIO
 from infra.store.digests import key_of, sha256_stream
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError
 from infra.store.lake import Lake, s3_filesystem, store_errors
-from infra.store.local_files import local_status, match_local
+from infra.store.input_files import local_status, match_local
+from infra.store.schema import Count, Digest, read_object
 
 PINS = "inputs"  # a folder of the lake
 _HASHING_THREADS = 4
+_logger = logging.getLogger("millrace.store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,21 @@ class Inventory:
     hashed_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the inventory holds of one file."""
+
+    uri: str
+    size: Count
+    stamp: str
+    sha256: Digest
+
+
 def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     """The files that match paths, folders, globs and ``s3://`` URIs, in the order given; globs are sorted by path.
 
     Raises NotThere for a pattern without a match, StoreError for a file that matches twice, two copies of one file, or
-    a file that changes while it is read, and what `infra.store.local_files` raises.
+    a file that changes while it is read, and what `infra.store.input_files` raises.
     """
     found: list[tuple[str, int, str]] = []
     for pattern in patterns:
@@ -84,19 +97,12 @@ def pinned_inventory(lake: Lake, patterns: Iterable[str], pin: str | None) -> tu
         return take_inventory(lake, patterns).files
     path = f"{PINS}/{pin}.json"
     try:
-        values = lake.read_json(path)
+        values = read_object(lake, path, tuple[tuple[str, Count, Digest, str], ...], "Delete it, and start again")
     except NotThere:
         files = take_inventory(lake, patterns).files
         lake.write_json(path, [[file.uri, file.size, file.sha256, file.stamp] for file in files])
         return files
-    try:
-        if not isinstance(values, list):
-            raise TypeError(f"it is a {type(values).__name__}")
-        return tuple(InputFile(str(uri), int(size), str(sha256), str(stamp)) for uri, size, sha256, stamp in values)
-    except (TypeError, ValueError) as error:
-        raise Corrupt(
-            f"{lake.uri}/{path} is not a list of input files ({error}): delete it, and start again"
-        ) from error
+    return tuple(InputFile(uri, size, sha256, stamp) for uri, size, sha256, stamp in values)
 
 
 def check_unchanged(file: InputFile) -> None:
@@ -188,9 +194,14 @@ def _digest(lake: Lake, uri: str, size: int, stamp: str) -> tuple[InputFile, boo
     key = key_of([uri, size, stamp])
     path = f"inventory/{key[:2]}/{key}.json"
     try:
-        return InputFile(uri, size, lake.read_json(path)["sha256"], stamp), False
+        known = read_object(lake, path, _Known)
+        if (known.uri, known.size, known.stamp) == (uri, size, stamp):
+            return InputFile(uri, size, known.sha256, stamp), False
+        _logger.warning("%s/%s is about %s: %s is read again", lake.uri, path, known.uri, uri)
     except NotThere:
         pass
+    except Corrupt as error:
+        _logger.warning("%s: the file is read again", error)
     file = InputFile(uri, size, _sha256(uri), stamp)
     check_unchanged(file)
     lake.write_json(path, {"uri": uri, "size": size, "stamp": stamp, "sha256": file.sha256})

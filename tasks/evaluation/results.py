@@ -6,13 +6,17 @@ stand beside it. Older versions kept one object for each checkpoint, ``step-0001
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from infra.store.digests import key_of
-from infra.store.errors import NotThere
+from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
+from infra.store.schema import Count, Digest, Seconds, read_value
 
 FORMAT = 1
+_logger = logging.getLogger("millrace.store")
 
 
 def evaluation_path(run: str, step: int, key: str) -> str:
@@ -24,11 +28,8 @@ def read_evaluation(lake: Lake, run: str, step: int, identity: dict[str, Any]) -
     """The scores of a checkpoint with this `identity`; None if there are none."""
     key = key_of(identity)
     for path in (evaluation_path(run, step, key), f"runs/{run}/evaluations/step-{step:06d}.json"):
-        try:
-            found: dict[str, Any] = lake.read_json(path)
-        except NotThere:
-            continue
-        if found.get("key") == key:
+        found = _sound(lake, path)
+        if found is not None and (found["key"], found["step"]) == (key, step):
             return found
     return None
 
@@ -51,9 +52,62 @@ def read_evaluations(lake: Lake, run: str) -> list[dict[str, Any]]:
     """
     by_step: dict[int, dict[str, Any]] = {}
     for entry in sorted(lake.list(f"runs/{run}/evaluations"), key=lambda entry: entry.modified):
-        found = lake.read_json(entry.path)
+        found = _sound(lake, entry.path)
+        if found is None:
+            continue
         before = by_step.get(found["step"], {}).get("tasks", [])
         names = {task["name"] for task in found["tasks"]}
         tasks = [*(task for task in before if task["name"] not in names), *found["tasks"]]
         by_step[found["step"]] = {**found, "tasks": sorted(tasks, key=lambda task: str(task["name"]))}
     return [by_step[step] for step in sorted(by_step)]
+
+
+def _sound(lake: Lake, path: str) -> dict[str, Any] | None:
+    """The scores at that path, with the types that `read_evaluations` tells; None where there are none.
+
+    Damaged scores are logged and are none: the checkpoint is evaluated again.
+    """
+    where = f"{lake.uri}/{path}"
+    try:
+        values: dict[str, Any] = read_value(dict[str, Any], lake.read_json(path), where)
+        for name, kind in _KINDS.items():
+            read_value(kind, values.get(name), f"{where}: {name}")
+    except NotThere:
+        return None
+    except Corrupt as error:
+        _logger.warning("%s", error)
+        return None
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Perplexity:
+    perplexity: float
+    tokens: Count
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    perplexity: float
+    tokens: Count
+    sources: dict[str, _Perplexity]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    name: str
+    kind: str
+    items: Count
+    metrics: dict[str, float]
+    standard_errors: dict[str, float]
+    seconds: float
+
+
+_KINDS: dict[str, Any] = {
+    "format": Literal[1],
+    "key": Digest,
+    "step": Count,
+    "held_out": _HeldOut,
+    "tasks": tuple[_Task, ...],
+    "seconds": Seconds,
+}

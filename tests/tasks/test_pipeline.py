@@ -41,7 +41,9 @@ def reads(*steps: Any, models: dict[str, Any] | None = None, **more: Any) -> lis
 def manifest(stage: str, parts: int = 1, rows: int = 3) -> Manifest:
     """An artifact of so many parts, which nobody reads."""
     made = tuple(
-        Part(sha256="0", bytes=1, rows=rows, content=f"{stage}{number}", name=f"{stage}#{number}", suffix=".parquet")
+        Part(
+            sha256="0" * 64, bytes=1, rows=rows, content=f"{stage}{number}", name=f"{stage}#{number}", suffix=".parquet"
+        )
         for number in range(parts)
     )
     return Manifest(stage, stage, stage, 1, {}, {}, {}, {}, made, Account(), {}, {}, "2026")
