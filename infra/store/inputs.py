@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 from infra.store.digests import key_of, sha256_stream
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError
-from infra.store.lake import Lake, s3_filesystem, store_errors
 from infra.store.input_files import local_status, match_local
+from infra.store.lake import Lake, s3_filesystem, store_errors
 from infra.store.schema import Count, Digest, read_object
 
 PINS = "inputs"  # a folder of the lake
