@@ -47,9 +47,8 @@ def up(
 
         return deploy(client, lake, inputs or ())
 
-    raise typer.Exit(
-        run_server(state or default_state_folder(), port, register, _roots(lake, inputs or (), root or ()))
-    )
+    roots = _roots(lake, inputs or (), root or ())
+    raise typer.Exit(run_server(state or default_state_folder(), port, register, roots))
 
 
 def _roots(lake: str, inputs: Sequence[str], more: Sequence[str]) -> list[str]:
@@ -60,11 +59,7 @@ def _roots(lake: str, inputs: Sequence[str], more: Sequence[str]) -> list[str]:
     given = os.environ.get(ROOTS)
     usual = [os.getcwd(), lake, *map(without_wildcards, inputs)] if given is None else given.split(",")
     paths = [path if path.startswith("s3://") else str(Path(path).expanduser().absolute()) for path in [*usual, *more]]
-    return [
-        path
-        for path in dict.fromkeys(paths)
-        if not any(path != other and path.startswith(f"{other}/") for other in paths)
-    ]
+    return list(dict.fromkeys(paths))
 
 
 def deploy(

@@ -157,3 +157,21 @@ def test_broken_files_are_named(files: dict[str, Path], tmp_path: Path) -> None:
 def test_percentiles_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="head_percentile 70 is above middle_percentile 60"):
         PerplexityConfig(head_percentile=70)
+
+
+def test_pieces_that_spell_the_ends_of_a_sentence_are_unknown_words(files: dict[str, Path]) -> None:
+    """A run of characters that the tokenizer does not know is one piece, and KenLM gives its marks 10 ** -99."""
+
+    class Spelling:
+        def __init__(self, *pieces: str) -> None:
+            self.pieces = [*pieces]
+
+        def encode(self, text: str, out_type: type) -> list[str]:
+            return self.pieces
+
+    scorer = LanguageScorer(files["en.sp.model"], files["en.arpa.bin"])
+    found = []
+    for piece in ("<s>", "</s>", "<unk>", "\u2603"):
+        scorer._tokenizer = Spelling("\u2581the", piece, "\u2581the")
+        found.append(scorer.perplexity("x"))
+    assert len(set(found)) == 1
