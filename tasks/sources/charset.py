@@ -48,10 +48,11 @@ def decode_page(data: bytes, content_type: str | None) -> Decoded:
 
     UTF-8 comes before any declaration: text in another encoding is almost never valid UTF-8 by chance, while wrong
     declarations are common. Some invalid bytes are damage, not another encoding: at most as many as there are valid
-    sequences if UTF-8 is declared, a quarter of that if nothing is, and 2 % of the bytes if something else is. Declarations are the HTTP one and then the page's own, with
-    labels as in browsers (WHATWG Encoding section 4.2). Servers add windows-1252 (the meaning of ISO-8859-1 there) by
-    default, so the page's own declaration and a detected non-Latin script override it. Any other declaration holds if
-    it can decode the bytes.
+    sequences if UTF-8 is declared, a quarter of that if nothing is, and 2 % of the bytes if something else is.
+
+    Declarations are the HTTP one and then the page's own, with labels as in browsers (WHATWG Encoding section 4.2).
+    Servers add windows-1252 (the meaning of ISO-8859-1 there) by default, so the page's own declaration and a detected
+    non-Latin script override it. Any other declaration holds if it can decode the bytes.
     """
     for bom, charset in _BOMS:
         if data.startswith(bom):

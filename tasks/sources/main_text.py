@@ -92,6 +92,8 @@ def _strip_tags(tree: HtmlElement, *names: str | Iterable[str]) -> None:
 
 
 # The package has a function of the module's name.
-vars(importlib.import_module("trafilatura.baseline")).update(fragment_fromstring=_fragment, remove_control_characters=xml_text)
+vars(importlib.import_module("trafilatura.baseline")).update(
+    fragment_fromstring=_fragment, remove_control_characters=xml_text
+)
 for _module in (htmlprocessing, main_extractor):
     vars(_module).update(strip_tags=_strip_tags)

@@ -11,18 +11,18 @@ from tasks.sources.decoders import decode
 VECTORS = [
     ("euc_jp", "ada1ade2b0a1 8fb0a1 8eb1 a1c1fcfe", "①№亜丂ｱ～＂"),
     ("euc_jp", "b0a141b041b0ffb0a1", "亜A\ufffdA\ufffd亜"),
-    ("euc_jp", "8fa2b78fa1a1b0a180a4a2", "～\ufffd亜\ufffd"),
+    ("euc_jp", "8fa2b78fa1a1b0a180a4a2", "～\ufffd亜\ufffdあ"),
     ("shift_jis", "8740fa4081405c7e80b1a0fd", "①ⅰ\u3000\\~\x80ｱ\ufffd\ufffd"),
     ("shift_jis", "88fd889f8820889f", "\ufffd亜\ufffd 亜"),
     ("gb18030", "80a2e3a8bcfe59a6d981308130", "€€ḿ龴︐\x80"),
-    ("gbk", "b0a1ff b0 b0a181 31b0a1", "啊\ufffd\ufffd 啊\ufffd1啊"),
-    ("big5", "877aa145a3e1fe528862a4a4", "㡵‧€猪\xca\u0304中"),
+    ("gbk", "b0a1ff b0 b0a181 31b0a1", "啊\ufffd鞍\ue5061啊"),
+    ("big5", "877aa145a3e1fe52a4a4", "㡵‧€猪中"),
     ("big5", "a4a481418080a4a4", "中\ufffdA\ufffd\ufffd中"),
     ("euc_kr", "b0a18141b0ffb0a1b020b0a1", "가갂\ufffd가\ufffd 가"),
-    ("iso2022_jp", "1b2442302d21301b284a5c7e1b2849311b28425c", "\u60e1\uff3e¥‾ｱ\\"),
-    ("iso2022_jp", "1b2442ad21302d1b2842411b41", "\ufffd①\ufffd\u60e1A\ufffdA"),
+    ("iso2022_jp", "1b2442302d21301b284a5c7e1b2849311b28425c", "悪＾¥‾ｱ\\"),
+    ("iso2022_jp", "1b2442ad21302d1b2842411b41", "\ufffd＾\ufffdA\ufffdA"),
     ("cp1252", "80818d9ff1", "€\x81\x8dŸñ"),
-    ("cp1255", "cae0", "\u05baא"),
+    ("cp1255", "cae0", "ֺא"),
     ("cp1251", "98e0", "\x98а"),
     ("koi8-u", "aebec1", "ўЎа"),
     ("iso8859-11", "8081a1", "€\x81ก"),
@@ -82,7 +82,7 @@ def test_damage_costs_no_more_than_its_character(charset: str, label: str, text:
 
 
 def test_all_of_a_table_is_decoded() -> None:
-    """The number of codes with a character, as in the standard's indexes (those of Big5 with two characters included)."""
+    """The number of codes with a character, as in the standard's indexes; four of Big5 have two."""
     pairs = [bytes([lead, trail]) for lead in range(0x81, 0xFF) for trail in range(0x40, 0xFF) if trail != 0x7F]
     known = {charset: sum("\ufffd" not in decode(pair, charset) for pair in pairs) for charset in ("big5", "gb18030")}
     assert known == {"big5": 18_590 + 4, "gb18030": 23_940}

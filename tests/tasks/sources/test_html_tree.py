@@ -45,9 +45,9 @@ def test_markup_is_read_as_browsers_read_it(page: str, body: str) -> None:
 
 
 def test_text_below_the_greatest_depth_stays_in_order() -> None:
-    page = "".join(f"<div>{number} " for number in range(1_500)) + "".join(f"</div>{number} " for number in range(1_500))
-    root = to_lxml(parse_html(page, MAX_ELEMENTS), MAX_ELEMENTS)
     numbers = [*range(1_500)]
+    page = "".join(f"<div>{number} " for number in numbers) + "".join(f"</div>{number} " for number in numbers)
+    root = to_lxml(parse_html(page, MAX_ELEMENTS), MAX_ELEMENTS)
     assert "".join(root.itertext()).split() == [str(number) for number in numbers + numbers]
     assert max(sum(1 for _ in element.iterancestors()) for element in root.iter()) == html_tree.MAX_DEPTH
 
