@@ -1,7 +1,8 @@
 # Everything here sets up what it needs and can be run again at any time.
 PYTHON_BIN := .venv/bin/python
 # Two files of tests at a time: most of them wait for processes of their own.
-PARALLEL := -n 2 --dist loadfile
+# A worker that dies is replaced, but its test is run again: not for ever.
+PARALLEL := -n 2 --dist loadfile --max-worker-restart 2
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
 

@@ -6,7 +6,7 @@ The lake is the source of truth. A task's result is a small reference, and Prefe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
 from prefect import task
@@ -20,11 +20,12 @@ from prefect.tasks import Task, exponential_backoff
 from infra.engine.graph import BuildTask, Made
 from infra.engine.plans import Progress, present
 from infra.engine.pool import Engine
-from infra.engine.scheduling import WorkerDied
-from infra.store.errors import NotThere, StoreUnavailable
+from infra.engine.scheduling import WorkerDied, WorkFailed
+from infra.store.clock import store_time
+from infra.store.errors import Corrupt, NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.lease import lease
-from infra.store.manifest import Manifest, read_manifest
+from infra.store.manifest import Manifest, missing_parts, read_manifest
 
 P = ParamSpec("P")
 References = dict[str, dict[str, str]]
@@ -36,6 +37,14 @@ TRANSIENT = (StoreUnavailable, WorkerDied)
 
 class TooManyFailures(Exception):
     """More documents of a stage failed than the recipe allows."""
+
+
+@dataclass(frozen=True)
+class _Makers:
+    """The tasks of a build by the artifacts that they make, and the artifacts made so far."""
+
+    tasks: Mapping[str, BuildTask]
+    made: dict[str, Manifest]
 
 
 @dataclass(frozen=True)
@@ -53,14 +62,17 @@ class StageRunner:
 
         Each artifact that a task needs comes from an earlier task or is in `made`. A failed task does not stop the
         tasks that do not depend on it. Raises the error of the first failed task. Raises TooManyFailures when the
-        failed documents exceed both `failures_allowed` and the fraction `most_failures` of the input documents.
+        failed documents exceed both `failures_allowed` and the fraction `most_failures` of the input documents, and
+        StoreError when the clocks of this machine and of the store differ.
         """
+        store_time(self.lake)  # by another clock, this build would not refresh what a sweep takes for old
         known = dict(made or {})
         futures: list[PrefectFuture[Any]] = []
         maker: dict[str, PrefectFuture[Any]] = {}
+        makers = _Makers({name: item for item in tasks for name in item.makes}, dict(known))
         for item in tasks:
             upstream = list(dict.fromkeys(maker[name] for name in item.needs if name in maker))
-            future: PrefectFuture[Any] = self._task(item, known).submit(upstream)  # type: ignore[arg-type]  # Prefect resolves futures
+            future: PrefectFuture[Any] = self._task(item, known, makers).submit(upstream)  # type: ignore[arg-type]  # Prefect resolves futures
             futures.append(future)
             maker |= dict.fromkeys(item.makes, future)
         wait(futures)
@@ -81,34 +93,62 @@ class StageRunner:
             )
         return manifest
 
-    def _task(self, item: BuildTask, known: Made) -> Task[[list[References]], Any]:
+    def _task(self, item: BuildTask, known: Made, makers: _Makers) -> Task[[list[References]], Any]:
         def run_task(upstream: list[References]) -> Any:
             needed = {**known}
             for references in upstream:
                 needed |= self._manifests({name: references[name] for name in references if name in item.needs})
-            plan = item.plan(self.lake, needed)
-            found = present(self.lake, plan)
-            if found is None:
-                with lease(self.lake, f"{plan.names[0]}-{plan.keys[0]}", lambda: _say_waiting(item.name)):
-                    # Another build may have made it by now.
-                    found = present(self.lake, plan)
-                    made = found if found is not None else plan.run(self.lake, self.engine, self.progress)
-            else:
-                made = found
-            if found is not None:
-                for name in plan.names:
-                    self.progress(name, 1, 1)
+            made, was_there = self._make(item, needed, makers)
+            makers.made.update(zip(item.makes, made, strict=True))
             for manifest in made:
                 self._check_failures(manifest)
             references = {
                 name: {"stage": manifest.stage, "key": manifest.key, "digest": manifest.digest}
                 for name, manifest in zip(item.makes, made, strict=True)
             }
-            if found is not None:
+            if was_there:
                 return Completed(name="Cached", message="the lake has this artifact", data=references)
             return references
 
         return as_task(run_task, item.name)
+
+    def _make(self, item: BuildTask, needed: Made, makers: _Makers) -> tuple[list[Manifest], bool]:
+        """The artifacts of a task, and whether the lake had them. Makes what they need again where parts are gone."""
+        try:
+            return self._find_or_make(item, needed, whole=item.used)
+        except WorkFailed as error:
+            if not isinstance(error.__cause__, (NotThere, Corrupt)):
+                raise
+            again = self._make_again(item, needed, makers)
+            if not again:
+                raise
+        return self._find_or_make(item, {**needed, **again}, whole=item.used)
+
+    def _make_again(self, item: BuildTask, needed: Made, makers: _Makers) -> dict[str, Manifest]:
+        """What a task needs and what lacks parts, made again; units whose parts are all there do not run."""
+        again: dict[str, Manifest] = {}
+        for name in item.needs:
+            maker = makers.tasks.get(name)
+            if maker is None or name in again or not missing_parts(self.lake, needed[name].parts):
+                continue
+            get_run_logger().warning(f"{name} lacks parts: they are made again")
+            made, _ = self._make(replace(maker, used=True), {one: makers.made[one] for one in maker.needs}, makers)
+            makers.made.update(zip(maker.makes, made, strict=True))
+            again |= {one: manifest for one, manifest in zip(maker.makes, made, strict=True) if one in item.needs}
+        return again
+
+    def _find_or_make(self, item: BuildTask, needed: Made, *, whole: bool) -> tuple[list[Manifest], bool]:
+        plan = item.plan(self.lake, needed)
+        found = present(self.lake, plan, whole=whole)
+        if found is None:
+            with lease(self.lake, f"{plan.names[0]}-{plan.keys[0]}", lambda: _say_waiting(item.name)):
+                # Another build may have made it by now.
+                found = present(self.lake, plan, whole=whole)
+                if found is None:
+                    return plan.run(self.lake, self.engine, self.progress), False
+        for name in plan.names:
+            self.progress(name, 1, 1)
+        return found, True
 
     def _check_failures(self, manifest: Manifest) -> None:
         account = manifest.account

@@ -1,8 +1,12 @@
-"""Outcomes of one source record: kept as a document, dropped, or failed."""
+"""Records of a source, and their outcomes: kept as a document, dropped, or failed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+
+# The reason of a record that took more time or memory than a worker has for one. It depends on the machine.
+OVER_BUDGET = "over_budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +50,20 @@ class Failed:
 
 
 Outcome = Kept | Dropped | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as a source found it. `outcome` reads it, which the engine does within the budget of one record.
+
+    `data` are the bytes that decide the outcome, and `offset` is where they stand in the file.
+    """
+
+    data: bytes = field(repr=False)
+    offset: int
+    outcome: Callable[[], Outcome]
+
+
+def outcomes(found: Iterable[Record | Outcome]) -> Iterator[Outcome]:
+    """What a source yields, with every record read: for callers that need no budget."""
+    return (item.outcome() if isinstance(item, Record) else item for item in found)

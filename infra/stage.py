@@ -51,8 +51,9 @@ class Stage:
     - `schema`: the columns that it writes. A column ``edits`` changes the text that later steps see; a column
       ``cluster`` groups duplicates, of which the corpus keeps one;
     - `load`: makes a model object from model files, once per worker. `bundled` maps names of model files to the
-      installed packages that contain them. `default_model` is used when a recipe names no model. `check_model` lists
-      the problems of a model file;
+      installed packages that contain them. `default_model` is used when a recipe names no model. `try_model`
+      loads the files of a model and uses them once. It runs in a child process, as wrong files can crash libraries. It
+      raises ValueError for files that the stage cannot use;
     - `implied`: for each step that this stage reads and that a recipe may omit, a function from this stage's config
       to the config of that step;
     - `describe`: explains the columns of one document in words, for `millrace explain`.
@@ -72,7 +73,7 @@ class Stage:
     bundled: Mapping[str, str] = field(default_factory=dict)
     default_model: str | None = None
     fitted_by: tuple[str, ...] = ()
-    check_model: Callable[[Path], list[str]] | None = None
+    try_model: Callable[[Mapping[str, Path]], None] | None = None
     implied: Mapping[str, Callable[[Any], StageConfig]] = field(default_factory=dict)
     describe: Callable[[dict[str, Any]], list[str]] | None = None
 
@@ -134,7 +135,7 @@ def stage(
     bundled: Mapping[str, str] | None = None,
     default_model: str | None = None,
     fitted_by: Sequence[str] = (),
-    check_model: Callable[[Path], list[str]] | None = None,
+    try_model: Callable[[Mapping[str, Path]], None] | None = None,
     describe: Callable[[dict[str, Any]], list[str]] | None = None,
 ) -> Callable[[Callable[..., Any]], Stage]:
     """Declare the decorated kernel as a stage with one step.
@@ -162,7 +163,7 @@ def stage(
             bundled=dict(bundled or {}),
             default_model=default_model,
             fitted_by=tuple(fitted_by),
-            check_model=check_model,
+            try_model=try_model,
             describe=describe,
         )
 
@@ -188,7 +189,8 @@ def partitioned(
 ) -> Stage:
     """Declare a stage over all shards, as steps that each read a bounded part of them.
 
-    - ``map(documents, config)`` takes one shard and returns rows with int32 columns ``partition`` and ``row``;
+    - ``map(documents, config)`` takes the documents of one shard, perhaps none, and returns rows with int32 columns
+      ``partition`` and ``row``;
     - ``reduce(tables, config)`` takes ``(shard, rows)`` of one partition in the order of shards. It returns rows with
       the int32 column ``shard``, the target shard of each row;
     - ``verify(rows, documents, config)``, optional, takes the reduced rows of one shard and a function from a shard's

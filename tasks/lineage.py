@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, manifest_from_json
+from infra.store.manifest import Manifest, all_manifests
 
 LINEAGE_SUFFIX = ".lineage.parquet"
 # The document's number in the `.idx`, its id and URL, and its span of tokens, including the end-of-text token.
@@ -40,8 +40,7 @@ class Origin:
 def tokens_with(lake: Lake, sha256s: Iterable[str]) -> Iterator[Manifest]:
     """The token artifacts of a lake that have files of these digests."""
     wanted = set(sha256s)
-    for entry in lake.list("artifacts/tokens"):
-        manifest = manifest_from_json(lake.read_json(entry.path))
+    for manifest in all_manifests(lake, "artifacts/tokens"):
         if wanted <= {part.sha256 for part in manifest.parts}:
             yield manifest
 

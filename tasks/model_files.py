@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
+from infra.budget import Budget
+from infra.child import ChildDied, run_in_child
 from infra.models import ModelFiles, local_model, packaged_model
 from infra.stage import Stage
+
+# The largest model of fastText's site takes seconds and 8 GiB.
+TRIAL = Budget(seconds=60.0, memory_bytes=16 << 30)
 
 
 def model_files(stage: Stage, name: str) -> ModelFiles:
@@ -22,10 +29,24 @@ def model_files(stage: Stage, name: str) -> ModelFiles:
         return packaged_model(stage.bundled[bundled], bundled)
     path = Path(name)
     files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
-    if not path.exists() or not files:
+    if not files or not files[0].is_file():
         example = f"; give a file, or {stage.default_model}" if stage.default_model else ""
         raise ValueError(f"there is no file {name}{example}")
-    faults = [fault for file in files for fault in (stage.check_model(file) if stage.check_model else [])]
-    if faults:
-        raise ValueError(faults[0])
-    return local_model({file.name: file for file in files})
+    model = local_model({file.name: file for file in files})
+    if stage.try_model is not None:
+        _try(stage.try_model, name, tuple(model.local.items()), tuple(model.digests.items()))
+    return model
+
+
+@cache
+def _try(
+    try_model: Callable[[Mapping[str, Path]], None],
+    name: str,
+    files: tuple[tuple[str, str], ...],
+    digests: tuple[tuple[str, str], ...],
+) -> None:
+    """Try a model in a child process, once for these contents: a damaged file can hold up or crash a library."""
+    try:
+        run_in_child(try_model, {file: Path(path) for file, path in files}, budget=TRIAL)
+    except ChildDied as error:
+        raise ValueError(f"{name} cannot be used: the process that tried it {error}. Fetch the file again") from error

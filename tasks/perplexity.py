@@ -26,6 +26,7 @@ MODEL_SUFFIX = ".arpa.bin"
 FITTED_CUTOFFS = "cutoffs.json"
 PUBLISHED_CUTOFFS = "cutoff.csv"
 DECIMALS = 1
+_SENTENCE_MARKS = ("<s>", "</s>")  # as KenLM names them, lm/vocab.hh
 _CURE = "fit the language models again"
 
 Percentiles = Sequence[float]
@@ -66,8 +67,12 @@ class LanguageScorer:
             raise ValueError(f"{model} is not a KenLM model ({error}): {_CURE}") from error
 
     def pieces(self, normalised: str) -> str:
-        """The pieces of a normalised text, separated by spaces: the input on which KenLM is trained and scores."""
-        return " ".join(self._tokenizer.encode(normalised, out_type=str))
+        """The pieces of a normalised text, separated by spaces, as KenLM scores them.
+
+        A piece that spells the beginning or the end of a sentence is text: an unknown word.
+        """
+        pieces = self._tokenizer.encode(normalised, out_type=str)
+        return " ".join(["<unk>" if piece in _SENTENCE_MARKS else piece for piece in pieces])
 
     def perplexity(self, normalised: str) -> float | None:
         """10 ** (-log10 p / (pieces + 1)), rounded to 0.1; None for a text without pieces."""
@@ -116,13 +121,22 @@ def load_perplexity_models(config: PerplexityConfig, files: Mapping[str, Path]) 
     return PerplexityModels({name: (tokenizers[name], models[name]) for name in sorted(models)}, percentiles)
 
 
+def try_perplexity_models(files: Mapping[str, Path]) -> None:
+    """Load the models of every language and use each once. Raises ValueError for files that are not such models."""
+    models = load_perplexity_models(PerplexityConfig(), files)
+    for name in files:
+        if (scorer := models.scorer(name.removesuffix(MODEL_SUFFIX))) is not None:
+            scorer.perplexity(normalise_for_scoring("What is the perplexity of this?"))
+
+
 @stage(
     "perplexity",
-    version=1,
+    version=2,
     kind=StageKind.annotate,
     config=PerplexityConfig,
     libraries=["kenlm", "sentencepiece"],
     load=load_perplexity_models,
+    try_model=try_perplexity_models,
     fitted_by=["language_models"],
     schema=PERPLEXITY_SCHEMA,
     columns=["text", "language.label"],

@@ -16,7 +16,7 @@ from tasks.lineage import tokens_with
 from tasks.run_origin import find_origin, with_inheritance
 from tasks.run_overrides import ModelOverrides, TrainingOverrides
 from tasks.run_settings import WrongSetting
-from tasks.runs import run_keys
+from tasks.runs import read_run_record, run_keys
 from tasks.settings import merged
 from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import VALIDATION, read_summary
@@ -198,7 +198,7 @@ def _refuse_label_in_use(lake: Lake, label: str, key: str) -> None:
     from model.checkpoints.manifest import committed_steps
 
     for other in run_keys(lake):
-        if other == key or lake.read_json(f"runs/{other}/run.json")["label"] != label:
+        if other == key or read_run_record(lake, other).label != label:
             continue
         # One that failed before its first checkpoint holds nothing that anybody could want.
         if committed_steps(lake, other):

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import pyarrow.parquet as pq
 import pydantic
 
 from infra.stage import StageConfig, StageKind, stage
+from infra.store.digests import sha256_bytes
+from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.ledger import BooksDoNotBalance
 from infra.store.manifest import Manifest
+from infra.store.schema import Count, parse_json, read_value
 from infra.store.tokens import TokenWriter
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
-from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, encode_texts, load_tokenizer
 
 SUMMARY_FILE = "summary.json"
 VALIDATION = ".validation"
@@ -44,7 +48,7 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
 
 @stage(
     "encode",
-    version=1,
+    version=2,
     kind=StageKind.annotate,
     config=EncodeConfig,
     libraries=["tokenizers"],
@@ -53,8 +57,8 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
 )
 def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Table:
     """The token ids of each document, without special tokens."""
-    encoded = tokenizer.encode_batch_fast(documents["text"].to_pylist(), add_special_tokens=False)
-    return pa.table({"ids": pa.array([item.ids for item in encoded], pa.list_(pa.int32()))})
+    ids = encode_texts(tokenizer, documents["text"].to_pylist())
+    return pa.table({"ids": pa.array(ids, pa.list_(pa.int32()))})
 
 
 class TokensConfig(StageConfig):
@@ -101,8 +105,9 @@ def write_tokens(
 ) -> dict[str, Path]:
     """Write ``SOURCE.bin``, ``.idx`` and ``.lineage.parquet`` per source, ``tokenizer.json`` and ``summary.json``.
 
-    The documents that are split off go to files named ``SOURCE.validation`` and ``SOURCE.held-out``. A source without
-    any documents left has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises
+    A document that could not be encoded is in no file; the summary counts it as ``not_encoded``, by source. The
+    documents that are split off go to files named ``SOURCE.validation`` and ``SOURCE.held-out``. A source without any
+    documents left has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises
     ValueError if the mixture lacks a source of the corpus, or if the corpus has no clusters for a validation split.
     """
     tokenizer = load_tokenizer(tokenizer_file)
@@ -110,14 +115,19 @@ def write_tokens(
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     files: dict[str, _SourceFiles] = {}
     seen: dict[str, int] = {}
+    failed: dict[str, int] = {}
     with ExitStack() as stack:
         for table in documents:
             ids = table["encode.ids"].combine_chunks()
+            encoded = ids.is_valid().to_numpy(zero_copy_only=False)
             offsets = ids.offsets.to_numpy()
             values = ids.values.to_numpy()
             rows = zip(*(_column(table, name, config) for name in ("id", "url", "source", "cluster")), strict=True)
             for row, (identity, url, source, cluster) in enumerate(rows):
                 seen[source] = seen.get(source, 0) + 1
+                if not encoded[row]:
+                    failed[source] = failed.get(source, 0) + 1
+                    continue
                 name = source
                 if in_validation(cluster or identity, config.validation):
                     name += VALIDATION
@@ -135,6 +145,8 @@ def write_tokens(
         "mixture": mixture,
         "sources": {name: {"documents": len(item.ids), "tokens": item.writer.tokens} for name, item in files.items()},
     }
+    if failed:
+        summary["not_encoded"] = failed
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
     # Readers of the tokens need their tokenizer, wherever it was loaded from.
     shutil.copyfile(tokenizer_file, folder / TOKENIZER_FILE)
@@ -151,18 +163,42 @@ def in_validation(name: str, share: float) -> bool:
 
 
 def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
-    """The summary of a tokens artifact: vocabulary, mixture, and documents and tokens of each source."""
-    [part] = [part for part in tokens.parts if part.name == SUMMARY_FILE]
-    summary: dict[str, Any] = json.loads(lake.read(part.path))
-    return summary
+    """The summary of a tokens artifact: vocabulary, mixture, and documents and tokens of each source.
+
+    Raises Corrupt for one that changed, or that these tokens lack.
+    """
+    part = next((part for part in tokens.parts if part.name == SUMMARY_FILE), None)
+    if part is None:
+        raise Corrupt(f"{lake.uri}/{tokens.path} lists no {SUMMARY_FILE}: delete it, then build again")
+    data = lake.read(part.path)
+    where = f"{lake.uri}/{part.path}"
+    if sha256_bytes(data) != part.sha256:
+        raise Corrupt(f"{where} ({part.name}): its bytes changed. Run `millrace verify {tokens.key[:12]} --forget`.")
+    return asdict(read_value(_Summary, parse_json(data, where), where))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    documents: Count
+    tokens: Count
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    vocabulary: Count
+    end_of_text: Count
+    mixture: dict[str, float]
+    sources: dict[str, _Counts]
+    not_encoded: dict[str, Count] = field(default_factory=dict)
 
 
 def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> int:
-    """The number of tokens of an artifact. Raises BooksDoNotBalance unless it holds every document of the corpora."""
-    sources = read_summary(lake, tokens)["sources"]
+    """The number of tokens of an artifact. Raises BooksDoNotBalance unless it accounts for all documents."""
+    summary = read_summary(lake, tokens)
+    sources = summary["sources"]
     written = sum(source["documents"] for source in sources.values())
     rows = sum(corpus.rows for corpus in corpora)
-    if written != rows:
+    if written + sum(summary.get("not_encoded", {}).values()) != rows:
         raise BooksDoNotBalance(f"the corpus has {rows} documents, but its token files have {written}")
     return sum(source["tokens"] for source in sources.values())
 

@@ -13,7 +13,7 @@ builds that it rewrote; `millrace gc` deletes what no name needs any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +37,7 @@ from infra.store.manifest import (
     write_marker,
 )
 from infra.store.names import all_names, point
+from infra.store.schema import Component, Count, Digest, read_value
 from infra.tables import read_row_groups
 from tasks.builds import BuildRecord, build_path, write_build
 from tasks.recipe.old_form import from_old_form
@@ -71,12 +72,15 @@ def upgrade(lake: Lake, progress: Callable[[str, int, int], None] = lambda label
     with TemporaryDirectory(prefix="millrace-") as cache:
         entries = [entry.path for entry in lake.list("builds")]
         for number, path in enumerate(entries):
-            old = lake.read_json(path)
-            if "source_ledgers" in old:  # written by an interrupted upgrade
+            value = lake.read_json(path)
+            if isinstance(value, dict) and "source_ledgers" in value:  # written by an interrupted upgrade
                 continue
+            old: _OldRecord = read_value(_OldRecord, value, f"{lake.uri}/{path}")
+            if build_path(old.key) != path:
+                raise Corrupt(f"{lake.uri}/{path} is the record of another build, {old.key[:12]}. Delete it")
             record = _upgraded(lake, old, PartReader(lake, Path(cache)), sources)
             write_build(lake, record)
-            renamed[old["key"]] = record
+            renamed[old.key] = record
             progress("builds", number + 1, len(entries))
     moved = 0
     for name, reference in all_names(lake):
@@ -90,11 +94,26 @@ def upgrade(lake: Lake, progress: Callable[[str, int, int], None] = lambda label
     return Upgrade(len(renamed), len(sources), moved)
 
 
-def _upgraded(lake: Lake, old: Mapping[str, Any], reader: PartReader, sources: set[str]) -> BuildRecord:
+@dataclass(frozen=True, slots=True)
+class _OldRecord:
+    """The record of a build in format 1."""
+
+    key: Digest
+    digest: Digest
+    recipe: dict[str, Any]
+    artifacts: dict[str, tuple[Component, Digest]]
+    digests: dict[str, Digest]
+    ledger: list[dict[str, Any]]
+    documents: Count
+    tokens: Count
+    created: str
+
+
+def _upgraded(lake: Lake, old: _OldRecord, reader: PartReader, sources: set[str]) -> BuildRecord:
     try:
-        recipe = Recipe.model_validate(from_old_form(old["recipe"]))
+        recipe = Recipe.model_validate(from_old_form(old.recipe))
     except (pydantic.ValidationError, RecipeError) as error:
-        raise Corrupt(f"the recipe of the build {old['key'][:12]} cannot be upgraded: {error}") from error
+        raise Corrupt(f"the recipe of the build {old.key[:12]} cannot be upgraded: {error}") from error
     made: dict[str, Manifest] = {}
     for name, manifest in _documents(lake, old):
         made[f"{name}/documents"] = manifest
@@ -102,29 +121,29 @@ def _upgraded(lake: Lake, old: Mapping[str, Any], reader: PartReader, sources: s
     for name, manifest in _corpora(lake, old, list(recipe.sources), reader):
         made[f"{name}/corpus"] = manifest
     for name in _CARRIED:
-        if name in old["artifacts"]:
+        if name in old.artifacts:
             made[name] = _manifest(lake, old, name)
     one = next(iter(recipe.sources)) if len(recipe.sources) == 1 else None
     record = BuildRecord.make(
         recipe.model_dump(mode="json"),
         made,
-        ledger=old["ledger"],
-        source_ledgers={} if one is None else {one: old["ledger"]},
-        documents=old["documents"],
-        tokens=old["tokens"],
+        ledger=old.ledger,
+        source_ledgers={} if one is None else {one: old.ledger},
+        documents=old.documents,
+        tokens=old.tokens,
     )
-    return replace(record, created=old["created"])
+    return replace(record, created=old.created)
 
 
-def _documents(lake: Lake, old: Mapping[str, Any]) -> Iterator[tuple[str, Manifest]]:
+def _documents(lake: Lake, old: _OldRecord) -> Iterator[tuple[str, Manifest]]:
     """The documents of every source, under their keys of format 2."""
-    for name in old["artifacts"]:
+    for name in old.artifacts:
         kind, _, source = name.partition("/")
         if kind != "source":
             continue
         manifest = _manifest(lake, old, name)
         before, after = _identity(manifest, view=[], reads=[]), _identity(manifest)
-        files = manifest.details["files"]
+        files = manifest.details.get("files", [])
         for file in files:
             marker = read_marker(lake, manifest.stage, key_of({"identity": before, "file": file["sha256"]}))
             if marker is not None:
@@ -148,9 +167,7 @@ def _identity(manifest: Manifest, **more: Any) -> dict[str, Any]:
     }
 
 
-def _corpora(
-    lake: Lake, old: Mapping[str, Any], sources: list[str], reader: PartReader
-) -> Iterator[tuple[str, Manifest]]:
+def _corpora(lake: Lake, old: _OldRecord, sources: list[str], reader: PartReader) -> Iterator[tuple[str, Manifest]]:
     """The corpus of each source: the old one if there is one source, else its parts grouped by source."""
     whole = _manifest(lake, old, "corpus")
     if len(sources) == 1:
@@ -175,10 +192,8 @@ def _corpora(
         yield name, manifest
 
 
-def _manifest(lake: Lake, old: Mapping[str, Any], name: str) -> Manifest:
-    found = read_manifest(lake, *old["artifacts"][name])
+def _manifest(lake: Lake, old: _OldRecord, name: str) -> Manifest:
+    found = read_manifest(lake, *old.artifacts[name]) if name in old.artifacts else None
     if found is None:
-        raise NotThere(
-            f"the build {old['key'][:12]} has no artifact {name}: build it again with the older version first"
-        )
+        raise NotThere(f"the build {old.key[:12]} has no artifact {name}: build it again with the older version first")
     return found

@@ -21,6 +21,7 @@ SLOW_PATHS = (
     "tests/infra/test_launcher.py",
     "tests/infra/test_orchestration.py",
     "tests/infra/test_prefect_behaviour.py",
+    "tests/infra/test_presence.py",
     "tests/model/test_accounting.py",
     "tests/model/test_heartbeat.py",
     "tests/model/test_launch.py",

@@ -16,6 +16,7 @@ from infra.scratch import scratch_folder
 if TYPE_CHECKING:
     from infra.store.lake import Lake
     from infra.store.manifest import Manifest
+    from tasks.builds import BuildRecord
 
 lake_commands = typer.Typer(no_args_is_help=True)
 ArtifactArgument = Annotated[
@@ -26,14 +27,14 @@ ArtifactArgument = Annotated[
 def artifacts(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """List the names, builds and artifacts of a lake."""
     with friendly_errors(as_json):
-        from infra.store.manifest import manifest_from_json
+        from infra.store.manifest import all_manifests
         from infra.store.names import all_names
         from tasks.builds import all_builds
 
         opened = open_lake(lake)
         names = {name: reference.key for name, reference in all_names(opened)}
         builds = list(all_builds(opened))
-        found = [manifest_from_json(opened.read_json(entry.path)) for entry in opened.list("artifacts")]
+        found = list(all_manifests(opened))
         if as_json:
             print_json(
                 {
@@ -97,23 +98,41 @@ def verify(
     forget: Annotated[bool, typer.Option(help="Delete what is broken, so that the next build makes it again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every part of a build or an artifact, and check all digests."""
+    """Read every part of a build or an artifact, and compare records, names, manifests and parts with each other."""
     with (
         friendly_errors(as_json),
         scratch_folder() as cache,
         progress_bars(as_json) as show,
     ):
-        from infra.audit import forget_artifact, verify_artifact
+        from infra.audit import Fault, forget_artifact, verify_artifact
+        from tasks.builds import disagreements, manifests_of
 
         opened = open_lake(lake)
         faults: list[dict[str, Any]] = []
-        parts = 0
-        for manifest in _manifests(opened, artifact):
+        build = _find_build(opened, artifact)
+        unreadable: dict[str, str] = {}
+        doubts: list[Fault] = []
+        if build is None:
+            made = {artifact: _find_artifact(opened, artifact)}
+        else:
+            made, unreadable = manifests_of(opened, build)
+            doubts = [Fault("", path, problem) for path, problem in disagreements(opened, build, made)]
+        for path, problem in unreadable.items():
+            faults.append({"stage": path.split("/")[1], **asdict(Fault("", path, problem))})
+            if forget:
+                opened.delete(path)
+        for manifest in made.values():
             found = verify_artifact(opened, manifest, cache, show)
-            parts += len(manifest.parts)
+            found += [fault for fault in doubts if fault.path == manifest.path]
             faults += [{"stage": manifest.stage, **asdict(fault)} for fault in found]
             if found and forget:
-                forget_artifact(opened, manifest, found)
+                damaged = forget_artifact(opened, manifest, found)
+                faults += [{"stage": manifest.stage, **asdict(Fault("", "", line))} for line in damaged]
+        if build is not None and (wrong := [fault for fault in doubts if fault.path == build.path]):
+            faults += [{"stage": "build", **asdict(fault)} for fault in wrong]
+            if forget:
+                opened.delete(build.path)
+        parts = sum(len(manifest.parts) for manifest in made.values())
         if as_json:
             print_json({"parts": parts, "faults": faults})
         elif not faults:
@@ -132,23 +151,34 @@ def gc(
     older_than_hours: Annotated[float, typer.Option(help="Keep objects younger than this.", min=0)] = 24.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete all objects that no name and no run needs any more."""
+    """Delete all objects that no name and no run needs any more.
+
+    With less than 24 hours, only while no build uses the lake: it may delete what a build has just written.
+    """
     with friendly_errors(as_json):
-        from infra.store.garbage import plan_sweep, sweep
+        from infra.store.garbage import GRACE_SECONDS, plan_sweep, sweep
         from tasks.roots import find_roots
 
         opened = open_lake(lake)
+        if older_than_hours * 3600 < GRACE_SECONDS and not dry_run:
+            typer.echo(
+                f"Keeping objects younger than {older_than_hours:g} hours only: a build that runs now, also on another "
+                "machine, may lose what it has written. The default of 24 hours is safe.",
+                err=True,
+            )
         planned = plan_sweep(opened, find_roots, older_than_hours * 3600)
         if not dry_run:
             sweep(opened, planned, find_roots)
         if as_json:
             result = {"objects": len(planned.entries), "bytes": planned.bytes, "kept": planned.kept_objects}
-            print_json({**result, "deleted": not dry_run})
+            print_json({**result, "deleted": not dry_run, "damaged": planned.damaged})
             return
         verb = "would be deleted" if dry_run else "deleted"
         output.print(
             f"{len(planned.entries):,} objects of {planned.bytes:,} bytes {verb}; {planned.kept_objects:,} kept"
         )
+        for line in planned.damaged:
+            output.print(f"Damaged: {line}", markup=False)
 
 
 @lake_commands.command("upgrade")
@@ -172,22 +202,24 @@ def upgrade_lake(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -
             )
 
 
-def _manifests(lake: Lake, name: str) -> list[Manifest]:
-    from infra.store.errors import StoreError
+def _find_build(lake: Lake, name: str) -> BuildRecord | None:
+    """The build of that name or key, None if it is none: then it may be an artifact."""
+    from infra.store.errors import Corrupt, StoreError
     from tasks.builds import find_build
 
     try:
-        build = find_build(lake, name)
+        return find_build(lake, name)
+    except Corrupt:
+        raise
     except StoreError:
         if "/" in name:
             raise
-        return [_find_artifact(lake, name)]
-    return [build.manifest(lake, artifact) for artifact in build.artifacts]
+        return None
 
 
 def _find_artifact(lake: Lake, key: str) -> Manifest:
     from infra.store.errors import StoreError
-    from infra.store.manifest import manifest_from_json
+    from infra.store.manifest import manifest_at
 
     found = [entry.path for entry in lake.list("artifacts") if entry.path.rpartition("/")[2].startswith(key)]
     if len(found) != 1:
@@ -195,7 +227,7 @@ def _find_artifact(lake: Lake, key: str) -> Manifest:
             f"{len(found)} builds and artifacts of {lake.uri} have keys that start with {key}; "
             "`millrace artifacts` lists them"
         )
-    return manifest_from_json(lake.read_json(found[0]))
+    return manifest_at(lake, found[0])
 
 
 def _print_failures(manifest: Manifest) -> None:
@@ -203,7 +235,7 @@ def _print_failures(manifest: Manifest) -> None:
         [
             failure.get("file") or failure.get("document"),
             failure.get("offset", ""),
-            failure["reason"],
+            failure.get("reason", ""),
             failure.get("example", ""),
         ]
         for failure in manifest.account.failures[:20]

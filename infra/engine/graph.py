@@ -17,7 +17,8 @@ class BuildTask:
     """One task of a build.
 
     `makes` and `needs` are names of artifacts within the build, such as ``crawl/language``. `plan` returns the plan,
-    given the needed artifacts. `modules` are the modules that workers import for the task.
+    given the needed artifacts. `modules` are the modules that workers import for the task. `used` marks a result that
+    is read outside the build, by people and by training: all of its parts must be there.
     """
 
     name: str
@@ -25,3 +26,4 @@ class BuildTask:
     needs: tuple[str, ...]
     plan: Callable[[Lake, Made], Plan]
     modules: tuple[str, ...] = ()
+    used: bool = False

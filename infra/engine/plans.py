@@ -13,15 +13,24 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from infra.engine.pool import Engine, flatten
-from infra.engine.units import Call, FitUnit, PassUnit, SelectUnit, Shard, SourceUnit
-from infra.engine.views import View, digests_of, shards_of
+from infra.engine.units import Call, FitUnit, PassUnit, SelectUnit, Shard, SourceUnit, shard_identity
+from infra.engine.views import View, digests_of, floored_shards
 from infra.models import NO_MODEL, ModelFiles
+from infra.outcomes import OVER_BUDGET
 from infra.stage import Stage, StageConfig
 from infra.store.digests import key_of
 from infra.store.inputs import InputFile
 from infra.store.lake import Lake
 from infra.store.ledger import Account, total
-from infra.store.manifest import Manifest, Marker, Part, artifact_digest, read_manifest, write_manifest
+from infra.store.manifest import (
+    Manifest,
+    Marker,
+    Part,
+    artifact_digest,
+    missing_parts,
+    read_manifest,
+    write_manifest,
+)
 
 Progress = Callable[[str, int, int], None]
 _logger = logging.getLogger("millrace.engine")
@@ -61,15 +70,28 @@ class Plan(Protocol):
         """Make the artifacts; returns their manifests."""
 
 
-def present(lake: Lake, plan: Plan) -> list[Manifest] | None:
-    """The plan's artifacts if the lake has all of them, else None. Costs one read per artifact."""
+def present(lake: Lake, plan: Plan, *, whole: bool = False) -> list[Manifest] | None:
+    """The plan's artifacts if the lake has all of them, else None. Costs two requests for each artifact.
+
+    With `whole`, one more for each of their parts: an artifact that lacks one is not there.
+    """
     found: list[Manifest] = []
     for name, key in zip(plan.names, plan.keys, strict=True):
         manifest = read_manifest(lake, name, key, keep=True)
-        if manifest is None:
+        if manifest is None or (whole and _lacks_parts(lake, manifest)):
             return None
         found.append(manifest)
     return found
+
+
+def _lacks_parts(lake: Lake, manifest: Manifest) -> bool:
+    gone = missing_parts(lake, manifest.parts)
+    for part in gone[:1]:
+        _logger.warning(
+            "%s %s lacks %d of %d parts, the first is %s: they are made again",
+            *(manifest.stage, manifest.key[:12], len(gone), len(manifest.parts), part.name),
+        )
+    return bool(gone)
 
 
 @dataclass(frozen=True)
@@ -208,13 +230,13 @@ class FitPlan:
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         call = self._call
-        done = run_units(engine, [FitUnit(lake, call, tuple(shards_of(self.views)))], progress, self.names)
+        done = run_units(engine, [FitUnit(lake, call, tuple(floored_shards(self.views)))], progress, self.names)
         marker = done[call.key]
         return [publish(lake, self.configured, call.key, list(marker.parts), [marker], digests_of(self.views))]
 
     @cached_property
     def _call(self) -> Call:
-        return self.configured.keyed(shards=[shard.identity() for shard in shards_of(self.views)])
+        return self.configured.keyed(shards=[shard_identity(*floored) for floored in floored_shards(self.views)])
 
 
 def named_by_shard(configured: ConfiguredStage, markers: Sequence[Marker], shards: Sequence[Shard]) -> list[Part]:
@@ -241,10 +263,15 @@ def publish(
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Check the account of a stage and write its manifest. Does not replace an artifact with another digest."""
+    """Check the account of a stage and write its manifest. Does not replace a whole artifact with another digest.
+
+    Failures that another machine might not have are in the details, as ``machine_dependent``.
+    """
     stage = configured.stage
     account: Account = total(marker.account for marker in markers)
     account.check(f"stage {stage.name}")
+    over_budget = account.failed.get(OVER_BUDGET, 0)
+    depends = {"machine_dependent": {OVER_BUDGET: over_budget}} if over_budget else {}
     manifest = Manifest(
         key=key,
         digest=artifact_digest(parts),
@@ -256,12 +283,12 @@ def publish(
         models=configured.models.identity(),
         parts=tuple(parts),
         account=account,
-        details=dict(details or {}),
+        details={**(details or {}), **depends},
         cost={"worker_seconds": round(sum(marker.seconds for marker in markers), 3)},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    first = read_manifest(lake, stage.name, key)
-    if first is not None and first.digest != manifest.digest:
+    first = read_manifest(lake, stage.name, key, keep=True)
+    if first is not None and first.digest != manifest.digest and not missing_parts(lake, first.parts):
         # A numeric stage can differ on another machine. Keep the first result: other artifacts may depend on it.
         _logger.warning(
             "stage %s gave another result for the key %s than before: %s, not %s; the first result is kept",

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from pebble import ProcessExpired, ProcessPool
 
+from infra.budget import cause_of_death
 from infra.engine.scheduling import Markers, WorkerDied, run_units
 from infra.engine.units import WorkUnit
 from infra.guard import die_with_parent
@@ -91,8 +92,8 @@ class LocalPool:
         try:
             markers: Markers = handle.result()
         except ProcessExpired as error:
-            hint = "If that was SIGKILL (-9), the machine ran out of memory: use fewer workers."
-            raise WorkerDied(f" (exit code {error.exitcode}). {hint}") from error
+            hint = ". Use fewer workers, if the machine ran out of memory" if error.exitcode == -signal.SIGKILL else ""
+            raise WorkerDied(f": it {cause_of_death(error.exitcode)}{hint}") from error
         return markers
 
     def cancel(self, handle: Any) -> None:

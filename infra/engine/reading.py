@@ -6,14 +6,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from infra.budget import limited_memory
 from infra.documents import DOCUMENT_SCHEMA, documents_table
+from infra.engine.records import RecordReader
 from infra.engine.shards import PartReader
 from infra.engine.units import SourceUnit
+from infra.engine.watch import Watch, run_carefully
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
 from infra.stage import find_stage
+from infra.store.digests import key_of
 from infra.store.inputs import check_unchanged, open_input
 from infra.store.ledger import FAILURES_KEPT, Account
 from infra.store.manifest import Part, store_part
+from infra.store.verdicts import Verdicts
 from infra.tables import ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableWriter
 
 SHARD_ROWS = 10_000
@@ -27,12 +32,18 @@ def read_source(unit: SourceUnit, reader: PartReader, folder: Path) -> tuple[lis
     A shard ends after `SHARD_ROWS` documents or `SHARD_BYTES` of text, whichever comes first. Shards therefore
     depend only on the data, and not on the number of workers.
     """
+    return run_carefully(_read, unit, folder) if unit.careful else _read(unit, folder, Watch(unit.budget))
+
+
+def _read(unit: SourceUnit, folder: Path, watch: Watch) -> tuple[list[Part], Account, dict[str, Any]]:
     stage = find_stage(unit.call.reference)
     config = stage.config.model_validate_json(unit.call.config)
+    verdicts = Verdicts(unit.lake, stage.name, key_of(stage.identity(config, unit.call.models.identity())))
+    records = RecordReader(unit.file, watch, verdicts)
     books = _SourceBooks(unit.file.name)
     parts: list[Part] = []
-    with open_input(unit.file.uri) as stream:
-        documents = books.documents(stage.kernel(stream, unit.file.name, config))
+    with open_input(unit.file.uri) as stream, limited_memory(unit.budget):
+        documents = books.documents(records.outcomes(stage.kernel(stream, unit.file.name, config)))
         for number, shard in enumerate(_shards(documents)):
             path = folder / "shard.parquet"
             writer = TableWriter(path, DOCUMENT_SCHEMA)

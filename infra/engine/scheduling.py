@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from infra.engine.units import WorkUnit
+from infra.engine.units import PassUnit, SourceUnit, WorkUnit
 from infra.store.errors import StoreUnavailable
 from infra.store.manifest import Marker
 
@@ -58,8 +59,10 @@ def run_units(
 ) -> list[Markers]:
     """Run units, at most `at_once` at a time; returns the markers of each, in order. `wait` sleeps before a retry.
 
-    Raises WorkFailed, WorkerDied or StoreUnavailable, and then cancels the units that have not ended.
+    What a worker died of is sought, see `infra.engine.watch`. Raises WorkFailed, WorkerDied or
+    StoreUnavailable, and then cancels the units that have not ended.
     """
+    units = list(units)
     results: dict[int, Markers] = {}
     attempts = dict.fromkeys(range(len(units)), 0)
     waiting = list(reversed(range(len(units))))
@@ -76,6 +79,13 @@ def run_units(
                 try:
                     results[number] = workers.result(handle)
                 except (StoreUnavailable, WorkerDied) as error:
+                    unit = units[number]
+                    if isinstance(error, WorkerDied) and isinstance(unit, SourceUnit | PassUnit) and not unit.careful:
+                        # One of its records may have ended the worker: find it, and go on without it.
+                        logger.warning("%s: its worker died%s; it is run again, record by record", unit, error)
+                        units[number] = replace(unit, careful=True)
+                        waiting.append(number)
+                        continue
                     if attempts[number] >= ATTEMPTS:
                         raise _final(units[number], error) from error
                     delay = retry_delay(attempts[number])

@@ -27,7 +27,7 @@ class ViewedBatch:
 
 
 class PartReader:
-    """Resolves parts to local files: those of a local lake, or verified copies of a remote one in a cache."""
+    """Resolves parts to verified local files: those of a local lake, or copies of a remote one in a cache."""
 
     def __init__(self, lake: Lake, cache: Path) -> None:
         self.lake = lake
@@ -35,9 +35,6 @@ class PartReader:
 
     def path(self, part: Part) -> Path:
         """The part as a local file. Raises NotThere or Corrupt."""
-        local = self.lake.local_path(part.path)
-        if local is not None and local.exists() and local.stat().st_size == part.bytes:
-            return local
         return fetch_part(self.lake, part, self._cache)
 
     def batches(self, shard: Shard, columns: Iterable[str]) -> Iterator[ViewedBatch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from infra.budget import RECORD_BUDGET, Budget
 from infra.models import NO_MODEL, ModelFiles
 from infra.store.inputs import InputFile
 from infra.store.lake import Lake
@@ -51,6 +52,11 @@ class Shard:
         }
 
 
+def shard_identity(shard: Shard, floors: tuple[Floor, ...]) -> dict[str, Any]:
+    """The identity of the documents of a shard that satisfy the floors."""
+    return {**shard.identity(), **({"floors": [floor.identity() for floor in floors]} if floors else {})}
+
+
 @dataclass(frozen=True)
 class Call:
     """A stage call of one unit. `config` is the JSON of the stage's config; `key` names the marker of the result."""
@@ -68,11 +74,16 @@ class Call:
 
 @dataclass(frozen=True)
 class SourceUnit:
-    """Read one input file into shards of documents."""
+    """Read one input file into shards of documents, each record within `budget`.
+
+    `careful`: see `infra.engine.watch`.
+    """
 
     lake: Lake
     call: Call
     file: InputFile
+    budget: Budget = RECORD_BUDGET
+    careful: bool = False
 
     def __str__(self) -> str:
         return f"{self.call.name} of {self.file.uri}"
@@ -80,12 +91,17 @@ class SourceUnit:
 
 @dataclass(frozen=True)
 class PassUnit:
-    """Read one shard once for several annotating stages, each of which writes its own part."""
+    """Read one shard once for several annotating stages, each of which writes its own part.
+
+    `budget` is for a batch of documents, or for a document where the unit is `careful`: see `infra.engine.watch`.
+    """
 
     lake: Lake
     calls: tuple[Call, ...]
     shard: Shard
     floors: tuple[Floor, ...]
+    budget: Budget = RECORD_BUDGET
+    careful: bool = False
 
     def __str__(self) -> str:
         return f"{'+'.join(call.name for call in self.calls)} of {self.shard.documents.name}"
@@ -105,11 +121,12 @@ class SelectUnit:
 
 @dataclass(frozen=True)
 class MapUnit:
-    """Map one shard into partitions, with one part for each."""
+    """Map the documents of one shard that satisfy the floors into partitions, with one part for each."""
 
     lake: Lake
     call: Call
     shard: Shard
+    floors: tuple[Floor, ...]
 
     def __str__(self) -> str:
         return f"{self.call.name}, map of {self.shard.documents.name}"
@@ -158,11 +175,11 @@ class AnnotateUnit:
 
 @dataclass(frozen=True)
 class FitUnit:
-    """Make files from the documents of all shards."""
+    """Make files from the documents of all shards that satisfy the floors of their shard."""
 
     lake: Lake
     call: Call
-    shards: tuple[Shard, ...]
+    shards: tuple[tuple[Shard, tuple[Floor, ...]], ...]
 
     def __str__(self) -> str:
         return f"{self.call.name} of {len(self.shards)} shards"

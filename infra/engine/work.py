@@ -55,7 +55,7 @@ def do(unit: WorkUnit, cache: Path) -> dict[str, Marker]:
     with _room_for(cache), tempfile.TemporaryDirectory(dir=cache, prefix="work-") as folder:
         reader = PartReader(unit.lake, cache)
         if isinstance(unit, PassUnit):
-            return annotate(unit, reader, Path(folder))
+            return annotate(unit, Path(folder))
         return _once(unit.lake, unit.call, lambda: _STEPS[type(unit)](unit, reader, Path(folder)))
 
 

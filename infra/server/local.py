@@ -15,6 +15,7 @@ import infra
 from infra.server.environment import QUIET, applied, client_environment
 from infra.server.keeper import KEEPER_LOCK, UP_FILE, UP_LOCK, USERS_LOCK, lock
 from infra.server.password import USERS_OWN, password
+from infra.server.private import private_folder
 from infra.server.process import LOG_FILE, STATE_FILE, ServerNotStarted, is_healthy, not_started, takes_password
 
 START_LOCK = "start.lock"
@@ -45,7 +46,7 @@ def local_server(state_folder: Path, *, port: int = 0, services: bool = False) -
             yield given
         return
     state_folder = state_folder.absolute()
-    state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(state_folder)
     secret = password(state_folder)
     while True:
         with _flock(state_folder / USERS_LOCK, fcntl.LOCK_SH):  # waits while a keeper stops its unused server

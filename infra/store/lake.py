@@ -3,13 +3,17 @@
 Writes are atomic on both kinds of store: an object is either complete or not visible. A missing object raises
 `NotThere`; an unreachable store raises `StoreUnavailable`. A listing is complete or fails. It shows the state at
 the time of the listing and does not prove that an object is absent now.
+
+Others may write the store too, so nothing in it is trusted: no path leads out of the lake, no link below its folder is
+followed, and no object read into memory is larger than `READ_LIMIT`. What objects say is checked by
+`infra.store.schema`.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import errno
-import json
 import os
 import stat
 import uuid
@@ -19,13 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from infra.store import faults
+from infra.store import local as files
 from infra.store.digests import canonical
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError, StoreFull, StoreUnavailable
+from infra.store.paths import check_path
+from infra.store.schema import Count, parse_json, read_value
 
 FORMAT = 2
 OLDEST_FORMAT = 1  # the oldest format that `millrace lake upgrade` can convert
 _FORMAT_PATH = "format.json"
-_PARTIAL = ".partial-"
+# The manifest of half a million shards. Objects read as a whole are records and logs; parts are copied in blocks.
+READ_LIMIT = 256 << 20
 _PART_SIZE = 32 << 20
 # Together they bound the memory of an upload: 128 MiB per worker.
 _PARTS_AT_ONCE = 4
@@ -67,7 +75,7 @@ class Lake:
         """
         lake = cls(_absolute(uri))
         try:
-            found = lake.read_json(_FORMAT_PATH).get("format")
+            found = lake.format()
         except NotThere:
             try:
                 lake.write_json(_FORMAT_PATH, {"format": FORMAT})
@@ -78,7 +86,7 @@ class Lake:
                 ) from error
             return lake
         if found != FORMAT:
-            older = isinstance(found, int) and OLDEST_FORMAT <= found < FORMAT
+            older = OLDEST_FORMAT <= found < FORMAT
             cure = f"Upgrade it: millrace lake upgrade --lake {uri}" if older else "Use the version that wrote it."
             raise StoreError(f"{lake.uri} is a lake of format {found}; this Millrace reads format {FORMAT}. {cure}")
         return lake
@@ -88,36 +96,41 @@ class Lake:
         return self
 
     def format(self) -> int:
-        """The format version of the lake. Raises NotThere when there is no lake at this URI."""
-        return int(self.read_json(_FORMAT_PATH)["format"])
+        """The format version of the lake. Raises NotThere when there is no lake at this URI, and Corrupt."""
+        where = f"{self.uri}/{_FORMAT_PATH}"
+        try:
+            return read_value(_Format, self.read_json(_FORMAT_PATH), where).format
+        except Corrupt as error:
+            raise Corrupt(f'{error}. If this is a lake, write {{"format": {FORMAT}}} into {where}.') from error
 
     def set_format(self, number: int) -> None:
         """Write the format version: the last step of an upgrade."""
         self.write_json(_FORMAT_PATH, {"format": number})
 
     def read(self, path: str) -> bytes:
-        """Read a whole object. Raises NotThere, StoreUnavailable or StoreDenied."""
+        """Read a whole object. Raises NotThere, StoreUnavailable or StoreDenied, and Corrupt above `READ_LIMIT`."""
         with store_errors(f"{self.uri}/{path}"):
-            return bytes(self._filesystem().cat_file(self._full(path)))
+            if self._is_local():
+                return files.read(self.uri, check_path(path), READ_LIMIT)
+            data = self._read_s3(self._full(path))
+        if len(data) > READ_LIMIT:
+            raise Corrupt(
+                f"{self.uri}/{path} has more than {READ_LIMIT:,} bytes: Millrace writes no such object. Delete it."
+            )
+        return data
 
     def read_json(self, path: str) -> Any:
-        """Read an object as JSON. Raises Corrupt when it is not JSON."""
-        data = self.read(path)
-        try:
-            return json.loads(data)
-        except ValueError as error:
-            raise Corrupt(
-                f"{self.uri}/{path} is not JSON ({error}): delete it, so that the next build writes it again"
-            ) from error
+        """Read an object as JSON; `infra.store.schema` checks what it says. Raises Corrupt when it is not JSON."""
+        return parse_json(self.read(path), f"{self.uri}/{path}")
 
     def write(self, path: str, data: bytes) -> None:
         """Write an object atomically; replaces an existing object at the path."""
         with store_errors(f"{self.uri}/{path}"):
             if self._is_local():
-                with _local_replacement(Path(self._full(path))) as stream:
+                with files.replacement(self.uri, check_path(path)) as stream:
                     stream.write(data)
             else:
-                self._filesystem().pipe_file(self._full(path), data, timeout=_time_to_write(len(data)))
+                s3_filesystem().pipe_file(self._full(path), data, timeout=_time_to_write(len(data)))
         self._check_size(path, len(data))
 
     def write_json(self, path: str, value: Any) -> None:
@@ -129,13 +142,13 @@ class Lake:
         size = local.stat().st_size
         with store_errors(f"{self.uri}/{path}"):
             if self._is_local():
-                with _local_replacement(Path(self._full(path))) as stream, open(local, "rb") as source:
+                with files.replacement(self.uri, check_path(path)) as stream, open(local, "rb") as source:
                     while block := source.read(1 << 20):
                         stream.write(block)
                         faults.reach("inside_part")
             else:
                 faults.reach("inside_part")
-                self._filesystem().put_file(
+                s3_filesystem().put_file(
                     str(local),
                     self._full(path),
                     chunksize=_PART_SIZE,
@@ -150,7 +163,10 @@ class Lake:
         partial = local.with_name(f".{local.name}.{uuid.uuid4().hex}")
         try:
             with store_errors(f"{self.uri}/{path}"):
-                self._filesystem().get_file(self._full(path), str(partial))
+                if self._is_local():
+                    files.copy_out(self.uri, check_path(path), partial)
+                else:
+                    s3_filesystem().get_file(self._full(path), str(partial))
             os.replace(partial, local)
         finally:
             partial.unlink(missing_ok=True)
@@ -164,7 +180,10 @@ class Lake:
         """The object's size and modification time; None only when the store reports that it does not exist."""
         try:
             with store_errors(f"{self.uri}/{path}"):
-                information = self._filesystem().info(self._full(path))
+                if self._is_local():
+                    found = files.status(self.uri, check_path(path))
+                    return None if stat.S_ISDIR(found.st_mode) else Entry(path, found.st_size, found.st_mtime)
+                information = s3_filesystem().info(self._full(path))
         except NotThere:
             return None
         if information["type"] == "directory":
@@ -187,7 +206,7 @@ class Lake:
         start: dict[str, str] = {}
         while True:
             with store_errors(self.uri):
-                page = self._filesystem().call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **start)
+                page = s3_filesystem().call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **start)
             for upload in page.get("Uploads", ()):
                 # Swift also returns the upload of an object whose key is the prefix without its trailing slash.
                 if upload["Key"].startswith(prefix):
@@ -204,17 +223,26 @@ class Lake:
             return
         bucket, _, key = self._full(unfinished.path).partition("/")
         with contextlib.suppress(NotThere), store_errors(f"{self.uri}/{unfinished.path}"):
-            self._filesystem().call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=unfinished.upload)
+            s3_filesystem().call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=unfinished.upload)
 
     def delete(self, path: str) -> None:
         """Delete one object. No error if it does not exist."""
         # One request per key: Swift's bulk delete requires a Content-MD5 header that botocore no longer sends.
         with contextlib.suppress(NotThere), store_errors(f"{self.uri}/{path}"):
-            self._filesystem().rm_file(self._full(path))
+            if self._is_local():
+                files.delete(self.uri, check_path(path))
+            else:
+                s3_filesystem().rm_file(self._full(path))
 
     def local_path(self, path: str) -> Path | None:
-        """The object's path on the local disk, or None for a remote store."""
-        return Path(self._full(path)) if self._is_local() else None
+        """The object's path on the local disk, "" for the lake's folder; None for a remote store.
+
+        For libraries that open a file themselves. Raises StoreError when the path leads through a link, or to one.
+        """
+        if not self._is_local():
+            return None
+        with store_errors(f"{self.uri}/{path}"):
+            return files.locate(self.uri, check_path(path) if path else "")
 
     def _check_size(self, path: str, expected: int) -> None:
         found = self.size(path)
@@ -222,41 +250,52 @@ class Lake:
             raise StoreUnavailable(f"{self.uri}/{path} has {found} bytes after writing {expected}")
 
     def _entries(self, prefix: str) -> Iterator[Entry]:
-        top = self._full(prefix)
-        root = self._full("")
-        if self._is_local():
-            with store_errors(f"{self.uri}/{prefix}"):
-                found = sorted(_files_below(top))
-            for path, status in found:
-                partial = Path(path).name if Path(path).name.startswith(_PARTIAL) else None
-                yield Entry(path.removeprefix(root), status.st_size, status.st_mtime, partial)
-            return
         with store_errors(f"{self.uri}/{prefix}"):
-            objects = self._filesystem().find(top, detail=True)
+            if self._is_local():
+                found = sorted(files.files_below(self.uri, check_path(prefix) if prefix else ""))
+                entries = [Entry(path, status.st_size, status.st_mtime, _partial(path)) for path, status in found]
+            else:
+                entries = self._entries_s3(prefix)
+        for entry in entries:
+            check_path(entry.path)
+            yield entry
+
+    def _entries_s3(self, prefix: str) -> builtins.list[Entry]:
+        top, root = self._full(prefix), self._full("")
+        objects = s3_filesystem().find(top, detail=True)
         # When nothing is stored below `prefix`, s3fs returns the object of exactly that name.
         folder = f"{top.rstrip('/')}/"
-        for path in sorted(objects):
-            if objects[path]["type"] == "file" and path.startswith(folder):
-                yield Entry(path.removeprefix(root), int(objects[path]["size"]), _modified(objects[path]))
+        return [
+            Entry(path.removeprefix(root), int(objects[path]["size"]), _modified(objects[path]))
+            for path in sorted(objects)
+            if objects[path]["type"] == "file" and path.startswith(folder)
+        ]
+
+    def _read_s3(self, full: str) -> bytes:
+        try:
+            return bytes(s3_filesystem().cat_file(full, start=0, end=READ_LIMIT + 1))
+        except OSError as error:
+            if _s3_code(error) in ("InvalidRange", "416"):  # an object without bytes has no range
+                return b""
+            raise
 
     def _is_local(self) -> bool:
         return "://" not in self.uri
 
     def _full(self, path: str) -> str:
-        full = f"{self.uri.removeprefix('s3://')}/{path}"
-        if not self._is_local() and "?versionId=" in full:
+        """The path as s3fs takes it; "" for the folder of the lake."""
+        full = f"{self.uri.removeprefix('s3://')}/{check_path(path) if path else ''}"
+        if "?versionId=" in full:
             raise StoreError(
                 f"{self.uri}/{path}: s3fs takes what follows '?versionId=' for a version of another object. "
                 "Use a name without it."
             )
         return full
 
-    def _filesystem(self) -> Any:
-        if self._is_local():
-            import fsspec
 
-            return fsspec.filesystem("file")
-        return s3_filesystem()
+@dataclass(frozen=True, slots=True)
+class _Format:
+    format: Count
 
 
 def s3_filesystem() -> Any:
@@ -298,52 +337,13 @@ def _absolute(uri: str) -> str:
 
 
 def _modified(information: dict[str, Any]) -> float:
-    if "mtime" in information:
-        return float(information["mtime"])
     return float(information["LastModified"].timestamp())
 
 
-def _files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The files below `top`, none if `top` does not exist; raises OSError when a folder cannot be read."""
-    try:
-        if not stat.S_ISDIR(os.stat(top).st_mode):
-            return
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as found:
-                items = list(found)
-        except FileNotFoundError as error:
-            raise StoreUnavailable(f"{folder} was deleted while it was listed") from error
-        for item in items:
-            try:
-                status = item.stat()
-            except FileNotFoundError:
-                if item.is_symlink():
-                    raise StoreUnavailable(f"{item.path} is a broken link: is its disk mounted?") from None
-                continue  # deleted or renamed since scandir
-            if stat.S_ISDIR(status.st_mode):
-                folders.append(item.path)
-            elif stat.S_ISREG(status.st_mode):
-                yield str(Path(item.path)), status
-
-
-@contextlib.contextmanager
-def _local_replacement(path: Path) -> Iterator[Any]:
-    """A stream to a temporary file, which atomically replaces `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
-    try:
-        with open(partial, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _partial(path: str) -> str | None:
+    """The name of a partial file; None for the path of another file."""
+    name = path.rpartition("/")[2]
+    return name if name.startswith(files.PARTIAL) else None
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
+
+from infra.store.schema import MOST, Count, Range
 
 FAILURES_KEPT = 1000
 
@@ -22,20 +24,16 @@ class Account:
     the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example.
     """
 
-    rows_in: int = 0
-    kept: int = 0
-    skipped: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, int] = field(default_factory=dict)
-    bytes_in: int = 0
-    bytes_out: dict[str, int] = field(default_factory=dict)
+    rows_in: Count = 0
+    kept: Count = 0
+    skipped: Count = 0
+    dropped: dict[str, Count] = field(default_factory=dict)
+    failed: dict[str, Count] = field(default_factory=dict)
+    bytes_in: Count = 0
+    # Text that edits make longer counts as struck below zero.
+    bytes_out: dict[str, Annotated[int, Range(-MOST, MOST)]] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
-    failures: list[dict[str, Any]] = field(default_factory=list)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Account:
-        """Build an account from its fields."""
-        return cls(**value)
+    failures: list[dict[str, str | int | float | bool | None]] = field(default_factory=list)
 
     def check(self, where: str) -> None:
         """Raises BooksDoNotBalance unless every record and byte that came in has an outcome."""

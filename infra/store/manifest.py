@@ -11,24 +11,35 @@ them.
 from __future__ import annotations
 
 import fcntl
-import json
+import logging
 import os
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from infra.store import faults
-from infra.store.digests import key_of, sha256_file
+from infra.store.digests import key_of, sha256_bytes, sha256_file
 from infra.store.errors import Corrupt, NotThere, StoreFull
 from infra.store.lake import Entry, Lake, store_errors
 from infra.store.ledger import Account
+from infra.store.schema import MOST, Component, Count, Digest, Range, Seconds, Suffix, read_value
+from infra.store.verified import has_sha256, note_sha256
+
+_logger = logging.getLogger("millrace.store")
 
 # Half of the grace period of `infra.store.garbage`: a reused object has at least the other half left.
 REFRESH_SECONDS = 12 * 3600.0
+_READERS = 16
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+_SUFFIX = re.compile(r"(?:\.[a-z0-9]{1,16}){0,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +47,21 @@ class Part:
     """One stored file.
 
     `sha256` and `bytes` describe the file. `content` is the digest of its values in row order, independent of their
-    encoding. `name` is for people (``en.sp.model``, ``crawl.warc.gz#0``).
+    encoding. `name` is for people (``en.sp.model``, ``crawl.warc.gz#0``). `rows` is -1 for a file without rows.
+
+    Raises ValueError for a digest or a suffix that could lead to another file.
     """
 
-    sha256: str
-    bytes: int
-    rows: int
-    content: str
+    sha256: Digest
+    bytes: Count
+    rows: Annotated[int, Range(-1, MOST)]
+    content: Digest
     name: str
-    suffix: str
+    suffix: Suffix
+
+    def __post_init__(self) -> None:
+        if not _SHA256.fullmatch(self.sha256) or not _SUFFIX.fullmatch(self.suffix):
+            raise ValueError(f"{self.sha256!r} with the suffix {self.suffix!r} cannot name a part")
 
     @property
     def path(self) -> str:
@@ -59,10 +76,10 @@ class Marker:
     `slices` describes, for a part with rows for several shards, the rows of each shard.
     """
 
-    key: str
+    key: Digest
     parts: tuple[Part, ...]
     account: Account
-    seconds: float
+    seconds: Seconds
     slices: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,10 +92,10 @@ class Manifest:
     ``markers``, the keys of markers of inner steps (of the same stage) that a build with more input reuses.
     """
 
-    key: str
-    digest: str
-    stage: str
-    version: int
+    key: Digest
+    digest: Digest
+    stage: Component
+    version: Count
     config: dict[str, Any]
     inputs: dict[str, str]
     libraries: dict[str, str]
@@ -96,11 +113,23 @@ class Manifest:
 
     def evidence(self, step: str) -> tuple[Part, ...]:
         """The parts that an inner step produced: reduced rows, verified edges."""
-        return tuple(Part(**part) for part in self.details.get("evidence", {}).get(step, ()))
+        return self._evidence().get(step, ())
 
     def all_parts(self) -> list[Part]:
         """The parts, followed by the evidence of all inner steps."""
-        return [*self.parts, *(part for step in self.details.get("evidence", {}) for part in self.evidence(step))]
+        return [*self.parts, *(part for parts in self._evidence().values() for part in parts)]
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The keys of markers of inner steps that it keeps."""
+        found: tuple[str, ...] = read_value(tuple[Digest, ...], self.details.get("markers", []), self.path)
+        return found
+
+    def _evidence(self) -> dict[str, tuple[Part, ...]]:
+        found: dict[str, tuple[Part, ...]] = read_value(
+            dict[str, tuple[Part, ...]], self.details.get("evidence", {}), self.path
+        )
+        return found
 
     @property
     def rows(self) -> int:
@@ -126,24 +155,31 @@ def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, s
 def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
     """A verified part as a local read-only file: the stored file of a local lake, or a copy in `cache` of a remote one.
 
-    One of the processes that share the folder `cache` fetches and verifies the part while the others wait. Raises
-    Corrupt when the stored bytes have changed, NotThere when they no longer exist, and StoreFull when the copy does
-    not fit.
+    One of the processes that share the folder `cache` fetches and verifies the part while the others wait. A file that
+    this user has verified on this machine is not read again while it stays as it is. Raises Corrupt when the stored
+    bytes have changed, NotThere when they no longer exist, and StoreFull when the copy does not fit.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Named by a digest of our own, whatever the part says.
+    name = sha256_bytes(part.sha256.encode())
     try:
-        with open(cache / f".{part.sha256}.lock", "w") as lock:
+        lock = os.open(cache / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
             # The kernel releases the lock when the process dies.
             fcntl.flock(lock, fcntl.LOCK_EX)
             own = lake.local_path(part.path)
-            return _copied(lake, part, cache) if own is None else _in_place(lake, part, own, cache)
+            return _copied(lake, part, cache, name) if own is None else _in_place(lake, part, own, cache)
+        finally:
+            os.close(lock)
     except NotThere as error:
         raise NotThere(f"{lake.uri}/{part.path} ({part.name}) does not exist. {_CURE}") from error
 
 
-def _copied(lake: Lake, part: Part, cache: Path) -> Path:
+def _copied(lake: Lake, part: Part, cache: Path, name: str) -> Path:
+    for left in cache.glob(f"*.unverified-{name}-*"):  # by a process that was killed: this one holds the lock
+        left.unlink(missing_ok=True)
     local = cache / f"{part.sha256}{part.suffix}"
-    if local.exists() and local.stat().st_size == part.bytes:
+    if local.exists() and local.stat().st_size == part.bytes and has_sha256(local, part.sha256, cache):
         return local
     free = shutil.disk_usage(cache).free
     if free < part.bytes:
@@ -151,11 +187,12 @@ def _copied(lake: Lake, part: Part, cache: Path) -> Path:
             f"{cache} has {free:,} bytes free, and {part.name} from {lake.uri} takes {part.bytes:,}: free some, or "
             "name another folder"
         )
-    unverified = cache / f".unverified-{uuid.uuid4().hex}"
+    unverified = cache / f".unverified-{name}-{uuid.uuid4().hex}"
     try:
         lake.download(part.path, unverified)
-        _verify(lake, part, unverified)
+        _require(sha256_file(unverified) == part.sha256, lake, part)
         os.replace(unverified, local)
+        note_sha256(local, part.sha256, cache)
     finally:
         unverified.unlink(missing_ok=True)
     return local
@@ -163,22 +200,13 @@ def _copied(lake: Lake, part: Part, cache: Path) -> Path:
 
 def _in_place(lake: Lake, part: Part, own: Path, cache: Path) -> Path:
     with store_errors(str(own)):
-        found = own.stat()
-    # These values identify the verified file until it is written again.
-    seen = json.dumps([found.st_ino, found.st_size, found.st_mtime_ns])
-    verified = cache / f".{part.sha256}.verified"
-    if not (verified.exists() and verified.read_text(encoding="utf-8") == seen):
-        _verify(lake, part, own)
-        verified.write_text(seen, encoding="utf-8")
+        _require(has_sha256(own, part.sha256, cache), lake, part)
     return own
 
 
-def _verify(lake: Lake, part: Part, local: Path) -> None:
-    found = sha256_file(local)
-    if found != part.sha256:
-        raise Corrupt(
-            f"{lake.uri}/{part.path} ({part.name}) has sha256 {found}: its bytes changed after it was written. {_CURE}"
-        )
+def _require(same: bool, lake: Lake, part: Part) -> None:
+    if not same:
+        raise Corrupt(f"{lake.uri}/{part.path} ({part.name}): its bytes changed after it was written. {_CURE}")
 
 
 _CURE = "Run `millrace verify ARTIFACT --forget` for its build or artifact, then build again."
@@ -203,22 +231,47 @@ def write_marker(lake: Lake, stage: str, marker: Marker) -> None:
 def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
     """The result of a work unit, or None when the unit has not run or one of its parts no longer exists.
 
-    Raises StoreUnavailable when the store does not answer; None always comes from an answer of the store.
+    A damaged marker is none: its work is done again. Raises StoreUnavailable when the store does not answer; None
+    always comes from an answer of the store.
     """
-    value = _read_to_keep(lake, marker_path(stage, key))
-    if value is None:
+    path = marker_path(stage, key)
+    try:
+        value = _read_to_keep(lake, path)
+        if value is None:
+            return None
+        marker = marker_from_json(value, f"{lake.uri}/{path}")
+        if marker.key != key:
+            raise Corrupt(f"{lake.uri}/{path} is the marker of another key, {marker.key[:12]}")
+    except Corrupt as error:
+        _logger.warning("%s: its work is done again", error)
         return None
-    marker = Marker(
-        key=value["key"],
-        parts=tuple(Part(**part) for part in value["parts"]),
-        account=Account.from_json(value["account"]),
-        seconds=value["seconds"],
-        slices=value["slices"],
-    )
     # Checked last, to notice a sweep that began before the marker was refreshed.
-    if any(lake.size(part.path) != part.bytes for part in marker.parts):
-        return None
+    return None if missing_parts(lake, marker.parts) else marker
+
+
+def marker_from_json(value: Any, where: str) -> Marker:
+    """The marker that an object at `where` holds. Raises Corrupt."""
+    marker: Marker = read_value(Marker, value, where)
+    read_value(dict[str, _SliceOf], marker.slices, f"{where}: slices")
     return marker
+
+
+@dataclass(frozen=True, slots=True)
+class _SliceOf:
+    """An entry of `Marker.slices`: the digest of a shard's rows, and the shards that they reference."""
+
+    content: Digest
+    others: tuple[Count, ...]
+
+
+def missing_parts(lake: Lake, parts: Iterable[Part]) -> list[Part]:
+    """The parts that the lake lacks, or has with another size. One request for each."""
+    wanted = list(parts)
+    if len(wanted) < 2 or lake.local_path("") is not None:
+        return [part for part in wanted if lake.size(part.path) != part.bytes]
+    with ThreadPoolExecutor(_READERS) as threads:
+        sizes = threads.map(lambda part: lake.size(part.path), wanted)
+        return [part for part, size in zip(wanted, sizes, strict=True) if size != part.bytes]
 
 
 def write_manifest(lake: Lake, manifest: Manifest) -> None:
@@ -228,18 +281,44 @@ def write_manifest(lake: Lake, manifest: Manifest) -> None:
 
 
 def read_manifest(lake: Lake, stage: str, key: str, *, keep: bool = False) -> Manifest | None:
-    """The artifact of a stage with that key, or None when it does not exist.
+    """The artifact of a stage with that key, or None when it does not exist. Raises Corrupt for a damaged manifest.
 
-    Builds pass `keep`, which also refreshes the manifest, because their result depends on it.
+    Builds pass `keep`, which also refreshes the manifest, because their result depends on it. For them a damaged
+    manifest is none: it is made again.
     """
     path = manifest_path(stage, key)
-    if keep:
-        value = _read_to_keep(lake, path)
-        return None if value is None else manifest_from_json(value)
+    if not keep:
+        try:
+            return manifest_at(lake, path)
+        except NotThere:
+            return None
     try:
-        return manifest_from_json(lake.read_json(path))
-    except NotThere:
+        value = _read_to_keep(lake, path)
+        return None if value is None else manifest_from_json(value, lake, path)
+    except Corrupt as error:
+        _logger.warning("%s: it is made again", error)
         return None
+
+
+def manifest_at(lake: Lake, path: str) -> Manifest:
+    """The manifest at that path. Raises NotThere, and Corrupt when it is damaged or belongs to another path."""
+    return manifest_from_json(lake.read_json(path), lake, path)
+
+
+def all_manifests(
+    lake: Lake, folder: str = "artifacts", damaged: Callable[[str, Corrupt], None] | None = None
+) -> Iterator[Manifest]:
+    """The manifests below a folder. Calls `damaged(path, error)` for those that cannot be read, else logs them."""
+    for entry in lake.list(folder):
+        try:
+            yield manifest_at(lake, entry.path)
+        except NotThere:
+            continue  # deleted since the listing
+        except Corrupt as error:
+            if damaged is None:
+                _logger.warning("%s", error)
+            else:
+                damaged(entry.path, error)
 
 
 def refresh(lake: Lake, path: str) -> None:
@@ -262,10 +341,32 @@ def _is_ageing(entry: Entry) -> bool:
     return time.time() - entry.modified > REFRESH_SECONDS
 
 
-def manifest_from_json(value: dict[str, Any]) -> Manifest:
-    """Parse a manifest. Raises Corrupt when fields are missing or unknown."""
-    try:
-        parts = tuple(Part(**part) for part in value["parts"])
-        return Manifest(**{**value, "parts": parts, "account": Account.from_json(value["account"])})
-    except (KeyError, TypeError) as error:
-        raise Corrupt(f"this manifest cannot be read ({error}): it was written by another version") from error
+def manifest_from_json(value: Any, lake: Lake, path: str) -> Manifest:
+    """The manifest that the object at `path` holds. Raises Corrupt."""
+    where = f"{lake.uri}/{path}"
+    manifest: Manifest = read_value(Manifest, value, where)
+    read_value(_Details, {name: manifest.details[name] for name in _KEPT if name in manifest.details}, where)
+    if manifest.path != path:
+        raise Corrupt(f"{where} is the manifest of {manifest.path}: someone moved it. Delete it.")
+    return manifest
+
+
+_KEPT = ("evidence", "markers", "files")
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadFile:
+    """An entry of the details ``files``: a file from which documents were read."""
+
+    uri: str
+    size: Count
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """The details of a manifest that more than one stage has."""
+
+    evidence: dict[str, tuple[Part, ...]] = field(default_factory=dict)
+    markers: tuple[Digest, ...] = ()
+    files: tuple[_ReadFile, ...] = ()

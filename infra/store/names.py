@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from infra.store.errors import NotThere, StoreError
+from infra.store.errors import StoreError
 from infra.store.lake import Lake
+from infra.store.schema import Component, Digest, find_object, read_object
 
+_CURE = "Delete it, then build again to give the name again"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._@-]*)*")
 
 
@@ -16,9 +18,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._@-]*)*")
 class Reference:
     """The target of a name: the stage, key and digest of an artifact."""
 
-    stage: str
-    key: str
-    digest: str
+    stage: Component
+    key: Digest
+    digest: Digest
 
 
 def check_name(name: str) -> None:
@@ -34,17 +36,14 @@ def point(lake: Lake, name: str, reference: Reference) -> None:
 
 def look_up(lake: Lake, name: str) -> Reference | None:
     """The target of `name`, or None when the name does not exist."""
-    try:
-        return Reference(**lake.read_json(_path(name)))
-    except NotThere:
-        return None
+    return find_object(lake, _path(name), Reference, _CURE)
 
 
 def all_names(lake: Lake) -> Iterator[tuple[str, Reference]]:
     """Every name of the lake with its target."""
     for entry in lake.list("names"):
         name = entry.path.removeprefix("names/").removesuffix(".json")
-        yield name, Reference(**lake.read_json(entry.path))
+        yield name, read_object(lake, entry.path, Reference, _CURE)
 
 
 def _path(name: str) -> str:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from infra.store.errors import NotThere
 from infra.store.lake import Lake
+from infra.store.schema import Component, Count, Seconds, sound_object
 from model.accounting.energy import Energy, total
 
 # "starting" lasts until the step to resume from is known. A killed launch stays "starting" or "running".
@@ -36,20 +36,20 @@ class Account:
     device, None when unknown.
     """
 
-    id: str
+    id: Component
     launch: str
-    machine: int
+    machine: Count
     state: State
-    started: float
-    updated: float
-    seconds: float
+    started: Seconds
+    updated: Seconds
+    seconds: Seconds
     device: Literal["cpu", "cuda"]
     device_name: str
-    devices: int
+    devices: Count
     rated_watts: float | None
-    first_step: int | None
-    step: int
-    taken: int
+    first_step: Count | None
+    step: Count
+    taken: Count
     energy: tuple[Energy, ...]
     notes: tuple[str, ...]
 
@@ -88,15 +88,9 @@ def write_account(lake: Lake, run: str, account: Account) -> None:
 
 
 def read_accounts(lake: Lake, run: str) -> list[Account]:
-    """All accounts of a run, sorted by the start of their launch."""
-    accounts = []
-    for entry in lake.list(_folder(run)):
-        try:
-            values = lake.read_json(entry.path)
-        except NotThere:  # replaced since the listing
-            continue
-        energy = tuple(Energy(**used) for used in values["energy"])
-        accounts.append(Account(**values | {"energy": energy, "notes": tuple(values["notes"])}))
+    """All accounts of a run, sorted by the start of their launch, without damaged ones, which are logged."""
+    found = [sound_object(lake, entry.path, Account) for entry in lake.list(_folder(run))]
+    accounts = [account for account in found if account is not None]
     return sorted(accounts, key=lambda account: (account.started, account.machine))
 
 

@@ -6,11 +6,11 @@ step of milliseconds. A resumed run does not reproduce the lines exactly.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
 from infra.store.lake import Lake
+from infra.store.schema import parse_json, read_value
 from model.accounting.clock import Split
 from model.accounting.energy import Basis
 from model.accounting.memory import Memory
@@ -81,15 +81,11 @@ def read_metrics(lake: Lake, run: str) -> list[MetricsRecord]:
     """All records, in order; each step is in at most one of them."""
     records: list[MetricsRecord] = []
     for lines in read_segments(lake, _folder(run)):
-        read = map(_record, lines)
+        where = f"{lake.uri}/{_folder(run)}"
+        read = (read_value(MetricsRecord, parse_json(line, where), where) for line in lines)
         records += [record for record in read if not records or record.first_step > records[-1].step]
     return records
 
 
 def _folder(run: str) -> str:
     return f"runs/{run}/metrics"
-
-
-def _record(line: bytes) -> MetricsRecord:
-    values = json.loads(line)
-    return MetricsRecord(**values | {"memory": Memory(**values["memory"]), "split": Split(**values["split"])})

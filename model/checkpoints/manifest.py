@@ -7,23 +7,28 @@ contains the digest of its content, so writing it again changes nothing.
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
 from infra.store import faults
 from infra.store.digests import key_of, sha256_file
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
+from infra.store.schema import Component, Count, Digest, Range, read_value
+from model.configuration import require
 from model.state.boxes import Box
-
-if TYPE_CHECKING:
-    from model.state.slices import Kind
+from model.state.kinds import Kind
 
 FORMAT = 2
 MANIFEST = "manifest.json"
+# Longer numbers than six digits have no leading zero.
+_OBJECT = re.compile(r"runs/[^/]+/checkpoints/step-(\d{6}|[1-9]\d{6,11})/[^/]+")
+Rank = Annotated[int, Range(0, 10**7)]
 Content = Literal["weights", "state"]
 CONTENTS: tuple[Content, ...] = ("weights", "state")
 
@@ -34,8 +39,15 @@ class StoredSlice:
 
     name: str
     kind: Kind
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     box: Box
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.shape) == len(self.box.shape)
+            and all(stop <= size for stop, size in zip(self.box.stop, self.shape, strict=True)),
+            f"slice of {self.name}: {self.box} is not inside the shape {self.shape}",
+        )
 
     @property
     def key(self) -> str:
@@ -47,10 +59,10 @@ class StoredSlice:
 class StoredFile:
     """A file of one rank: its weights, or its state (AdamW's moments and the random streams)."""
 
-    rank: int
+    rank: Rank
     content: Content
-    sha256: str
-    bytes: int
+    sha256: Digest
+    bytes: Count
     slices: tuple[StoredSlice, ...]
 
     @property
@@ -68,9 +80,9 @@ class Checkpoint:
     has deleted the state files, and only the weights are left.
     """
 
-    run: str
-    step: int
-    parent: str
+    run: Component
+    step: Count
+    parent: Literal[""] | Digest
     trainer: dict[str, Any]
     files: tuple[StoredFile, ...]
     aside: bool = False
@@ -104,9 +116,10 @@ def checkpoints_folder(run: str) -> str:
     return f"runs/{run}/checkpoints"
 
 
-def step_of(path: str) -> int:
-    """The step of the checkpoint to which an object belongs."""
-    return int(path.split("/")[-2].removeprefix("step-"))
+def step_of(path: str) -> int | None:
+    """The step of the checkpoint to which an object belongs; None for an object that belongs to none."""
+    found = _OBJECT.fullmatch(path)
+    return None if found is None else int(found[1])
 
 
 def commit(lake: Lake, checkpoint: Checkpoint) -> None:
@@ -131,30 +144,25 @@ def delete_manifest(lake: Lake, run: str, step: int) -> None:
 def committed_steps(lake: Lake, run: str) -> list[int]:
     """The steps that have a manifest, ascending."""
     paths = (entry.path for entry in lake.list(checkpoints_folder(run)))
-    return sorted(step_of(path) for path in paths if path.endswith(f"/{MANIFEST}"))
+    steps = (step_of(path) for path in paths if path.endswith(f"/{MANIFEST}"))
+    return sorted(step for step in steps if step is not None)
 
 
 def read_checkpoint(lake: Lake, run: str, step: int) -> Checkpoint:
     """The manifest of a step. Raises NotThere when it is not committed and Corrupt when it is invalid."""
     path = f"{checkpoint_folder(run, step)}/{MANIFEST}"
-    values = lake.read_json(path)
-    try:
-        if values.pop("format") != FORMAT:
-            raise Corrupt(f"{lake.uri}/{path} has a format other than {FORMAT}; use the version that wrote it")
-        digest = values.pop("digest")
-        checkpoint = Checkpoint(**{**values, "files": tuple(map(stored_file, values["files"]))})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Corrupt(
-            f"{lake.uri}/{path} is not a valid checkpoint manifest ({error!r}); use the checkpoint before it"
-        ) from error
+    where = f"{lake.uri}/{path}"
+    values: dict[str, Any] = read_value(dict[str, Any], lake.read_json(path), where, _CURE)
+    if values.pop("format", None) != FORMAT:
+        raise Corrupt(f"{where} has a format other than {FORMAT}; use the version that wrote it")
+    digest = values.pop("digest", None)
+    checkpoint: Checkpoint = read_value(Checkpoint, values, where, _CURE)
     if (checkpoint.run, checkpoint.step, checkpoint.digest) != (run, step, digest):
         raise Corrupt(f"{lake.uri}/{path} does not match its digest; use the checkpoint before it")
     return checkpoint
 
 
-def stored_file(values: dict[str, Any]) -> StoredFile:
-    """A file from its plain values. Raises KeyError, TypeError or ValueError for invalid values."""
-    return StoredFile(**{**values, "slices": tuple(map(_stored_slice, values["slices"]))})
+_CURE = "Use the checkpoint before it"
 
 
 def newest_good(
@@ -212,18 +220,16 @@ def verified_file(lake: Lake, folder: str, file: StoredFile, copies: Path) -> Pa
     path = f"{folder}/{file.object}"
     local = lake.local_path(path)
     if local is None:
-        local = copies / file.object
+        # Under a name of our own until it is what the manifest says.
+        local = copies / f"unverified-{uuid.uuid4().hex}"
         lake.download(path, local)
     if not local.exists():
         raise NotThere(f"{lake.uri}/{path} is missing, though the manifest names it; restore it from a copy")
     if (found := sha256_file(local)) != file.sha256:
+        if local.parent == copies:
+            local.unlink()
         raise Corrupt(
             f"{lake.uri}/{path} has sha256 {found}, and {file.sha256} was written: the file is changed or truncated; "
             "restore it from a copy"
         )
-    return local
-
-
-def _stored_slice(values: dict[str, Any]) -> StoredSlice:
-    box = Box(tuple(values["box"]["start"]), tuple(values["box"]["shape"]))
-    return StoredSlice(**{**values, "shape": tuple(values["shape"]), "box": box})
+    return local.replace(copies / file.object) if local.parent == copies else local

@@ -62,7 +62,8 @@ def apply_retention(
     """
     folders: dict[int, dict[str, int]] = defaultdict(dict)
     for entry in lake.list(checkpoints_folder(run)):
-        folders[step_of(entry.path)][entry.path.rpartition("/")[2]] = entry.size
+        if (step := step_of(entry.path)) is not None:
+            folders[step][entry.path.rpartition("/")[2]] = entry.size
     good, pruned = 0, []
     for step, objects in sorted(folders.items(), reverse=True):
         files = {name for name in objects if name.startswith("rank-")}

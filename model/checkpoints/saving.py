@@ -23,8 +23,9 @@ from torch import Tensor
 
 from infra.store import faults
 from infra.store.digests import canonical
-from infra.store.errors import NotThere, StoreError
+from infra.store.errors import Corrupt, NotThere, StoreError
 from infra.store.lake import Lake
+from infra.store.schema import read_object
 from model.checkpoints.files import write_file
 from model.checkpoints.manifest import (
     CONTENTS,
@@ -34,7 +35,6 @@ from model.checkpoints.manifest import (
     checkpoint_folder,
     commit,
     delete_manifest,
-    stored_file,
 )
 from model.checkpoints.retention import NEWEST_TWO, Retention, apply_retention
 from model.state.boxes import Box, tiles, whole
@@ -220,7 +220,10 @@ class Saver:
         wait = FIRST_WAIT
         while True:
             try:
-                return [stored_file(values) for values in self.lake.read_json(self._sidecar(save, rank))]
+                found = read_object(self.lake, self._sidecar(save, rank), tuple[StoredFile, ...])
+                if any(file.rank != rank for file in found):
+                    raise Corrupt(f"{self.lake.uri}/{self._sidecar(save, rank)} lists files of other ranks")
+                return list(found)
             except NotThere:
                 self._closed.wait(wait)
                 self._go_on(save)

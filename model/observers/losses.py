@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from infra.store.lake import Lake
+from infra.store.schema import parse_json, read_value
 from model.observers.observer import StepObserver
 from model.observers.records import StepRecord
 from model.observers.segmented_log import SegmentedLog, read_segments
@@ -34,7 +33,8 @@ def read_losses(lake: Lake, run: str) -> list[StepRecord]:
     records: dict[int, StepRecord] = {}
     for lines in read_segments(lake, _folder(run)):
         for line in lines:
-            record = StepRecord(**json.loads(line))
+            where = f"{lake.uri}/{_folder(run)}"
+            record: StepRecord = read_value(StepRecord, parse_json(line, where), where)
             # Checkpoint segments come before the tail and take precedence.
             records.setdefault(record.step, record)
     return [records[step] for step in sorted(records)]

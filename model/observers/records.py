@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infra.store.schema import Count, Seconds
+
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
@@ -15,14 +17,14 @@ class StepRecord:
     `scale` is the fp16 loss scale. `validation_loss` is after the update, None if it was not computed.
     """
 
-    step: int
+    step: Count
     loss: float | None
     gradient_norm: float | None
     learning_rate: float
-    tokens: int
+    tokens: Count
     sequences: str
-    first_sequence: int
-    seconds: float
+    first_sequence: Count
+    seconds: Seconds
     skipped: bool = False
     cause: str = ""
     scale: float | None = None

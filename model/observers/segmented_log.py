@@ -9,6 +9,7 @@ repeat records of the checkpoint's object; for readers, that object takes preced
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -20,6 +21,7 @@ from infra.store.lake import Lake
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+_SEGMENT = re.compile(r"tail\.jsonl|step-(\d{6,12})\.jsonl")
 Record = TypeVar("Record", bound="DataclassInstance")
 
 
@@ -34,8 +36,8 @@ class SegmentedLog(Generic[Record]):
     def begin(self, step: int) -> None:
         """Continue after the checkpoint at `step`: delete the records of later steps."""
         for entry in list(self._lake.list(self._folder)):
-            name = entry.path.rpartition("/")[2].removesuffix(".jsonl")
-            if name == "tail" or int(name.removeprefix("step-")) > step:
+            found = _SEGMENT.fullmatch(entry.path.rpartition("/")[2])
+            if found is not None and (found[1] is None or int(found[1]) > step):
                 self._lake.delete(entry.path)
         self._since_checkpoint, self._changed = [], False
 
@@ -60,6 +62,8 @@ class SegmentedLog(Generic[Record]):
 def read_segments(lake: Lake, folder: str) -> Iterator[list[bytes]]:
     """The lines of each object of a log, in the order of steps. The tail comes last and may repeat lines."""
     for entry in lake.list(folder):  # sorted by name
+        if not _SEGMENT.fullmatch(entry.path.rpartition("/")[2]):
+            continue
         try:
             yield lake.read(entry.path).splitlines()
         except NotThere:  # replaced since the listing

@@ -7,6 +7,7 @@ is implemented here because an object store cannot append; it also saves the tra
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 import time as clock
@@ -41,7 +42,8 @@ class EventFiles(StepObserver):
 
     def begin(self, step: int) -> None:
         for entry in list(self._lake.list(_folder(self._run))):
-            if int(entry.path.rpartition(".")[2]) > step:
+            first = re.search(r"\.tfevents\.(\d{9,12})\Z", entry.path)
+            if first is not None and int(first[1]) > step:
                 self._lake.delete(entry.path)
         self._start(step + 1)
 

@@ -22,6 +22,7 @@ from infra.store.digests import key_of
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Part
+from infra.store.schema import read_value
 from model.architectures.architecture import ModelConfig
 from model.architectures.registry import model_config, plain_model_config
 from model.configuration import from_plain, require, to_plain
@@ -179,15 +180,17 @@ def read_run(lake: Lake, key: str) -> RunConfig:
     """The configuration of a run. Raises NotThere, or Corrupt when it is invalid or belongs to another key."""
     path = f"runs/{key}/run.json"
     try:
-        config = run_config(lake.read_json(path))
-    except ValueError as error:
-        raise Corrupt(f"{lake.uri}/{path}: {error}") from error
+        config = run_config(read_value(dict[str, Any], lake.read_json(path), f"{lake.uri}/{path}"))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Corrupt(f"{lake.uri}/{path} is not the configuration of a run ({error}); create the run again") from error
     if config.key != key:
         raise Corrupt(f"{lake.uri}/{path} describes another run, {config.key}; create the run again")
     return config
 
 
 def _sources(values: Any, where: str) -> tuple[Source, ...]:
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"{where} is {values!r}; it must be a list")
     return tuple(from_plain(Source, source, f"{where}[{number}]") for number, source in enumerate(values))
 
 

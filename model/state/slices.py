@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from model.configuration import require
 from model.state.boxes import Box
-
-Kind = Literal["weight", "first_moment", "second_moment"]
-KINDS: tuple[Kind, ...] = ("weight", "first_moment", "second_moment")
+from model.state.kinds import KINDS as KINDS
+from model.state.kinds import Kind as Kind
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from infra.store.errors import Corrupt, NotThere, StoreUnavailable
 from infra.store.lake import Lake
+from infra.store.schema import Count, Time, sound_object
 from model.configuration import from_plain, require, to_plain
 from model.run.events import Change, Course, Event, SkipData, record
 from model.supervision.progress import OUTAGE_INTERVAL
@@ -58,9 +59,9 @@ class Answer:
     """The outcome of a request: `done`, `expired` (a stop older than the launch) or `refused`, with the reason."""
 
     outcome: Outcome
-    step: int
+    step: Count
     launch: str
-    time: str
+    time: Time
     reason: str = ""
 
 
@@ -75,11 +76,8 @@ def ask(lake: Lake, run: str, kind: str, who: str, **values: Any) -> Request:
 
 
 def read_answer(lake: Lake, run: str, request: str) -> Answer | None:
-    """The answer to a request, or None while it is pending."""
-    try:
-        return Answer(**lake.read_json(f"{_answers(run)}/{request}.json"))
-    except NotThere:
-        return None
+    """The answer to a request, or None while it is pending; a damaged answer is none."""
+    return sound_object(lake, f"{_answers(run)}/{request}.json", Answer)
 
 
 class Control:

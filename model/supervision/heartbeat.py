@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Literal
 
-from infra.store.errors import NotThere, StoreError, StoreUnavailable
+from infra.store.errors import StoreError, StoreUnavailable
 from infra.store.lake import Lake
+from infra.store.schema import Count, Seconds, sound_object
 
 Phase = Literal["starting", "data", "compute", "communication", "saving"]
 INTERVAL = 5.0  # seconds between two writes to the store
@@ -38,10 +39,10 @@ class Mark:
     """A rank of a launch entered `phase` of `step` at `time` (POSIX seconds) on `host`."""
 
     launch: str
-    rank: int
-    step: int
+    rank: Count
+    step: Count
     phase: Phase
-    time: float
+    time: Seconds
     host: str
 
 
@@ -104,16 +105,14 @@ class Heartbeat:
 
 
 def read_mark(lake: Lake, run: str, rank: int) -> Mark | None:
-    """The last mark of a rank in any launch, or None before its first."""
-    try:
-        return Mark(**lake.read_json(f"{_folder(run)}/{rank}.json"))
-    except NotThere:
-        return None
+    """The last mark of a rank in any launch, or None before its first; a damaged mark is none."""
+    return sound_object(lake, f"{_folder(run)}/{rank}.json", Mark)
 
 
 def read_marks(lake: Lake, run: str) -> list[Mark]:
     """The last marks of the newest launch, by rank. Ignores marks of an older launch that had more ranks."""
-    marks = [Mark(**lake.read_json(entry.path)) for entry in lake.list(_folder(run))]
+    found = (sound_object(lake, entry.path, Mark) for entry in lake.list(_folder(run)))
+    marks = [mark for mark in found if mark is not None]
     newest = max(marks, key=lambda mark: mark.time, default=None)
     return sorted((mark for mark in marks if newest and mark.launch == newest.launch), key=lambda mark: mark.rank)
 

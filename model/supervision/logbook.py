@@ -7,9 +7,17 @@ existed when its launch began. The launch and the rank in the name keep two writ
 from __future__ import annotations
 
 import datetime
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
+from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
+from infra.store.schema import Component, Count, Time, read_value
+
+_logger = logging.getLogger("millrace.store")
 
 
 class Logbook:
@@ -36,8 +44,40 @@ class Logbook:
 
 
 def read_logbook(lake: Lake, run: str) -> list[dict[str, Any]]:
-    """All events of a run, in order."""
-    return [lake.read_json(entry.path) for entry in lake.list(_folder(run))]
+    """All events of a run, in order, without damaged ones, which are logged.
+
+    Each has the fields ``number``, ``time``, ``launch``, ``rank``, ``event`` and ``step``, and those of its kind.
+    """
+    return list(_events(lake, run))
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The fields that every event has."""
+
+    number: Count
+    time: Time
+    launch: str
+    rank: Count
+    event: Component
+    step: Count
+
+
+_HEAD = frozenset(field.name for field in fields(_Head))
+
+
+def _events(lake: Lake, run: str) -> Iterator[dict[str, Any]]:
+    for entry in lake.list(_folder(run)):
+        where = f"{lake.uri}/{entry.path}"
+        try:
+            values: dict[str, Any] = read_value(dict[str, Any], lake.read_json(entry.path), where)
+            read_value(_Head, {name: value for name, value in values.items() if name in _HEAD}, where)
+        except NotThere:  # deleted since the listing
+            continue
+        except Corrupt as error:
+            _logger.warning("%s", error)
+            continue
+        yield values
 
 
 def _folder(run: str) -> str:
@@ -45,4 +85,6 @@ def _folder(run: str) -> str:
 
 
 def _number(path: str) -> int:
-    return int(path.rpartition("/")[2].partition("-")[0])
+    """The number in the name of an event; 0 for an object that is none."""
+    found = re.match(r"(\d{6,12})-", path.rpartition("/")[2])
+    return 0 if found is None else int(found[1])

@@ -6,8 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from infra.store.errors import NotThere
 from infra.store.lake import Lake
+from infra.store.schema import Count, Seconds, sound_object
 
 State = Literal["starting", "training", "stopped", "finished", "failed"]
 # Minimum seconds between two writes to the store: a step may take milliseconds.
@@ -24,13 +24,13 @@ class Progress:
     """
 
     state: State
-    step: int
-    steps: int
+    step: Count
+    steps: Count
     loss: float | None
-    tokens: int
+    tokens: Count
     tokens_per_second: float | None
     launch: str
-    updated: float
+    updated: Seconds
 
 
 class ProgressWriter:
@@ -61,11 +61,8 @@ class ProgressWriter:
 
 
 def read_progress(lake: Lake, run: str) -> Progress | None:
-    """The latest progress of a run, or None before its first launch."""
-    try:
-        return Progress(**lake.read_json(_path(run)))
-    except NotThere:
-        return None
+    """The latest progress of a run, or None before its first launch; damaged progress is none."""
+    return sound_object(lake, _path(run), Progress)
 
 
 def _path(run: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.store.errors import StoreUnavailable
 from infra.store.lake import Lake
+from infra.store.schema import read_object
 from model.checkpoints.retention import Retention
 from model.engine import Engine
 from model.layout import Layout
@@ -39,6 +40,13 @@ class Launch:
     id: str = ""
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """The launch that trains the run."""
+
+    launch: str
+
+
 class Superseded(RuntimeError):
     """A later launch now trains this run."""
 
@@ -52,7 +60,7 @@ class Records:
         self.launch: str = launch.id or engine.gather(uuid.uuid4().hex[:12])[0]
         self.leads = engine.rank == 0
         if self.leads:
-            lake.write_json(_claim(run), {"launch": self.launch})
+            lake.write_json(_claim(run), asdict(_Claim(self.launch)))
         self._logbook = Logbook(lake, run, self.launch, engine.rank)
         self._progress = ProgressWriter(lake, run, launch.config.training.steps, self.launch)
         # The step that an earlier launch reached.
@@ -78,7 +86,7 @@ class Records:
             self._require_ours(self._lake)
 
     def _require_ours(self, lake: Lake) -> None:
-        latest = lake.read_json(_claim(self._run))["launch"]
+        latest = read_object(lake, _claim(self._run), _Claim).launch
         if latest != self.launch:
             raise Superseded(
                 f"launch {latest} has taken over this run from launch {self.launch}, which ends now; start only one "

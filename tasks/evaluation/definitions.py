@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pydantic
 
 from infra.store.digests import key_of, sha256_bytes
 
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}")
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
@@ -52,6 +54,8 @@ class MultipleChoice(_Definition):
     def _has_question(cls, prompt: str) -> str:
         if "{question}" not in prompt:
             raise ValueError(f"the prompt {prompt!r} does not contain {{question}}")
+        if unknown := set(_PLACEHOLDER.findall(prompt)) - {"{question}"}:
+            raise ValueError(f"the prompt {prompt!r} contains {min(unknown)}; the only placeholder is {{question}}")
         return prompt
 
     def item(self, values: dict[str, Any]) -> dict[str, Any]:

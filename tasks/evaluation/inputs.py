@@ -15,6 +15,7 @@ from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Part, fetch_part, read_manifest
 from infra.store.tokens import TokenFile
 from tasks.lineage import tokens_with
+from tasks.runs import read_run_record
 from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
 
 TOKENS_STAGE = "tokens"
@@ -63,8 +64,7 @@ def tokens_of_run(lake: Lake, run: str) -> Manifest:
     Raises NotThere if the run or its artifact is missing, and ValueError if several artifacts contain these files but
     differ in the files that an evaluation reads.
     """
-    sources = lake.read_json(f"runs/{run}/run.json")["sources"]
-    trained_on = {source[kind]["sha256"] for source in sources for kind in ("bin", "idx")}
+    trained_on = {part.sha256 for part in read_run_record(lake, run).files}
     found = list(tokens_with(lake, trained_on))
     if not found:
         raise NotThere(f"{lake.uri} has no tokens artifact with the files of run {run}; build its corpus again")

@@ -13,6 +13,7 @@ from infra.scratch import scratch_folder
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from model.checkpoints.manifest import committed_steps
+from model.run.config import read_run
 from tasks.evaluation.inputs import fetch_tokenizer, held_out_texts, open_tokenizer, tokens_of_run
 from tasks.evaluation.launch import evaluate_command
 from tasks.evaluation.made_tasks import write_made_tasks
@@ -56,7 +57,7 @@ def evaluate(
         tokenizer = fetch_tokenizer(lake, tokens, cache)
         if tasks is None:
             texts = list(held_out_texts(lake, tokens, open_tokenizer(tokenizer, tokens), cache))
-            positions = lake.read_json(f"runs/{run}/run.json")["model"]["positions"]
+            positions = read_run(lake, run).model.positions
             tasks = write_made_tasks(texts, cache, items, positions)
         command = evaluate_command(
             lake.uri, run, steps, tokens=tokens.key, tokenizer=tokenizer, tasks=tasks.absolute(), cache=cache

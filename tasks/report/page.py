@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ PERPLEXITIES_DRAWN = 6
 
 
 def write_report(data: ReportData, path: Path) -> None:
-    """Write the page to `path`, creating its folder. The same data produce the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_report(data), encoding="utf-8")
+    """Write the page to `path`, creating its folder. The same data produce the same bytes.
+
+    Other users cannot read it: it quotes crawled text.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    page = render_report(data)
+    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
+        file.write(page)
 
 
 def render_report(data: ReportData) -> str:

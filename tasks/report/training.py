@@ -18,6 +18,7 @@ from model.checkpoints.manifest import Checkpoint, committed_steps, read_checkpo
 from model.observers.losses import StepRecord, read_losses
 from model.supervision.logbook import read_logbook
 from tasks.evaluation.results import read_evaluations
+from tasks.runs import read_run_record
 
 EVENTS_KEPT = 100
 JOULES_OF_KILOWATT_HOUR = 3.6e6
@@ -139,24 +140,24 @@ class Training:
 
 def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
     """Collect a run's records from the lake. Raises NotThere for an unknown run, ValueError for one on other tokens."""
-    configuration = lake.read_json(f"runs/{run}/run.json")
+    configuration = read_run_record(lake, run)
     ours = {part.sha256 for part in tokens.parts}
-    if not any(source["bin"]["sha256"] in ours for source in configuration["sources"]):
+    if not any(source.bin.sha256 in ours for source in configuration.sources):
         raise ValueError(f"the run {run} reads none of the token files of the build {tokens.key}: use a run that does")
     logbook = read_logbook(lake, run)
     launches = [record for record in logbook if record["event"] in ("launch", "resume")]
     notable = [record for record in logbook if record["event"] != "checkpoint"]
     checkpoints = _checkpoints(lake, run)
-    origin = configuration["origin"]
+    origin = configuration.origin
     return Training(
         key=run,
-        label=configuration["label"],
-        architecture=configuration["model"]["architecture"],
+        label=configuration.label,
+        architecture=configuration.architecture,
         parameters=_parameters(checkpoints),
-        configuration={name: configuration[name] for name in ("model", "training")},
-        seed=configuration["seed"],
-        origin="" if origin is None else f"{origin['run'][:12]}@{origin['step']}",
-        steps_planned=configuration["training"]["steps"],
+        configuration={"model": configuration.model, "training": configuration.training},
+        seed=configuration.seed,
+        origin="" if origin is None else f"{origin.run[:12]}@{origin.step}",
+        steps_planned=configuration.steps,
         steps=tuple(read_losses(lake, run)),
         evaluations=tuple(map(_evaluation, read_evaluations(lake, run))),
         checkpoints=tuple(checkpoint.step for checkpoint in checkpoints),

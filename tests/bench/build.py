@@ -14,7 +14,7 @@ from typing import Any
 
 from infra.server.local import local_server
 from infra.store.lake import Lake
-from infra.store.manifest import manifest_from_json
+from infra.store.manifest import all_manifests
 from tests.bench.inputs import kind_of_crawl, two_archives
 from tests.bench.measure import Times, Workload, alternate, ratios, refuse_differences
 from tests.bench.records import RECORDER, spread
@@ -74,7 +74,7 @@ def build(archives: tuple[Path, ...], lake: Path, workers: int) -> Built:
 
 def worker_seconds(lake: Lake) -> float:
     """What the manifests of all artifacts of a lake say that workers took."""
-    manifests = (manifest_from_json(lake.read_json(entry.path)) for entry in lake.list("artifacts"))
+    manifests = all_manifests(lake)
     return sum(manifest.cost.get("worker_seconds", 0.0) for manifest in manifests)
 
 

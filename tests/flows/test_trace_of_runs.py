@@ -18,6 +18,7 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from flows.cli.trace import trace
+from infra.store.digests import sha256_file
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part, store_part, write_manifest
@@ -165,7 +166,7 @@ def published(lake: Lake, folder: Path, names: list[str]) -> RunConfig:
     ]
     path = folder / f"text{LINEAGE_SUFFIX}"
     pq.write_table(pa.Table.from_pylist(rows, schema=LINEAGE_SCHEMA), path)
-    lineage = store_part(lake, path, name=path.name, rows=-1, content="", suffix=LINEAGE_SUFFIX)
+    lineage = store_part(lake, path, name=path.name, rows=-1, content=sha256_file(path), suffix=LINEAGE_SUFFIX)
     parts = (Part(**source["bin"]), Part(**source["idx"]), lineage)
     rest: dict[str, Any] = {"inputs": {}, "libraries": {}, "details": {}, "cost": {}, "created": "2026-01-01"}
     account = Account(rows_in=len(names), kept=len(names))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.audit import forget_artifact, verify_artifact
+from infra.store.digests import sha256_bytes
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import (
@@ -19,13 +20,17 @@ from infra.store.manifest import (
     write_marker,
 )
 
+KEYS = {"whole": "0" * 64, "broken": "1" * 64}
+
 
 def test_forgetting_by_one_artifact_forgets_all_that_list_the_broken_part(lake: Lake, tmp_path: Path) -> None:
     parts = []
     for name in ("whole", "broken"):
         (tmp_path / name).write_text(name)
-        parts.append(store_part(lake, tmp_path / name, name=name, rows=-1, content=name, suffix=".bin"))
-        write_marker(lake, "crawl", Marker(name[0] * 64, (parts[-1],), Account(), 0.0))
+        parts.append(
+            store_part(lake, tmp_path / name, name=name, rows=-1, content=sha256_bytes(name.encode()), suffix=".bin")
+        )
+        write_marker(lake, "crawl", Marker(KEYS[name], (parts[-1],), Account(), 0.0))
     account = Account(rows_in=1, kept=1)
     source = Manifest(
         "a" * 64, artifact_digest(parts), "crawl", 1, {}, {}, {}, {}, tuple(parts), account, {}, {}, "2026"
@@ -43,5 +48,5 @@ def test_forgetting_by_one_artifact_forgets_all_that_list_the_broken_part(lake: 
     assert read_manifest(lake, "crawl", other.key) == other
     assert lake.size(parts[1].path) is None
     assert lake.size(parts[0].path) == 5
-    assert read_marker(lake, "crawl", "b" * 64) is None
-    assert read_marker(lake, "crawl", "w" * 64) is not None
+    assert read_marker(lake, "crawl", KEYS["broken"]) is None
+    assert read_marker(lake, "crawl", KEYS["whole"]) is not None

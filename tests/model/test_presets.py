@@ -78,6 +78,7 @@ CONTRADICTIONS: dict[tuple[str, str], set[Any]] = {
     **{(f"pythia-{size}", "number of checkpoints"): {143, 154} for size in PYTHIA},
     **{(name, "model.gelu"): {"tanh", "erf"} for name in NEOX_FAMILY},
     **{(name, "norms of a block"): {"one shared", "two untied"} for name in NEOX_FAMILY},
+    **{(name, "training.schedule.kind"): {"neox_until_2023_08", "cosine"} for name in NEOX_FAMILY},
     **{(name, "rotary tables"): {"fp16", "fp32", "fp32, cast to the model's precision"} for name in NEOX_FAMILY},
     ("neox-20b", "training.batch"): {1538, 1536},
     ("neox-20b", "parameters"): {20_554_567_680, 20_556_201_984},
@@ -173,7 +174,7 @@ def test_gpt_neox_family(name: str) -> None:
     # GPT-NeoX pads its 50,277 tokens to a multiple of 128 for each tensor-parallel rank.
     assert config.vocabulary == vocabulary == -(-50_277 // (128 * tensor)) * 128 * tensor
     assert (config.gelu, training.packing, training.optimizer.decay) == ("tanh", "overlapping", "matrices")
-    assert (training.schedule.kind, training.schedule.learning_rate) == ("cosine", rate)
+    assert (training.schedule.kind, training.schedule.learning_rate) == ("neox_until_2023_08", rate)
     cluster = tuple(published[field] for field in ("micro_batch", "accumulation", "gpus", "tensor"))
     assert cluster == (micro, accumulation, gpus, tensor)
     assert training.batch * tensor * published["pipeline"] == gpus * micro * accumulation

@@ -37,7 +37,7 @@ def values_of(name: str, **changes: Any) -> dict[str, Any]:
             "suffix": suffix,
         }
 
-    source = {"name": "web", "weight": 0.75, "epochs": 2, "bin": part("a", "bin"), "idx": part("b", "idx")}
+    source = {"name": "web", "weight": 0.75, "epochs": 2, "bin": part("a", ".bin"), "idx": part("b", ".idx")}
     values = preset(name)
     return {"model": values["model"], "training": values["training"], "sources": [source], "seed": 7} | changes
 

@@ -12,22 +12,36 @@ from transformers import optimization
 from model.optim.schedule import CheckpointSchedule, Schedule
 from model.presets import preset
 
-# The formulas worked out with 40 decimal digits by mpmath; preset -> updates made -> rate of the next one.
+# GPT-NeoX's: what `AnnealingLR` of gpt-neox 3a4af67c (March 2023) gave when it was run. The others: the formulas worked
+# out with 40 decimal digits by mpmath. Preset -> updates made -> rate of the next one.
 GOLDEN = {
     "pythia-70m": {
-        0: 0.001 / 1430,
-        1: 0.001 / 1430,
-        2: 0.002 / 1430,
+        0: 0.0,
+        1: 6.993006993006994e-07,
+        2: 1.3986013986013987e-06,
         715: 0.0005,
         1430: 0.001,
-        1431: 0.00099999999988919999,
-        10_000: 0.00099188680149982937,
-        50_000: 0.00076296196198992074,
-        72_215: 0.00055,
-        100_000: 0.00028978846751101177,
-        142_999: 0.00010000000011080001,
+        1431: 0.0009999999998793387,
+        10_000: 0.0009911641965803597,
+        50_000: 0.0007413579850981182,
+        71_500: 0.000515705379539064,
+        100_000: 0.00021986750263500399,
+        114_400: 0.00010492249381215479,
+        115_000: 0.00010091741357077516,
+        141_570: 0.0001,
         143_000: 0.0001,
         200_000: 0.0001,
+    },
+    "neox-20b": {
+        0: 0.0,
+        750: 4.85e-05,
+        1501: 9.699999998936276e-05,
+        10_000: 9.623348698650822e-05,
+        75_000: 5.002342181528922e-05,
+        115_000: 1.3494628937229435e-05,
+        120_000: 1.0177481899779015e-05,
+        148_500: 9.7e-06,
+        150_000: 9.7e-06,
     },
     "llama-7b": {
         0: 1.5e-7,
@@ -54,6 +68,24 @@ GOLDEN = {
 }
 
 
+# The corrected cosine with Pythia 70M's numbers, by mpmath.
+CORRECTED = {
+    0: 0.001 / 1430,
+    1: 0.001 / 1430,
+    2: 0.002 / 1430,
+    715: 0.0005,
+    1430: 0.001,
+    1431: 0.00099999999988919999,
+    10_000: 0.00099188680149982937,
+    50_000: 0.00076296196198992074,
+    72_215: 0.00055,
+    100_000: 0.00028978846751101177,
+    142_999: 0.00010000000011080001,
+    143_000: 0.0001,
+    200_000: 0.0001,
+}
+
+
 def published(name: str) -> Schedule:
     return Schedule(**preset(name)["training"]["schedule"])
 
@@ -64,13 +96,24 @@ def test_rates_of_published_runs(name: str) -> None:
     assert {updates: schedule.at(updates) for updates in GOLDEN[name]} == pytest.approx(GOLDEN[name], rel=1e-13)
 
 
+def test_the_corrected_cosine_is_for_new_runs() -> None:
+    ran = published("pythia-70m")
+    cosine = Schedule("cosine", ran.learning_rate, ran.minimum, ran.warmup, ran.decay)
+    assert {updates: cosine.at(updates) for updates in CORRECTED} == pytest.approx(CORRECTED, rel=1e-13)
+    # What docs/presets.md says of the difference.
+    assert [round(100 * (cosine.at(at) / ran.at(at) - 1)) for at in (71_500, 114_400)] == [8, 79]
+
+
 def test_the_first_update_differs_between_the_systems() -> None:
-    """GPT-NeoX clamps step 0 to step 1, metaseq does not; after it both warm up alike, the last update included."""
+    """GPT-NeoX clamps step 0 to step 1 today; it did not before, and metaseq does not. Then all warm up alike."""
     cosine, linear, constant = (Schedule(kind, 1e-3, 1e-4, 8, 100) for kind in ("cosine", "linear", "constant"))
     assert cosine.at(0) == constant.at(0) == cosine.at(1) == 1e-3 / 8
-    assert linear.at(0) == 0.0
+    before = Schedule("neox_until_2023_08", 1e-3, 1e-4, 8, 100)
+    assert linear.at(0) == before.at(0) == 0.0
     for updates in range(1, 9):
-        assert cosine.at(updates) == linear.at(updates) == constant.at(updates) == 1e-3 * updates / 8
+        assert (
+            cosine.at(updates) == linear.at(updates) == constant.at(updates) == before.at(updates) == 1e-3 * updates / 8
+        )
     assert constant.at(9) == constant.at(1000) == 1e-3 > cosine.at(9) > linear.at(9)
 
 
@@ -81,7 +124,7 @@ def test_without_warm_up_the_run_starts_at_the_peak(kind: str) -> None:
     assert schedule.at(5) == pytest.approx(1.0 if kind == "constant" else 0.5)
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear"])
+@pytest.mark.parametrize("kind", ["cosine", "neox_until_2023_08", "linear"])
 def test_rates_fall_to_the_minimum_and_stay(kind: str) -> None:
     schedule = Schedule(kind, 9.7e-5, 9.7e-6, 1500, 150_000)  # type: ignore[arg-type]
     rates = [schedule.at(updates) for updates in range(1500, 160_000, 250)]
@@ -131,7 +174,7 @@ def test_the_comparison_can_tell_schedules_apart() -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (("exponential", 1.0, 0.1, 1, 2), "must be 'cosine', 'linear' or 'constant'"),
+        (("exponential", 1.0, 0.1, 1, 2), "must be 'cosine', 'neox_until_2023_08', 'linear' or 'constant'"),
         (("cosine", 0.0, 0.0, 1, 2), "above 0"),
         (("cosine", 1.0, 2.0, 1, 2), "between 0 and learning_rate"),
         (("linear", 1.0, -0.1, 1, 2), "minimum is -0.1; it must be at least 0"),

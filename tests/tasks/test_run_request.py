@@ -45,7 +45,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return made
 
 
-def write(lake: Lake, folder: Path, tokenizer: Path, key: str = "tokens", **values: Any) -> Manifest:
+def write(lake: Lake, folder: Path, tokenizer: Path, key: str = "a" * 64, **values: Any) -> Manifest:
     """The tokens of thirty documents of two sources."""
     folder.mkdir(parents=True)
     config = TokensConfig.model_validate({"mixture": {"crawl": 0.75, "books": 0.25}, **values})
@@ -65,7 +65,10 @@ def write(lake: Lake, folder: Path, tokenizer: Path, key: str = "tokens", **valu
             )
 
     files = write_tokens(documents(), config, folder, tokenizer)
-    parts = [store_part(lake, path, name=name, rows=-1, content="", suffix=path.suffix) for name, path in files.items()]
+    parts = [
+        store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
+        for name, path in files.items()
+    ]
     manifest = Manifest(
         stage="tokens",
         version=2,
@@ -249,7 +252,7 @@ def test_a_run_that_begins_with_a_checkpoint(
     held = [checkpoint(lake, first, step) for step in (0, 50, 100)]
     origin = find_origin(lake, first.key[:8])
     assert origin == f"{first.key}@100"
-    other = write(lake, tmp_path / "other", tokenizers[0], key="other", mixture={"crawl": 0.5, "books": 0.5})
+    other = write(lake, tmp_path / "other", tokenizers[0], key="b" * 64, mixture={"crawl": 0.5, "books": 0.5})
     config = made(lake, other, origin=origin, settings={"training.steps": 300, "training.schedule.decay": 300})
     assert config.origin is not None
     assert (config.origin.run, config.origin.step, config.origin.digest) == (first.key, 100, held[2].digest)
@@ -320,7 +323,7 @@ def test_what_a_checkpoint_does_not_go_on_with(
 def test_other_tokenizers_are_refused(lake: Lake, tokens: Manifest, tmp_path: Path, tokenizers: list[Path]) -> None:
     first = made(lake, tokens, **PYTHIA)
     checkpoint(lake, first, 100)
-    other = write(lake, tmp_path / "other", tokenizers[1], key="other")
+    other = write(lake, tmp_path / "other", tokenizers[1], key="b" * 64)
     with pytest.raises(WrongSetting, match="different tokenizers"):
         made(lake, other, origin=f"{first.key}@100")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.documents import DOCUMENT_SCHEMA
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
 from infra.stage import StageConfig, StageKind, partitioned, stage
 from infra.store.ledger import Account
 
@@ -35,6 +38,42 @@ def read_lines(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outco
         else:
             yield Kept(Document(f"{text}-{number}", text, None, None, "toy", None), len(line))
         offset += len(line)
+
+
+@stage("toy_poison", version=1, kind=StageKind.source, config=ToyConfig)
+def read_poison(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Record | Outcome]:
+    """A document a line; some lines hold up, bloat or crash the process, and one does so before it is a record."""
+    offset = 0
+    for number, line in enumerate(stream):
+        if line == b"jam\n":
+            _spin()
+        yield Record(line, offset, partial(_read_poison, line, number))
+        offset += len(line)
+
+
+def _read_poison(line: bytes, number: int) -> Outcome:
+    text = line.decode().rstrip("\n")
+    if text == "spin":
+        _spin()
+    if text == "bloat":
+        bytearray(1 << 40)
+    if text.startswith("crash"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return Kept(Document(f"{text}-{number}", text, None, None, "toy", None), len(line))
+
+
+@stage("toy_poisoned", version=1, kind=StageKind.annotate, config=ToyConfig, schema=pa.schema([("length", pa.int64())]))
+def measure_poisoned(documents: pa.Table, config: ToyConfig) -> pa.Table:
+    """The length of each text; some texts crash the process."""
+    texts = documents["text"].to_pylist()
+    if "crash" in texts:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return pa.table({"length": [len(text) for text in texts]})
+
+
+def _spin() -> None:
+    while True:
+        pass
 
 
 @stage(

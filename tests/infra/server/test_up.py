@@ -38,7 +38,8 @@ def test_up_deploys_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> Non
         text=True,
         start_new_session=True,
     )
-    overdue = threading.Timer(300, process.kill)
+    # The whole group: what still lives of it holds the pipe open, and reading would never end.
+    overdue = threading.Timer(300, os.killpg, (process.pid, signal.SIGKILL))
     overdue.start()
     try:
         lines: list[str] = []

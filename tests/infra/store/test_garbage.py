@@ -13,8 +13,9 @@ from unittest import mock
 
 import pytest
 
-from infra.store import lake as lake_module
-from infra.store.errors import StoreDenied, StoreUnavailable
+from infra.store import local
+from infra.store.digests import sha256_bytes
+from infra.store.errors import StoreDenied, StoreError
 from infra.store.garbage import GRACE_SECONDS, plan_sweep, sweep
 from infra.store.lake import Lake
 from infra.store.ledger import Account
@@ -32,6 +33,7 @@ from infra.store.manifest import (
     write_marker,
 )
 from infra.store.names import Reference, point
+from tasks.builds import BuildRecord, write_build
 from tasks.evaluation.inputs import tokens_of_run
 from tasks.roots import find_roots
 
@@ -46,7 +48,7 @@ def store(lake: Lake, tmp_path: Path) -> Store:
     def stored(content: str, name: str = "part", suffix: str = ".parquet") -> Part:
         local = tmp_path / "local"
         local.write_text(content)
-        return store_part(lake, local, name=name, rows=1, content=content, suffix=suffix)
+        return store_part(lake, local, name=name, rows=1, content=sha256_bytes(content.encode()), suffix=suffix)
 
     return stored
 
@@ -71,10 +73,10 @@ def test_parts_of_a_young_marker_and_of_a_young_artifact_are_kept(lake: Lake, st
 def test_what_a_young_build_is_made_of_is_kept_and_an_old_one_goes(lake: Lake, store: Store) -> None:
     for key in "ab":
         write_manifest(lake, _manifest("toy", key, store(key)))
-        lake.write_json(f"builds/{key}.json", {"artifacts": {"toy": ["toy", key * 64]}})
+        _write_build(lake, key, {"toy": ("toy", key * 64)})
     _age(lake, 30)
-    _age_one(lake, "builds/a.json", 1)
-    assert sorted(_swept(lake)) == sorted(["builds/b.json", manifest_path("toy", "b" * 64), store("b").path])
+    _age_one(lake, f"builds/{'a' * 64}.json", 1)
+    assert sorted(_swept(lake)) == sorted([f"builds/{'b' * 64}.json", manifest_path("toy", "b" * 64), store("b").path])
 
 
 def test_a_build_refreshes_the_old_markers_and_artifacts_that_it_uses(lake: Lake, store: Store) -> None:
@@ -90,7 +92,7 @@ def test_a_build_refreshes_the_old_markers_and_artifacts_that_it_uses(lake: Lake
     assert read_marker(lake, "toy", used.key) == used
     assert read_manifest(lake, "toy", kept.key, keep=True) == kept
     assert read_manifest(lake, "toy", looked_at.key) == looked_at
-    with mock.patch.object(lake_module, "_local_replacement", side_effect=AssertionError("young enough")):
+    with mock.patch.object(local, "replacement", side_effect=AssertionError("young enough")):
         assert read_marker(lake, "toy", young.key) == young
     assert {path: lake.read(path) for path in before} == before
     gone = {marker_path("toy", unused.key), unused.parts[0].path, looked_at.path, looked_at.parts[0].path}
@@ -136,7 +138,7 @@ def test_a_run_keeps_the_whole_tokens_artifact_that_it_is_evaluated_with(lake: L
         write_manifest(lake, manifest)
         write_marker(lake, "tokens", _marker(manifest.key[0], *manifest.parts))
     source = {"bin": asdict(trained_on.parts[0]), "idx": asdict(trained_on.parts[1])}
-    lake.write_json("runs/r/run.json", {"sources": [source]})
+    _write_run(lake, {"name": "crawl", "weight": 1.0, "epochs": 1, **source})
     _age(lake, 30)
     gone = {other.path, marker_path("tokens", other.key), *(part.path for part in other.parts)}
     assert set(_swept(lake)) == gone
@@ -151,7 +153,7 @@ def test_markers_stay_with_what_they_point_at(lake: Lake, store: Store) -> None:
     for marker in (whole, empty, listed, half):
         write_marker(lake, "toy", marker)
     write_manifest(lake, _manifest("toy", "e", kept, markers=[listed.key]))
-    point(lake, "corpus/toy", Reference("toy", "e" * 64, "digest"))
+    point(lake, "corpus/toy", Reference("toy", "e" * 64, "d" * 64))
     _age(lake, 30)
     assert set(_swept(lake)) == {marker_path("toy", half.key), stale.path}
     assert all(read_marker(lake, "toy", marker.key) == marker for marker in (whole, empty, listed))
@@ -161,10 +163,10 @@ def test_a_name_keeps_its_build_or_its_artifact(lake: Lake, store: Store) -> Non
     made = {key: _manifest("toy", key, store(key)) for key in "abc"}
     for manifest in made.values():
         write_manifest(lake, manifest)
-    lake.write_json("builds/k.json", {"artifacts": {"source/x": ["toy", "a" * 64], "gone": ["toy", "f" * 64]}})
-    point(lake, "corpus/crawl", Reference("build", "k", "digest"))
-    point(lake, "tokenizers/small", Reference("toy", "b" * 64, "digest"))
-    point(lake, "corpus/lost", Reference("build", "lost", "digest"))
+    _write_build(lake, "c", {"source/x": ("toy", "a" * 64), "gone": ("toy", "f" * 64)})
+    point(lake, "corpus/crawl", Reference("build", "c" * 64, "d" * 64))
+    point(lake, "tokenizers/small", Reference("toy", "b" * 64, "d" * 64))
+    point(lake, "corpus/lost", Reference("build", "e" * 64, "d" * 64))
     _age(lake, 30)
     assert set(_swept(lake)) == {made["c"].path, made["c"].parts[0].path}
 
@@ -173,16 +175,16 @@ def test_a_name_keeps_its_build_or_its_artifact(lake: Lake, store: Store) -> Non
 def test_a_folder_that_cannot_be_listed_ends_the_sweep(lake: Lake, store: Store, unreadable: str) -> None:
     write_marker(lake, "toy", _marker("a", store("a")))
     write_manifest(lake, _manifest("toy", "b", store("b")))
-    lake.write_json("builds/k.json", {"artifacts": {"toy": ["toy", "b" * 64]}})
-    lake.write_json("runs/r/run.json", {"sources": []})
-    point(lake, "corpus/crawl", Reference("build", "k", "digest"))
+    _write_build(lake, "c", {"toy": ("toy", "b" * 64)})
+    _write_run(lake)
+    point(lake, "corpus/crawl", Reference("build", "c" * 64, "d" * 64))
     _age(lake, 30)
     scandir = os.scandir
 
-    def refuse(path: Any) -> Any:
-        if str(path).endswith(f"/{unreadable}"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
+    def refuse(folder: int) -> Any:
+        if os.readlink(f"/proc/self/fd/{folder}").endswith(f"/{unreadable}"):
+            raise PermissionError(13, "Permission denied", unreadable)
+        return scandir(folder)
 
     # Not by mode bits: root may read everything.
     with mock.patch("os.scandir", refuse), pytest.raises(StoreDenied, match="Check the credentials"):
@@ -192,7 +194,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_sweep(lake: Lake, store: Store,
 def test_a_folder_whose_disk_is_away_is_not_taken_for_empty(lake: Lake) -> None:
     lake.write("markers/toy/x", b"1")
     (Path(lake.uri) / "markers" / "other").symlink_to(Path(lake.uri) / "unmounted")
-    with pytest.raises(StoreUnavailable, match="is its disk mounted"):
+    with pytest.raises(StoreError, match=r"markers/other is a link.*move the whole lake"):
         list(lake.list("markers"))
 
 
@@ -239,6 +241,27 @@ def _age(lake: Lake, hours: float) -> None:
 def _age_one(lake: Lake, path: str, hours: float) -> None:
     then = time.time() - hours * HOUR
     os.utime(Path(lake.uri) / path, (then, then))
+
+
+def _write_build(lake: Lake, letter: str, artifacts: dict[str, tuple[str, str]]) -> None:
+    record = BuildRecord(
+        key=letter * 64,
+        digest="d" * 64,
+        recipe={"sources": {}},
+        artifacts=artifacts,
+        digests={},
+        ledger=[],
+        source_ledgers={},
+        documents=0,
+        tokens=0,
+        created="2026-01-01T00:00:00+00:00",
+    )
+    write_build(lake, record)
+
+
+def _write_run(lake: Lake, *sources: dict[str, Any]) -> None:
+    run = {"format": 3, "model": {"architecture": "toy"}, "training": {"steps": 1}, "seed": 1, "sources": sources}
+    lake.write_json("runs/r/run.json", run)
 
 
 def _marker(letter: str, *parts: Part) -> Marker:

@@ -63,7 +63,9 @@ def test_a_pin_keeps_the_files_of_the_first_call(lake: Lake, tmp_path: Path) -> 
 
 
 def test_a_damaged_pin_is_told(lake: Lake, tmp_path: Path) -> None:
-    for value in ({}, [["a"]], [["a", "x", "b", "c"]], 7):
+    for value in ({}, [["a"]], [["a", "x", "b", "c"]], [["a", 1, "../b", "c"]], 7):
         lake.write_json("inputs/run.json", value)
-        with pytest.raises(Corrupt, match=r"inputs/run\.json is not a list of input files"):
+        with pytest.raises(
+            Corrupt, match=r"inputs/run\.json is not what Millrace writes there.*Delete it, and start again"
+        ):
             pinned_inventory(lake, [str(tmp_path)], "run")

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from infra.store import manifest
+from infra.store import manifest, verified
 from infra.store.digests import sha256_file
 from infra.store.errors import Corrupt, NotThere, StoreFull
 from infra.store.lake import Lake
@@ -22,7 +22,7 @@ from infra.store.manifest import Marker, Part, fetch_part, manifest_from_json, r
 def part(lake: Lake, tmp_path: Path) -> Part:
     local = tmp_path / "rows.parquet"
     local.write_bytes(b"rows")
-    return store_part(lake, local, name="a#0", rows=1, content="c", suffix=".parquet")
+    return store_part(lake, local, name="a#0", rows=1, content="c" * 64, suffix=".parquet")
 
 
 def test_a_part_lies_under_its_own_sha256(lake: Lake, part: Part) -> None:
@@ -32,7 +32,7 @@ def test_a_part_lies_under_its_own_sha256(lake: Lake, part: Part) -> None:
 
 def test_a_truncated_part_is_written_again(lake: Lake, part: Part, tmp_path: Path) -> None:
     lake.write(part.path, b"ro")
-    assert store_part(lake, tmp_path / "rows.parquet", name="a#0", rows=1, content="c", suffix=".parquet") == part
+    assert store_part(lake, tmp_path / "rows.parquet", name="a#0", rows=1, content="c" * 64, suffix=".parquet") == part
     assert lake.read(part.path) == b"rows"
 
 
@@ -65,7 +65,7 @@ def test_a_lost_part_is_not_there(lake: Lake, part: Part, tmp_path: Path, place:
 
 def test_a_local_part_is_used_where_it_lies(lake: Lake, part: Part, tmp_path: Path) -> None:
     """Verified once for a cache, and again when it was written again."""
-    with mock.patch.object(manifest, "sha256_file", wraps=sha256_file) as hashed:
+    with mock.patch.object(verified, "sha256_file", wraps=sha256_file) as hashed:
         for _ in range(3):
             assert fetch_part(lake, part, tmp_path / "cache") == lake.local_path(part.path)
         assert hashed.call_count == 1
@@ -84,12 +84,15 @@ def test_a_part_is_fetched_once_for_all(lake: Lake, part: Part, tmp_path: Path, 
         found.append(fetch_part(lake, part, tmp_path / "cache"))
 
     readers = [threading.Thread(target=read) for _ in range(4)]
-    with mock.patch.object(manifest, "sha256_file", wraps=sha256_file) as hashed:
+    with (
+        mock.patch.object(verified, "sha256_file", wraps=sha256_file) as in_place,
+        mock.patch.object(manifest, "sha256_file", wraps=sha256_file) as copied,
+    ):
         for one in readers:
             one.start()
         for one in readers:
             one.join()
-    assert hashed.call_count == 1 and len(set(found)) == 1 and found[0].read_bytes() == b"rows"
+    assert in_place.call_count + copied.call_count == 1 and len(set(found)) == 1 and found[0].read_bytes() == b"rows"
     copied = [path for path in (tmp_path / "cache").iterdir() if path.stat().st_size and path.suffix == ".parquet"]
     assert copied == ([] if place == "local" else [found[0]])
 
@@ -121,7 +124,7 @@ def test_others_see_no_copy_that_is_not_verified(
 
 
 def test_a_marker_counts_only_while_its_parts_are_there(lake: Lake, part: Part) -> None:
-    marker = Marker("k" * 64, (part,), Account(rows_in=1, kept=1), 0.5, {"0": {"content": "x", "others": [1]}})
+    marker = Marker("a" * 64, (part,), Account(rows_in=1, kept=1), 0.5, {"0": {"content": "b" * 64, "others": [1]}})
     assert read_marker(lake, "toy", marker.key) is None
     write_marker(lake, "toy", marker)
     assert read_marker(lake, "toy", marker.key) == marker
@@ -129,6 +132,6 @@ def test_a_marker_counts_only_while_its_parts_are_there(lake: Lake, part: Part) 
     assert read_marker(lake, "toy", marker.key) is None
 
 
-def test_a_manifest_of_another_version_is_refused() -> None:
+def test_a_manifest_of_another_version_is_refused(lake: Lake) -> None:
     with pytest.raises(Corrupt, match="another version"):
-        manifest_from_json({"parts": [], "account": {}, "surprise": 1})
+        manifest_from_json({"parts": [], "account": {}, "surprise": 1}, lake, "artifacts/toy/x.json")

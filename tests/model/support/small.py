@@ -8,6 +8,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
+from infra.store.digests import sha256_file
 from infra.store.lake import Lake
 from infra.store.manifest import Part, store_part
 from infra.store.tokens import TokenFile, TokenWriter
@@ -116,7 +117,8 @@ def store_tokens(
 
 
 def _part(lake: Lake, path: Path, name: str) -> dict[str, Any]:
-    part: Part = store_part(lake, path, name=f"{name}{path.suffix}", rows=-1, content="", suffix=path.suffix)
+    content = sha256_file(path)
+    part: Part = store_part(lake, path, name=f"{name}{path.suffix}", rows=-1, content=content, suffix=path.suffix)
     return {field: getattr(part, field) for field in ("sha256", "bytes", "rows", "content", "name", "suffix")}
 
 

@@ -154,6 +154,7 @@ def test_passages_without_a_last_word(text: Any, tmp_path: Path) -> None:
         ({"name": "A task"}, r"tasks\.0\.multiple_choice\.name"),
         ({"shots": 5}, r"tasks\.0\.multiple_choice\.shots: Extra inputs"),
         ({"prompt": "Answer:"}, "does not contain {question}"),
+        ({"prompt": "{support} {question}"}, "contains {support}; the only placeholder is {question}"),
         ({"limit": 0}, "limit"),
     ],
 )

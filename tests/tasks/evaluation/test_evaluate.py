@@ -150,7 +150,8 @@ def test_the_launched_process_scores_every_checkpoint(world: World, tasks: Path,
     results = read_evaluations(world.lake, world.config.key)
     assert [result["step"] for result in results] == STEPS
     for result in results:
-        assert world.lake.read(evaluation_path(world.config.key, result["step"])) == canonical(result)
+        path = evaluation_path(world.config.key, result["step"], result["key"])
+        assert world.lake.read(path) == canonical(result)
         assert [(task["name"], task["items"]) for task in result["tasks"]] == [
             ("continuation_choice", 12),
             ("last_word", 12),
@@ -161,7 +162,7 @@ def test_the_launched_process_scores_every_checkpoint(world: World, tasks: Path,
     # Another process finds them, and the numbers are its own.
     evaluation = world.evaluation(tasks)
     assert evaluation.evaluate(6, tmp_path) == (results[1], True)
-    world.lake.delete(evaluation_path(world.config.key, 6))
+    world.lake.delete(evaluation_path(world.config.key, 6, results[1]["key"]))
     again, cached = evaluation.evaluate(6, tmp_path)
     assert not cached and without_times(again) == without_times(results[1])
 
@@ -201,6 +202,14 @@ def test_other_tasks_are_another_result(world: World, tasks: Path, tmp_path: Pat
     assert not cached and result["key"] != first["key"]
     assert result["tasks"][0]["standard_errors"] == {"acc": None, "perplexity": None}, "one item has no spread"
     assert other.evaluate(0, tmp_path) == (result, True)
+    # The scores of both are there, and those of an older version.
+    assert world.evaluation(tasks).evaluate(0, tmp_path) == (first, True)
+    older = {**first, "key": "0" * 64, "tasks": [{**first["tasks"][0], "name": "older"}]}
+    world.lake.write_json(f"runs/{world.config.key}/evaluations/step-000000.json", older)
+    found = read_evaluations(world.lake, world.config.key)[0]
+    assert [task["name"] for task in found["tasks"]] == ["continuation_choice", "last_word", "older", "words"]
+    world.lake.delete(f"runs/{world.config.key}/evaluations/step-000000.json")
+    world.lake.delete(evaluation_path(world.config.key, 0, result["key"]))
     native = NativeModel(load_checkpoint(world.lake, world.config.key, 0, tmp_path), other.tokenizer)
     assert score(native, other.tasks[0]).metrics == result["tasks"][0]["metrics"]
 

@@ -1,0 +1,57 @@
+"""The records of a file: each is read within its budget; one that exceeds it fails, and the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from infra.engine.watch import OverBudget, Watch
+from infra.outcomes import OVER_BUDGET, Failed, Outcome, Record
+from infra.store.digests import sha256_bytes
+from infra.store.inputs import InputFile
+from infra.store.verdicts import Verdicts
+
+# A file with more such records is made to hold workers up: the rest of it is not read.
+MOST_OVER_BUDGET = 16
+
+
+class RecordReader:
+    """Takes two steps for each record: the source finds it, and then it is read."""
+
+    def __init__(self, file: InputFile, watch: Watch, verdicts: Verdicts) -> None:
+        self._file, self._watch, self._verdicts = file, watch, verdicts
+        self._offset = 0
+
+    def outcomes(self, found: Iterable[Record | Outcome]) -> Iterator[Outcome]:
+        """The outcome of every record. If the source itself exceeds the budget, the rest of the file is one failure."""
+        items = iter(found)
+        number = failed = 0
+        while True:
+            digest = sha256_bytes(f"{self._file.sha256} from record {number}".encode())
+            try:
+                if failed > MOST_OVER_BUDGET:
+                    raise OverBudget(f"found more than {MOST_OVER_BUDGET} records beyond their budget in this file")
+                item = self._watch.take(lambda: next(items, None), digest in self._verdicts)
+            except OverBudget as over:
+                yield self._failure(digest, 0, f"{over}; the file is not read from here on")
+                return
+            if item is None:
+                return
+            outcome = self._read(item) if isinstance(item, Record) else item
+            failed += isinstance(outcome, Failed) and outcome.reason == OVER_BUDGET
+            number += 1
+            yield outcome
+
+    def _read(self, record: Record) -> Outcome:
+        self._offset = record.offset
+        # Without a verdict in the lake, there is nothing to compare the digest with.
+        digest = sha256_bytes(record.data) if self._verdicts else ""
+        try:
+            return self._watch.take(record.outcome, digest in self._verdicts)
+        except OverBudget as over:
+            return self._failure(digest or sha256_bytes(record.data), len(record.data), str(over))
+
+    def _failure(self, digest: str, size: int, cause: str) -> Failed:
+        where = f"{self._file.name}, byte {self._offset}"
+        self._verdicts.add(digest, {"where": where, "cause": cause, "budget": str(self._watch.budget)})
+        example = f"{where}: the worker {cause} ({self._watch.budget}); another machine may differ"
+        return Failed(OVER_BUDGET, size, example, self._offset)
