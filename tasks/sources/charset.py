@@ -75,6 +75,8 @@ def decode_page(data: bytes, content_type: str | None) -> Decoded:
         decoded = _decode(data, charset)
         if _sound(decoded, data):
             return decoded
+    if detected == "utf-8" and detected in declared:
+        return unicode
     return _decode(data, _DEFAULT if detected in ("utf-8", *_UTF_16) else detected)
 
 

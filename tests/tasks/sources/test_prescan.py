@@ -76,6 +76,14 @@ def test_the_page_of_one_cut_character_is_utf_8_if_declared() -> None:
     assert decode_page(data, "text/html; charset=utf-8").text == "<p>The miller’s wheel turns \ufffd slowly."
 
 
+def test_what_is_declared_and_detected_as_utf_8_is_utf_8() -> None:
+    page = (
+        b"<p>" + b"A list of names in plain letters. " * 40 + b"einfach sch\xc3\xb6n, Syl Kouga\xef, Syl Kouga\xef</p>"
+    )
+    decoded = decode_page(page, "text/html; charset=utf-8")
+    assert (decoded.charset, decoded.replaced) == ("utf-8", 2)
+
+
 def test_only_the_start_of_a_page_is_looked_at() -> None:
     for filler in ("<", "<!--", "<meta ", "<a b='", "<meta charset =", " "):
         page = filler * (64 * 1024 // len(filler) + 1)
