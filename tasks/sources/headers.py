@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 
 from warcio.recordloader import ARCHeadersParser
 
+_FOLDED = (" ", "\t")
+_TYPE = re.compile(r"\s*+([^\s/;,]++)\s*+/\s*+([^\s;,]++)")
+_CHARSET = re.compile(r"""\bcharset\s*+=\s*+["']?+\s*+([^\s"';,]++)""", re.IGNORECASE)
+
 
 def named_fields(header: bytes) -> dict[str, str]:
-    """The fields of a WARC or HTTP header, without its first line: lower-case names; the first of equal names counts.
-
-    Lines are decoded as UTF-8, or as Latin-1 if they are not valid UTF-8. A line that starts with a space continues the
-    previous field. A line without a colon is ignored.
-    """
+    """The fields of a WARC header, without its first line: lower-case names; the first of equal names counts."""
     fields: dict[str, str] = {}
-    last: str | None = None
-    for line in header.split(b"\n")[1:]:
-        text = _decoded(line.rstrip(b"\r"))
-        if text[:1] in (" ", "\t"):
-            if last is not None:
-                fields[last] = f"{fields[last]} {text.strip()}"
-            continue
-        name, colon, value = text.partition(":")
-        last = name.strip().lower() if colon else None
-        if last in fields:
-            last = None
-        if last is not None:
-            fields[last] = value.strip()
+    for name, value in _fields(header):
+        fields.setdefault(name, value)
     return fields
+
+
+def http_fields(header: bytes) -> dict[str, str]:
+    """The fields of an HTTP header, without its first line: lower-case names; values of equal names as one list.
+
+    A list is joined with commas (RFC 9110 section 5.3).
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in _fields(header):
+        values.setdefault(name, []).append(value)
+    return {name: ", ".join(found) for name, found in values.items()}
 
 
 def arc_fields(header: bytes) -> dict[str, str]:
@@ -36,6 +38,46 @@ def arc_fields(header: bytes) -> dict[str, str]:
     `header` is the record's line; for the version block it includes the next two lines.
     """
     return dict(ARCHeadersParser().parse(io.BytesIO(header)).headers)
+
+
+def media_type(content_type: str) -> tuple[str, str | None]:
+    """The media type, in lower case, and the charset that a Content-Type field names; "" and None without them.
+
+    Of a list, the last type counts, but not `*/*`, and the charset of an equal type before it holds for it (WHATWG
+    Fetch, "extract a MIME type"). Missing semicolons, commas in their place and blanks around `/` and `=` are accepted.
+    """
+    kind, charset = "", None
+    for part in content_type.split(","):
+        found = _TYPE.match(part)
+        own = f"{found[1]}/{found[2]}".lower() if found else kind
+        if own == "*/*" and kind:
+            continue
+        if own != kind:
+            kind, charset = own, None
+        if named := _CHARSET.search(part):
+            charset = named[1]
+    return kind, charset
+
+
+def _fields(header: bytes) -> Iterator[tuple[str, str]]:
+    """Names in lower case, and values.
+
+    Lines are decoded as UTF-8, or as Latin-1 if they are not valid UTF-8. A line that starts with a space continues the
+    previous field, after one blank (RFC 9112 section 5.2). A line without a colon is ignored.
+    """
+    name, pieces = "", [""]
+    for line in header.split(b"\n")[1:]:
+        text = _decoded(line.rstrip(b"\r"))
+        if text.startswith(_FOLDED):
+            pieces.append(text.strip())
+            continue
+        if name:
+            yield name, " ".join(pieces).strip()
+        name, colon, value = text.partition(":")
+        name = name.strip().lower() if colon else ""
+        pieces = [value.strip()]
+    if name:
+        yield name, " ".join(pieces).strip()
 
 
 def _decoded(line: bytes) -> str:

@@ -37,6 +37,7 @@ class Broken(StrEnum):
     bad_content_length = "bad_content_length"
     record_too_large = "record_too_large"
     bad_http_header = "bad_http_header"
+    http_header_too_large = "http_header_too_large"
     bad_chunking = "bad_chunking"
     bad_content_encoding = "bad_content_encoding"
     unsupported_content_encoding = "unsupported_content_encoding"

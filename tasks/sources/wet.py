@@ -25,7 +25,7 @@ class WetConfig(StageConfig):
     max_record_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
 
 
-@stage("wet", version=1, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
+@stage("wet", version=2, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
 def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Outcome]:
     """Yield one outcome per record. A conversion record is a document: its text as stored, with the page's title first.
 

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.sources.archives import ArchiveRecord, read_records
 from tasks.sources.charset import decode_page
-from tasks.sources.extraction import ExtractionError, Extractor, extract_text, page_title, storable
+from tasks.sources.extraction import ExtractionError, Extractor, extract_page, storable
 from tasks.sources.http import message_of
 from tasks.sources.web_archive import WebArchiveConfig
 from tests.tasks.sources.samples import HTML, PARAGRAPH
@@ -60,7 +60,7 @@ def test_text_is_close_to_gold(
 ) -> None:
     scores: dict[str, list[float]] = {SCRAPINGHUB: [], ANDY: []}
     for page, gold, name in gold_pages:
-        scores[name].append(token_f1(extract_text(page, extractor), gold))
+        scores[name].append(token_f1(extract_page(page, extractor).text, gold))
     means = {name: sum(values) / len(values) for name, values in scores.items()}
     assert all(means[name] > least[name] for name in least), means
 
@@ -74,18 +74,18 @@ def test_a_page_gives_the_same_text_again_whatever_came_between(
     gold_pages: list[tuple[str, str, str]], extractor: Extractor
 ) -> None:
     pages = [page for page, _, _ in gold_pages[:12]]
-    forwards = [extract_text(page, extractor) for page in pages]
-    backwards = [extract_text(page, extractor) for page in reversed(pages)]
+    forwards = [extract_page(page, extractor).text for page in pages]
+    backwards = [extract_page(page, extractor).text for page in reversed(pages)]
     assert forwards == backwards[::-1]
 
 
 @pytest.mark.parametrize("extractor", Extractor)
 def test_odd_markup_gives_text_or_an_extraction_error(extractor: Extractor) -> None:
     article = HTML.decode().replace("%s", PARAGRAPH)
-    assert "the river" in extract_text(article, extractor)
-    assert "the river" in extract_text(article.replace("<body>", "<body>\0\x01\ud800"), extractor)
+    assert "the river" in extract_page(article, extractor).text
+    assert "the river" in extract_page(article.replace("<body>", "<body>\0\x01\ud800"), extractor).text
     for page in ("", " ", "\0", "<", "<!doctype html>", "<html></html>", "plain", "<p" * 1000, "&#xd800;&#0;" * 100):
-        text = extract_text(page, extractor)
+        text = extract_page(page, extractor).text
         assert text == storable(text)
         text.encode()
 
@@ -93,22 +93,28 @@ def test_odd_markup_gives_text_or_an_extraction_error(extractor: Extractor) -> N
 @pytest.mark.parametrize("extractor", Extractor)
 @pytest.mark.parametrize("tag", ["div", "b", "ul><li", "table><tr><td"])
 def test_deep_nesting_is_an_error_instead_of_minutes(extractor: Extractor, tag: str) -> None:
-    with pytest.raises(ExtractionError, match="nested deeper than 5000"):
-        extract_text("<html><body>" + f"<{tag}>" * 100_000 + PARAGRAPH, extractor)
-    extract_text("<html><body>" + f"<{tag}>" * 500 + PARAGRAPH, extractor)
+    with pytest.raises(ExtractionError, match="5000 elements nested in each other"):
+        extract_page("<html><body>" + f"<{tag}>" * 100_000 + PARAGRAPH, extractor)
+    extract_page("<html><body>" + f"<{tag}>" * 500 + PARAGRAPH, extractor)
 
 
 def test_many_elements_side_by_side_are_no_nesting() -> None:
     page = "<html><body><article>" + "<div><span>The wheel turns.</span></div>" * 20_000 + "</article></body></html>"
-    assert extract_text(page, Extractor.resiliparse).count("The wheel turns.") == 20_000
+    assert extract_page(page, Extractor.resiliparse).text.count("The wheel turns.") == 20_000
 
 
-def test_titles() -> None:
-    assert page_title("<head><TITLE lang=en>Mills &amp;\n Wheels\0</title>") == "Mills & Wheels"
-    assert page_title("<title></title>") is None
-    assert page_title("<p>no title") is None
+@pytest.mark.parametrize("extractor", Extractor)
+def test_titles(extractor: Extractor) -> None:
+    def title(page: str) -> str | None:
+        return extract_page(page, extractor).title
+
+    assert title("<head><TITLE lang=en>Mills &amp;\n <b>Wheels\x01</title>") == "Mills & <b>Wheels"
+    assert title("<!-- <title>no</title> --><svg><title>no</title></svg><title>Mills</title>") == "Mills"
+    assert title("<title></title>") is None
+    assert title("<p>no title") is None
 
 
 def test_storable_text_can_be_stored() -> None:
     assert storable(" a\r\nb\rc\x0cd\x85e\0\x07\x7f\x9f\ud83d\tf\u2028\n") == "a\nb\nc\nd\ne\tf"
     assert storable("emoji \U0001f600, accents é, \u200b") == "emoji \U0001f600, accents é, \u200b"
+    assert storable("a\ufffe\uffffb \u200d\ue000\u0378\U000e0067") == "ab \u200d\ue000\u0378\U000e0067"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from collections.abc import Iterator
 
 import brotli
 import hypothesis
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import strategies
 from warcio.bufferedreaders import ChunkedDataReader
 
+from tasks.sources import codings, http
 from tasks.sources.http import Body, Message, decode_body, message_of
 from tasks.sources.reasons import Broken
 from tests.tasks.sources.samples import http_response, read, warc_record
@@ -143,6 +145,89 @@ def test_chunks_are_joined_as_warcio_joins_them(pieces: list[bytes], cut: int) -
     assert ChunkedDataReader(io.BytesIO(whole)).read() == b"".join(pieces)
     part = decoded(whole[:cut], transfer_encoding="chunked").data
     assert b"".join(pieces).startswith(part) or part == whole[:cut]
+
+
+@pytest.mark.parametrize("size", [b"%x  ", b"  %x", b"%x\t;a=b", b"000000000000000000%x", b"%x ; a"])
+@pytest.mark.parametrize("ends", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("coding", ["chunked", "identity, chunked", "Chunked", " , chunked ,"])
+def test_chunk_sizes_as_robust_readers_take_them(size: bytes, ends: bytes, coding: str) -> None:
+    pieces = [TEXT[:1000], TEXT[1000:1001], TEXT[1001:]]
+    body = b"".join(size % len(piece) + ends + piece + ends for piece in pieces) + size % 0 + ends + ends
+    assert decoded(body, transfer_encoding=coding) == Body(TEXT)
+
+
+def test_transfer_codings_are_removed_in_their_order() -> None:
+    assert decoded(chunked(ENCODINGS["gzip"]), transfer_encoding="gzip, chunked") == Body(TEXT)
+    twice = chunked(gzip.compress(ENCODINGS["deflate"]))
+    assert decoded(twice, transfer_encoding="chunked", content_encoding="deflate, gzip") == Body(TEXT)
+
+
+def test_all_members_of_a_gzip_body_are_read() -> None:
+    parts = [TEXT[:700], b"", TEXT[700:]]
+    members = b"".join(gzip.compress(part) for part in parts)
+    assert decoded(members, content_encoding="gzip") == Body(TEXT)
+    assert decoded(members + b"\0\0garbage", content_encoding="gzip") == Body(TEXT)
+    assert decoded(members[:-30], content_encoding="gzip").fault is Broken.truncated_body
+    assert decoded(members, limit=900, content_encoding="gzip") == Body(TEXT[:900], Broken.body_too_large)
+    broken = gzip.compress(TEXT) + gzip.compress(TEXT)[:12] + b"\xff" * 64
+    found = decoded(broken, content_encoding="gzip")
+    assert found.fault in BROKEN and found.data.startswith(TEXT)
+
+
+def test_the_work_on_small_members_grows_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each member is given a window of its own size, not all that follows it."""
+    given = []
+    windows = codings._windows
+
+    def counted(data: bytes, start: int) -> Iterator[tuple[bytes, int]]:
+        for window, end in windows(data, start):
+            given.append(len(window))
+            yield window, end
+
+    monkeypatch.setattr(codings, "_windows", counted)
+    member = gzip.compress(b"a")
+    for count in (500, 5_000):
+        given.clear()
+        assert decoded(member * count, content_encoding="gzip") == Body(b"a" * count)
+        assert sum(given) <= 512 * count
+    assert decoded(member * 10_001, content_encoding="gzip").fault is Broken.bad_content_encoding
+
+
+def test_many_codings_are_a_fault_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "remove_coding", None)
+    assert decoded(ENCODINGS["gzip"], content_encoding="gzip," * 9) == Body(b"", Broken.bad_content_encoding)
+
+
+@pytest.mark.parametrize(
+    ("length", "missing"),
+    [
+        ("100", 60),
+        ("40", 0),
+        ("39", 0),
+        ("100, 100", 60),
+        ("100, 90", 0),
+        ("", 0),
+        ("-5", 0),
+        ("1e3", 0),
+        ("9" * 40, 0),
+    ],
+)
+def test_a_body_that_is_shorter_than_announced(length: str, missing: int) -> None:
+    assert decoded(b"a" * 40, content_length=length) == Body(b"a" * 40, None, missing)
+
+
+def test_the_length_of_an_encoded_body_says_nothing_of_a_decoded_one() -> None:
+    for fields in ({"content_encoding": "gzip"}, {"transfer_encoding": "chunked"}):
+        assert decoded(TEXT, content_length=str(2 * len(TEXT)), **fields) == Body(TEXT)
+
+
+def test_large_headers_are_a_fault_before_they_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "http_fields", None)
+    for line in (b"a: b\r\n", b"a:\n", b" folded\r\n", b"Content-Encoding: " + b"gzip," * 100_000 + b"\r\n"):
+        head = b"HTTP/1.1 200 OK\r\na: b\r\n" + line * (300_000 // len(line) + 1)
+        (record,), _ = read(warc_record(head + b"\r\nbody"))
+        message = message_of(record)
+        assert message is not None and message.fault is Broken.http_header_too_large
 
 
 def test_messages_are_found_by_uri_or_content_type() -> None:

@@ -132,6 +132,64 @@ def test_html_without_a_content_type_is_found_by_its_start() -> None:
     assert isinstance(outcome(warc_record(page(Content_Type="application/octet-stream"))), Kept)
 
 
+COMMENTS = b"<!-- a comment -->" * 50
+
+
+@pytest.mark.parametrize(
+    ("start", "is_html"),
+    [
+        (b"<p>", True),
+        (b"<br/>", True),
+        (b"<!-- a --> \xef\xbb\xbf<?xml version='1.0'?>\n<!doctype  html>", True),
+        (COMMENTS[:900] + b"<p>", True),
+        (COMMENTS[:900] + b"<x-y>", False),
+        (b"<!---->" * 130 + b"<x-y>", False),
+        (b"<!--" + b" licence" * 500 + b"--><p>", True),
+        (b"\n" * 900 + b"<x-y>", False),
+        (b"<?xml ?>" * 100 + b"<svg>", False),
+        (b"plain", False),
+        (b"<abc>", False),
+    ],
+)
+def test_the_start_is_looked_at_in_linear_time(start: bytes, is_html: bool) -> None:
+    """Of 120 comments before an unknown tag, the former pattern tried every way to divide them."""
+    body = start + HTML.replace(b"%s", PARAGRAPH.encode()).replace(b"<!doctype html>", b"")
+    found = outcome(warc_record(http_response(body, Content_Type="")))
+    assert isinstance(found, Kept) is is_html
+    assert is_html or (isinstance(found, Dropped) and found.reason == Unwanted.not_html)
+
+
+@pytest.mark.parametrize("kind", ["TEXT/HTML", "text/html charset=utf-8", "text/plain, text/html", "text / html;", "x"])
+def test_content_types_as_servers_send_them(kind: str) -> None:
+    assert isinstance(outcome(warc_record(page(Content_Type=kind))), Kept)
+
+
+def test_a_body_shorter_than_announced_is_marked_as_cut() -> None:
+    found = outcome(warc_record(page(Content_Length="100000")))
+    assert isinstance(found, Kept) and found.document.metadata["truncated"] == "content-length"
+    found = outcome(warc_record(page(Content_Length="10")))
+    assert isinstance(found, Kept) and found.document.metadata["truncated"] is None
+
+
+@pytest.mark.parametrize("extractor", Extractor)
+def test_what_costs_too_much_is_no_empty_text(extractor: Extractor) -> None:
+    config = WebArchiveConfig(source="mill", extractor=extractor, max_elements=100)
+    found = outcome(warc_record(page("<p>a" * 200)), config)
+    assert isinstance(found, Failed) and found.reason == Broken.extractor_error
+    assert "the page has more than 100 elements" in found.example
+    header = b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 60_000 + b"\r\n<p>text"
+    found = outcome(warc_record(header), config)
+    assert isinstance(found, Failed) and found.reason == Broken.http_header_too_large
+
+
+def test_large_scripts_are_within_the_limits_and_bombs_are_not() -> None:
+    script = "<script>" + "a" * (11 << 20) + "</script>"
+    assert isinstance(outcome(warc_record(page(script + PARAGRAPH)), WebArchiveConfig(source="mill")), Kept)
+    bomb = warc_record(http_response(gzip.compress(b"<p>a" * (5 << 20)), Content_Encoding="gzip"))
+    found = outcome(bomb, WebArchiveConfig(source="mill"))
+    assert isinstance(found, Failed) and found.reason == Broken.body_too_large
+
+
 @pytest.mark.parametrize("lie", ["utf-8", "iso-8859-1"])
 def test_a_lie_about_the_charset_does_not_reach_the_text(lie: str) -> None:
     body = HTML.replace(b"%s", RUSSIAN.encode("cp1251"))
