@@ -1,13 +1,12 @@
 """`python -m model.agent GRACE OPTIONS... -m MODULE ...`: start ranks, and give them GRACE seconds to exit on SIGTERM.
 
-Without OPTIONS there is one rank. `--ranks N` starts N ranks on this machine. Other OPTIONS are torchrun's, for one of
-several machines. The agent forwards SIGTERM and keeps watching the ranks. When a rank exits with `LEFT_AFTER_SAVING` or
-`PERMANENT_ERROR`, the agent exits with the same status.
+Without OPTIONS there is one rank. `--ranks N` starts N ranks on this machine. `--machines`, `--machine`, `--endpoint`
+and `--run` make them one machine's part of a run on several machines. The agent forwards SIGTERM and keeps watching the
+ranks. When a rank exits with `LEFT_AFTER_SAVING` or `PERMANENT_ERROR`, the agent exits with the same status.
 
-Torchrun is used only for several machines, which need its rendezvous. Its rendezvous for one machine (`--standalone`)
-listens on all interfaces and unpickles what it receives, so anyone who reaches the port can run commands. Torchrun
-exits with status 1 for any status of its ranks, gives them 30 s after SIGTERM (an option only since torch 2.12), and
-does not report whether they exited in order. Its import also takes as long as a rank's own.
+There is no torchrun. Its stores listen on all interfaces, and its c10d rendezvous unpickles what it receives, so anyone
+who reaches the port can run commands. It exits with status 1 for any status of its ranks, gives them 30 s after SIGTERM
+(an option only since torch 2.12), and does not report whether they exited in order.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,11 +24,20 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model.parallel.meeting import MEETING_FILE
-from model.supervision.launch import AGENT, RANKS_HERE
+from model.parallel.network import (
+    MEETING_ENDPOINT,
+    MEETING_FILE,
+    MEETING_RUN,
+    MEETING_SOCKET,
+    interface_of,
+    interface_to,
+    listen_at,
+)
+from model.supervision.launch import AGENT, ENDPOINT, MACHINE, MACHINES, RANKS, RUN
 from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
 
 _ASKED = (signal.SIGTERM, signal.SIGINT)
+_OTHER_MEETINGS = ("MASTER_ADDR", "MASTER_PORT", MEETING_FILE, MEETING_ENDPOINT, MEETING_RUN, MEETING_SOCKET)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -36,87 +45,115 @@ def main(arguments: Sequence[str]) -> None:
     grace, rest = int(arguments[0]), arguments[1:]
     os.environ[AGENT] = str(os.getpid())
     threading.Thread(target=_pass_on, args=(_open_signals(), grace), daemon=True).start()
-    if rest[0] == "-m":
-        sys.exit(_one(rest))
-    sys.exit(_here(int(rest[1]), rest[2:], grace) if rest[0] == RANKS_HERE else _several_machines(rest, grace))
+    at = rest.index("-m")
+    options, program = dict(zip(rest[:at:2], rest[1:at:2], strict=True)), rest[at:]
+    if not options:
+        sys.exit(_one(program))
+    sys.exit(_several_machines(options, program, grace) if ENDPOINT in options else _here(options, program, grace))
 
 
-def _one(arguments: Sequence[str]) -> int:
+def _one(program: Sequence[str]) -> int:
     """Run one rank. Returns its exit status, or 128 plus the number of the signal that killed it."""
-    status = _start(arguments, os.environ).wait()
+    status = _start(program, os.environ).wait()
     return status if status >= 0 else 128 - status
 
 
-def _here(count: int, arguments: Sequence[str], grace: int) -> int:
-    """Run `count` ranks on this machine. Returns 0 if all return 0.
-
-    When the first rank fails, the others get SIGTERM, and SIGKILL after the grace period. Then the result is
-    `PERMANENT_ERROR` or `LEFT_AFTER_SAVING` if a rank exited with it, otherwise 1.
-    """
+def _here(options: Mapping[str, str], program: Sequence[str], grace: int) -> int:
+    """Run all ranks of a run on this machine, with nothing that listens beyond loopback."""
     # The folder has mode 0700: no other user can read or change the addresses that the ranks exchange.
     with tempfile.TemporaryDirectory(prefix="millrace-ranks-") as folder:
-        ranks = {}
-        for rank in range(count):
-            process = _start(arguments, _rank_environment(rank, count, Path(folder) / "meeting"))
-            ranks[process.pid] = (rank, process)
-        statuses: set[int] = set()
-        while ranks:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-            assert ended is not None  # waitid blocks without WNOHANG
-            rank, process = ranks.pop(ended.si_pid)
-            status = process.wait()
-            if status and not any(statuses):
-                print(f"rank {rank} ended with status {status}; stopping the other ranks", file=sys.stderr)
-                _send(_children(), signal.SIGTERM)
-                killer = threading.Timer(grace, lambda: _send(_children(), signal.SIGKILL))
-                killer.daemon = True
-                killer.start()
-            statuses.add(status)
-    return next((status for status in (PERMANENT_ERROR, LEFT_AFTER_SAVING) if status in statuses), int(any(statuses)))
+        # No variable of the user's opens Gloo or NCCL to the network.
+        common = {**_environment(), **_bound_to("lo"), MEETING_FILE: str(Path(folder) / "meeting")}
+        count = int(options[RANKS])
+        ranks = {rank: _start(program, common | _place(rank, count, count)) for rank in range(count)}
+        return _watch(ranks, grace)
 
 
-def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # In its own session, as under torchrun: Ctrl-C reaches a rank only once, through the agent.
-    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True)
+def _several_machines(options: Mapping[str, str], program: Sequence[str], grace: int) -> int:
+    """Run this machine's ranks of a run. Rank 0 gets a socket that listens at the endpoint's address only."""
+    count, machines, machine = (int(options[name]) for name in (RANKS, MACHINES, MACHINE))
+    endpoint = options[ENDPOINT]
+    try:
+        listener = listen_at(endpoint) if machine == 0 else None
+        interface = interface_to(endpoint) if listener is None else interface_of(listener.getsockname()[0])
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return PERMANENT_ERROR if isinstance(error, ValueError) else 1
+    common = {**_bound_to(interface), **_environment(), MEETING_ENDPOINT: endpoint, MEETING_RUN: options[RUN]}
+    ranks = {}
+    for rank in range(machine * count, (machine + 1) * count):
+        environment = common | _place(rank, count * machines, count)
+        ranks[rank] = _start(program, environment, listener if rank == 0 else None)
+    if listener is not None:
+        listener.close()  # the socket must end with rank 0
+    return _watch(ranks, grace)
 
 
-def _rank_environment(rank: int, ranks: int, meeting_file: Path) -> dict[str, str]:
-    """The environment of one rank on this machine: torchrun's variables without the address of its store."""
+def _watch(ranks: Mapping[int, subprocess.Popen[bytes]], grace: int) -> int:
+    """Wait for the ranks of this machine, by number. Returns 0 if all return 0.
+
+    When the first rank fails, the others get SIGTERM, and SIGKILL after the grace period. Then the result is
+    `PERMANENT_ERROR` or `LEFT_AFTER_SAVING` if a rank exited with it, or if SIGTERM ended them before they began to
+    train, with nothing to save; otherwise 1.
+    """
+    running = {process.pid: (rank, process) for rank, process in ranks.items()}
+    statuses: set[int] = set()
+    while running:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        assert ended is not None  # waitid blocks without WNOHANG
+        rank, process = running.pop(ended.si_pid)
+        status = process.wait()
+        if status and not any(statuses):
+            print(f"rank {rank} ended with status {status}; stopping the other ranks", file=sys.stderr)
+            _send(_children(), signal.SIGTERM)
+            killer = threading.Timer(grace, lambda: _send(_children(), signal.SIGKILL))
+            killer.daemon = True
+            killer.start()
+        statuses.add(status)
+    for status in (PERMANENT_ERROR, LEFT_AFTER_SAVING):
+        if status in statuses:
+            return status
+    if statuses == {-signal.SIGTERM}:  # until it trains, a rank has no handler
+        return LEFT_AFTER_SAVING
+    return int(any(statuses))
+
+
+def _start(
+    program: Sequence[str], environment: Mapping[str, str], listener: socket.socket | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a rank; it inherits `listener`."""
+    inherited = []
+    if listener is not None:
+        inherited, environment = [listener.fileno()], {**environment, MEETING_SOCKET: str(listener.fileno())}
+    # In its own session: Ctrl-C reaches a rank only once, through the agent.
+    return subprocess.Popen([sys.executable, *program], env=environment, pass_fds=inherited, start_new_session=True)
+
+
+def _place(rank: int, ranks: int, local_ranks: int) -> dict[str, str]:
+    """The place of a rank among `ranks`, of which each machine has `local_ranks`: torchrun's variables."""
+    machine, local_rank = divmod(rank, local_ranks)
     return {
-        "OMP_NUM_THREADS": "1",  # torchrun's defaults, unless the user sets them
-        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
-        **{name: value for name, value in os.environ.items() if name not in ("MASTER_ADDR", "MASTER_PORT")},
         "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
+        "LOCAL_RANK": str(local_rank),
         "WORLD_SIZE": str(ranks),
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "GROUP_RANK": "0",
-        "GROUP_WORLD_SIZE": "1",
-        MEETING_FILE: str(meeting_file),
-        # Gloo and NCCL listen for the other ranks; by default on the interface of the host name.
-        "GLOO_SOCKET_IFNAME": "lo",
-        "NCCL_SOCKET_IFNAME": "lo",
+        "LOCAL_WORLD_SIZE": str(local_ranks),
+        "GROUP_RANK": str(machine),
+        "GROUP_WORLD_SIZE": str(ranks // local_ranks),
     }
 
 
-def _several_machines(arguments: Sequence[str], grace: int) -> int:
-    """Run this machine's ranks under torchrun. Returns an exit status or raises ChildFailedError."""
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
+def _environment() -> dict[str, str]:
+    """This process's environment, without another run's meeting."""
+    return {
+        "OMP_NUM_THREADS": "1",  # torchrun's defaults, unless the user sets them
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+        **{name: value for name, value in os.environ.items() if name not in _OTHER_MEETINGS},
+    }
 
-    # The time for which torchrun waits for the other ranks after the first has exited.
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)
-    try:
-        # Torchrun must not handle SIGTERM and SIGINT: the agent does.
-        run(parse_args(["--signals-to-handle", "SIGHUP,SIGQUIT", *arguments]))
-    except ChildFailedError as error:
-        statuses = {failure.exitcode for failure in error.failures.values()}
-        if PERMANENT_ERROR in statuses:  # the other ranks failed because they lost a peer
-            return PERMANENT_ERROR
-        if LEFT_AFTER_SAVING in statuses:  # all ranks have saved, but torchrun does not wait for all to exit
-            return LEFT_AFTER_SAVING
-        raise
-    return 0
+
+def _bound_to(interface: str) -> dict[str, str]:
+    """Variables with which Gloo and NCCL listen on `interface`; by default it is the host name's, or any."""
+    return {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": f"={interface}"}  # NCCL: "=", or it is a prefix
 
 
 def _open_signals() -> int:
@@ -132,7 +169,7 @@ def _open_signals() -> int:
 def _pass_on(signals: int, grace: int) -> None:
     """Forward the first signal as SIGTERM to the ranks; kill them after the grace period or at a second signal.
 
-    Runs in its own thread: the main thread may wait at the rendezvous, where Python handles no signals.
+    Runs in its own thread: the main thread waits for names and ranks.
     """
     _wait(signals, None)
     if not _children():  # no rank runs yet, so there is nothing to save
@@ -149,7 +186,7 @@ def _wait(signals: int, seconds: float | None) -> bool:
     """Whether a signal arrives within `seconds`; None waits without limit."""
     deadline = None if seconds is None else time.monotonic() + seconds
     while select.select([signals], [], [], None if deadline is None else max(0.0, deadline - time.monotonic()))[0]:
-        if os.read(signals, 1)[0] in _ASKED:  # the descriptor also delivers torchrun's own signals
+        if os.read(signals, 1)[0] in _ASKED:  # the descriptor also delivers signals that other libraries handle
             return True
     return False
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from model.checkpoints.retention import NEWEST_TWO, Retention
 from model.configuration import require
 from model.layout import Layout
+from model.parallel.network import split_endpoint
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 AGENT = "MILLRACE_AGENT"  # the process id of the agent that starts ranks
-RANKS_HERE = "--ranks"  # option of `model.agent`: the number of ranks, all on this machine
+# Options of `model.agent`: the ranks of this machine, and its place among the machines of a run.
+RANKS, MACHINES, MACHINE, ENDPOINT, RUN = "--ranks", "--machines", "--machine", "--endpoint", "--run"
 GRACE_SECONDS = 20  # as in `infra.launcher.launch`; Prefect kills a cancelled flow after 30 s
 
 
@@ -25,7 +27,7 @@ GRACE_SECONDS = 20  # as in `infra.launcher.launch`; Prefect kills a cancelled f
 class Machines:
     """This machine's rank among `count` machines that train one run together, with equal numbers of ranks each.
 
-    `endpoint` is HOST:PORT, where machine 0 serves the rendezvous.
+    `endpoint` is HOST:PORT, where machine 0 serves the rendezvous: an address of machine 0, or a name of one.
     """
 
     count: int
@@ -38,11 +40,7 @@ class Machines:
             0 <= self.rank < self.count,
             f"machines: rank is {self.rank} and count is {self.count}; rank must be 0 to {self.count - 1}",
         )
-        host, _, port = self.endpoint.rpartition(":")
-        require(
-            bool(host) and port.isdecimal() and 0 < int(port) < 65536,
-            f"machines: endpoint is {self.endpoint!r}; it must be HOST:PORT of machine 0, such as 10.0.0.1:29400",
-        )
+        split_endpoint(self.endpoint)
 
 
 def launch_command(
@@ -65,7 +63,6 @@ def launch_command(
     since all ranks have saved by then, and with `PERMANENT_ERROR` when a rank does. Raises ValueError when the ranks
     cannot be shared evenly among the machines.
     """
-    # --run-key instead of --run, which torchrun would parse as an abbreviation of its own --run-path.
     what = ["model.train", "--lake", lake_uri, "--run-key", run]
     what += ["--layout", json.dumps(layout.to_plain()), "--cache", str(cache)]
     what += ["--retention", json.dumps(asdict(retention))]
@@ -85,17 +82,15 @@ def die_with_parent() -> None:
 
 
 def _options(run: str, layout: Layout, machines: Machines | None) -> list[str]:
-    """The agent's options: none for the native engine's one process, torchrun's options for several machines."""
+    """The agent's options; none for the native engine's one process."""
     if machines is None or machines.count == 1:
-        return [] if layout.engine == "native" else [RANKS_HERE, str(layout.ranks)]
+        return [] if layout.engine == "native" else [RANKS, str(layout.ranks)]
     each, rest = divmod(layout.ranks, machines.count)
     require(
         rest == 0 and each >= 1,
         f"layout: {layout.ranks} ranks cannot be shared evenly among {machines.count} machines; change either",
     )
-    # Not the c10d backend: there, the rendezvous ends with machine 0's ranks, and agents that still wait for their own
-    # ranks fail. It also numbers the machines in any order (torch 2.13, `run.py` on --node-rank).
     return [
-        *("--nnodes", str(machines.count), "--node-rank", str(machines.rank), "--nproc-per-node", str(each)),
-        *("--rdzv-backend", "static", "--rdzv-endpoint", machines.endpoint, "--rdzv-id", run),
+        *(RANKS, str(each), MACHINES, str(machines.count), MACHINE, str(machines.rank)),
+        *(ENDPOINT, machines.endpoint, RUN, run),
     ]

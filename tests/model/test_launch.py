@@ -50,7 +50,7 @@ def wait_for(*paths: Path) -> None:
         time.sleep(0.02)
 
 
-def test_several_ranks_of_one_machine_need_no_torchrun() -> None:
+def test_the_command_of_several_ranks_on_one_machine() -> None:
     command = launch_command("lake", "key", LAYOUT, Path("cache"), grace=17)
     assert command[1:8] == ["-m", "model.agent", "17", "--ranks", "2", "-m", "model.train"]
     assert launch_command("lake", "key", LAYOUT, Path("cache"), Machines(1, 0, "host:1"), grace=17) == command
@@ -59,30 +59,20 @@ def test_several_ranks_of_one_machine_need_no_torchrun() -> None:
     assert json.loads(options["--layout"]) == LAYOUT.to_plain()
 
 
-def test_command_is_understood_by_torchrun() -> None:
-    command = launch_command("lake", "key", LAYOUT, Path("cache"), Machines(2, 0, "host:1"), grace=17)
-    # torchrun reads its own options first, and takes abbreviations; ours must not look like one.
-    from torch.distributed.run import parse_args
-
-    parsed = parse_args(command[4:])
-    assert (parsed.standalone, parsed.nproc_per_node, parsed.training_script) == (False, "1", "model.train")
-    assert parsed.training_script_args[:4] == ["--lake", "lake", "--run-key", "key"]
-
-
 @pytest.mark.parametrize("machines", [None, Machines(1, 0, "host:1")], ids=["here", "one machine"])
-def test_one_process_needs_no_torchrun(machines: Machines | None) -> None:
+def test_the_command_of_one_process(machines: Machines | None) -> None:
     command = launch_command("lake", "key", Layout(), Path("cache"), machines, grace=17)
     assert command[1:6] == ["-m", "model.agent", "17", "-m", "model.train"]
 
 
-def test_a_machine_has_its_place_in_the_rendezvous() -> None:
-    from torch.distributed.run import config_from_args, parse_args
-
-    command = launch_command("lake", "key", LAYOUT, Path("cache"), Machines(2, 1, "ten:29400"))
-    config, _, _ = config_from_args(parse_args(command[4:]))
-    assert (config.min_nodes, config.max_nodes, config.nproc_per_node) == (2, 2, 1)
-    assert (config.rdzv_backend, config.rdzv_endpoint, config.run_id) == ("static", "ten:29400", "key")
-    assert config.rdzv_configs["rank"] == 1
+def test_a_machine_has_its_place_in_the_run() -> None:
+    layout = Layout("deepspeed", data=6)
+    command = launch_command("lake", "key", layout, Path("cache"), Machines(2, 1, "ten:29400"), grace=17)
+    at = command.index("-m", 3)
+    assert command[1:4] == ["-m", "model.agent", "17"] and command[at + 1] == "model.train"
+    assert dict(zip(command[4:at:2], command[5:at:2], strict=True)) == {
+        **{"--ranks": "3", "--machines": "2", "--machine": "1", "--endpoint": "ten:29400", "--run": "key"}
+    }
 
 
 @pytest.mark.parametrize(
@@ -93,6 +83,9 @@ def test_a_machine_has_its_place_in_the_rendezvous() -> None:
         (2, 0, "host", "HOST:PORT"),
         (2, 0, ":29400", "HOST:PORT"),
         (2, 0, "host:99999", "HOST:PORT"),
+        (2, 0, "0.0.0.0:29400", "every interface"),
+        (2, 1, "[::]:29400", "every interface"),
+        (2, 1, "::ffff:0.0.0.0:29400", "every interface"),
     ],
 )
 def test_bad_machines_are_refused(count: int, rank: int, endpoint: str, message: str) -> None:

@@ -114,10 +114,10 @@ def test_the_trainer_tells_its_errors_apart(lake: Lake, tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_an_agent_that_waits_for_others_leaves_at_once(tmp_path: Path) -> None:
-    """Of two machines, only the host has come: nothing runs yet, so there is nothing to wait for."""
+    """Of two machines, only machine 0 has come: nothing is trained yet, so there is nothing to save."""
     command = commands_for_two_machines("train", tmp_path)[0]
     process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
-    host, _, port = command[command.index("--rdzv-endpoint") + 1].rpartition(":")
+    host, _, port = command[command.index("--endpoint") + 1].rpartition(":")
     deadline = time.monotonic() + 120
     while not _listens(host, int(port)):
         assert time.monotonic() < deadline
