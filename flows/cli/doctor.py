@@ -26,6 +26,7 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
             _kenlm_tools(),
             _room(),
             _server(),
+            *_exposure(lake),
             accelerator(),
             energy(),
             _lake(lake),
@@ -126,6 +127,24 @@ def _server() -> dict[str, Any]:
         return _check("Prefect server", True, "no errors since its last start" if log.exists() else "not started yet")
     told = [f"{count} × {error}" for error, count in errors.most_common(3)]
     return _check("Prefect server", False, f"errors since its last start: {'; '.join(told)}; see {log}")
+
+
+def _exposure(uri: str) -> list[dict[str, Any]]:
+    from flows.cli.opening import place
+    from infra.server.exposure import authentication, file_modes, open_ports
+    from infra.server.local import default_state_folder
+    from infra.store.errors import StoreError
+
+    state = default_state_folder()
+    try:
+        lake = place(uri).local_path("")
+    except StoreError:  # the check of the lake tells it
+        lake = None
+    return [
+        _check("authentication", *authentication(state)),
+        _check("open ports", *open_ports()),
+        _check("file modes", *file_modes(state, lake.expanduser() if lake else None)),
+    ]
 
 
 def _room() -> dict[str, Any]:

@@ -33,7 +33,9 @@ def machine(
     layout: LayoutOption = None,
     machines: Annotated[int, typer.Option(min=1, help="Number of machines that train the run together.")] = 1,
     rank: Annotated[int, typer.Option(min=0, help="This machine's number, from 0.")] = 0,
-    endpoint: Annotated[str, typer.Option(help="HOST:PORT of machine 0, for the rendezvous.")] = "",
+    endpoint: Annotated[
+        str, typer.Option(help="HOST:PORT where machine 0 listens: its address in the trusted network.")
+    ] = "",
     cache: Annotated[Path, typer.Option(help="Folder for local copies.")] = Path("cache"),
     grace: Annotated[int, typer.Option(min=1, help="Seconds to save and leave in, after SIGTERM.")] = 120,
 ) -> None:

@@ -26,7 +26,7 @@ from infra.clusters.kubernetes_values import (
 
 # The oldest supported Kubernetes: the first version with stable pod failure policies.
 KUBERNETES = "1.31"
-RENDEZVOUS_PORT = 29400  # torchrun's default
+RENDEZVOUS_PORT = 29400  # any would do: each pod has its own address
 MACHINE_RANK = "$(JOB_COMPLETION_INDEX)"  # Kubernetes expands it in a container's command
 CACHE_FOLDER = "/cache"
 _CONTAINER = "ranks"

@@ -103,7 +103,7 @@ class _Machine:
         here = ray.get_runtime_context().get_node_id()
         [address] = [node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == here]
         with socket.socket() as listener:
-            listener.bind(("", 0))
+            listener.bind((address, 0))
             return address, Path(self._folder.name), int(listener.getsockname()[1])
 
     def run(self, command: list[str], environment: dict[str, str], grace: float) -> int:

@@ -10,7 +10,7 @@ from infra.server.password import PASSWORD_FILE
 from infra.server.process import LOG_FILE
 
 DATABASE_FILE = "prefect.db"
-_WRITE_AHEAD = (f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm")
+WRITE_AHEAD = (f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm")
 
 
 def private_folder(state_folder: Path) -> None:
@@ -24,7 +24,7 @@ def private_folder(state_folder: Path) -> None:
         _restrict(state_folder, 0o700)
     # SQLite gives its further files the mode of the database.
     os.close(os.open(state_folder / DATABASE_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    for name in (DATABASE_FILE, *_WRITE_AHEAD, LOG_FILE):
+    for name in (DATABASE_FILE, *WRITE_AHEAD, LOG_FILE):
         _restrict(state_folder / name, 0o600)
 
 

@@ -58,7 +58,7 @@ def meet(endpoint: str, run: str, rank: int, ranks: int, listener: int | None, s
         is_master=listener is not None,
         master_listen_fd=listener,
         wait_for_workers=False,
-        timeout=timedelta(seconds=seconds),
+        timeout=timedelta(seconds=JOIN_SECONDS),
     )
     store = PrefixStore(run, served)
     keys = [f"rank {number}" for number in range(ranks)]

@@ -28,9 +28,19 @@ def test_doctor_finds_everything(millrace: Millrace, tmp_path: Path) -> None:
     found = millrace.json("doctor", "--lake", str(tmp_path / "lake"))
     assert found["healthy"]
     assert not (tmp_path / "lake").exists(), "asking made a lake"
-    assert {"prefect", "torch", "deepspeed", "lmplz", "lake", "language model", "accelerator", "energy"} <= {
-        check["what"] for check in found["checks"]
-    }
+    assert {
+        "authentication",
+        "open ports",
+        "file modes",
+        "prefect",
+        "torch",
+        "deepspeed",
+        "lmplz",
+        "lake",
+        "language model",
+        "accelerator",
+        "energy",
+    } <= {check["what"] for check in found["checks"]}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +99,7 @@ def test_doctor_says_what_is_wrong(millrace: Millrace, tmp_path: Path) -> None:
 def test_doctor_tells_errors_of_the_server(millrace: Millrace, tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text("21:04:13.418 | ERROR   | docket.dependencies - ↩ [ 9ms] schedule_deployments(){}\nKeyError: 'x'\n")
+    log.chmod(0o600)
     sick = millrace.run("doctor", "--lake", str(tmp_path / "lake"), "--json", MILLRACE_STATE=str(tmp_path))
     assert sick.returncode == 1
     [check] = [check for check in json.loads(sick.stdout)["checks"] if not check["ok"]]

@@ -30,11 +30,11 @@ LAYOUT = Layout("deepspeed", data=2)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def commands_for_two_machines(run: str, folder: Path) -> list[list[str]]:
+def commands_for_two_machines(run: str, folder: Path, host: str = "127.0.0.1") -> list[list[str]]:
     """The commands of two machines that are both this one, with the tests' program in place of the trainer."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.bind((host, 0))
+        endpoint = f"{host}:{listener.getsockname()[1]}"
     commands = [launch_command("lake", run, LAYOUT, folder, Machines(2, rank, endpoint), grace=60) for rank in range(2)]
     return [with_program(command) for command in commands]
 
@@ -101,14 +101,27 @@ def test_ranks_that_machines_cannot_share_are_refused() -> None:
 def test_two_machines_train_one_run_and_leave_together(tmp_path: Path) -> None:
     """Two agents with a rank each; the descent is that of one process that holds both ranks' rows.
 
+    The store listens at the named address only, Gloo on the address of its interface, the agents and others nowhere.
+
     Then one machine alone is told to leave: all ranks do so at one step, both agents give them the time to save, and
     both end with the code that says so.
     """
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "GLOO_SOCKET_IFNAME"}
+    commands = commands_for_two_machines("train", tmp_path, "127.0.0.2")
+    endpoint = commands[0][commands[0].index("--endpoint") + 1]
     agents = [
-        subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for command in commands_for_two_machines("train", tmp_path)
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for command in commands
     ]
     wait_for(tmp_path / "ready-0", tmp_path / "ready-1")
+    for rank, agent in enumerate(agents):
+        assert listeners(psutil.Process(agent.pid)) == []
+        [process] = psutil.Process(agent.pid).children(recursive=True)
+        found = [(of.laddr.ip, of.laddr.port) for of in listeners(process)]
+        stores = [f"{ip}:{port}" for ip, port in found if ip != "127.0.0.1"]
+        assert stores == ([endpoint] if rank == 0 else []) and len(found) > len(stores)
+        variables = process.environ()
+        assert (variables["GLOO_SOCKET_IFNAME"], variables["NCCL_SOCKET_IFNAME"]) == ("lo", "=lo")
     agents[1].send_signal(signal.SIGTERM)
     wait_for(tmp_path / "leaving-0", tmp_path / "leaving-1")
     assert [agent.poll() for agent in agents] == [None, None]
@@ -219,3 +232,53 @@ def test_an_agent_of_one_rank_starts_without_torch() -> None:
     """Its import takes seconds, and the rank's own comes after it."""
     program = "import sys, model.agent; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+TWO_MACHINES = """
+import json, pathlib, psutil, signal, subprocess, sys, time
+folder, *commands = pathlib.Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
+agents = [subprocess.Popen(command, stdout=sys.stderr) for command in commands]
+try:
+    deadline = time.monotonic() + 120
+    while not all((folder / f"ready-{rank}").exists() for rank in range(2)):
+        assert time.monotonic() < deadline and not any(agent.poll() for agent in agents)
+        time.sleep(0.05)
+    pids = [int((folder / f"ready-{rank}").read_text()) for rank in range(2)]
+    found = [psutil.Process(pid).net_connections("inet") for pid in pids]
+    print(json.dumps([[one.laddr for one in ones if one.status == "LISTEN"] for ones in found]))
+    (folder / "go").touch()
+    agents[0].send_signal(signal.SIGTERM)
+    assert [agent.wait(60) for agent in agents] == [75, 75]
+finally:
+    for agent in agents:
+        agent.kill()
+"""
+# A network of its own with two interfaces beside loopback.
+NETWORK = (
+    "ip link set lo up && ip link add inside type veth peer name other && ip addr add 10.77.0.1/24 dev inside && "
+    'ip addr add 10.78.0.1/24 dev other && ip link set inside up && ip link set other up && exec "$@"'
+)
+
+
+@pytest.mark.heavy
+def test_ranks_of_several_machines_listen_on_the_named_interface_only(tmp_path: Path) -> None:
+    alone = ["unshare", "--map-root-user", "--net", "sh", "-c", NETWORK, "sh"]
+    try:
+        subprocess.run([*alone, "true"], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this machine gives no network of its own: {error}")
+    places = [Machines(2, rank, "10.77.0.1:29400") for rank in range(2)]
+    commands = [with_program(launch_command("lake", "train", LAYOUT, tmp_path, place, grace=60)) for place in places]
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "GLOO_SOCKET_IFNAME"}
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", TWO_MACHINES, str(tmp_path), *map(json.dumps, commands)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)
+    assert {address for address, _ in [*first, *second]} == {"10.77.0.1"}
+    assert ["10.77.0.1", 29400] in first and second
