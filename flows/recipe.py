@@ -15,7 +15,7 @@ from tasks.recipe.resolve import resolve
 from tasks.recipe.resolved import ResolvedRecipe, Unresolved
 from tasks.recipe.schema import Recipe
 from tasks.settings import RecipeError, problems_of, read_mapping, refusal
-from tasks.tokenizer import tokenizer_faults
+from tasks.tokenizer_file import tokenizer_faults
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow
@@ -20,6 +19,7 @@ from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
 from infra.suspension import SuspensionCheck
+from model.observers.status_lines import status_in
 from tasks.builds import find_build
 from tasks.layout_request import LayoutOverrides
 from tasks.run_origin import describe_origin, find_origin
@@ -101,9 +101,18 @@ def run_training(lake: Lake, section: TrainingSection, fork: bool = False) -> di
     def carry_out() -> State[Any]:
         if is_finished(lake, run):
             return Completed(name="Cached", message="the run is finished", data={"stopped": ""})
+        status = ""
+
+        def on_line(line: str) -> None:
+            nonlocal status
+            logger.info(line)
+            status = status_in(line) or status
+
+        def on_step(step: int, steps: int) -> None:
+            report_progress("training", step, steps, status)
+
         try:
-            on_step = partial(report_progress, "training")
-            train_on(lake, run, section.layout, logger.info, on_step, SuspensionCheck())
+            train_on(lake, run, section.layout, on_line, on_step, SuspensionCheck())
         except TrainingStopped as stop:
             logger.info(str(stop))
             return Completed(name=STOPPED, message=str(stop), data={"stopped": str(stop)})

@@ -14,7 +14,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 from prefect.exceptions import PrefectException
 
-Listener = Callable[[str, int, int], None]
+Listener = Callable[[str, int, int, str], None]
 
 SECONDS_BETWEEN_UPDATES = 3.0
 _listeners: list[Listener] = []
@@ -23,7 +23,7 @@ _logger = logging.getLogger("millrace.progress")
 
 @contextmanager
 def watched_by(listener: Listener) -> Iterator[None]:
-    """Within the block, call ``listener(label, done, total)`` for the progress of every stage."""
+    """Within the block, call ``listener(label, done, total, note)`` for the progress of every stage."""
     _listeners.append(listener)
     try:
         yield
@@ -32,16 +32,19 @@ def watched_by(listener: Listener) -> Iterator[None]:
 
 
 class ProgressReports:
-    """Forwards progress to listeners at once, and to Prefect every few seconds and at the end of each step."""
+    """Forwards progress to listeners at once, and to Prefect every few seconds and at the end of each step.
+
+    A `note` says more than the numbers, such as the loss of a training.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._artifacts: dict[tuple[UUID, str], UUID] = {}
         self._updated: dict[tuple[UUID, str], float] = {}
 
-    def __call__(self, label: str, done: int, total: int) -> None:
+    def __call__(self, label: str, done: int, total: int, note: str = "") -> None:
         for listener in list(_listeners):
-            listener(label, done, total)
+            listener(label, done, total, note)
         context = TaskRunContext.get()
         if context is None or total < 2:
             return

@@ -189,7 +189,8 @@ def partitioned(
 ) -> Stage:
     """Declare a stage over all shards, as steps that each read a bounded part of them.
 
-    - ``map(documents, config)`` takes one shard and returns rows with int32 columns ``partition`` and ``row``;
+    - ``map(documents, config)`` takes the documents of one shard, perhaps none, and returns rows with int32 columns
+      ``partition`` and ``row``;
     - ``reduce(tables, config)`` takes ``(shard, rows)`` of one partition in the order of shards. It returns rows with
       the int32 column ``shard``, the target shard of each row;
     - ``verify(rows, documents, config)``, optional, takes the reduced rows of one shard and a function from a shard's

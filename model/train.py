@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import sys
 import warnings
 from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from infra.store.patient import PatientLake
 from model.accounting.launch import open_accounting
@@ -64,6 +67,7 @@ def _train(arguments: argparse.Namespace) -> Outcome:
     lake = PatientLake.open(arguments.lake)
     config = read_run(lake, arguments.run_key)
     layout = layout_from(json.loads(arguments.layout))
+    require_device(layout)
     retention = Retention(**json.loads(arguments.retention))
     # The spike policy needs whole checkpoints to roll back to.
     retention = replace(retention, full=max(retention.full, whole_checkpoints(config.training)))
@@ -79,6 +83,15 @@ def _train(arguments: argparse.Namespace) -> Outcome:
         print(f"run {arguments.run_key} is {outcome}")
     engine.close()
     return outcome
+
+
+def require_device(layout: Layout) -> None:
+    """Raise ValueError when this machine lacks the device of the layout."""
+    if layout.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"layout: device is cuda, but PyTorch {torch.__version__} finds no GPU on {socket.gethostname()}; use "
+            "device=cpu, or a machine with a GPU and a build of PyTorch for it"
+        )
 
 
 def whole_checkpoints(training: TrainingConfig) -> int:

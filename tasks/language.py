@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,6 +16,9 @@ from infra.stage import StageConfig, StageKind, stage
 
 LANGUAGE_SCHEMA = pa.schema([pa.field("label", pa.string()), pa.field("score", pa.float64())])
 _LABEL_PREFIX = "__label__"
+# Words that fastText takes for the end of the line or for a label: Dictionary::EOS and the label prefix, between the
+# separators of Dictionary::readWord (dictionary.cc of fastText 0.9.3).
+_SPECIAL_WORD = re.compile(r"(?<![^ \n\r\t\v\f\0])(?:<(?=/s>(?![^ \n\r\t\v\f\0]))|_(?=_label__))")
 # The first bytes of a model file: FASTTEXT_FILEFORMAT_MAGIC_INT32 of fastText's fasttext.cc, little-endian.
 _FASTTEXT = (793712314).to_bytes(4, "little")
 
@@ -64,7 +68,7 @@ def try_language_model(files: Mapping[str, Path]) -> None:
 
 @stage(
     "language",
-    version=1,
+    version=2,
     kind=StageKind.annotate,
     config=LanguageConfig,
     libraries=["fasttext"],
@@ -79,14 +83,14 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
 
     The score is the softmax probability from fastText's ``predict`` with k = 1. Quantised models may round it to
     slightly above 1; it is then 1. A text of white space only, for example after all its lines were struck, has no
-    language: both columns are null, and this is not a failure. fastText treats NUL as a space, and stops at a literal
-    ``</s>`` in the text.
+    language: both columns are null, and this is not a failure. fastText treats NUL as a space. A word that is special
+    to it, such as ``</s>``, is text here: it gets a space behind its first character.
     """
     texts = batch.column("text").to_pylist()
     present = [row for row, text in enumerate(texts) if text.strip()]
     # As in fastText's own predict, a line feed ends the line: it is the token </s>, which has weights.
     labels, scores = model.multilinePredict(
-        [texts[row].replace("\n", config.line_feed) + "\n" for row in present], 1, 0.0, "strict"
+        [_plain(texts[row].replace("\n", config.line_feed)) + "\n" for row in present], 1, 0.0, "strict"
     )
     label: list[str | None] = [None] * len(texts)
     score: list[float | None] = [None] * len(texts)
@@ -94,3 +98,7 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
         label[row] = found[0].removeprefix(_LABEL_PREFIX)
         score[row] = min(1.0, round(float(probabilities[0]), config.decimals))
     return pa.table([label, score], schema=LANGUAGE_SCHEMA)
+
+
+def _plain(text: str) -> str:
+    return _SPECIAL_WORD.sub(r"\g<0> ", text)

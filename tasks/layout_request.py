@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
@@ -24,7 +27,8 @@ class LayoutRequest(
     """How a run is executed: nothing of it enters the run's identity.
 
     The first fields are those of `model.layout.Layout`, some with another default. The native engine has one rank and
-    no ZeRO without being told.
+    no ZeRO without being told. Without a Ray cluster, the device is the GPU where this machine has one, and then each
+    GPU has a rank.
     """
 
     machines: int = pydantic.Field(1, ge=1, description="Number of machines that share the ranks evenly, through Ray.")
@@ -50,8 +54,13 @@ class LayoutRequest(
     @pydantic.model_validator(mode="before")
     @classmethod
     def _native(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("engine") == "native":
-            return {"data": 1, "zero": 0, **values}
+        if not isinstance(values, dict):
+            return values
+        if values.get("engine") == "native":
+            values = {"data": 1, "zero": 0, **values}
+        if "device" not in values and not values.get("ray") and (gpus := visible_gpus()):
+            cut = prod(size for name in ("tensor", "pipeline") if type(size := values.get(name, 1)) is int and size > 0)
+            values = {"data": max(1, gpus // cut), "device": "cuda", **values}
         return values
 
     @pydantic.model_validator(mode="after")
@@ -77,6 +86,17 @@ class LayoutRequest(
 
 class LayoutOverrides(overrides_of(LayoutRequest)):  # type: ignore[misc]
     """Fields of a layout request, to replace those of a training config or the defaults."""
+
+
+@cache
+def visible_gpus() -> int:
+    """The number of GPUs of this machine that PyTorch can use. Imports torch only where there is a device file."""
+    devices = (*Path("/dev").glob("nvidia[0-9]*"), Path("/dev/kfd"), Path("/dev/dxg"))  # NVIDIA, AMD, WSL
+    if not any(device.exists() for device in devices):
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def check_layout(config: RunConfig, layout: Layout) -> None:

@@ -26,6 +26,7 @@ MODEL_SUFFIX = ".arpa.bin"
 FITTED_CUTOFFS = "cutoffs.json"
 PUBLISHED_CUTOFFS = "cutoff.csv"
 DECIMALS = 1
+_SENTENCE_MARKS = ("<s>", "</s>")  # as KenLM names them, lm/vocab.hh
 _CURE = "fit the language models again"
 
 Percentiles = Sequence[float]
@@ -66,8 +67,12 @@ class LanguageScorer:
             raise ValueError(f"{model} is not a KenLM model ({error}): {_CURE}") from error
 
     def pieces(self, normalised: str) -> str:
-        """The pieces of a normalised text, separated by spaces: the input on which KenLM is trained and scores."""
-        return " ".join(self._tokenizer.encode(normalised, out_type=str))
+        """The pieces of a normalised text, separated by spaces, as KenLM scores them.
+
+        A piece that spells the beginning or the end of a sentence is text: an unknown word.
+        """
+        pieces = self._tokenizer.encode(normalised, out_type=str)
+        return " ".join(["<unk>" if piece in _SENTENCE_MARKS else piece for piece in pieces])
 
     def perplexity(self, normalised: str) -> float | None:
         """10 ** (-log10 p / (pieces + 1)), rounded to 0.1; None for a text without pieces."""
@@ -126,7 +131,7 @@ def try_perplexity_models(files: Mapping[str, Path]) -> None:
 
 @stage(
     "perplexity",
-    version=1,
+    version=2,
     kind=StageKind.annotate,
     config=PerplexityConfig,
     libraries=["kenlm", "sentencepiece"],

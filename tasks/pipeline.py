@@ -1,6 +1,6 @@
 """Turns a resolved recipe into the tasks of its build. Pure: uses neither Prefect nor a lake.
 
-Names of artifacts: ``SOURCE/documents``, ``SOURCE/STEP``, ``across/STEP``, ``models/NAME``, ``index``,
+Names of artifacts: ``SOURCE/documents``, ``ids``, ``SOURCE/STEP``, ``across/STEP``, ``models/NAME``, ``index``,
 ``SOURCE/rules``, ``outcomes``, ``SOURCE/corpus``, ``tokenizer``, ``SOURCE/encode``, ``tokens``.
 """
 
@@ -19,6 +19,7 @@ from infra.stage import Stage, StageConfig, StageKind
 from infra.store.digests import key_of
 from infra.store.inputs import InputFile, pinned_inventory
 from infra.store.lake import Lake
+from tasks.corpus.ids import IDS, IdsConfig, ids
 from tasks.corpus.outcomes import DuplicatesStep, OutcomesConfig, outcomes
 from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
@@ -99,6 +100,9 @@ class _Pipeline:
         origins = (*self._resolved.references, *sources)
         for origin in origins:
             yield self._read(origin)
+        for reference in self._resolved.references:
+            yield self._ids(f"{reference.name}: ids", (reference,))
+        yield self._ids("ids", sources)
         # A model is fitted on the state of a source before its first step that uses a fitted model, so these tasks
         # need no model.
         rest: list[BuildTask] = []
@@ -140,6 +144,14 @@ class _Pipeline:
         name = f"{origin.name}/documents"
         return BuildTask(f"{origin.name}: {reader.stage}", (name,), (), plan, (module_of(configured.stage),))
 
+    def _ids(self, task: str, origins: Sequence[ResolvedSource]) -> BuildTask:
+        specs = [self._view(origin, (), ()) for origin in origins]
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            return PartitionedPlan(ConfiguredStage(ids, IdsConfig()), tuple(spec.view(made) for spec in specs))
+
+        return BuildTask(task, (self._artifact(origins[0], IDS),), needs_of(specs), plan, (module_of(ids),))
+
     def _steps(self, origin: ResolvedSource, steps: tuple[ResolvedStep, ...]) -> BuildTask:
         first = steps[0]
         annotations = dict(pair for step in steps for pair in step.reads[origin.name])
@@ -148,6 +160,7 @@ class _Pipeline:
             first.sees if any(step.stage.reads_text(step.config) for step in steps) else (),
             [*annotations.items(), *((FLOOR + floor.step, floor.step) for floor in first.floors)],
             first.engine_floors(),
+            unique=first.stage.kind is StageKind.partitioned,
         )
         models = tuple(f"models/{step.model}" for step in steps if step.model in self._recipe.models)
 
@@ -174,7 +187,7 @@ class _Pipeline:
             ready = before_models(origin, self._recipe)
             edits = tuple(step.name for step in ready if step.stage.gives_edits)
             pairs = fit_reads(name, origin, self._recipe)
-            specs.append(self._view(origin, edits if stage.reads_text(config) else (), pairs))
+            specs.append(self._view(origin, edits if stage.reads_text(config) else (), pairs, unique=True))
         return _fit_task(f"fit {name}", f"models/{name}", stage, config, specs)
 
     def _partitioned(self, step: ResolvedStep) -> BuildTask:
@@ -183,6 +196,7 @@ class _Pipeline:
                 source,
                 tuple(name for name in self._resolved.edits(source) if name in step.sees),
                 list(step.reads[source.name]),
+                unique=True,
             )
             for source in self._resolved.sources
         ]
@@ -232,7 +246,11 @@ class _Pipeline:
             self._view(
                 source,
                 (),
-                [("rules", "rules"), *((name, name) for name in names if self._resolved.step(source, name))],
+                [
+                    ("rules", "rules"),
+                    (IDS, IDS),
+                    *((name, name) for name in names if self._resolved.step(source, name)),
+                ],
             )
             for source in self._resolved.sources
         ]
@@ -258,8 +276,16 @@ class _Pipeline:
         edits: Iterable[str],
         annotations: Sequence[tuple[str, str]],
         floors: tuple[Floor, ...] = (),
+        unique: bool = False,
     ) -> ViewSpec:
-        """A view of a source; `annotations` map the names that a kernel uses to steps."""
+        """A view of a source; `annotations` map the names that a kernel uses to steps.
+
+        A `unique` one leaves out documents that repeat an id: what compares documents, or counts them in a model, must
+        not see the same one twice.
+        """
+        if unique:
+            annotations = [*annotations, (FLOOR + IDS, IDS)]
+            floors = (*floors, Floor(f"{FLOOR}{IDS}.copy", at_most=0))
         documents = f"{origin.name}/documents"
         named = [(name, self._artifact(origin, name)) for name in edits]
         beside = [(alias, self._artifact(origin, step)) for alias, step in annotations]
@@ -268,7 +294,7 @@ class _Pipeline:
         return ViewSpec(origin.name, documents, tuple(named), tuple(beside), floors, before)
 
     def _artifact(self, origin: ResolvedSource, step: str) -> str:
-        if step == "outcomes":
+        if step == "outcomes" or (step == IDS and origin in self._resolved.sources):
             return step
         return f"across/{step}" if step in self._across else f"{origin.name}/{step}"
 

@@ -11,6 +11,14 @@ from typing import Any
 import pydantic
 import yaml
 
+# The bundled recipes have a hundred values, of eight levels at most, in 3,000 characters.
+_LONGEST_TEXT = 256 << 10
+_MOST_VALUES = 50_000
+_MOST_LEVELS = 50
+_LONGEST_NUMBER = 100
+_SHOWN = 200
+_INTEGER, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
 
 class RecipeError(Exception):
     """A recipe or config that cannot be carried out, with the name of the value and what is allowed."""
@@ -20,12 +28,24 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1, but for its implicit types: ``on`` and ``no`` are words, and so are dates. A key stands once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for number, (key, _) in enumerate(node.value):
-            if isinstance(key, yaml.ScalarNode) and key.value in written[:number] and written.count(key.value) > 1:
+        written: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in written:
                 problem = f"the key {key.value!r} stands twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            written.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number. YAML 1.1 has numbers to the base 60, which take long where they are long."""
+        if len(node.value) > _LONGEST_NUMBER:
+            problem = f"a number has more than {_LONGEST_NUMBER} characters"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        integer = node.tag == _INTEGER
+        found: int | float = self.construct_yaml_int(node) if integer else self.construct_yaml_float(node)
+        return found
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -41,18 +61,39 @@ _Loader.add_implicit_resolver(
 )
 
 
+for _tag in (_INTEGER, _FLOAT):
+    _Loader.add_constructor(_tag, _Loader.construct_number)
+
+
 def load_yaml(text: str) -> Any:
-    """The value in a YAML text; only true and false are booleans, as in YAML 1.2. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)
+    """The value in a YAML text; only true and false are booleans, as in YAML 1.2.
+
+    Raises yaml.YAMLError, also for a text that is too long or nested too deeply, and for one whose aliases and merge
+    keys repeat so much that it would become too large.
+    """
+    if len(text) > _LONGEST_TEXT:
+        raise yaml.YAMLError(f"it has more than {_LONGEST_TEXT} characters")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count_values(node, {}, 0)
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise yaml.YAMLError(f"it is nested more than {_MOST_LEVELS} levels deep") from error
+    finally:
+        loader.dispose()
 
 
 def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     """The mapping in a YAML file. Raises RecipeError when it cannot be read, or holds something else."""
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as stream:
+            values = load_yaml(stream.read(_LONGEST_TEXT + 1))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8
         raise RecipeError(f"{path} is not YAML: {_problem(error)}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} is not {expected}: expected a mapping, found {_kind(values)}")
@@ -66,8 +107,9 @@ def split_setting(setting: str) -> tuple[str, Any]:
         raise RecipeError(f"--set {setting}: write KEY=VALUE")
     try:
         return key, load_yaml(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"--set {setting}: the value is not YAML: {_problem(error)}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        shown = setting if len(setting) <= _SHOWN else f"{setting[:_SHOWN]}..."
+        raise RecipeError(f"--set {shown}: the value is not YAML: {_problem(error)}") from error
 
 
 def replace_at(values: Any, path: Sequence[str | int], value: Any) -> None:
@@ -117,9 +159,24 @@ def refusal(where: str, expected: str, faults: list[str]) -> str:
     return "\n".join([f"{where} is not {expected}:", *(f"  {fault}" for fault in faults)])
 
 
+def _count_values(node: yaml.Node, known: dict[int, int], level: int) -> int:
+    """The number of values that a node stands for, with every alias written out."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = _MOST_VALUES + 1  # what it is if it contains itself
+    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+    inner = [item for part in parts for item in (part if isinstance(part, tuple) else (part,))]
+    if level > _MOST_LEVELS:
+        raise yaml.MarkedYAMLError(None, None, f"it is nested more than {_MOST_LEVELS} levels deep", node.start_mark)
+    count = 1 + sum(_count_values(item, known, level + 1) for item in inner)
+    if count > _MOST_VALUES:
+        problem = f"its aliases repeat: written out, it has more than {_MOST_VALUES} values"
+        raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
+    known[id(node)] = count
+    return count
+
+
 def _problem(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem is None:
         return " ".join(str(error).split())
     mark = error.problem_mark

@@ -16,6 +16,7 @@ from infra.stage import StageConfig, StageKind, stage
 TOKENIZER_FILE = "tokenizer.json"
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
+_PANIC = "pyo3_runtime"  # where PanicException is from, which is no Exception and cannot be pickled
 
 
 class TokenizerConfig(StageConfig):
@@ -52,7 +53,10 @@ def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder
 
 
 def load_tokenizer(path: Path) -> Any:
-    """Load a tokenizer from a JSON file. Raises ValueError if it is invalid or has no end-of-text token."""
+    """Load a tokenizer from a JSON file. Raises ValueError if it is invalid or has no end-of-text token.
+
+    What the file says of truncation and padding is for other uses: documents are encoded whole.
+    """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
@@ -60,21 +64,21 @@ def load_tokenizer(path: Path) -> Any:
         raise ValueError(f"{path} is not a tokenizer of the `tokenizers` library: {error}") from error
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"{path} has no token {END_OF_TEXT}, which ends every document")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # A file may list it as an ordinary token. It keeps its id.
+    tokenizer.add_special_tokens([END_OF_TEXT])
     return tokenizer
 
 
-def tokenizer_faults(file: str | None) -> list[str]:
-    """The faults of a recipe's tokenizer file. Empty if it is usable, or if none is named."""
-    if file is None:
-        return []
-    path = Path(file)
-    if not path.is_file():
-        return [f"tokenizer.file: there is no file {path}; omit it to fit a tokenizer"]
+def encode_texts(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """The ids of each text, without those that a post-processor adds. Raises ValueError if the library gives up."""
     try:
-        load_tokenizer(path)
-    except ValueError as error:
-        return [f"tokenizer.file: {error}"]
-    return []
+        return [item.ids for item in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    except BaseException as error:
+        if type(error).__module__ != _PANIC:
+            raise
+        raise ValueError(f"the tokenizer cannot encode these texts ({error}): use another tokenizer file") from None
 
 
 def _texts(documents: Iterator[pa.Table], most: int) -> Iterator[str]:

@@ -25,7 +25,7 @@ from infra.store.manifest import Manifest
 from infra.store.schema import Count, parse_json, read_value
 from infra.store.tokens import TokenWriter
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
-from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, encode_texts, load_tokenizer
 
 SUMMARY_FILE = "summary.json"
 VALIDATION = ".validation"
@@ -48,7 +48,7 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
 
 @stage(
     "encode",
-    version=1,
+    version=2,
     kind=StageKind.annotate,
     config=EncodeConfig,
     libraries=["tokenizers"],
@@ -57,8 +57,8 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
 )
 def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Table:
     """The token ids of each document, without special tokens."""
-    encoded = tokenizer.encode_batch_fast(documents["text"].to_pylist(), add_special_tokens=False)
-    return pa.table({"ids": pa.array([item.ids for item in encoded], pa.list_(pa.int32()))})
+    ids = encode_texts(tokenizer, documents["text"].to_pylist())
+    return pa.table({"ids": pa.array(ids, pa.list_(pa.int32()))})
 
 
 class TokensConfig(StageConfig):

@@ -11,9 +11,10 @@ from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
 from infra.store.patient import PatientLake
 from model.supervision.progress import read_progress
-from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT
+from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT, PERMANENT_ERROR
 from model.trackers.tracker import require_installed
 from tasks.layout_request import LayoutRequest, check_layout
+from tasks.output_errors import OutputErrors
 from tasks.run_settings import WrongSetting
 from tasks.supervisor import Supervisor
 
@@ -33,14 +34,15 @@ class TrainingStopped(Exception):
     """A person stopped the run; it is saved, and goes on when a person starts it again."""
 
 
-def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest) -> str:
-    """Write down a run that is to be executed so; gives its key. Creating the same run again changes nothing.
+def create_training_run(lake: Lake, config: RunConfig, request: LayoutRequest | None) -> str:
+    """Write down a run that is to be executed as requested; gives its key. Creating it again changes nothing.
 
-    Raises WrongSetting when it cannot be executed so: what its launch would say, said before there is one.
+    Raises WrongSetting when it cannot be executed so: what its launch would say, said before there is one. Without a
+    request, that is left to whoever launches it.
     """
     from model.run.config import create_run
 
-    if not is_finished(lake, config.key):
+    if request is not None and not is_finished(lake, config.key):
         check_layout(config, request.layout())
         try:
             require_installed(request.trackers)
@@ -93,8 +95,14 @@ def train(
     for the stop, TrainingFailed when it would not go on.
     """
     supervisor = Supervisor(lake, run, layout, on_step, on_poll)
+    printed = OutputErrors()
+
+    def follow(line: str) -> None:
+        printed.read(line)
+        on_line(line)
+
     try:
-        status = supervisor.run_processes(on_line)
+        status = supervisor.run_processes(follow)
     except Stalled as error:
         raise TrainingInterrupted(
             f"the run {run[:12]} made no progress and was ended ({supervisor.name_stuck()}); start it again to resume"
@@ -115,9 +123,12 @@ def train(
         return
     if permanent:
         raise TrainingFailed(f"the run {run[:12]} failed at step {permanent[-1]['step']}: {permanent[-1]['message']}")
+    if status == PERMANENT_ERROR:
+        reason = printed.reason() or f"exit code {status}; its output is in the log"
+        raise TrainingFailed(f"the run {run[:12]} failed: {reason}")
     if status == LEFT_AFTER_SAVING:
         raise TrainingInterrupted(f"the run {run[:12]} was asked to exit and has saved; start it again to resume")
-    reason = errors[-1]["message"] if errors else f"exit code {status}"
+    reason = errors[-1]["message"] if errors else printed.reason() or f"exit code {status}"
     raise TrainingInterrupted(f"the run {run[:12]} was interrupted ({reason}); start it again to resume")
 
 

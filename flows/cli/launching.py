@@ -45,12 +45,15 @@ def machine(
     with friendly_errors(as_json=False, status=_status):
         import infra
         from model.supervision.launch import Machines, launch_command
+        from tasks.layout_request import visible_gpus
         from tasks.runs import find_run
 
         opened = open_lake(lake)
         key = find_run(opened, run)
         with _refusals():
-            chosen = _layout(opened, key, layout or [], machines, "cpu")
+            gpus = visible_gpus()
+            device = "cuda" if gpus else "cpu"
+            chosen = _layout(opened, key, layout or [], machines * max(gpus, 1), device)
             several = Machines(machines, rank, endpoint) if machines > 1 or rank or endpoint else None
             command = launch_command(opened.uri, key, chosen, cache.absolute(), several, grace)
         root = str(Path(infra.__file__).parents[1])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,8 +73,28 @@ def _is_refused(error: Exception) -> bool:
 
 def print_json(value: Any) -> None:
     """Print one JSON object as the last line of standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON (RFC 8259) in ASCII, whatever strings and numbers it holds.
+
+    NaN and infinities are null. Lone surrogates, for example of a file name that is not UTF-8, are U+FFFD.
+    """
+    return json.dumps(_valid(value), allow_nan=False)
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_valid(key) if isinstance(key, str) else key: _valid(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_valid(item) for item in value]
+    return value
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
@@ -91,15 +112,16 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 def progress_bars(quiet: bool) -> Iterator[Any]:
     """A progress listener that draws one bar per step; draws nothing when `quiet`."""
     if quiet:
-        yield lambda label, done, total: None
+        yield lambda label, done, total, note="": None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    notes = TextColumn("{task.fields[note]}", markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), notes)
     with Progress(*columns, console=errors) as bars:
         known: dict[str, TaskID] = {}
 
-        def show(label: str, done: int, total: int) -> None:
+        def show(label: str, done: int, total: int, note: str = "") -> None:
             if label not in known:
-                known[label] = bars.add_task(label, total=total)
-            bars.update(known[label], completed=done, total=total)
+                known[label] = bars.add_task(label, total=total, note="")
+            bars.update(known[label], completed=done, total=total, note=note)
 
         yield show

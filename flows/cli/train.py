@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from flows import parameters
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, LayoutOption, SettingsOption
@@ -12,6 +14,7 @@ from flows.cli.serving import prefect_server
 from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
+    from flows.training import TrainingSection
     from infra.store.lake import Lake
 
 
@@ -23,6 +26,9 @@ def train(
     layout: LayoutOption = None,
     lake: LakeOption = DEFAULT_LAKE,
     settings: SettingsOption = None,
+    create_only: Annotated[
+        bool, typer.Option("--create-only", help="Create the run and do not start it: for `millrace launch`.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on a corpus, or resume a run that was stopped or interrupted.
@@ -47,6 +53,15 @@ def train(
             # Reports problems here; the flow uses the checkpoint that this returns.
             told = partial(errors.print, markup=False, soft_wrap=True)
             changes["origin"] = find_origin(opened, changes["origin"], told)
+        if create_only:
+            key = _create(
+                opened, load_training(config, {**changes, **({"label": new} if new else {})}), new is not None
+            )
+            if as_json:
+                print_json({"run": key, **_summary(opened, key)})
+            else:
+                output.print(f"run [bold]{key[:12]}[/] is created; start it with `millrace launch machine {key[:12]}`")
+            return
         with progress_bars(as_json) as show, prefect_server():
             from flows.train import train_model
             from infra.progress import watched_by
@@ -80,6 +95,16 @@ def runs(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
             for run in found
         ]
         print_table("Runs", columns, rows)
+
+
+def _create(opened: Lake, section: TrainingSection, fork: bool) -> str:
+    """Create a run without starting it. Returns its key."""
+    from tasks.builds import find_build
+    from tasks.run_request import requested_run
+    from tasks.training import create_training_run
+
+    tokens = find_build(opened, section.corpus).manifest(opened, "tokens")
+    return create_training_run(opened, requested_run(opened, tokens, section.request(), fork), None)
 
 
 def _tell(run: dict[str, Any]) -> None:

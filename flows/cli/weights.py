@@ -190,12 +190,14 @@ def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckp
         shutil.copy(path, folder / TOKENIZER_FILE)
         tokenizer = load_tokenizer(path)
         end = tokenizer.token_to_id(END_OF_TEXT)
-        special_tokens = SpecialTokens(end, end, tokenizer.token_to_id(PADDING))
+        padding = tokenizer.token_to_id(PADDING)
+        special_tokens = SpecialTokens(end, end, end if padding is None else padding)
         values = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": config.positions,
             "bos_token": END_OF_TEXT,
             "eos_token": END_OF_TEXT,
+            "pad_token": END_OF_TEXT if padding is None else PADDING,
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     weights = Weights(config, dict(model.named_parameters()), special_tokens)

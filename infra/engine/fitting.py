@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.engine.kernels import KernelError, model_of, stage_and_config
-from infra.engine.shards import PartReader
+from infra.engine.shards import PartReader, above_floors
 from infra.engine.units import FitUnit
 from infra.store import faults
 from infra.store.digests import sha256_file
@@ -21,14 +21,16 @@ def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Ac
     """Run the kernel; returns its files as parts, sorted by name. Raises KernelError if it left documents unread."""
     stage, config = stage_and_config(unit.call)
     columns = stage.columns_of(config)
-    rows = 0
+    rows = kept = 0
 
     def tables() -> Iterator[pa.Table]:
-        nonlocal rows
-        for shard in unit.shards:
-            for batch in reader.batches(shard, columns):
+        nonlocal rows, kept
+        for shard, floors in unit.shards:
+            for batch in reader.batches(shard, [*columns, *(floor.column for floor in floors)]):
+                passing = batch.documents.filter(above_floors(batch.documents, floors))
                 rows += batch.documents.num_rows
-                yield batch.documents
+                kept += passing.num_rows
+                yield passing
                 faults.reach("in_fit")
 
     arguments: list[Any] = [tables(), config, folder]
@@ -40,7 +42,7 @@ def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Ac
         sha256 = sha256_file(files[name])
         suffix = Path(name).suffix
         parts.append(store_part(unit.lake, files[name], name=name, rows=-1, content=sha256, suffix=suffix))
-    expected = sum(shard.documents.rows for shard in unit.shards)
+    expected = sum(shard.documents.rows for shard, _ in unit.shards)
     if rows != expected:
         raise KernelError(f"stage {stage.name} read {rows} of {expected} documents")
-    return parts, Account(rows_in=rows, kept=rows), {}
+    return parts, Account(rows_in=rows, kept=kept, skipped=rows - kept), {}

@@ -9,12 +9,13 @@ from typing import Any
 
 from infra.engine.plans import ConfiguredStage, Progress, named_by_shard, publish, run_units
 from infra.engine.pool import Engine
-from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, Shard, VerifyUnit
-from infra.engine.views import View, digests_of, shards_of
+from infra.engine.units import AnnotateUnit, Call, Floor, MapUnit, ReduceUnit, Shard, VerifyUnit, shard_identity
+from infra.engine.views import View, digests_of, floored_shards
 from infra.store.digests import key_of
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Marker, Part
 
+FlooredShard = tuple[Shard, tuple[Floor, ...]]
 Evidence = dict[str, list[dict[str, Any]]]
 
 
@@ -31,7 +32,7 @@ class PartitionedPlan:
 
     @property
     def keys(self) -> list[str]:
-        shards = [shard.identity() for shard in self._shards]
+        shards = [shard_identity(*floored) for floored in self._shards]
         return [key_of({"identity": self.configured.identity, "shards": shards})]
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
@@ -41,15 +42,15 @@ class PartitionedPlan:
         markers: list[Marker] = []
         for start in range(0, len(shards), size):
             markers += group.run(shards[start : start + size])
-        named = named_by_shard(self.configured, markers, shards)
+        named = named_by_shard(self.configured, markers, [shard for shard, _ in shards])
         # Keep the map markers: a build with one more archive reuses them.
-        maps = [self.configured.keyed(step="map", shard=shard.identity()).key for shard in shards]
+        maps = [_map_call(self.configured, floored).key for floored in shards]
         details = {"evidence": group.evidence, "markers": maps}
         return [publish(lake, self.configured, self.keys[0], named, markers, digests_of(self.views), details)]
 
     @cached_property
-    def _shards(self) -> list[Shard]:
-        return shards_of(self.views)
+    def _shards(self) -> list[FlooredShard]:
+        return floored_shards(self.views)
 
 
 class _Group:
@@ -60,11 +61,13 @@ class _Group:
         self._lake, self._engine, self._progress = lake, engine, progress
         self.evidence: Evidence = {}
 
-    def run(self, shards: list[Shard]) -> list[Marker]:
-        """Run all steps; returns the markers of the last step, one for each shard."""
-        maps = [
-            MapUnit(self._lake, self._configured.keyed(step="map", shard=shard.identity()), shard) for shard in shards
-        ]
+    def run(self, floored: list[FlooredShard]) -> list[Marker]:
+        """Run all steps; returns the markers of the last step, one for each shard.
+
+        Documents outside the floors are not mapped, so nothing is compared with them.
+        """
+        shards = [shard for shard, _ in floored]
+        maps = [MapUnit(self._lake, _map_call(self._configured, item), *item) for item in floored]
         mapped = self._run(maps, "map")
         partitions = self._configured.config.model_dump()["partitions"]
         inputs = [
@@ -125,6 +128,10 @@ class _Group:
 
     def _keep(self, step: str, markers: Sequence[Marker]) -> None:
         self.evidence.setdefault(step, []).extend(asdict(part) for marker in markers for part in marker.parts)
+
+
+def _map_call(configured: ConfiguredStage, floored: FlooredShard) -> Call:
+    return configured.keyed(step="map", shard=shard_identity(*floored))
 
 
 def _about(markers: Sequence[Marker], shard: int) -> list[Marker]:

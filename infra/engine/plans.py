@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from infra.engine.pool import Engine, flatten
-from infra.engine.units import Call, FitUnit, PassUnit, SelectUnit, Shard, SourceUnit
-from infra.engine.views import View, digests_of, shards_of
+from infra.engine.units import Call, FitUnit, PassUnit, SelectUnit, Shard, SourceUnit, shard_identity
+from infra.engine.views import View, digests_of, floored_shards
 from infra.models import NO_MODEL, ModelFiles
 from infra.outcomes import OVER_BUDGET
 from infra.stage import Stage, StageConfig
@@ -230,13 +230,13 @@ class FitPlan:
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         call = self._call
-        done = run_units(engine, [FitUnit(lake, call, tuple(shards_of(self.views)))], progress, self.names)
+        done = run_units(engine, [FitUnit(lake, call, tuple(floored_shards(self.views)))], progress, self.names)
         marker = done[call.key]
         return [publish(lake, self.configured, call.key, list(marker.parts), [marker], digests_of(self.views))]
 
     @cached_property
     def _call(self) -> Call:
-        return self.configured.keyed(shards=[shard.identity() for shard in shards_of(self.views)])
+        return self.configured.keyed(shards=[shard_identity(*floored) for floored in floored_shards(self.views)])
 
 
 def named_by_shard(configured: ConfiguredStage, markers: Sequence[Marker], shards: Sequence[Shard]) -> list[Part]:

@@ -10,12 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.engine.kernels import KernelError, stage_and_config
-from infra.engine.shards import PartReader
+from infra.engine.shards import PartReader, above_floors
 from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, SelectUnit, VerifyUnit
 from infra.store import faults
 from infra.store.ledger import Account
@@ -28,8 +29,13 @@ Outcome = tuple[list[Part], Account, dict[str, Any]]
 def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
     """Run ``map``; one part per partition with the rows of this shard."""
     stage, config = stage_and_config(unit.call)
-    documents = reader.whole(unit.shard, stage.columns_of(config, "map"))
-    rows = stage.steps["map"](documents, config)
+    documents = reader.whole(unit.shard, [*stage.columns_of(config, "map"), *(floor.column for floor in unit.floors)])
+    # Rows count the documents of the shard, whether the kernel is given all of them or not.
+    passing = np.flatnonzero(above_floors(documents, unit.floors))
+    rows = stage.steps["map"](documents.take(passing) if len(passing) < documents.num_rows else documents, config)
+    if len(passing) < documents.num_rows:
+        places = pa.array(passing.astype(np.int32)).take(rows["row"])
+        rows = rows.set_column(rows.schema.get_field_index("row"), "row", places)
     partitions = config.model_dump()["partitions"]
     parts = []
     written = 0
@@ -39,7 +45,8 @@ def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
         written += selected.num_rows
     if written != rows.num_rows:
         raise KernelError(f"stage {stage.name}: map gave rows of partitions outside 0..{partitions - 1}")
-    return parts, Account(rows_in=documents.num_rows, kept=documents.num_rows), {}
+    skipped = documents.num_rows - len(passing)
+    return parts, Account(rows_in=documents.num_rows, kept=len(passing), skipped=skipped), {}
 
 
 def reduce_step(unit: ReduceUnit, reader: PartReader, folder: Path) -> Outcome:

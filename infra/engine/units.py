@@ -52,6 +52,11 @@ class Shard:
         }
 
 
+def shard_identity(shard: Shard, floors: tuple[Floor, ...]) -> dict[str, Any]:
+    """The identity of the documents of a shard that satisfy the floors."""
+    return {**shard.identity(), **({"floors": [floor.identity() for floor in floors]} if floors else {})}
+
+
 @dataclass(frozen=True)
 class Call:
     """A stage call of one unit. `config` is the JSON of the stage's config; `key` names the marker of the result."""
@@ -116,11 +121,12 @@ class SelectUnit:
 
 @dataclass(frozen=True)
 class MapUnit:
-    """Map one shard into partitions, with one part for each."""
+    """Map the documents of one shard that satisfy the floors into partitions, with one part for each."""
 
     lake: Lake
     call: Call
     shard: Shard
+    floors: tuple[Floor, ...]
 
     def __str__(self) -> str:
         return f"{self.call.name}, map of {self.shard.documents.name}"
@@ -169,11 +175,11 @@ class AnnotateUnit:
 
 @dataclass(frozen=True)
 class FitUnit:
-    """Make files from the documents of all shards."""
+    """Make files from the documents of all shards that satisfy the floors of their shard."""
 
     lake: Lake
     call: Call
-    shards: tuple[Shard, ...]
+    shards: tuple[tuple[Shard, tuple[Floor, ...]], ...]
 
     def __str__(self) -> str:
         return f"{self.call.name} of {len(self.shards)} shards"

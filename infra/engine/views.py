@@ -61,9 +61,9 @@ class View:
         }
 
 
-def shards_of(views: Sequence[View]) -> list[Shard]:
-    """The shards of several sources in order."""
-    return [shard for view in views for shard in view.shards()]
+def floored_shards(views: Sequence[View]) -> list[tuple[Shard, tuple[Floor, ...]]]:
+    """The shards of several sources in order, each with the floors that its documents must satisfy."""
+    return [(shard, view.floors) for view in views for shard in view.shards()]
 
 
 def digests_of(views: Sequence[View]) -> dict[str, str]:

@@ -1,25 +1,24 @@
 """Input files: finds them and computes their digests, reading each file only once.
 
-The inventory caches (URI, size, ETag or mtime) → sha256 in the lake. Files that are not in the cache are hashed in
-parallel.
+The inventory caches (URI, size, stamp) → sha256 in the lake. The stamp is the ETag, or the times and the inode of a
+local file. Files that are not in the cache are hashed in parallel.
 """
 
 from __future__ import annotations
 
-import glob
 import io
 import logging
-import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from infra.store.digests import key_of, sha256_stream
-from infra.store.errors import Corrupt, NotThere, StoreError
+from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError
 from infra.store.lake import Lake, s3_filesystem, store_errors
+from infra.store.local_files import local_status, match_local
 from infra.store.schema import Count, Digest, read_object
 
 PINS = "inputs"  # a folder of the lake
@@ -29,7 +28,7 @@ _logger = logging.getLogger("millrace.store")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read: its URI, its size in bytes, its sha256, and its ETag or mtime when it was hashed."""
+    """One file to read: its URI, its size in bytes, its sha256, and its stamp when it was hashed."""
 
     uri: str
     size: int
@@ -63,8 +62,8 @@ class _Known:
 def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     """The files that match paths, folders, globs and ``s3://`` URIs, in the order given; globs are sorted by path.
 
-    Raises NotThere for a pattern without a match, and StoreError for a file that matches twice, two copies of one
-    file, or a file that changes while it is read.
+    Raises NotThere for a pattern without a match, StoreError for a file that matches twice, two copies of one file, or
+    a file that changes while it is read, and what `infra.store.local_files` raises.
     """
     found: list[tuple[str, int, str]] = []
     for pattern in patterns:
@@ -76,7 +75,7 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
         found += matches
     uris = [uri for uri, _, _ in found]
     if len(set(uris)) < len(uris):
-        twice = next(uri for uri in uris if uris.count(uri) > 1)
+        [(twice, _)] = Counter(uris).most_common(1)
         raise StoreError(f"the inputs contain {twice} twice: its documents would be read twice")
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
         known = list(threads.map(lambda file: _digest(lake, *file), found))
@@ -108,8 +107,11 @@ def pinned_inventory(lake: Lake, patterns: Iterable[str], pin: str | None) -> tu
 
 def check_unchanged(file: InputFile) -> None:
     """Raises StoreError when the file has changed since it was hashed."""
-    found = next(iter(_match(glob.escape(file.uri) if "://" not in file.uri else file.uri)), None)
-    if found is None or found[1:] != (file.size, file.stamp):
+    found = _status(file.uri)
+    if found == (file.size, file.stamp):
+        return
+    # A new link to a file, or another mode, changes the stamp and not the content.
+    if found is None or found[0] != file.size or _sha256(file.uri) != file.sha256:
         raise StoreError(
             f"{file.uri} changed after this run found it. Wait until it is complete, then start a new run."
         )
@@ -124,9 +126,13 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
         with opened, io.BufferedReader(_RemoteStream(uri, opened), 1 << 20) as stream:
             yield stream
     else:
-        if not os.path.exists(uri):
-            raise NotThere(f"{uri} no longer exists. Give the inputs again.")
-        with open(uri, "rb", buffering=1 << 20) as stream:
+        try:
+            opened = open(uri, "rb", buffering=1 << 20)  # noqa: SIM115 - closed below
+        except FileNotFoundError as error:
+            raise NotThere(f"{uri} no longer exists. Give the inputs again.") from error
+        except PermissionError as error:
+            raise StoreDenied(f"{uri} cannot be read: {error.strerror}. Change its mode") from error
+        with opened as stream:
             yield stream
 
 
@@ -157,22 +163,24 @@ class _RemoteStream(io.RawIOBase):
 
 def _match(pattern: str) -> Iterator[tuple[str, int, str]]:
     if pattern.startswith("s3://"):
-        yield from _match_s3(pattern)
+        yield from _match_s3(pattern, any(character in pattern for character in "*?["))
         return
-    path = str(Path(pattern.removeprefix("file://")).expanduser().absolute())
-    if os.path.isdir(path):
-        path = glob.escape(path) + "/**"
-    names = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
-    for name in names:
-        if os.path.isfile(name):
-            status = os.stat(name)
-            yield name, status.st_size, str(status.st_mtime_ns)
+    for path in match_local(pattern):
+        status = local_status(path)
+        if status is not None:
+            yield path, *status
 
 
-def _match_s3(pattern: str) -> Iterator[tuple[str, int, str]]:
+def _status(uri: str) -> tuple[int, str] | None:
+    if uri.startswith("s3://"):
+        return next(((size, stamp) for _, size, stamp in _match_s3(uri, False)), None)
+    return local_status(uri)
+
+
+def _match_s3(pattern: str, is_glob: bool) -> Iterator[tuple[str, int, str]]:
     with store_errors(pattern):
         filesystem = s3_filesystem()
-        if any(character in pattern for character in "*?["):
+        if is_glob:
             found: dict[str, Any] = filesystem.glob(pattern, detail=True)
         else:
             found = filesystem.find(pattern, detail=True)
@@ -194,9 +202,12 @@ def _digest(lake: Lake, uri: str, size: int, stamp: str) -> tuple[InputFile, boo
         pass
     except Corrupt as error:
         _logger.warning("%s: the file is read again", error)
-    with open_input(uri) as stream:
-        sha256 = sha256_stream(stream)
-    file = InputFile(uri, size, sha256, stamp)
+    file = InputFile(uri, size, _sha256(uri), stamp)
     check_unchanged(file)
-    lake.write_json(path, {"uri": uri, "size": size, "stamp": stamp, "sha256": sha256})
+    lake.write_json(path, {"uri": uri, "size": size, "stamp": stamp, "sha256": file.sha256})
     return file, True
+
+
+def _sha256(uri: str) -> str:
+    with open_input(uri) as stream:
+        return sha256_stream(stream)

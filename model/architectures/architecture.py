@@ -86,7 +86,9 @@ class HuggingFaceAdapter:
     aliases: Mapping[str, str] = field(default_factory=dict)
     # Matches tensors in files that are not parameters: they follow from the configuration.
     computed: re.Pattern[str] | None = None
-    # (copy, original): a file may also hold the copy, which must equal the original.
+    # The prefix that files lack which were saved from the model without its output layer, as OPT was published.
+    base: str = ""
+    # (copy, original): a file may hold either, or both; then they must be equal.
     tied: tuple[str, str] | None = None
 
     def name_there(self, name: str) -> str:

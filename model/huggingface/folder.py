@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.architectures.architecture import HuggingFaceAdapter
 from model.architectures.registry import build_empty
 from model.huggingface.configuration import adapter_of, config_here, config_there
 from model.huggingface.weights import StoredTensors, Weights, WeightsError, stored_names
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+MOST_LAYERS = 1_000  # more than any published model; a model of 400,000 takes minutes to build
 LARGEST_FILE = 5_000_000_000  # bytes per file, as in `save_pretrained`
 
 
@@ -58,14 +60,21 @@ def read_folder(folder: Path) -> Weights:
     except WeightsError as error:
         raise WeightsError(f"{folder / CONFIG}: {error}") from error
     adapter = adapter_of(config)
+    places = _places(folder)
+    whole = any(name.startswith(adapter.base) for name in places)
     there = {
-        adapter.aliases.get(name, name): (path, name)
-        for name, path in _places(folder).items()
+        _full_name(name, adapter, whole): (path, name)
+        for name, path in places.items()
         if adapter.computed is None or not adapter.computed.search(name)
     }
     if adapter.tied is not None and adapter.tied[0] in there:
-        _check_tied(there, *adapter.tied)
-        del there[adapter.tied[0]]
+        copy, original = adapter.tied
+        if original in there:
+            _check_tied(there, copy, original)
+        there.setdefault(original, there[copy])
+        del there[copy]
+    if config.layers > MOST_LAYERS:
+        raise WeightsError(f"{folder / CONFIG}: num_hidden_layers is {config.layers}; at most {MOST_LAYERS} are read")
     if config.layers > len(there):
         # Check before building a model of this many layers.
         raise WeightsError(
@@ -88,10 +97,14 @@ def read_folder(folder: Path) -> Weights:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises WeightsError when the file is missing, unreadable or holds no JSON object."""
+    if path.is_fifo() or path.is_socket() or path.is_char_device() or path.is_block_device():
+        raise WeightsError(f"{path} is not a file; name a folder of weights that has it")  # reading would wait
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(f"{path} does not exist; name a folder of weights that has it") from error
+    except RecursionError as error:
+        raise WeightsError(f"{path} is nested too deeply; fetch it again") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
     except ValueError as error:
@@ -140,9 +153,16 @@ def _indexed(folder: Path) -> dict[str, Path]:
     return places
 
 
+def _full_name(name: str, adapter: HuggingFaceAdapter, whole: bool) -> str:
+    """The name of a tensor in a file of the whole model; `whole` tells whether its file is one."""
+    name = adapter.aliases.get(name, name)
+    heads = (*(adapter.tied or ()), adapter.modules.get("head.output", "") + ".weight")
+    return name if whole or name in heads else adapter.base + name
+
+
 def _check_tied(there: dict[str, tuple[Path, str]], copy: str, original: str) -> None:
-    tensors = StoredTensors({name: there[name] for name in (copy, original) if name in there})
-    if original in tensors and not torch.equal(tensors[copy], tensors[original]):
+    tensors = StoredTensors({name: there[name] for name in (copy, original)})
+    if not torch.equal(tensors[copy], tensors[original]):
         raise WeightsError(
             f"{there[copy][0]}: {copy} differs from {original}, to which it is tied; fetch the files again"
         )

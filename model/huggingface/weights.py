@@ -112,6 +112,8 @@ class StoredTensors(Mapping[str, Tensor]):
 
 def open_file(path: Path) -> safe_open:
     """Open a safetensors file. Raises WeightsError when it is missing or incomplete."""
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"{path} is not a file; fetch it again")
     try:
         return safe_open(str(path), "pt")
     except (OSError, SafetensorError) as error:
@@ -145,4 +147,7 @@ def finished_folder(out: Path) -> Iterator[Path]:
         made = Path(folder) / "made"
         made.mkdir()
         yield made
+        # Safetensors files are written for their owner alone; others may read a folder that others may enter.
+        for path in made.rglob("*"):
+            path.chmod(made.stat().st_mode & (0o777 if path.is_dir() else 0o666))
         made.rename(out)

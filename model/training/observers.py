@@ -9,6 +9,7 @@ from pathlib import Path
 from model.accounting.launch import Accounting
 from model.observers.losses import Losses
 from model.observers.observer import Ending, StepObserver
+from model.observers.status_lines import StatusLines
 from model.observers.tensorboard import EventFiles
 from model.trackers.feed import PATIENCE, TrackerFeed
 from model.trackers.tracker import TRACKERS, TRACKERS_FOLDER, RunDescription
@@ -18,7 +19,8 @@ from model.training.records import Launch, Records
 def open_observers(
     launch: Launch, records: Records, accounting: Accounting, patience: Mapping[Ending, float] = PATIENCE
 ) -> list[StepObserver]:
-    """The account on every rank; on rank 0 also losses, TensorBoard and trackers, to which the account publishes.
+    """The account on every rank; on rank 0 also losses, TensorBoard, status lines and trackers, to which
+    the account publishes.
 
     The account comes first. It is attached to the launch. At the end, trackers get `patience` seconds, depending on how
     the launch ends.
@@ -26,7 +28,8 @@ def open_observers(
     lake, run = launch.lake, launch.config.key
     others: list[StepObserver] = []
     if records.leads:
-        others = [Losses(lake, run), EventFiles(lake, run), *_trackers(launch, records, patience)]
+        status = StatusLines(launch.config.training.steps)
+        others = [Losses(lake, run), EventFiles(lake, run), status, *_trackers(launch, records, patience)]
     accounting.join(records.launch, others)
     return [accounting, *others]
 

@@ -48,13 +48,13 @@ class OutcomesConfig(StageConfig):
     """`duplicates`: the steps that group duplicates, those of one source before those across."""
 
     duplicates: tuple[DuplicatesStep, ...] = ()
-    # Ids and clusters are compared across all documents, so one partition sees all of them.
+    # Clusters are compared across all documents, so one partition sees all of them.
     partitions: Literal[1] = pydantic.Field(1)
 
 
 def _columns(config: OutcomesConfig) -> list[str]:
     clusters = [f"{item.step}.cluster" for item in config.duplicates]
-    return list(dict.fromkeys(["id", "date", "source", "rules.outcome", "rules.length", *clusters]))
+    return list(dict.fromkeys(["date", "source", "ids.copy", "rules.outcome", "rules.length", *clusters]))
 
 
 def read_verdicts(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
@@ -72,7 +72,7 @@ def read_verdicts(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
             "partition": pa.array(np.zeros(rows, np.int32)),
             "row": pa.array(np.arange(rows, dtype=np.int32)),
             "outcome": documents["rules.outcome"],
-            "id": documents["id"],
+            "copy": documents["ids.copy"],
             "source": documents["source"],
             "length": documents["rules.length"],
             "date": documents["date"],
@@ -95,10 +95,7 @@ def choose(tables: Iterable[tuple[int, pa.Table]], config: OutcomesConfig) -> pa
     table = table.append_column("place", pa.array(np.arange(table.num_rows, dtype=np.int64)))
     table = table.append_column("order", _order_of_sources(table["source"]))
     outcomes = np.array(table["outcome"].to_pylist(), dtype=object)
-    firsts = table.group_by("id").aggregate([("place", "min")])["place_min"].to_numpy()
-    repeated = np.ones(table.num_rows, dtype=bool)
-    repeated[firsts] = False
-    outcomes[repeated] = DUPLICATE_ID
+    outcomes[table["copy"].to_numpy() > 0] = DUPLICATE_ID
     for number, item in enumerate(config.duplicates):
         if item.survivors != ("all",):
             outcomes[_losers(table, f"cluster_{number}", item, outcomes == KEPT)] = (
@@ -118,7 +115,7 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
 
 outcomes = partitioned(
     "outcomes",
-    version=1,
+    version=2,
     config=OutcomesConfig,
     reference="tasks.corpus.outcomes:outcomes",
     schema=OUTCOME_SCHEMA,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from infra.stage import StageKind
 from tasks.pipeline import build_tasks
-from tasks.recipe.resolved import ResolvedRecipe
+from tasks.recipe.resolved import ResolvedRecipe, ResolvedSource, ResolvedStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
         list(recipe.sources),
         [(step.name, step.survivors) for step in (*steps, *resolved.across) if step.stage.gives_clusters],
     )
-    found["index"] = list(recipe.sources)
+    found["ids"] = found["index"] = list(recipe.sources)
     found["tokenizer"] = recipe.tokenizer
     found["tokens"] = (recipe.tokens, recipe.shares(), recipe.epochs(), recipe.tokenizer.file)
     return found
@@ -82,14 +83,21 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
 def _needs_of_steps(resolved: ResolvedRecipe) -> dict[str, list[str]]:
     """What each step of a source needs by itself: a task has the needs of all steps that share its read."""
     models = resolved.recipe.models
+    documents = [f"{source.name}/documents" for source in resolved.sources]
     return {
         f"{source.name}/{step.name}": [
             *(f"{source.name}/{name}" for name in ("documents", *step.sees, *step.read_steps)),
             *([f"models/{step.model}"] if step.model in models else []),
+            # Of documents with one id the first is compared, so those of the sources before it matter.
+            *(documents[: documents.index(f"{source.name}/documents")] if _compares(step, source, resolved) else []),
         ]
         for source in (*resolved.sources, *resolved.references)
         for step in source.steps
     }
+
+
+def _compares(step: ResolvedStep, source: ResolvedSource, resolved: ResolvedRecipe) -> bool:
+    return step.stage.kind is StageKind.partitioned and source in resolved.sources
 
 
 def _walk(path: str, left: Any, right: Any) -> Iterator[Difference]:

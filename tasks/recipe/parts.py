@@ -12,7 +12,7 @@ from tasks.corpus.outcomes import Survivors
 from tasks.stages import NAME, STEPS, find_stage
 
 # Artifacts of every source, and what a funnel calls the reading and the end: no step can have their names.
-RESERVED_STEPS = ("source", "documents", "rules", "outcomes", "corpus", "encode")
+RESERVED_STEPS = ("source", "documents", "ids", "rules", "outcomes", "corpus", "encode")
 
 
 class Section(pydantic.BaseModel):

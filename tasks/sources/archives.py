@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from tasks.sources.compression import Codec, StoredFault
+from tasks.sources.codecs import Codec, StoredFault
 from tasks.sources.headers import arc_fields, named_fields
 from tasks.sources.reasons import Broken
 from tasks.sources.stored import StoredStream
@@ -18,9 +18,23 @@ _LOOK_AHEAD = 4 << 10
 _WARC_START = re.compile(rb"WARC/\d\.\d+[ \t]*\r?\n[A-Za-z][A-Za-z0-9-]*[ \t]*:")
 _CUT_WARC_START = re.compile(rb"W(A(R(C(/(\d(\.(\d([ \t]*\r?(\n[A-Za-z0-9-]*[ \t]*)?)?)?)?)?)?)?)?)?")
 _ARC_START = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:\S[^\n]{0,4096} \S+ \d{8,18} \S+ \S+\r?\n")
-_LINE_START = {start: re.compile(rb"(?<=\n)" + start.pattern) for start in (_WARC_START, _ARC_START)}
+_ANY_START = re.compile(rb"(?:%b|%b)" % (_WARC_START.pattern, _ARC_START.pattern))
+_STARTS = (_WARC_START, _ARC_START, _ANY_START)
+# Padding and the byte-order mark of a joined file may stand before a record.
+_BEHIND = rb"(?:(?<=[\n\0]%b)|(?<=\xef\xbb\xbf%b))"
+_LINE_START = {start: re.compile(_BEHIND % (b"", b"") + start.pattern) for start in _STARTS}
+# The same, faster: a search for a pattern that begins with fixed bytes skips what has none of them.
+_LINE_START[_WARC_START] = re.compile(rb"WARC/" + _BEHIND % (b"WARC/", b"WARC/") + _WARC_START.pattern[5:])
+_MEMBER_START = {start: re.compile(rb"(?:[\r\n\0]|\xef\xbb\xbf){0,64}" + start.pattern) for start in _STARTS}
+_MARK = b"\xef\xbb\xbf"
+_NO_LINE_END = re.compile(rb"[^\r\n]")
+_MOST_LINE_ENDS = 64 << 10
 _FIRST_LINE_CRLF = re.compile(rb"[^\n]*\r\n")
-_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+_HEADER_STOP = {
+    _WARC_START: re.compile(rb"\n(?:(?P<end>[ \t\r]*\n)|(?=%b))" % _WARC_START.pattern),
+    _ARC_START: re.compile(rb"(?P<end>\n)"),
+}
+_ARC_BLOCK_STOP = re.compile(rb"\n[^\n]*\n[^\n]*(?P<end>\n)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _ARC_VERSION_BLOCK = re.compile(rb"filedesc:")
 
@@ -84,42 +98,83 @@ def read_records(
     of the next record, as cc_net reads WET files (or to the end, if at most one byte per line is missing).
     """
     stored = StoredStream(stream, _starts_record)
-    stored.ahead(_LOOK_AHEAD)
-    _skip_line_ends(stored)
-    start = _format(stored)
-    if start is None and stored.fault is None:
-        begins = stored.held(stored.position, stored.end)[:16]
-        detail = f"it begins with {begins!r}" if begins else "it is empty"
-        yield ArchiveFault(Broken.not_an_archive, 0, 0, stored.size, f"{name} is neither WARC nor ARC: {detail}")
+    fault = _pass_beginning(stored, name, max_record_bytes)
+    if fault is not None:
+        yield fault
+    if fault is not None and fault.reason is Broken.not_an_archive:
         return
+    start = None
     while True:
-        _skip_line_ends(stored)
-        stored.release()
+        _pass_line_ends(stored)
         if stored.ahead(1):
             stored.ahead(_LOOK_AHEAD)
-            start = start or _format(stored) or _WARC_START
-            yield from _Reader(stored, start, name, max_record_bytes).read()
+            start = start or _format(stored)
+            yield from _Reader(stored, start or _ANY_START, name, max_record_bytes).read()
         elif stored.fault is not None:
-            fault = stored.fault
-            yield ArchiveFault(fault.reason, fault.offset, 0, 0, f"{name}: {fault.detail}")
+            damage = stored.fault
+            yield ArchiveFault(damage.reason, damage.offset, 0, 0, f"{name}: {damage.detail}")
             if not stored.recover():
                 return
         else:
             return
 
 
+def _pass_beginning(stored: StoredStream, name: str, max_record_bytes: int) -> ArchiveFault | None:
+    """Move to the first record of the file; return what stands before it, other than a byte-order mark."""
+    stored.ahead(_LOOK_AHEAD)
+    if stored.held(0, min(len(_MARK), stored.end)) == _MARK:
+        stored.position = len(_MARK)
+    _pass_line_ends(stored)
+    stored.ahead(_LOOK_AHEAD)
+    if _format(stored) is not None or (stored.fault is not None and not stored.lost):
+        return None
+    if stored.lost:
+        return _begin_elsewhere(stored, name)
+    begins = stored.held(stored.position, min(stored.position + 16, stored.end))
+    fault = _Reader(stored, _ANY_START, name, max_record_bytes).skip(Broken.stray_bytes, f"no record: {begins!r}")
+    if not stored.ended or stored.position < stored.end:
+        return fault
+    detail = f"it begins with {begins!r}" if begins else "it is empty"
+    return _begin_elsewhere(stored, name) or ArchiveFault(
+        Broken.not_an_archive, 0, 0, stored.size, f"{name} is neither WARC nor ARC: {detail}"
+    )
+
+
+def _begin_elsewhere(stored: StoredStream, name: str) -> ArchiveFault | None:
+    """Move to the first record in members of another compression than that of the first bytes, if there is one."""
+    found = stored.begin_elsewhere()
+    if found is None:
+        return None
+    detail = f"{name}: the first member that starts a record is at byte {found}"
+    return ArchiveFault(Broken.stray_bytes, 0, 0, found, detail)
+
+
 def _starts_record(data: bytes) -> bool:
-    data = data.lstrip(b"\r\n")
-    return bool(_WARC_START.match(data) or _ARC_START.match(data))
+    return _MEMBER_START[_ANY_START].match(data) is not None
 
 
 def _format(stored: StoredStream) -> re.Pattern[bytes] | None:
     return next((start for start in (_WARC_START, _ARC_START) if stored.matches(start, stored.position)), None)
 
 
-def _skip_line_ends(stored: StoredStream) -> None:
-    while stored.ahead(1) and stored.held(stored.position, stored.position + 1) in (b"\r", b"\n"):
-        stored.position += 1
+def _pass_line_ends(stored: StoredStream) -> None:
+    """Move behind all line ends at the cursor, and release what is passed."""
+    while not _skip_line_ends(stored, 1):
+        stored.release()
+    stored.release()
+
+
+def _skip_line_ends(stored: StoredStream, most: int) -> bool:
+    """Move behind the line ends at the cursor. Return False if there are `most` or more and no other byte is held."""
+    start = stored.position
+    while stored.ahead(1):
+        found = stored.search(_NO_LINE_END, stored.position, stored.end)
+        stored.position = stored.end if found is None else found
+        if found is not None:
+            return True
+        if stored.position - start >= most:
+            return False
+    return True
 
 
 class _Reader:
@@ -135,52 +190,54 @@ class _Reader:
         stored.ahead(_LOOK_AHEAD)
         if not stored.matches(self.start, self.first):
             reason = Broken.truncated if self._cut_start() else Broken.stray_bytes
-            yield self._skip(reason, "no record starts here")
+            yield self.skip(reason, "no record starts here")
             return
         header_end = self._header_end()
         if header_end is None:
-            reason = Broken.truncated if stored.ended else Broken.bad_header
-            yield self._skip(reason, "the header of the record has no end")
+            last = stored.search(_LINE_START[self.start], self.first + 1, stored.end) is None
+            reason = Broken.truncated if stored.ended and last else Broken.bad_header
+            yield self.skip(reason, "the header of the record has no end")
             return
         header = stored.held(self.first, header_end)
         headers = arc_fields(header) if self.start is _ARC_START else named_fields(header)
         length = headers.get("content-length", headers.get("length", ""))
         if not _LENGTH.fullmatch(length):
-            yield self._skip(Broken.bad_header, f"the length {length!r} is not a number of bytes")
+            yield self.skip(Broken.bad_header, f"the length {length!r} is not a number of bytes")
             return
         if self.start is _WARC_START and not headers.get("warc-type"):
-            yield self._skip(Broken.bad_header, "the field WARC-Type is missing")
+            yield self.skip(Broken.bad_header, "the field WARC-Type is missing")
             return
         block = int(length) - (len(header) - header.index(b"\n") - 1 if self.start is _ARC_START else 0)
         yield from self._block(headers, header, header_end, max(block, 0))
 
     def _cut_start(self) -> bool:
         """Whether the bytes at the cursor are the truncated start of a record."""
-        if not self.stored.ended:
+        stored = self.stored
+        if not stored.ended or stored.end - stored.position > 2 * _LOOK_AHEAD:
             return False
-        head = self.stored.held(self.stored.position, self.stored.end)
-        if self.start is _WARC_START:
+        head = stored.held(stored.position, stored.end)
+        if self.start is not _ARC_START:
             return _CUT_WARC_START.fullmatch(head) is not None
-        fault = self.stored.fault
+        fault = stored.fault
         return b"\n" not in head and (fault is None or fault.reason is Broken.truncated)
 
     def _header_end(self) -> int | None:
-        """The position after the header: for ARC after its line, or after the three lines of the version block."""
+        """The position after the header: for ARC after its line, or after the three lines of the version block.
+
+        None if it has no end within 64 KiB, or before the start of another record.
+        """
         stored = self.stored
-        lines = 0
+        block = self.start is _ARC_START and stored.matches(_ARC_VERSION_BLOCK, self.first)
+        stop = _ARC_BLOCK_STOP if block else _HEADER_STOP[self.start]
+        size = _LOOK_AHEAD
         while True:
-            held = stored.held(self.first, stored.end)
-            if self.start is _WARC_START:
-                blank = _BLANK_LINE.search(held)
-                if blank:
-                    return self.first + blank.end()
-            else:
-                lines = 3 if _ARC_VERSION_BLOCK.match(held) else 1
-                ends = [end.end() for end in re.finditer(rb"\n", held)][:lines]
-                if len(ends) == lines:
-                    return self.first + ends[-1]
-            if len(held) > _MAX_HEADER_BYTES or not stored.ahead(len(held) + 1):
+            more = stored.ahead(size)
+            found = stored.find(stop, self.first, self.first + _MAX_HEADER_BYTES)
+            if found is not None:
+                return found[1] if found[2] == "end" else None
+            if not more or size >= _MAX_HEADER_BYTES:
                 return None
+            size *= 4
 
     def _block(
         self, headers: dict[str, str], header: bytes, block_start: int, length: int
@@ -189,27 +246,30 @@ class _Reader:
         if length > self.max_record_bytes:
             stored.position = block_start
             beyond = stored.codec is Codec.none and stored.place(block_start)[0] + length > stored.size
-            yield self._skip(Broken.bad_content_length, f"{length} bytes") if beyond else self._pass_over(length)
+            yield self.skip(Broken.bad_content_length, f"{length} bytes") if beyond else self._pass_over(length)
             return
         block_end = block_start + length
         whole = stored.ahead(block_end - self.first)
         stored.ahead(block_end - self.first + _LOOK_AHEAD)
         held_end = min(block_end, stored.end)
-        member = self._member_start(block_start, held_end)
+        member = stored.member_start(_MEMBER_START[self.start], block_start, held_end)
         if member is None and whole:
             stored.position = block_end
-            _skip_line_ends(stored)
+            # Where blank lines have no end, they are not held, and the member itself shows whether it is intact.
+            flooded = not _skip_line_ends(stored, _MOST_LINE_ENDS)
             stored.ahead(_LOOK_AHEAD)
-            at_end = stored.position == stored.end
+            at_end = flooded or stored.position == stored.end
             damage = self._damage_at_end(block_end) if at_end else None
             if damage is not None:
-                yield self._skip(damage.reason, damage.detail)
+                yield self.skip(damage.reason, damage.detail)
                 return
-            if at_end or stored.at_member() or stored.matches(self.start, stored.position) or self._cut_start():
+            at_member = stored.member_between(block_end, stored.position + 1)
+            if at_end or at_member or stored.matches(self.start, stored.position) or self._cut_start():
                 yield self._record(headers, stored.held(block_start, block_end))
                 return
         inside = stored.search(_LINE_START[self.start], block_start, held_end) if member is None else member
-        first_line = header if self.start is _WARC_START else stored.held(block_start, held_end)
+        first_line_end = min(held_end, block_start + _MAX_HEADER_BYTES)
+        first_line = header if self.start is _WARC_START else stored.held(block_start, first_line_end)
         if not _FIRST_LINE_CRLF.match(first_line):
             yield from self._text_block(headers, block_start, block_end, inside)
         elif inside is not None:
@@ -220,7 +280,7 @@ class _Reader:
             yield from self._overrun(self._record(headers, stored.held(block_start, block_end)), block_end)
         else:
             detail = f"{stored.end - block_start} of {length} bytes are there"
-            yield self._skip(stored.fault.reason if stored.fault else Broken.truncated, detail)
+            yield self.skip(stored.fault.reason if stored.fault else Broken.truncated, detail)
 
     def _damage_at_end(self, block_end: int) -> StoredFault | None:
         """The damage at the end of the last record's member; None if it does not affect that record."""
@@ -270,19 +330,25 @@ class _Reader:
         while boundary is None and stored.end - block_start <= self.max_record_bytes:
             boundary = stored.search(_LINE_START[self.start], searched, stored.end)
             searched = max(block_start, stored.end - _LOOK_AHEAD)
-            if boundary is None and not stored.ahead(stored.end - self.first + 1):
+            if boundary is None and not self._grow():
                 boundary = stored.end
         if boundary is None:
-            yield self._skip(Broken.record_too_large, f"more than {self.max_record_bytes} bytes before the next record")
+            yield self.skip(Broken.record_too_large, f"more than {self.max_record_bytes} bytes before the next record")
             return
         block = stored.held(block_start, boundary)
         missing = block_end - block_start - len(block)
         damage = stored.damage(stored.place(boundary - 1)[0]) if boundary == stored.end else None
         if missing < 0 and damage is not None:
-            yield self._skip(damage.reason, damage.detail)
+            yield self.skip(damage.reason, damage.detail)
             return
         if boundary == stored.end and (missing > block.count(b"\n") or (missing > 0 and stored.fault is not None)):
-            yield self._skip(Broken.truncated, f"{len(block)} of {block_end - block_start} bytes are there")
+            yield self.skip(Broken.truncated, f"{len(block)} of {block_end - block_start} bytes are there")
+            return
+        behind = block[block_end - block_start :] if missing < 0 else b""
+        if (_MARK in behind or b"\0" in behind) and not behind.replace(_MARK, b"").strip(b"\r\n\0"):
+            # Padding is none of the text.
+            yield self._record(headers, block[: block_end - block_start])
+            stored.position = block_end
             return
         if boundary != stored.end or boundary > block_end:
             block = block.rstrip(b"\n") + b"\n"
@@ -298,7 +364,7 @@ class _Reader:
             # Detecting the start of a member needs some of its bytes in the buffer.
             beyond = 0 if not stored.ahead(2 * _LOOK_AHEAD) else _LOOK_AHEAD
             step = min(left, stored.end - stored.position - beyond)
-            member = self._member_start(stored.position, stored.position + step)
+            member = stored.member_start(_MEMBER_START[self.start], stored.position, stored.position + step)
             if member is not None:
                 step, left = member - stored.position, 0
             stored.position += step
@@ -307,19 +373,12 @@ class _Reader:
             stored.release()
         reason = Broken.record_too_large
         detail = f"the record's {length} bytes are more than the {self.max_record_bytes} that are allowed"
-        if left and stored.fault is not None and stored.fault.offset == stored.members[-1][1]:
+        if left and stored.fault is not None and stored.fault.offset == stored.members.last:
             reason = reason if stored.fault.reason is Broken.truncated else stored.fault.reason
             stored.recover()
         return self._fault(reason, passed, detail)
 
-    def _member_start(self, start: int, end: int) -> int | None:
-        """The first position in the held range [start, end) where a compressed member starts a record."""
-        if self.stored.codec is Codec.none:
-            return None
-        starts = (position for position, _ in self.stored.members if start <= position < end)
-        return next((position for position in starts if self.stored.matches(self.start, position)), None)
-
-    def _skip(self, reason: Broken, detail: str) -> ArchiveFault:
+    def skip(self, reason: Broken, detail: str) -> ArchiveFault:
         """Continue at the next position that looks like the start of a record, or at the end of the readable bytes."""
         stored = self.stored
         searched = max(stored.position, self.first + 1)
@@ -337,23 +396,28 @@ class _Reader:
         stored.position = searched
         passed = 0
         while True:
-            found = stored.search(_LINE_START[self.start], searched, stored.end)
-            member = self._member_start(searched, stored.end)
-            if found is not None or member is not None:
-                found = min(position for position in (found, member) if position is not None)
+            member = stored.member_start(_MEMBER_START[self.start], searched, stored.end)
+            line = stored.search(_LINE_START[self.start], searched, stored.end if member is None else member)
+            found = member if line is None else line
+            if found is not None:
                 passed += found - stored.position
                 stored.position = found
                 return passed
             keep = max(searched, stored.end - _LOOK_AHEAD)
             passed += keep - stored.position
             stored.position = searched = keep
-            if not stored.ahead(stored.end - keep + 1):
+            if not self._grow():
                 passed += stored.end - keep
                 stored.position = stored.end
                 return passed
-            stored.position -= 1
-            stored.release()
-            stored.position += 1
+            stored.release(len(_MARK))
+
+    def _grow(self) -> bool:
+        """Hold more bytes, enough that a search from near the old end costs no more than they do."""
+        stored = self.stored
+        end = stored.end
+        stored.ahead(end - stored.position + _LOOK_AHEAD)
+        return stored.end > end
 
     def _fault(self, reason: Broken, size: int, detail: str) -> ArchiveFault:
         where = f"{self.name}, record at byte {self.offset}" + (f" + {self.inner}" if self.inner else "")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, BinaryIO
 
@@ -12,10 +15,14 @@ import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
 from infra.stage import StageConfig, StageKind, stage
-from tasks.sources.compression import StoredFault, decode, detect_codec
+from tasks.sources.codecs import StoredFault, detect_codec
+from tasks.sources.compression import decode
 from tasks.sources.extraction import storable
 
-_EXAMPLE_LENGTH = 200
+_MARK = b"\xef\xbb\xbf"
+# A string, closed or not, or one character of structure. Possessive, so linear in the line.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
+_LARGEST_INTEGER = 1 << 63
 
 
 class BrokenLine(StrEnum):
@@ -23,14 +30,19 @@ class BrokenLine(StrEnum):
 
     not_utf8 = "not_utf8"
     not_json = "not_json"
+    too_complex = "too_complex"
     no_text = "no_text"
+    bad_id = "bad_id"
     line_too_long = "line_too_long"
 
 
 class JsonLinesConfig(StageConfig):
     """The fields of a line. Of `metadata_fields`, those present with plain values (string, number, boolean) are kept.
 
-    Without an `id_field`, the id is a hash of the line's content, so equal lines become one document.
+    Numbers that do not fit 64 bits are kept as strings. A URL or a date that is no string is null. An id is a string
+    or a number. Without an `id_field`, or where it is missing or null, the id is a hash of the line's content: equal
+    lines have equal ids. A line is at most `max_line_bytes` long without its line end, `max_depth` levels deep and
+    `max_values` values large.
     """
 
     source: str = pydantic.Field("jsonl", min_length=1, pattern=r"^[^\s/]+$")
@@ -42,42 +54,97 @@ class JsonLinesConfig(StageConfig):
     metadata_fields: tuple[str, ...] = ()
     min_characters: int = pydantic.Field(1, ge=1)
     max_line_bytes: int = pydantic.Field(64 << 20, ge=1 << 10)
+    # A parsed value takes up to about 200 bytes, and each level one of the 1000 levels of the interpreter's stack.
+    max_depth: int = pydantic.Field(100, ge=1, le=300)
+    max_values: int = pydantic.Field(1 << 20, ge=1)
 
 
-@stage("jsonl", version=1, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
+@stage("jsonl", version=2, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
 def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Outcome]:
     """Yield one outcome per non-blank line, and one for damage of the compressed file.
 
-    Bytes count decompressed lines. The offset of a failure is the offset of its line in the decompressed text.
+    Bytes count decompressed lines. The offset of a failure is the offset of its line in the decompressed text. Damage
+    counts the bytes of the line that it cuts. A line may begin with a byte-order mark, as where files were joined.
     """
     offset = 0
+    for line in _lines(stream, config.max_line_bytes):
+        if isinstance(line.fault, StoredFault):
+            yield Failed(line.fault.reason, line.size, f"{name}: {line.fault.detail}", line.fault.offset)
+        elif line.content is None:
+            detail = f"{name}, byte {offset}: the line is longer than {config.max_line_bytes} bytes"
+            yield Failed(BrokenLine.line_too_long, line.size, detail, offset)
+        elif line.content.strip():
+            yield _outcome(line.content, f"{name}, byte {offset}", offset, config)
+        offset += line.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line with its line end; `content` is None if it is too long, or cut by `fault`."""
+
+    size: int
+    content: bytes | None = None
+    fault: StoredFault | None = None
+
+
+def _lines(stream: BinaryIO, longest: int) -> Iterator[_Line]:
+    """The lines of a file. Each byte is searched once, and at most `longest` bytes of a line are held."""
+    head = stream.read(8)
+    stream.seek(0)
+    held = bytearray()
+    size = 0
     try:
-        for line, whole in _lines(stream, config.max_line_bytes):
-            if not whole:
-                yield Failed(BrokenLine.line_too_long, len(line), f"{name}: over {config.max_line_bytes} bytes", offset)
-            elif line.strip():
-                yield _document(line, name, offset, config)
-            offset += len(line)
+        for _, piece in decode(detect_codec(head), stream, 0):
+            start = 0
+            while start < len(piece):
+                end = piece.find(b"\n", start) + 1 or len(piece)
+                size += end - start
+                if len(held) < longest + 3:
+                    # Two bytes of a line end, and one to know that the line is too long.
+                    held += piece[start : min(end, start + longest + 3 - len(held))]
+                if piece[end - 1] == _LINE_FEED:
+                    yield _ended(held, size, longest)
+                    held.clear()
+                    size = 0
+                start = end
     except StoredFault as fault:
-        yield Failed(fault.reason, 0, f"{name}: {fault.detail}", fault.offset)
+        yield _Line(size, None, fault)
+        return
+    if size:
+        yield _ended(held, size, longest)
 
 
-def _document(line: bytes, name: str, offset: int, config: JsonLinesConfig) -> Outcome:
-    example = f"{name}, byte {offset}: {line[:_EXAMPLE_LENGTH]!r}"
+_LINE_FEED = ord("\n")
+
+
+def _ended(held: bytearray, size: int, longest: int) -> _Line:
+    whole = size == len(held) and len(held.rstrip(b"\r\n")) <= longest
+    return _Line(size, bytes(held) if whole else None)
+
+
+def _outcome(line: bytes, where: str, offset: int, config: JsonLinesConfig) -> Outcome:
+    # Examples show where a line is and not what it says: they are read by more people than inputs are.
+    line, size = line.removeprefix(_MARK), len(line)
+    if _is_complex(line, config):
+        detail = f"more than {config.max_values} values, or more than {config.max_depth} levels"
+        return Failed(BrokenLine.too_complex, size, f"{where}: {detail}", offset)
     try:
-        values: Any = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        return Failed(BrokenLine.not_utf8, len(line), example, offset)
-    except ValueError:
-        return Failed(BrokenLine.not_json, len(line), example, offset)
-    if not isinstance(values, dict) or not isinstance(values.get(config.text_field), str):
-        return Failed(BrokenLine.no_text, len(line), example, offset)
-    text = storable(values[config.text_field])
+        values = _parse(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return Failed(BrokenLine.not_utf8, size, f"{where}: {error.reason} at byte {error.start} of the line", offset)
+    except ValueError as error:
+        return Failed(BrokenLine.not_json, size, f"{where}: {error}", offset)
+    text = values.get(config.text_field) if isinstance(values, dict) else None
+    if not isinstance(text, str):
+        return Failed(BrokenLine.no_text, size, f"{where}: there is no string {config.text_field!r}", offset)
+    identity = _identity(values.get(config.id_field) if config.id_field else None, line)
+    if identity is None:
+        detail = f"{config.id_field!r} is neither a string of at least one character nor a number"
+        return Failed(BrokenLine.bad_id, size, f"{where}: {detail}", offset)
+    text = storable(text)
     if len(text) < config.min_characters:
-        return Dropped("short_text" if text else "empty_text", len(line), example)
-    own = values.get(config.id_field) if config.id_field else None
-    identity = str(own) if own is not None else hashlib.sha1(line.strip()).hexdigest()
-    kept = {field: values[field] for field in config.metadata_fields if _is_plain(values.get(field))}
+        return Dropped("short_text" if text else "empty_text", size, where)
+    plain = {field: _plain(values.get(field)) for field in config.metadata_fields}
     document = Document(
         id=f"{config.source}/{identity}",
         text=text,
@@ -85,36 +152,72 @@ def _document(line: bytes, name: str, offset: int, config: JsonLinesConfig) -> O
         date=_string(values, config.date_field),
         source=config.source,
         licence=config.licence,
-        metadata={"offset": offset, **kept},
+        metadata={"offset": offset, **{field: value for field, value in plain.items() if value is not None}},
     )
-    return Kept(document, len(line))
+    return Kept(document, size)
 
 
-def _lines(stream: BinaryIO, longest: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield lines with their line ends, and whether each is complete; pieces of an overlong line are not."""
-    head = stream.read(8)
-    stream.seek(0)
-    held = bytearray()
-    overlong = False
-    for _, piece in decode(detect_codec(head), stream, 0):
-        held += piece
-        start = 0
-        while (end := held.find(b"\n", start)) >= 0:
-            yield bytes(held[start : end + 1]), not overlong
-            overlong, start = False, end + 1
-        del held[:start]
-        if len(held) > longest:
-            yield bytes(held), False
-            held.clear()
-            overlong = True
-    if held:
-        yield bytes(held), not overlong
+def _is_complex(line: bytes, config: JsonLinesConfig) -> bool:
+    """Whether a line is nested too deeply or has too many values, judged before it is parsed."""
+    levels = line.count(b"[") + line.count(b"{")
+    if levels <= config.max_depth and levels + line.count(b",") < config.max_values:
+        return False
+    depth, values = 0, 1
+    for token in _STRUCTURE.finditer(line):
+        match token[0]:
+            case b"[" | b"{":
+                depth += 1
+                values += 1
+            case b"]" | b"}":
+                depth -= 1
+            case b",":
+                values += 1
+        if depth > config.max_depth or values > config.max_values:
+            return True
+    return False
+
+
+def _parse(line: str) -> Any:
+    try:
+        return json.loads(line, parse_constant=_refuse)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # An integer has more digits than Python converts: it is valid, and perhaps nobody needs it.
+        return json.loads(line, parse_constant=_refuse, parse_int=_integer)
+
+
+def _refuse(constant: str) -> None:
+    raise json.JSONDecodeError(f"{constant} is no JSON", constant, 0)
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= len(str(_LARGEST_INTEGER)) else digits
+
+
+def _identity(own: Any, line: bytes) -> str | None:
+    if own is None:
+        return hashlib.sha1(line.strip()).hexdigest()
+    plain = _plain(own)
+    return str(plain) if plain is not None and not isinstance(plain, bool) and plain != "" else None
 
 
 def _string(values: dict[str, Any], field: str | None) -> str | None:
     value = values.get(field) if field else None
-    return value if isinstance(value, str) else None
+    return _without_surrogates(value) if isinstance(value, str) else None
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float))
+def _plain(value: Any) -> str | int | float | None:
+    """A value that is stored as it is, or as a string where a number does not fit 64 bits; None for all others."""
+    if isinstance(value, str):
+        return _without_surrogates(value)
+    if isinstance(value, int):
+        return value if -_LARGEST_INTEGER <= value < _LARGEST_INTEGER else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return None
+
+
+def _without_surrogates(text: str) -> str:
+    """Lone surrogates, which UTF-8 cannot hold, as six characters like ``\\ud800``: different ids stay different."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -59,7 +59,10 @@ PUNCTUATION = {
 }
 CONTROLS = "".join(map(chr, [*range(0, 32), *range(127, 160)]))
 
+# The stream-safe text format allows 30 marks in a row (UAX 15 section 13); more occur in attacks only.
+_MOST_MARKS = 30
 _DELETED = 0xFFFFFFFF  # no code point
+_END_OF_MARKS = 0x20000  # planes 2 and up have none
 _LINE_FEED = ord("\n")
 _LONG_REPLACEMENTS = {key: value for key, value in PUNCTUATION.items() if len(value) > 1}
 
@@ -85,10 +88,22 @@ def normalise_for_scoring(text: str) -> str:
     """
     line = text.strip().lower()
     if not line.isascii():
-        line = unicodedata.normalize("NFD", line)
+        line = decompose(line)
         for character, replacement in _LONG_REPLACEMENTS.items():
             line = line.replace(character, replacement)
     return _map_characters(line, _scoring_table())
+
+
+def decompose(text: str) -> str:
+    """NFD. Unlike ``unicodedata.normalize``, which sorts marks by insertion, it is not quadratic in their number."""
+    marks = _mark_table()[_codes(text)]
+    if np.diff(np.flatnonzero(~marks), prepend=-1, append=len(marks)).max() <= _MOST_MARKS + 1:
+        return unicodedata.normalize("NFD", text)
+    each = "".join([unicodedata.normalize("NFD", character) for character in text])
+    classes = _class_table()[_codes(each)]
+    # Canonical ordering (Unicode section 3.11, D109): within a run of marks, by class; equal classes keep their order.
+    order = np.argsort((np.cumsum(classes == 0) << 8) + classes, kind="stable")
+    return _codes(each)[order].astype("<u4").tobytes().decode("utf-32-le")
 
 
 @dataclass(frozen=True)
@@ -103,8 +118,28 @@ class _CharacterTable:
 def _map_characters(text: str, table: _CharacterTable) -> str:
     if text.isascii():
         return text.encode("ascii").translate(table.ascii, table.ascii_deleted).decode("ascii")
-    mapped = table.codes[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+    mapped = table.codes[_codes(text)]
     return mapped[mapped != _DELETED].astype("<u4").tobytes().decode("utf-32-le")
+
+
+def _codes(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le"), "<u4")
+
+
+@functools.cache
+def _class_table() -> npt.NDArray[np.int64]:
+    """The canonical combining class of each code point."""
+    classes = map(unicodedata.combining, map(chr, range(sys.maxunicode + 1)))
+    return np.fromiter(classes, np.int64, sys.maxunicode + 1)
+
+
+@functools.cache
+def _mark_table() -> npt.NDArray[np.bool_]:
+    """For each code point, whether it becomes marks only."""
+    marks = np.zeros(sys.maxunicode + 1, bool)
+    for code in range(ord("\u0300"), _END_OF_MARKS):
+        marks[code] = all(map(unicodedata.combining, unicodedata.normalize("NFD", chr(code))))
+    return marks
 
 
 @functools.cache

@@ -95,6 +95,21 @@ def test_a_dead_rank_changes_nothing(
     assert committed_steps(lake, broken["run"]) == [0, 8, 16, 24]
 
 
+def test_a_run_is_created_without_being_started(millrace: Millrace, corpus: Path) -> None:
+    arguments = ["tiny-pythia", "--lake", str(corpus), *SETTINGS, "--set", "label=created"]
+    created = millrace.json("train", *arguments, "--create-only")
+    assert (created["state"], created["checkpoints"], created["label"]) == ("created", [], "created")
+    assert read_logbook(Lake(str(corpus)), created["run"]) == []
+    assert created["run"] in run_keys(Lake(str(corpus)))
+
+
+def test_a_gpu_that_is_not_there_is_told_at_once(millrace: Millrace, corpus: Path) -> None:
+    arguments = ["tiny-pythia", "--lake", str(corpus), *SETTINGS, "--set", "label=gpu", "--layout", "device=cuda"]
+    done = millrace.run("train", *arguments, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert "failed: ValueError: layout: device is cuda, but PyTorch" in done.stderr and "finds no GPU" in done.stderr
+
+
 @pytest.mark.heavy
 def test_another_seed_is_another_run(millrace: Millrace, corpus: Path, unbroken: dict[str, Any]) -> None:
     other = millrace.json("train", "tiny-pythia", "--lake", str(corpus), *SETTINGS, "--set", "seed=7")

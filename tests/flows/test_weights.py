@@ -128,6 +128,7 @@ def test_transformers_loads_an_exported_checkpoint(world: World, tmp_path: Path)
     assert ids[0].tolist() == tokenizers.Tokenizer.from_file(str(world.tokenizer)).encode(PROMPT).ids
     assert largest_difference(theirs(ids).logits, world.model(ids)) <= 1e-5
     assert theirs.config.eos_token_id == tokenizer.eos_token_id == 0
+    assert theirs.config.pad_token_id == tokenizer.pad_token_id == 1
     assert theirs.config.hidden_act == "gelu_fast"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +232,56 @@ def test_tensors_that_are_no_weights_are_left_out(tmp_path: Path) -> None:
         read_folder(opt)
 
 
+@pytest.mark.parametrize("architecture", ["opt", "opt-post"])
+def test_opt_as_it_was_published_is_read(architecture: str, tmp_path: Path) -> None:
+    """Names without ``model.``, from a model without its output layer; or the tied table under one name alone."""
+    write_folder(weights_of(random_model(architecture)), tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    bare = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    save_file(bare, file)
+    assert same(read_folder(tmp_path), weights_of(random_model(architecture)))
+    save_file(bare | {"lm_head.weight": bare["decoder.embed_tokens.weight"].clone()}, file)
+    assert same(read_folder(tmp_path), weights_of(random_model(architecture)))
+    tensors["lm_head.weight"] = tensors.pop("model.decoder.embed_tokens.weight")
+    save_file(tensors, file)
+    assert same(read_folder(tmp_path), weights_of(random_model(architecture)))
+
+
+def test_others_may_read_what_others_may_enter(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with finished_folder(tmp_path / "out") as folder:
+            write_folder(weights_of(random_model("opt")), folder)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
+    assert modes == {"model.safetensors": 0o644, "config.json": 0o644}
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o755
+
+
+def test_a_folder_that_would_hold_up_a_reader_is_refused(tmp_path: Path) -> None:
+    write_folder(weights_of(random_model("opt")), tmp_path)
+    config = tmp_path / "config.json"
+    whole = json.loads(config.read_text())
+    config.write_text(json.dumps({**whole, "num_hidden_layers": 400_000}))
+    with pytest.raises(WeightsError, match="num_hidden_layers is 400000; at most 1000 are read"):
+        read_folder(tmp_path)
+    config.write_text("[" * 100_000)
+    with pytest.raises(WeightsError, match="nested too deeply"):
+        read_folder(tmp_path)
+    config.unlink()
+    os.mkfifo(config)
+    with pytest.raises(WeightsError, match="is not a file"):
+        read_folder(tmp_path)
+    config.unlink()
+    config.write_text(json.dumps(whole))
+    (tmp_path / "model.safetensors").unlink()
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="is not a file"):
+        read_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("architecture", "changes", "message"),
     [
@@ -253,7 +305,7 @@ def test_tensors_that_are_no_weights_are_left_out(tmp_path: Path) -> None:
         *((name, {"num_attention_heads": 0}, "num_attention_heads is 0; it must be a whole") for name in SHAPES),
         ("llama", {"num_hidden_layers": "6"}, "num_hidden_layers is '6'; it must be a whole number"),
         ("opt", {"num_hidden_layers": True}, "num_hidden_layers is True; it must be a whole number"),
-        ("llama", {"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000, and there are"),
+        ("llama", {"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000; at most 1000 are read"),
         ("llama", {"hidden_size": None}, "hidden_size is None; it must be a whole number"),
         ("llama", {"intermediate_size": 85.0}, "intermediate_size is 85.0; it must be a whole number"),
         ("pythia", {"vocab_size": 10**30}, "vocab_size is 10*; it must be a whole number from 1 to 16,777,216"),

@@ -101,7 +101,7 @@ def test_artifacts_go_by_source_and_step(pair: Pair) -> None:
         *(f"web/{step}" for step in ("documents", "lines", "heuristics", "near_duplicates_signatures")),
         *(f"books/{step}" for step in ("documents", "own_signatures", "own")),
         *(f"{source}/{name}" for source in ("web", "books") for name in ("rules", "corpus", "encode")),
-        *("across/near_duplicates", "outcomes", "index", "tokenizer", "tokens"),
+        *("ids", "across/near_duplicates", "outcomes", "index", "tokenizer", "tokens"),
     }
     assert pair.record.artifacts["web/lines"][0] == "paragraphs"
     assert find_build(pair.lake, pair.record.key) == pair.record

@@ -112,3 +112,35 @@ def test_an_unsupervised_model_is_refused(tmp_path: Path) -> None:
     trained.save_model(str(tmp_path / "vectors.bin"))
     with pytest.raises(ValueError, match="model without labels"):
         load_language_model(CONFIG, {"vectors.bin": tmp_path / "vectors.bin"})
+
+
+ENGLISH = "The mill stands by the river and its wheel has turned for three hundred years. "
+
+
+@pytest.mark.parametrize(
+    "word", ["</s>", "__label__fr", "__label__", "<s>", "</s></s>", "__label__de__label__ru", "EOS"]
+)
+@pytest.mark.parametrize("around", [" ", "\n", "\t", "\0", "\v", "\r"])
+def test_words_that_are_special_to_fasttext_are_text(word: str, around: str, model: LanguageModel) -> None:
+    for text in (
+        f"{word}{around}{ENGLISH}",
+        f"{around}{word}{around}{word}{around}{ENGLISH}",
+        f"{ENGLISH[:20]}{around}{word}{around}{ENGLISH}",
+    ):
+        for config in (CONFIG, LanguageConfig(line_feed=" ")):
+            [row] = identify_language(batch([text]), config, model).to_pylist()
+            assert row["label"] == "en"
+            assert row["score"] > 0.85
+
+
+def test_words_that_only_contain_special_ones_are_left_alone(model: LanguageModel) -> None:
+    given: list[str] = []
+
+    class Recorder:
+        def multilinePredict(self, lines: list[str], *options: object) -> tuple[list[list[str]], list[list[float]]]:
+            given.extend(lines)
+            return [["__label__en"]] * len(lines), [[1.0]] * len(lines)
+
+    texts = ["x</s> y", "</s>x", "a__label__", "__labe__ </S>", "</s>", "a\u00a0</s>"]
+    identify_language(batch(texts), CONFIG, Recorder())
+    assert given == ["x</s> y\n", "</s>x\n", "a__label__\n", "__labe__ </S>\n", "< /s>\n", "a\u00a0</s>\n"]

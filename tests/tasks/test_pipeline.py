@@ -131,11 +131,11 @@ def test_a_build_is_made_in_order_and_everything_it_needs_is_made() -> None:
         assert task.modules, task.name
         made |= set(task.makes)
     assert made == {
-        *("known/documents", "known/language", "models/own"),
+        *("known/documents", "known/ids", "known/language", "models/own"),
         *(f"web/{name}" for name in ("documents", "paragraphs", "language", "perplexity", "near_duplicates")),
         *("web/near_duplicates_signatures", "web/rules", "web/corpus", "web/encode"),
         *(f"books/{name}" for name in ("documents", "heuristics", "shared_signatures", "rules", "corpus", "encode")),
-        *("across/shared", "index", "outcomes", "tokenizer", "tokens"),
+        *("ids", "across/shared", "index", "outcomes", "tokenizer", "tokens"),
     }
 
 
@@ -143,9 +143,10 @@ def test_what_needs_no_model_comes_before_it_is_fitted() -> None:
     names = list(
         tasks_of(models=OWN, sources={"web": source("language", SCORED), "books": source("heuristics", "language")})
     )
-    assert names[:6] == [
+    assert names[:7] == [
         "web: jsonl",
         "books: jsonl",
+        "ids",
         "web: language",
         "books: heuristics + language",
         "fit own",
@@ -155,19 +156,23 @@ def test_what_needs_no_model_comes_before_it_is_fitted() -> None:
 
 def test_a_model_is_fitted_on_what_stands_before_its_first_use() -> None:
     tasks = tasks_of(models=OWN, sources={"web": source("paragraphs", "language", SCORED, SPACED)})
-    assert tasks["fit own"].needs == ("web/documents", "web/paragraphs", "web/language")
+    assert tasks["fit own"].needs == ("web/documents", "web/paragraphs", "web/language", "ids")
     made = {name: manifest(name) for name in tasks["fit own"].needs}
     plan = tasks["fit own"].plan(Lake("unused"), made)
     assert isinstance(plan, FitPlan)
     [view] = plan.views
     assert [name for name, _ in view.edits] == ["paragraphs"]
-    assert [(name, item.manifest.key) for name, item in view.annotations] == [("language", "web/language")]
+    assert [(name, item.manifest.key) for name, item in view.annotations] == [
+        ("language", "web/language"),
+        ("floor ids", "ids"),
+    ]
+    assert [(floor.column, floor.at_most) for floor in view.floors] == [("floor ids.copy", 0)]
 
 
 def test_a_model_reads_the_last_step_of_a_stage_before_its_first_use() -> None:
     reading = {"perplexity": {"model": "own", "reads": {"language": "language"}}}
     tasks = tasks_of(models=OWN, sources={"web": source("language", SPACED, reading)})
-    assert tasks["fit own"].needs == ("web/documents", "web/spaced")
+    assert tasks["fit own"].needs == ("web/documents", "web/spaced", "ids")
 
 
 def test_a_model_on_a_source_without_its_columns_is_refused() -> None:
@@ -179,7 +184,7 @@ def test_a_model_on_a_source_without_its_columns_is_refused() -> None:
 def test_a_step_needs_its_model_and_what_it_sees() -> None:
     tasks = tasks_of(models=OWN, sources={"web": source("paragraphs", "language", SCORED)})
     assert set(tasks["web: perplexity"].needs) == {"web/documents", "web/paragraphs", "web/language", "models/own"}
-    assert tasks["web: paragraphs"].needs == ("web/documents",)
+    assert tasks["web: paragraphs"].needs == ("web/documents", "ids")
     unseen = tasks_of(models=OWN, sources={"web": source("paragraphs", {"language": {"sees": []}}, SCORED)})
     assert unseen["web: language"].needs == ("web/documents",)
 
@@ -214,6 +219,7 @@ def across_made() -> dict[str, Manifest]:
         "web/documents": manifest("web", 3),
         "books/documents": manifest("books", 2),
         **{f"{name}/shared_signatures": manifest(f"{name}s", count) for name, count in (("web", 3), ("books", 2))},
+        "ids": manifest("ids", 5),
         "across/shared": manifest("shared", 5),
         "web/rules": manifest("web_rules", 3),
         "books/rules": manifest("books_rules", 2),

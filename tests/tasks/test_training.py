@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from model.supervision.heartbeat import Mark
 from model.supervision.launch import Machines, launch_command
 from model.supervision.logbook import Logbook, read_logbook
 from model.supervision.progress import ProgressWriter
-from model.supervision.termination import LEFT_AFTER_SAVING
-from tasks import supervisor, training
+from model.supervision.termination import LEFT_AFTER_SAVING, PERMANENT_ERROR
+from tasks import layout_request, supervisor, training
 from tasks.layout_request import LayoutRequest
 from tasks.run_settings import WrongSetting
 from tasks.training import (
@@ -48,8 +48,10 @@ def launched(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], No
     """
     launches = iter(["launch", "second", "third"])
 
-    def carry_out(work: Work) -> None:
-        def launch(command: list[str], *, watch: Watch, **_: Any) -> int:
+    def carry_out(work: Work, output: Sequence[str] = ()) -> None:
+        def launch(command: list[str], *, watch: Watch, on_line: Callable[[str], None], **_: Any) -> int:
+            for line in output:
+                on_line(line)
             return work(lake, watch)
 
         monkeypatch.setattr(supervisor, "launch", launch)
@@ -208,6 +210,36 @@ def test_errors_of_another_launch_are_not_this_ones(launched: Callable[[Work], N
         launched(work)
 
 
+FULL = """\
+[rank1]: Traceback (most recent call last):
+[rank1]:   File "model/train.py", line 50, in main
+[rank1]: RuntimeError: Connection closed by peer
+Traceback (most recent call last):
+  File "infra/store/lake.py", line 200, in write
+OSError: [Errno 28] No space left on device
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "model/train.py", line 61, in main
+infra.store.errors.StoreFull: lake/runs/1a: no space is left. Free some, then run the same command again.
+rank 0 ended with status 78; stopping the other ranks
+"""
+
+
+def test_an_error_that_reached_no_logbook_is_read_from_the_output(launched: Callable[..., None]) -> None:
+    """A full lake takes no event; and an error before the logbook is open has nowhere to write one."""
+    with pytest.raises(
+        TrainingFailed, match=r"failed: StoreFull: lake/runs/1a: no space is left\. Free some, then run"
+    ):
+        launched(lambda lake, watch: PERMANENT_ERROR, FULL.splitlines())
+    with pytest.raises(TrainingFailed, match="exit code 78; its output is in the log"):
+        launched(lambda lake, watch: PERMANENT_ERROR)
+    crash = ["Traceback (most recent call last):", '  File "x.py", line 1', "ImportError: no module named y"]
+    with pytest.raises(TrainingInterrupted, match=r"interrupted \(ImportError: no module named y\)"):
+        launched(lambda lake, watch: 1, crash)
+
+
 def test_an_outage_of_the_store_is_no_standstill(
     launched: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +274,19 @@ def test_a_request_is_the_layout() -> None:
     values = {"data": 2, "tensor": 2, "pipeline": 2, "zero": 1, "micro_batch": 3, "sequence_parallel": True}
     request = LayoutRequest.model_validate({**values, "recompute": "selective", "device": "cuda"})
     assert request.layout() == Layout("deepspeed", **values, recompute="selective", device="cuda")  # type: ignore[arg-type]
+
+
+def test_the_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(**values: Any) -> tuple[str, int]:
+        request = LayoutRequest.model_validate(values)
+        return request.device, request.data
+
+    monkeypatch.setattr(layout_request, "visible_gpus", lambda: 8)
+    assert chosen() == ("cuda", 8) and chosen(tensor=2, pipeline=2) == ("cuda", 2)
+    assert chosen(engine="native") == ("cuda", 1) and chosen(data=3) == ("cuda", 3)
+    assert chosen(device="cpu") == chosen(ray="ray://head:10001") == ("cpu", 2)
+    monkeypatch.setattr(layout_request, "visible_gpus", lambda: 0)
+    assert chosen() == ("cpu", 2) and chosen(device="cuda") == ("cuda", 2)
 
 
 def test_the_native_engine_has_one_rank_without_being_told() -> None:

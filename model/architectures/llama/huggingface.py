@@ -77,5 +77,6 @@ HUGGINGFACE = HuggingFaceAdapter(
     write_config=write_config,
     read_config=read_config,
     modules=MODULES,
+    base="model.",
     computed=re.compile(r"\.rotary_emb\.inv_freq$"),
 )

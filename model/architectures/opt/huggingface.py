@@ -67,6 +67,7 @@ HUGGINGFACE = HuggingFaceAdapter(
     write_config=write_config,
     read_config=read_config,
     modules=MODULES,
+    base="model.",
     # The output layer is tied to the embedding; a file may hold both.
     tied=("lm_head.weight", "model.decoder.embed_tokens.weight"),
 )

@@ -66,6 +66,7 @@ HUGGINGFACE = HuggingFaceAdapter(
     write_config=write_config,
     read_config=read_config,
     modules=MODULES,
+    base="gpt_neox.",
     # The output layer is `embed_out` in published files, and `lm_head` in the classes of transformers 5.
     aliases={"lm_head.weight": "embed_out.weight"},
     # Causal masks and rotary frequencies.

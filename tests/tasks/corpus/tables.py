@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from infra.documents import DOCUMENT_SCHEMA, EDITS_TYPE, apply_edits
 from infra.store.ledger import Account
+from tasks.corpus.ids import IdsConfig, ids
 from tasks.corpus.outcomes import DuplicatesStep, OutcomesConfig, outcomes
 from tasks.corpus.rules import RulesConfig, apply_rules
 from tasks.corpus.selection import CorpusConfig, select_documents
@@ -56,13 +57,26 @@ def with_rules(shard: pa.Table, config: RulesConfig) -> pa.Table:
     return shard
 
 
+def with_copies(shards: Sequence[pa.Table]) -> list[pa.Table]:
+    """The shards with what is known of repeated ids beside them, the steps combined as the engine combines them."""
+    config, step = IdsConfig(), ids.steps
+    mapped = [step["map"](shard, config).drop_columns(["partition"]) for shard in shards]
+    rows = step["reduce"](list(enumerate(mapped)), config)
+    return [
+        shard.append_column(
+            "ids.copy", step["annotate"](shard, rows.filter(pc.equal(rows["shard"], number)), config)["copy"]
+        )
+        for number, shard in enumerate(shards)
+    ]
+
+
 def with_outcomes(
     shards: Sequence[pa.Table], rules: RulesConfig | None = None, *duplicates: DuplicatesStep
 ) -> list[pa.Table]:
     """The shards with rules and outcomes beside them, the steps combined as the engine combines them."""
     config = OutcomesConfig(duplicates=duplicates)
     step = outcomes.steps
-    judged = [with_rules(shard, rules or RulesConfig()) for shard in shards]
+    judged = [with_rules(shard, rules or RulesConfig()) for shard in with_copies(shards)]
     mapped = [step["map"](shard.select([*_read(shard, config)]), config) for shard in judged]
     rows = step["reduce"]([(n, table.drop_columns(["partition"])) for n, table in enumerate(mapped)], config)
     finished = []

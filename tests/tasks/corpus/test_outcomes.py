@@ -170,9 +170,9 @@ def test_no_text_is_read() -> None:
     assert outcomes.columns_of(
         OutcomesConfig(duplicates=(near("first", source="a"), near("first", source="b"))), "map"
     ) == [
-        "id",
         "date",
         "source",
+        "ids.copy",
         "rules.outcome",
         "rules.length",
         "near_duplicates.cluster",

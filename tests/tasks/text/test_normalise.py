@@ -1,11 +1,13 @@
 import re
 import sys
 import unicodedata
+from typing import Literal
 
 import hypothesis
+import pytest
 from hypothesis import strategies
 
-from tasks.text.normalise import CONTROLS, PUNCTUATION, normalise_for_hashing, normalise_for_scoring
+from tasks.text.normalise import CONTROLS, PUNCTUATION, decompose, normalise_for_hashing, normalise_for_scoring
 
 
 def one_line_for_hashing(line: str) -> str:
@@ -72,3 +74,32 @@ def test_hashing_equals_the_slow_rendition(text: str) -> None:
 @hypothesis.given(TEXTS)
 def test_scoring_equals_the_slow_rendition(text: str) -> None:
     assert normalise_for_scoring(text) == one_document_for_scoring(text)
+
+
+MARKS = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.combining(chr(code))]
+COMPOSED = "e\u00e9\u0344\u0f73\u1e69\ud55c\u034f\u0902"
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(strategies.lists(strategies.sampled_from([*MARKS, *COMPOSED]), max_size=200).map("".join))
+def test_long_runs_of_marks_are_decomposed_as_by_unicodedata(text: str) -> None:
+    for spelled in (text, "a" + MARKS[0] * 40 + text):
+        assert decompose(spelled) == unicodedata.normalize("NFD", spelled)
+
+
+@pytest.mark.parametrize("pair", ["\u0301\u0323", "\u302e\U00016ff0", "\u0f73\u0f71"])
+def test_marks_without_number_are_not_given_to_unicodedata_at_once(pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sorts a run of marks by insertion, so what counts is the longest text that holds one."""
+    text = "mill " * 9 + "e" + pair[0] * 9_000 + pair[1] * 9_000
+    expected = unicodedata.normalize("NFD", text)
+    longest = 0
+    normalize = unicodedata.normalize
+
+    def counting(form: Literal["NFD"], given: str) -> str:
+        nonlocal longest
+        longest = max(longest, len(given))
+        return normalize(form, given)
+
+    monkeypatch.setattr(unicodedata, "normalize", counting)
+    assert decompose(text) == expected
+    assert longest < 100
