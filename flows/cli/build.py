@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from flows import parameters
 from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, SettingsOption, WorkersOption
 from flows.cli.serving import prefect_server
-from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars
+from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars, styled
 
 
 def build(
@@ -48,13 +48,13 @@ def build(
             )
     warnings = _warnings(record)
     for warning in warnings:
-        errors.print(warning, style="bold yellow", markup=False, soft_wrap=True)
+        errors.print(warning, style="bold yellow", soft_wrap=True)
     if as_json:
         print_json({**_result(record, lake), "warnings": warnings})
         return
     print_funnels(record["ledger"], record["source_ledgers"])
     output.print(f"\n{record['documents']:,} documents, {record['tokens']:,} tokens in {record['seconds']:,} s")
-    output.print(f"build [bold]{record['key'][:12]}[/], named {record['name']}")
+    output.print(styled("build [bold]{}[/], named {}", record["key"][:12], record["name"]))
 
 
 def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:

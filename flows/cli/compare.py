@@ -86,7 +86,7 @@ def _verdict(comparison: Comparison) -> str:
     if comparison.same:
         return "The results are bitwise identical."
     if comparison.differs:
-        return f"The results [bold]differ[/] in: {', '.join(comparison.differs)}."
+        return f"The results differ in: {', '.join(comparison.differs)}."
     last = comparison.steps[0].last
     if last is None:
         return "Neither run has recorded a step, so there are no results to compare."

@@ -60,7 +60,7 @@ def _show(run: str, cost: RunCost) -> None:
     output.print(f"metered: {_consumption(cost.metered)}{unmetered}")
     output.print(f"by LLaMA's formula, GPU-hours × rated power: {_consumption(cost.rated)}")
     for note in cost.notes:
-        output.print(f"note: {note}", markup=False)
+        output.print(f"note: {note}")
 
 
 def _consumption(found: Consumption) -> str:

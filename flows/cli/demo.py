@@ -14,7 +14,7 @@ from flows.cli.build import print_funnel
 from flows.cli.evaluate import print_scores
 from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, WorkersOption
 from flows.cli.serving import prefect_server
-from flows.cli.terminal import friendly_errors, output, print_json, progress_bars
+from flows.cli.terminal import friendly_errors, output, print_json, progress_bars, styled
 from infra.server.local import default_state_folder
 
 # `planted` names of the documents that the demo suggests for `millrace explain`: _WORTH_EXPLAINING.
@@ -69,7 +69,7 @@ def _tell(done: dict[str, Any], lake: str) -> None:
     output.print(f"The crawl is in {Path(done['archives'][0]).parent}", soft_wrap=True)
     output.print(f"The build is in the lake {lake}, named corpus/{record['recipe']['name']}", soft_wrap=True)
     for run in done["runs"]:
-        output.print(f"\n[bold]{run['preset']}[/], run {run['run'][:12]}")
+        output.print(styled("\n[bold]{}[/], run {}", run["preset"], run["run"][:12]))
         print_scores(run["evaluations"])
     output.print("\nReports (open them in a browser):")
     for report in done["reports"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
-from flows.cli.terminal import CommandFailed, friendly_errors, output, print_json
+from flows.cli.terminal import CommandFailed, friendly_errors, output, print_json, styled
 
 _PACKAGES = ("prefect", "torch", "deepspeed", "datasketch", "fasttext", "kenlm", "sentencepiece", "s3fs", "pyarrow")
 
@@ -36,7 +36,7 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
         else:
             for check in checks:
                 mark = "[green]ok[/]  " if check["ok"] else "[red]no[/]  "
-                output.print(f"{mark} {check['what']}: {check['found']}")
+                output.print(styled(f"{mark} {{}}: {{}}", check["what"], check["found"]))
         if not healthy:
             raise CommandFailed
 

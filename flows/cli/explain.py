@@ -9,7 +9,7 @@ import typer
 from flows import parameters
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
-from flows.cli.terminal import fail, friendly_errors, output, print_json
+from flows.cli.terminal import fail, friendly_errors, output, print_json, styled
 from infra.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -49,21 +49,21 @@ def _tell(record: BuildRecord, history: DocumentHistory) -> None:
 
     life = history.to_json()
     rules = record.recipe["sources"][history.source]["rules"]
-    output.print(f"\n[bold]{life['id']}[/]")
+    output.print(styled("\n[bold]{}[/]", life["id"]))
     output.print(f"  {life['url'] or 'no URL'}, {life['date'] or 'no date'}")
     offset = life["metadata"].get("offset")
     place = f", byte {offset:,} of the archive" if isinstance(offset, int) else ""
     output.print(f"  stored in {life['shard']}, row {life['row']:,}{place}; {life['characters']:,} characters")
     for step, columns in life["stages"].items():
         stage = stage_of(record, history.source, step)
-        output.print(f"  [bold]{step}[/]")
+        output.print(styled("  [bold]{}[/]", step))
         described = stage.describe(columns) if stage is not None and stage.describe is not None else []
         for line in described or _column_lines(step, columns, rules):
-            output.print(f"    {line}", markup=False)
+            output.print(f"    {line}")
         if stage is not None and stage.gives_edits:
             output.print(f"    {life['characters_viewed']:,} characters remain after all edits")
     colour = "green" if life["fate"] == "kept" else "yellow"
-    output.print(f"  [bold {colour}]{_outcome_words(life['fate'])}[/]")
+    output.print(styled(f"  [bold {colour}]{{}}[/]", _outcome_words(life["fate"])))
 
 
 def _column_lines(step: str, columns: dict[str, Any], rules: list[dict[str, Any]]) -> list[str]:

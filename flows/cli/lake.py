@@ -136,7 +136,7 @@ def verify(
         if as_json:
             print_json({"parts": parts, "faults": faults})
         elif not faults:
-            output.print(f"[green]All {parts} parts match their digests.[/]")
+            output.print(f"All {parts} parts match their digests.", style="green")
         else:
             rows = [[fault["stage"], fault["part"], fault["problem"], fault["path"]] for fault in faults]
             print_table("Broken", ["stage", "part", "problem", "path"], rows)
@@ -178,7 +178,7 @@ def gc(
             f"{len(planned.entries):,} objects of {planned.bytes:,} bytes {verb}; {planned.kept_objects:,} kept"
         )
         for line in planned.damaged:
-            output.print(f"Damaged: {line}", markup=False)
+            output.print(f"Damaged: {line}")
 
 
 @lake_commands.command("upgrade")
@@ -193,7 +193,7 @@ def upgrade_lake(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -
         if as_json:
             print_json({"format": FORMAT, **(asdict(done) if done is not None else {})})
         elif done is None:
-            output.print(f"{opened.uri} already has format {FORMAT}.", markup=False)
+            output.print(f"{opened.uri} already has format {FORMAT}.")
         else:
             output.print(
                 f"{opened.uri} now has format {FORMAT}: {done.builds} builds, {done.sources} sources and {done.names} "

@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from flows.cli.options import JsonOption
-from flows.cli.terminal import friendly_errors, output, print_json, print_table
+from flows.cli.terminal import friendly_errors, output, print_json, print_table, styled
 
 if TYPE_CHECKING:
     from model.planning.plan import Plan
@@ -78,10 +78,8 @@ def _show(preset: str, made: Plan) -> None:
     from model.planning.proposals import describe, tokens_per_second_per_gpu
 
     task, chosen = made.task, made.chosen
-    output.print(
-        f"[bold]{preset}[/]: {task.config.parameters:,} parameters, {task.tokens:,} tokens, on {task.gpus:,} "
-        f"{task.device.name} in {task.precision}"
-    )
+    counts = f"{task.config.parameters:,} parameters, {task.tokens:,} tokens, on {task.gpus:,} {task.device.name}"
+    output.print(styled("[bold]{}[/]: {} in {}", preset, counts, task.precision))
     output.print(f"layout: {describe(chosen.layout)}, {chosen.layout.accumulation(task.batch)} micro-batches a step")
     for problem in made.problems:
         output.print(f"It does not fit: {problem}.", style="bold red")

@@ -9,7 +9,7 @@ import typer
 
 from flows import parameters
 from flows.cli.options import JsonOption, SettingsOption
-from flows.cli.terminal import friendly_errors, output, print_json, print_table
+from flows.cli.terminal import friendly_errors, output, print_json, print_table, styled
 
 if TYPE_CHECKING:
     from tasks.recipe.resolved import ResolvedRecipe, ResolvedStep
@@ -42,7 +42,7 @@ def check(
             print_json({"recipe": resolved.recipe.model_dump(mode="json"), "settings": meant, "tasks": tasks})
             return
         for key, paths in meant.items():
-            output.print(f"--set {key} sets {', '.join(paths)}", markup=False)
+            output.print(f"--set {key} sets {', '.join(paths)}")
         for source in (*resolved.sources, *resolved.references):
             reader = source.section.read.stage
             kind = "source" if source in resolved.sources else "reference"
@@ -56,7 +56,8 @@ def check(
             print_table("models", ["name", "fitted by", "on"], rows)
         print_table("tasks", ["task", "makes", "state"], [[s.name, ", ".join(s.makes), s.state] for s in states])
         rules = sum(len(source.rules) for source in resolved.recipe.sources.values())
-        output.print(f"[green]{resolved.recipe.name} can be built:[/] {len(resolved.sources)} source(s), {rules} rules")
+        counts = f"{len(resolved.sources)} source(s), {rules} rules"
+        output.print(styled("[green]{} can be built:[/] {}", resolved.recipe.name, counts))
 
 
 @recipe_commands.command("show")
@@ -69,7 +70,7 @@ def show(recipe: RecipeArgument, settings: SettingsOption = None, as_json: JsonO
         if as_json:
             print_json(values)
             return
-        output.print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
+        output.print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 @recipe_commands.command("diff")
@@ -95,7 +96,7 @@ def diff(
             output.print("The recipes are the same.")
             return
         print_table("Differences", ["value", left, right], [[d.path, _short(d.left), _short(d.right)] for d in found])
-        output.print(f"Rebuilt: {', '.join(anew) or 'nothing'}", markup=False)
+        output.print(f"Rebuilt: {', '.join(anew) or 'nothing'}")
 
 
 @recipe_commands.command("list")

@@ -10,7 +10,7 @@ import typer
 
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
-from flows.cli.terminal import fail, friendly_errors, output, print_json
+from flows.cli.terminal import fail, friendly_errors, output, print_json, styled
 
 if TYPE_CHECKING:
     from infra.store.lake import Lake
@@ -113,9 +113,9 @@ def _ask(opened: Lake, run: str, kind: str, wait: bool, as_json: bool, **values:
         told = None if answer is None else {"outcome": answer.outcome, "step": answer.step, "launch": answer.launch}
         print_json({"run": run, "request": request.id, "answer": told})
     elif answer is None:
-        output.print(f"request sent to run [bold]{run[:12]}[/]; use --wait to wait for the answer")
+        output.print(styled("request sent to run [bold]{}[/]; use --wait to wait for the answer", run[:12]))
     else:
-        output.print(f"run [bold]{run[:12]}[/]: request done at step {answer.step:,}")
+        output.print(styled("run [bold]{}[/]: request done at step {}", run[:12], f"{answer.step:,}"))
 
 
 def _wait(opened: Lake, run: str, request: str) -> Answer | None:

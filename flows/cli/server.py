@@ -60,4 +60,4 @@ def deploy(
 
         with get_client(sync_client=True) as client:
             for line in register(client, lake, inputs or (), reset):
-                output.print(line, markup=False)
+                output.print(line)

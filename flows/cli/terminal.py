@@ -12,11 +12,30 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-errors = Console(stderr=True, highlight=False)
-output = Console(highlight=False)
+from infra.visible import visible
+
+
+class SafeConsole(Console):
+    """A console that shows strings as they are: without markup, and with control characters made visible.
+
+    What it prints comes from pages, file names and lakes. Use `styled` for text with styles.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `rich.console.Console.render_str`."""
+        return super().render_str(visible(text), **options)
+
+
+errors = SafeConsole(stderr=True)
+output = SafeConsole()
 
 
 class CommandFailed(typer.Exit):
@@ -51,7 +70,7 @@ def friendly_errors(as_json: bool, status: Callable[[Exception], int] = lambda e
 
 def fail(message: str, as_json: bool, code: int = 1) -> None:
     """Show a message and end with `code`."""
-    errors.print(message, style="bold red", markup=False, soft_wrap=True)
+    errors.print(message, style="bold red", soft_wrap=True)
     if as_json:
         print_json({"error": message})
     raise CommandFailed(code)
@@ -97,6 +116,11 @@ def _valid(value: Any) -> Any:
     return value
 
 
+def styled(template: str, *values: object) -> Text:
+    """`template` with Rich's markup, and `values` in the place of each ``{}``, in which markup means nothing."""
+    return Text.from_markup(template.format(*(escape(visible(str(value))) for value in values)))
+
+
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     """Print a table; numbers are right-aligned with thousands separators."""
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -114,14 +138,14 @@ def progress_bars(quiet: bool) -> Iterator[Any]:
     if quiet:
         yield lambda label, done, total, note="": None
         return
-    notes = TextColumn("{task.fields[note]}", markup=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), notes)
+    label, note = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[note]"))
+    columns = (label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note)
     with Progress(*columns, console=errors) as bars:
         known: dict[str, TaskID] = {}
 
         def show(label: str, done: int, total: int, note: str = "") -> None:
             if label not in known:
-                known[label] = bars.add_task(label, total=total, note="")
-            bars.update(known[label], completed=done, total=total, note=note)
+                known[label] = bars.add_task(visible(label), total=total, note="")
+            bars.update(known[label], completed=done, total=total, note=visible(note))
 
         yield show

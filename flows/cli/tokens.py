@@ -8,7 +8,7 @@ from flows import parameters
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, WorkersOption
 from flows.cli.serving import prefect_server
-from flows.cli.terminal import friendly_errors, output, print_json, progress_bars
+from flows.cli.terminal import friendly_errors, output, print_json, progress_bars, styled
 
 
 def tokenize(
@@ -42,6 +42,5 @@ def tokenize(
             wanted = ("key", "digest", "documents", "tokens")
             print_json({**{field: record[field] for field in wanted}, "name": name})
             return
-        output.print(
-            f"{record['documents']:,} documents, {record['tokens']:,} tokens: build [bold]{record['key'][:12]}[/]"
-        )
+        counts = f"{record['documents']:,} documents, {record['tokens']:,} tokens"
+        output.print(styled("{}: build [bold]{}[/]", counts, record["key"][:12]))

@@ -9,7 +9,7 @@ import typer
 
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
-from flows.cli.terminal import fail, friendly_errors, output, print_json
+from flows.cli.terminal import fail, friendly_errors, output, print_json, styled
 from infra.scratch import scratch_folder
 
 
@@ -49,27 +49,27 @@ def trace(
 
 def _tell_step(told: dict[str, Any], asked: str) -> None:
     other = "" if told["run"] == asked else ", which this run continues,"
-    output.print(f"{_step(told, asked)}{other} reads batch {told['batch']:,}{_state(told)}", markup=False, style="bold")
+    output.print(f"{_step(told, asked)}{other} reads batch {told['batch']:,}{_state(told)}", style="bold")
     for sequence in told["sequences"]:
         epoch = "" if sequence["epoch"] is None else f", pass {sequence['epoch'] + 1}"
-        output.print(f"[bold]sequence {sequence['sequence']:,}[/] of {sequence['source']}{epoch}")
+        output.print(styled("[bold]sequence {}[/] of {}{}", f"{sequence['sequence']:,}", sequence["source"], epoch))
         for span in sequence["documents"]:
-            output.print(f"  {_place(span)}", markup=False)
+            output.print(f"  {_place(span)}")
 
 
 def _tell_document(told: dict[str, Any], asked: str) -> None:
     if len(told["documents"]) > 1:
-        output.print(f"{len(told['documents'])} documents have the id or URL {told['name']}", markup=False)
+        output.print(f"{len(told['documents'])} documents have the id or URL {told['name']}")
     for document in told["documents"]:
         _tell_sightings(document, told, asked)
     if (unknown := told["unknown"]) is not None:
-        output.print(f"For the steps up to {unknown['last']:,}, this is unknown: {unknown['reason']}.", markup=False)
+        output.print(f"For the steps up to {unknown['last']:,}, this is unknown: {unknown['reason']}.")
 
 
 def _tell_sightings(document: dict[str, Any], told: dict[str, Any], asked: str) -> None:
     tokens = "" if document["run"] == asked else f" in the tokens of run {document['run'][:12]}"
     place = f"document {document['document']:,} of {document['source']}{tokens}, {document['tokens']:,} tokens"
-    output.print(f"{document['id']}: {place}", markup=False, style="bold")
+    output.print(f"{document['id']}: {place}", style="bold")
     first = 0 if told["unknown"] is None else told["unknown"]["last"]
     if document["split"] != "training":
         output.print(f"  It is held out for {document['split']}: no step trains on it.")
@@ -78,7 +78,7 @@ def _tell_sightings(document: dict[str, Any], told: dict[str, Any], asked: str) 
     for sighting in document["steps"]:
         for span in sighting["spans"]:
             where = f"{_step(sighting, asked)}, sequence {sighting['sequence']:,}: {_tokens(span)}"
-            output.print(f"  {where}{_state(sighting)}", markup=False)
+            output.print(f"  {where}{_state(sighting)}")
 
 
 def _tell_batch(told: dict[str, Any], asked: str) -> None:

@@ -51,7 +51,7 @@ def train(
             from tasks.run_origin import find_origin
 
             # Reports problems here; the flow uses the checkpoint that this returns.
-            told = partial(errors.print, markup=False, soft_wrap=True)
+            told = partial(errors.print, soft_wrap=True)
             changes["origin"] = find_origin(opened, changes["origin"], told)
         if create_only:
             key = _create(
@@ -60,7 +60,7 @@ def train(
             if as_json:
                 print_json({"run": key, **_summary(opened, key)})
             else:
-                output.print(f"run [bold]{key[:12]}[/] is created; start it with `millrace launch machine {key[:12]}`")
+                output.print(f"run {key[:12]} is created; start it with `millrace launch machine {key[:12]}`")
             return
         with progress_bars(as_json) as show, prefect_server():
             from flows.train import train_model
@@ -108,7 +108,7 @@ def _create(opened: Lake, section: TrainingSection, fork: bool) -> str:
 
 
 def _tell(run: dict[str, Any]) -> None:
-    name = f"run [bold]{run['run'][:12]}[/]"
+    name = f"run {run['run'][:12]}"
     if run["origin"] is not None:
         from tasks.run_origin import describe_origin
 
@@ -123,7 +123,7 @@ def _tell(run: dict[str, Any]) -> None:
         output.print(f"{run['skipped']:,} updates were skipped; the report and the logbook give the reasons")
     output.print(f"checkpoints at {', '.join(f'{step:,}' for step in run['checkpoints'])}")
     if run["stopped"]:
-        output.print(run["stopped"], markup=False)
+        output.print(run["stopped"])
 
 
 def _summary(opened: Lake, run: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 
 from flows.cli.opening import open_lake
 from flows.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
-from flows.cli.terminal import friendly_errors, output, print_json
+from flows.cli.terminal import friendly_errors, output, print_json, styled
 from infra.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def generate(
     if as_json:
         print_json({**opened.origin, "prompt": prompt, "text": text, "prompt_tokens": given, "tokens": new})
         return
-    output.print(prompt + text, markup=False, soft_wrap=True)
+    output.print(prompt + text, soft_wrap=True)
 
 
 def _open(checkpoint: str, lake: str, cache: Path) -> OpenedCheckpoint:
@@ -248,8 +248,6 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    output.print(
-        f"{summary['architecture']}, {summary['parameters']:,} parameters, {summary['vocabulary']:,} tokens: "
-        f"[bold]{summary['out']}[/]"
-    )
+    counts = f"{summary['parameters']:,} parameters, {summary['vocabulary']:,} tokens"
+    output.print(styled("{}, {}: [bold]{}[/]", summary["architecture"], counts, summary["out"]))
     output.print(f"tokenizer: {', '.join(summary['tokenizer']) or 'none found; add its files by hand'}")

@@ -21,6 +21,7 @@ from infra.server.process import LOG_FILE
 from infra.server.repeat import repeated
 from infra.server.service_errors import tell_service_errors
 from infra.server.upkeep import UPKEEP_SECONDS, look_after
+from infra.visible import visible
 
 if TYPE_CHECKING:  # these modules import Prefect, which reads its settings at import
     from prefect.client.orchestration import SyncPrefectClient
@@ -70,9 +71,9 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
             (state_folder / UP_FILE).write_text(json.dumps({"port": urlsplit(api_url).port}), encoding="utf-8")
         with get_client(sync_client=True) as client:
             for change in apply_objects(client, objects):
-                print(change, flush=True)
+                print(visible(change), flush=True)
             for line in deploy(client):
-                print(line, flush=True)
+                print(visible(line), flush=True)
         print(f"dashboard: {api_url.removesuffix('/api')}", flush=True)
         if ours:
             print(f"password:  {where_it_is(state_folder)}", flush=True)
@@ -92,7 +93,7 @@ def _up(state_folder: Path, port: int, deploy: "Callable[[SyncPrefectClient], It
                         look()  # the server may have died with the worker
                         with get_client(sync_client=True) as client:
                             for line in resume_lost_runs(client, pool.name):
-                                print(line, flush=True)
+                                print(visible(line), flush=True)
                     if _run_worker(pool) < CRASH_SECONDS:
                         break
                     print("the worker died; restarting it", flush=True)
@@ -113,7 +114,7 @@ def _run_worker(pool: "WorkPoolSpec") -> float:
         ],
         environment={**os.environ, **pool.environment},
         folder=PROJECT,
-        on_line=lambda line: print(line, flush=True),
+        on_line=lambda line: print(visible(line), flush=True),
         grace=GRACE_SECONDS,
     )
     return time.monotonic() - started

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 from infra.store.digests import key_of, sha256_stream
 from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError
+from infra.store.input_files import local_status, match_local
 from infra.store.lake import Lake, s3_filesystem, store_errors
-from infra.store.local_files import local_status, match_local
 from infra.store.schema import Count, Digest, read_object
 
 PINS = "inputs"  # a folder of the lake
@@ -63,7 +63,7 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     """The files that match paths, folders, globs and ``s3://`` URIs, in the order given; globs are sorted by path.
 
     Raises NotThere for a pattern without a match, StoreError for a file that matches twice, two copies of one file, or
-    a file that changes while it is read, and what `infra.store.local_files` raises.
+    a file that changes while it is read, and what `infra.store.input_files` raises.
     """
     found: list[tuple[str, int, str]] = []
     for pattern in patterns:

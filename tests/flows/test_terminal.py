@@ -1,40 +1,60 @@
+"""What the terminal shows of text from pages, file names and lakes: as it is, and nothing that steers the terminal."""
+
 from __future__ import annotations
 
+import io
 import json
 
-import hypothesis
 import pytest
-from hypothesis import strategies
+from rich.console import Console
 
-from flows.cli.terminal import json_text, print_json
+from flows.cli import terminal
+from flows.cli.terminal import CommandFailed, SafeConsole, fail, print_json, print_table, progress_bars, styled
+from infra.visible import visible
 
-NUMBERS = strategies.one_of(strategies.integers(), strategies.floats(), strategies.booleans(), strategies.none())
-TEXTS = strategies.text(strategies.one_of(strategies.characters(), strategies.characters(categories=["Cs", "Cc"])))
-VALUES = strategies.recursive(
-    NUMBERS | TEXTS,
-    lambda inner: strategies.one_of(
-        strategies.lists(inner), strategies.tuples(inner), strategies.dictionaries(TEXTS, inner)
-    ),
-    max_leaves=12,
-)
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp.exe\u2066 [/red] [link=http://evil.example]click[/link] \ud800"
+SHOWN = r"a\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp.exe\u2066 [/red] [link=http://evil.example]click[/link] \ud800"
 
 
-@hypothesis.settings(deadline=None, derandomize=True)
-@hypothesis.given(VALUES)
-def test_whatever_a_command_prints_is_json_for_every_reader(value: object) -> None:
-    text = json_text(value)
-    assert text.isascii()
-    assert "\n" not in text
-    parsed = json.loads(text, parse_constant=pytest.fail)
-    json.dumps(parsed, ensure_ascii=False).encode("utf-8")
+@pytest.fixture
+def console(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is written to a terminal 200 columns wide."""
+    written = io.StringIO()
+    for name in ("output", "errors"):
+        made = SafeConsole()
+        made.file, made.width = written, 200
+        made._force_terminal = True
+        monkeypatch.setattr(terminal, name, made)
+    return written
 
 
-def test_numbers_that_json_lacks_are_null_and_broken_text_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({"loss": float("nan"), "rate": float("-inf"), "file": "caf\udce9", "smile": "\U0001f600", "half": 0.5})
-    assert json.loads(capsys.readouterr().out) == {
-        "loss": None,
-        "rate": None,
-        "file": "caf\ufffd",
-        "smile": "\U0001f600",
-        "half": 0.5,
-    }
+def test_markup_and_controls_are_shown(console: io.StringIO) -> None:
+    terminal.output.print(HOSTILE)
+    terminal.output.print(styled("run [bold]{}[/]", HOSTILE))
+    print_table("Ledger of " + HOSTILE, ["reason", HOSTILE], [[HOSTILE, 3]])
+    with pytest.raises(CommandFailed):
+        fail(HOSTILE, as_json=False)
+    with progress_bars(quiet=False) as show:
+        show(HOSTILE, 1, 2, HOSTILE)
+    text = console.getvalue()
+    assert text.count(SHOWN) >= 4
+    for control in ("\x1b]", "\x07", "\x1b[2J", "\x9b", "\u202e", "\u2066", "evil.example\x1b"):
+        assert control not in text
+
+
+def test_text_of_every_script_is_left_alone() -> None:
+    text = "tab\tline\nنیم‌فاصله क्‍ष 👩‍👩‍👧 日本語 Ω"
+    assert visible(text) == text
+
+
+def test_json_steers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"url": HOSTILE})
+    out = capsys.readouterr().out
+    assert out.isascii() and "\x1b" not in out
+    assert json.loads(out)["url"] == HOSTILE[:-1] + "\ufffd"
+
+
+def test_rich_reads_no_markup_in_values() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(styled("[bold]{}[/] {}", "[red]\\", "x[/]"))
+    assert console.file.getvalue() == "[red]\\ x[/]\n"  # type: ignore[attr-defined]
