@@ -49,6 +49,30 @@ def test_a_literal_end_of_text_is_text_unless_asked_otherwise(tokenizer_file: Pa
     assert 0 in special
 
 
+def test_another_end_of_document_stands_behind_documents_and_in_the_summary(
+    tokenizer_file: Path, tmp_path: Path
+) -> None:
+    """Only another token than the default enters keys and summaries, so those of existing recipes stay."""
+    named = tmp_path / "named.json"
+    named.write_text(tokenizer_file.read_text().replace(END_OF_TEXT, "</s>"))
+    assert "end_of_document" not in TokensConfig().model_dump() | EncodeConfig().model_dump()
+    config = EncodeConfig(end_of_document="</s>")
+    assert config.model_dump()["end_of_document"] == "</s>"
+    ids = encode(table(["a </s> b"]), config, load_encoder(config, {"x": named}))["ids"]
+    for token, path in (("</s>", named), (END_OF_TEXT, tokenizer_file)):
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        tokens = TokensConfig(mixture={"s": 1.0}, end_of_document=token)
+        files = write_tokens(iter([table(["a </s> b"]).append_column("encode.ids", ids)]), tokens, folder, path)
+        summary = json.loads(files[SUMMARY_FILE].read_text())
+        assert summary.get("end_of_document", END_OF_TEXT) == token
+        assert ("end_of_document" in summary) == (token != END_OF_TEXT)
+        document = TokenFile(files["s.bin"], files["s.idx"]).document(0).tolist()
+        assert document == [*ids[0].as_py(), summary["end_of_text"]]
+    with pytest.raises(ValueError, match="has no token </s>"):
+        write_tokens(iter([]), TokensConfig(end_of_document="</s>"), tmp_path, tokenizer_file)
+
+
 def test_the_neox_tokenizer_gives_its_golden_ids(shared_data: Path) -> None:
     path = shared_data / "tokenizers" / "neox-20B_tokenizer.json"
     config = EncodeConfig(end_of_text=True)
