@@ -68,6 +68,7 @@ INPUTS = Parameter("Paths, globs, folders or s3:// URIs that replace the inputs 
 CORPUS = Parameter("Name or key of a build. Without it: the newest build.", choices="corpora")
 RUN = Parameter("Key of a run, or its first characters; `millrace runs` lists the keys.")
 TOKENIZER = Parameter("A tokenizer file, such as GPT-NeoX's.")
+END_OF_DOCUMENT = Parameter("Token of the file that ends every document. Without it: <|endoftext|>.")
 VOCABULARY_SIZE = Parameter("Fit a tokenizer of this size instead of loading a file.", minimum=258)
 HELD_OUT_EVERY = Parameter("Hold out every n-th document; 0 holds out none.", minimum=0)
 BUILD_NAME = Parameter("Name for the new build, such as corpus/neox.")

@@ -44,7 +44,7 @@ def load_recipe(
         [source] = recipe.sources
         recipe = replace_values(recipe, [(f"sources.{source}.inputs", given)], name)
     resolved = resolve_recipe(recipe, name)
-    _refuse(name, [*_model_faults(resolved), *tokenizer_faults(recipe.tokenizer.file)])
+    _refuse(name, [*_model_faults(resolved), *_tokenizer_faults(recipe)])
     return resolved
 
 
@@ -85,9 +85,15 @@ def require_inputs(resolved: ResolvedRecipe) -> None:
 
 
 def with_tokens(
-    values: Mapping[str, Any], tokenizer: str | None, vocabulary_size: int | None, held_out_every: int | None
+    values: Mapping[str, Any],
+    tokenizer: str | None,
+    vocabulary_size: int | None,
+    held_out_every: int | None,
+    end_of_document: str | None = None,
 ) -> Recipe:
     """The recipe of a build with another tokenizer (loaded or to be fitted) or another held-out part.
+
+    `end_of_document` is the token of the file that ends a document; without it, ``<|endoftext|>``.
 
     Raises RecipeError, for example when the file is not a tokenizer.
     """
@@ -98,12 +104,14 @@ def with_tokens(
         changed["tokenizer"] = {"file": tokenizer}
     elif vocabulary_size is not None:
         changed["tokenizer"] = {"vocabulary_size": vocabulary_size}
+    if end_of_document is not None:
+        changed["tokenizer"] = {**changed.get("tokenizer", {}), "end_of_document": end_of_document}
     if held_out_every is not None:
         changed["tokens"] = {**values.get("tokens", {}), "held_out_every": held_out_every}
     where = f"the changed recipe {values['name']}"
     recipe = parse_recipe(changed, where)
     # Other files of the recipe may be gone: the corpus is not rebuilt.
-    _refuse(where, tokenizer_faults(recipe.tokenizer.file))
+    _refuse(where, _tokenizer_faults(recipe))
     return recipe
 
 
@@ -117,6 +125,10 @@ def _model_faults(resolved: ResolvedRecipe) -> list[str]:
                 except (ValueError, OSError) as error:
                     faults.append(f"{step.name}.model: {error}")
     return list(dict.fromkeys(faults))
+
+
+def _tokenizer_faults(recipe: Recipe) -> list[str]:
+    return tokenizer_faults(recipe.tokenizer.file, recipe.tokenizer.end_of_document)
 
 
 def _refuse(where: str, faults: list[str]) -> None:

@@ -29,6 +29,7 @@ def tokenize_corpus(
     vocabulary_size: Annotated[int | None, parameters.VOCABULARY_SIZE] = None,
     held_out_every: Annotated[int | None, parameters.HELD_OUT_EVERY] = None,
     name: Annotated[str | None, parameters.BUILD_NAME] = None,
+    end_of_document: Annotated[str | None, parameters.END_OF_DOCUMENT] = None,
 ) -> dict[str, Any]:
     """Encode a corpus with another tokenizer, loaded from a file or fitted with another vocabulary size.
 
@@ -40,7 +41,7 @@ def tokenize_corpus(
         check_name(name)
     opened = Lake.open(lake)
     build = find_build(opened, corpus)
-    recipe = with_tokens(build.recipe, tokenizer, vocabulary_size, held_out_every)
+    recipe = with_tokens(build.recipe, tokenizer, vocabulary_size, held_out_every, end_of_document)
     corpora = build.corpora(opened)
     tasks = token_tasks(recipe)
     with open_engine(workers) as engine:

@@ -64,6 +64,6 @@ class Record:
     outcome: Callable[[], Outcome]
 
 
-def outcomes(found: Iterable[Record | Outcome]) -> Iterator[Outcome]:
+def read_all(found: Iterable[Record | Outcome]) -> Iterator[Outcome]:
     """What a source yields, with every record read: for callers that need no budget."""
     return (item.outcome() if isinstance(item, Record) else item for item in found)

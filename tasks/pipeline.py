@@ -52,7 +52,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
     fitted = recipe.tokenizer.file is None
     tasks = []
     if fitted:
-        config = TokenizerConfig.model_validate(recipe.tokenizer.model_dump(exclude={"file"}))
+        config = TokenizerConfig.model_validate(recipe.tokenizer.model_dump(exclude={"file", "end_of_document"}))
         tasks.append(_fit_task("tokenizer", "tokenizer", fit_tokenizer, config, corpora))
 
     def tokenizer(made: Made) -> ModelFiles:
@@ -63,17 +63,23 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
         )
 
     needs = ("tokenizer",) if fitted else ()
+    encoding = EncodeConfig(end_of_document=recipe.tokenizer.end_of_document)
     for spec in corpora:
         tasks.append(
             BuildTask(
                 f"{spec.source}: encode",
                 (f"{spec.source}/encode",),
                 (*needs, *spec.needs),
-                functools.partial(_plan_encode, spec, tokenizer),
+                functools.partial(_plan_encode, spec, encoding, tokenizer),
                 (module_of(encode),),
             )
         )
-    config_of_tokens = TokensConfig(mixture=recipe.shares(), epochs=recipe.epochs(), **recipe.tokens.model_dump())
+    config_of_tokens = TokensConfig(
+        end_of_document=recipe.tokenizer.end_of_document,
+        mixture=recipe.shares(),
+        epochs=recipe.epochs(),
+        **recipe.tokens.model_dump(),
+    )
     encoded = [
         ViewSpec(spec.source, spec.documents, annotations=(("encode", f"{spec.source}/encode"),)) for spec in corpora
     ]
@@ -313,5 +319,7 @@ def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Se
     return BuildTask(task, (name,), needs_of(specs), plan, (module_of(stage),))
 
 
-def _plan_encode(spec: ViewSpec, tokenizer: Callable[[Made], ModelFiles], lake: Lake, made: Made) -> Plan:
-    return PassPlan((ConfiguredStage(encode, EncodeConfig(), tokenizer(made)),), spec.view(made))
+def _plan_encode(
+    spec: ViewSpec, config: EncodeConfig, tokenizer: Callable[[Made], ModelFiles], lake: Lake, made: Made
+) -> Plan:
+    return PassPlan((ConfiguredStage(encode, config, tokenizer(made)),), spec.view(made))

@@ -14,8 +14,9 @@ import tokenizers
 from infra.stage import StageConfig, StageKind, stage
 
 TOKENIZER_FILE = "tokenizer.json"
-END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT = "<|endoftext|>"  # ends a document, unless a recipe names another token of its file
 PADDING = "<|padding|>"
+_MOST_LISTED = 20  # special tokens in a message
 _PANIC = "pyo3_runtime"  # where PanicException is from, which is no Exception and cannot be pickled
 
 
@@ -52,23 +53,33 @@ def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder
     return {TOKENIZER_FILE: path}
 
 
-def load_tokenizer(path: Path) -> Any:
-    """Load a tokenizer from a JSON file. Raises ValueError if it is invalid or has no end-of-text token.
+def load_tokenizer(path: Path, end_of_document: str = END_OF_TEXT) -> Any:
+    """Load a tokenizer from a JSON file, for documents that end with the token `end_of_document`.
 
-    What the file says of truncation and padding is for other uses: documents are encoded whole.
+    What the file says of truncation and padding is for other uses: documents are encoded whole. Raises ValueError if
+    the file is invalid or lacks that token.
     """
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no narrower type
-        raise ValueError(f"{path} is not a tokenizer of the `tokenizers` library: {error}") from error
-    if tokenizer.token_to_id(END_OF_TEXT) is None:
-        raise ValueError(f"{path} has no token {END_OF_TEXT}, which ends every document")
+    tokenizer = read_tokenizer(path)
+    if tokenizer.token_to_id(end_of_document) is None:
+        special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+        raise ValueError(
+            f"{path} has no token {end_of_document}, which ends every document; its special tokens are "
+            f"{', '.join(special[:_MOST_LISTED]) or 'none'}: name the right one as tokenizer.end_of_document"
+        )
     tokenizer.no_truncation()
     tokenizer.no_padding()
     # A file may list it as an ordinary token. It keeps its id.
-    tokenizer.add_special_tokens([END_OF_TEXT])
+    tokenizer.add_special_tokens([end_of_document])
     return tokenizer
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Read a JSON file of the `tokenizers` library. Raises ValueError if it is invalid."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower type
+        raise ValueError(f"{path} is not a tokenizer of the `tokenizers` library: {error}") from error
 
 
 def encode_texts(tokenizer: Any, texts: list[str]) -> list[list[int]]:

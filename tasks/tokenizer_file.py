@@ -25,7 +25,7 @@ _SAMPLE = 5_000
 _CHARACTERS = "aA0 \n\t!'-_.=\u00e9\u4e2d\u0301\u200d"
 
 
-def tokenizer_faults(file: str | None) -> list[str]:
+def tokenizer_faults(file: str | None, end_of_document: str = END_OF_TEXT) -> list[str]:
     """The faults of a recipe's tokenizer file. Empty if it is usable, or if none is named."""
     if file is None:
         return []
@@ -34,22 +34,22 @@ def tokenizer_faults(file: str | None) -> list[str]:
     if not path.is_file():
         return [f"tokenizer.file: there is no file {path}; omit it to fit a tokenizer"]
     try:
-        return [f"tokenizer.file: {path} {fault}" for fault in _faults_of(path, sha256_file(path))]
+        return [f"tokenizer.file: {path} {fault}" for fault in _faults_of(path, sha256_file(path), end_of_document)]
     except (ValueError, OSError) as error:
         return [f"tokenizer.file: {path}: {error}"]
 
 
-def try_tokenizer(path: Path) -> list[str]:
+def try_tokenizer(path: Path, end_of_document: str) -> list[str]:
     """What is wrong with a tokenizer, found by using it on samples. Raises ValueError if it cannot be used at all."""
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, end_of_document)
     # As in training, where special tokens spelled out in a text are text.
     tokenizer.encode_special_tokens = True
     content = json.loads(path.read_bytes())
     faults = [*_wrong_ids(tokenizer, content)]
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    spelled = encode_texts(tokenizer, [END_OF_TEXT, f"a{END_OF_TEXT}b", f"a {END_OF_TEXT} b"])
+    end = tokenizer.token_to_id(end_of_document)
+    spelled = encode_texts(tokenizer, [end_of_document, f"a{end_of_document}b", f"a {end_of_document} b"])
     if any(end in ids for ids in spelled):
-        faults.append(f"encodes a literal {END_OF_TEXT} in a text as the token that ends a document")
+        faults.append(f"encodes a literal {end_of_document} in a text as the token that ends a document")
     encoded = encode_texts(tokenizer, [*_samples(content)])
     if not encoded[0]:
         faults.append("encodes plain text as no tokens")
@@ -57,8 +57,8 @@ def try_tokenizer(path: Path) -> list[str]:
 
 
 @cache
-def _faults_of(path: Path, sha256: str) -> tuple[str, ...]:
-    """The faults of a file, once for these contents."""
+def _faults_of(path: Path, sha256: str, end_of_document: str) -> tuple[str, ...]:
+    """The faults of a file, once for these contents and this token."""
     if path.stat().st_size > _LARGEST_FILE:
         return (f"has more than {_LARGEST_FILE >> 20} MiB",)
     try:
@@ -69,7 +69,7 @@ def _faults_of(path: Path, sha256: str) -> tuple[str, ...]:
     if growth > _MOST_GROWTH:
         return (f"has normalizers that can make a text {growth:.3g} times as long; at most {_MOST_GROWTH} are allowed",)
     try:
-        return tuple(run_in_child(try_tokenizer, path, budget=_TRIAL))
+        return tuple(run_in_child(try_tokenizer, path, end_of_document, budget=_TRIAL))
     except ChildDied as error:
         return (f"cannot be used: the process that encoded samples with it {error}",)
 

@@ -32,8 +32,14 @@ VALIDATION = ".validation"
 HELD_OUT = ".held-out"
 
 
-class EncodeConfig(StageConfig):
-    """`end_of_text`: whether a literal ``<|endoftext|>`` in a text becomes the special token, as in GPT-NeoX."""
+class EndOfDocument(StageConfig):
+    """`end_of_document` is the token behind every document. Only another than ``<|endoftext|>`` enters keys."""
+
+    end_of_document: str = pydantic.Field(END_OF_TEXT, min_length=1, exclude_if=lambda token: token == END_OF_TEXT)
+
+
+class EncodeConfig(EndOfDocument):
+    """`end_of_text`: whether a special token spelled in a text becomes that token, as in GPT-NeoX."""
 
     end_of_text: bool = False
 
@@ -41,7 +47,7 @@ class EncodeConfig(StageConfig):
 def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
     """Load the tokenizer from the only file in `files`."""
     [path] = files.values()
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, config.end_of_document)
     tokenizer.encode_special_tokens = not config.end_of_text
     return tokenizer
 
@@ -61,7 +67,7 @@ def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Tabl
     return pa.table({"ids": pa.array(ids, pa.list_(pa.int32()))})
 
 
-class TokensConfig(StageConfig):
+class TokensConfig(EndOfDocument):
     """`mixture` is each source's share of training tokens, excluding the documents that are split off.
 
     With `epochs` instead, the share of a source follows from its number of tokens and of passes over them.
@@ -107,11 +113,12 @@ def write_tokens(
 
     A document that could not be encoded is in no file; the summary counts it as ``not_encoded``, by source. The
     documents that are split off go to files named ``SOURCE.validation`` and ``SOURCE.held-out``. A source without any
-    documents left has no files. Each document ends with the end-of-text token (GPT-NeoX, ``--append-eod``). Raises
-    ValueError if the mixture lacks a source of the corpus, or if the corpus has no clusters for a validation split.
+    documents left has no files. Each document ends with `end_of_document` (GPT-NeoX, ``--append-eod``), which the
+    summary names unless it is ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus, or if
+    the corpus has no clusters for a validation split.
     """
-    tokenizer = load_tokenizer(tokenizer_file)
-    end: int = tokenizer.token_to_id(END_OF_TEXT)
+    tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
+    end: int = tokenizer.token_to_id(config.end_of_document)
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     files: dict[str, _SourceFiles] = {}
     seen: dict[str, int] = {}
@@ -145,6 +152,8 @@ def write_tokens(
         "mixture": mixture,
         "sources": {name: {"documents": len(item.ids), "tokens": item.writer.tokens} for name, item in files.items()},
     }
+    if config.end_of_document != END_OF_TEXT:
+        summary["end_of_document"] = config.end_of_document
     if failed:
         summary["not_encoded"] = failed
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
@@ -164,6 +173,8 @@ def in_validation(name: str, share: float) -> bool:
 
 def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
     """The summary of a tokens artifact: vocabulary, mixture, and documents and tokens of each source.
+
+    ``end_of_document`` is the token behind every document, and ``end_of_text`` is its id.
 
     Raises Corrupt for one that changed, or that these tokens lack.
     """
@@ -189,6 +200,7 @@ class _Summary:
     end_of_text: Count
     mixture: dict[str, float]
     sources: dict[str, _Counts]
+    end_of_document: str = END_OF_TEXT
     not_encoded: dict[str, Count] = field(default_factory=dict)
 
 

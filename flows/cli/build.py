@@ -84,6 +84,11 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
     print_table("What became of every record", ["stage", "in", "kept", "out", "bytes in"], rows)
     if out := _out(ledger):
         print_table("Removed records by reason", ["stage", "outcome", "reason", "documents"], out)
+        if any(reason.rpartition(":")[2] == "over_budget" for _, _, reason, _ in out):
+            output.print(
+                "over_budget: these records took more time or memory than a worker has for one, or crashed it. That "
+                "depends on the machine; the lake keeps it under verdicts/, so that its builds agree."
+            )
 
 
 def _out(ledger: list[dict[str, Any]]) -> list[list[Any]]:

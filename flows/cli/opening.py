@@ -13,7 +13,7 @@ class NoLake(StoreError):
 def open_lake(uri: str) -> Lake:
     """The lake at `uri`. Raises NoLake when there is none, and the errors of `Lake.open`."""
     try:
-        place(uri).read_json("format.json")
+        place(uri).format()
     except NotThere as error:
         raise NoLake(
             f"there is no lake at {uri}: check --lake and MILLRACE_LAKE, or create one with `millrace build`"

@@ -14,6 +14,7 @@ from flows.cli.terminal import friendly_errors, output, print_json, progress_bar
 def tokenize(
     corpus: Annotated[str, parameters.CORPUS.argument()],
     tokenizer: Annotated[str | None, parameters.TOKENIZER.option()] = None,
+    end_of_document: Annotated[str | None, parameters.END_OF_DOCUMENT.option()] = None,
     vocabulary_size: Annotated[int | None, parameters.VOCABULARY_SIZE.option()] = None,
     held_out_every: Annotated[int | None, parameters.HELD_OUT_EVERY.option()] = None,
     name: Annotated[str | None, parameters.BUILD_NAME.option()] = None,
@@ -31,13 +32,14 @@ def tokenize(
         if name is not None:
             check_name(name)
         found = find_build(open_lake(lake), corpus)
-        with_tokens(found.recipe, tokenizer, vocabulary_size, held_out_every)
+        chosen = (tokenizer, vocabulary_size, held_out_every)
+        with_tokens(found.recipe, *chosen, end_of_document)
         with progress_bars(as_json) as show, prefect_server():
             from flows.tokenize import tokenize_corpus
             from infra.progress import watched_by
 
             with watched_by(show):
-                record = tokenize_corpus(corpus, lake, workers, tokenizer, vocabulary_size, held_out_every, name)
+                record = tokenize_corpus(corpus, lake, workers, *chosen, name, end_of_document)
         if as_json:
             wanted = ("key", "digest", "documents", "tokens")
             print_json({**{field: record[field] for field in wanted}, "name": name})

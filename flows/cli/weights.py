@@ -18,6 +18,7 @@ from infra.scratch import scratch_folder
 if TYPE_CHECKING:
     from infra.store.lake import Lake
     from model.huggingface.weights import Weights
+    from tasks.tokenizer_folder import FolderTokenizer
 
 CheckpointArgument = Annotated[
     str, typer.Argument(help="RUN (newest checkpoint), RUN@STEP, or a folder. RUN is a key or its first characters.")
@@ -83,7 +84,7 @@ def import_weights(
         weights = read_folder(Path(folder))
         with finished_folder(Path(out)) as made:
             write_plain(weights, made)
-            copied = _copy_tokenizer(Path(folder), made)
+            copied = [*_copy_tokenizer(Path(folder), made), *_make_tokenizer(made)]
         summary = {"out": out, "folder": folder, **_described(weights), "tokenizer": copied}
     _show(summary, as_json)
 
@@ -111,15 +112,18 @@ def generate(
         opened = _open(checkpoint, lake, cache)
         tokenizer = _tokenizer(opened)
         if tokenizer is None:
-            raise WeightsRefused(f"{checkpoint} has no tokenizer.json, which generating text requires")
+            raise WeightsRefused(
+                f"{checkpoint} has no tokenizer, which generating text requires: add tokenizer.json, vocab.json with "
+                "merges.txt, or tokenizer.model"
+            )
         special = opened.weights.special_tokens
-        given = tokenizer.encode(prompt).ids
+        given = tokenizer.encode(prompt)
         if not given and special.begin is not None:
             given = [special.begin]
-        words, known = tokenizer.get_vocab_size(), opened.weights.config.vocabulary
+        words, known = tokenizer.size, opened.weights.config.vocabulary
         if unknown := [token for token in given if token >= known]:
             raise WeightsRefused(
-                f"the prompt contains {tokenizer.id_to_token(unknown[0])!r}, token {unknown[0]} of the tokenizer. It "
+                f"the prompt contains {tokenizer.spelling(unknown[0])!r}, token {unknown[0]} of the tokenizer. It "
                 f"has {words} tokens, but the model has only {known}; use the tokenizer that the model was trained "
                 "with, or remove the token from the prompt"
             )
@@ -140,7 +144,9 @@ def generate(
         except ValueError as error:
             raise WeightsRefused(str(error)) from error
         new = ids[len(given) :]
-        text = tokenizer.decode(new)
+        before, text = tokenizer.decode(given), tokenizer.decode(ids)
+        # Some tokenizers drop the space at the beginning of what they decode.
+        text = text[len(before) :] if text.startswith(before) else tokenizer.decode(new)
     if as_json:
         print_json({**opened.origin, "prompt": prompt, "text": text, "prompt_tokens": given, "tokens": new})
         return
@@ -173,7 +179,8 @@ def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckp
     from model.huggingface.weights import SpecialTokens, Weights
     from model.run.config import read_run
     from tasks.evaluation.inputs import fetch_tokenizer, tokens_of_run
-    from tasks.tokenizer import END_OF_TEXT, PADDING, TOKENIZER_FILE, load_tokenizer
+    from tasks.tokenizer import PADDING, TOKENIZER_FILE, load_tokenizer
+    from tasks.tokens import read_summary
 
     steps = committed_steps(lake, run)
     if not steps or (step is not None and step not in steps):
@@ -181,47 +188,48 @@ def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckp
     step = steps[-1] if step is None else step
     config, model = read_run(lake, run).model, load_checkpoint(lake, run, step, cache / "checkpoint")
     try:
-        path = fetch_tokenizer(lake, tokens_of_run(lake, run), cache / "parts")
+        tokens = tokens_of_run(lake, run)
+        path, last = fetch_tokenizer(lake, tokens, cache / "parts"), read_summary(lake, tokens)["end_of_document"]
     except NotThere:
         folder, special_tokens = None, SpecialTokens()
     else:
         folder = cache / "tokenizer"
         folder.mkdir()
-        shutil.copy(path, folder / TOKENIZER_FILE)
-        tokenizer = load_tokenizer(path)
-        end = tokenizer.token_to_id(END_OF_TEXT)
+        tokenizer = load_tokenizer(path, last)
+        if tokenizer.num_special_tokens_to_add(False) == 0:
+            shutil.copy(path, folder / TOKENIZER_FILE)
+        else:
+            # Nothing stood before or behind a text in training but the token that ends documents.
+            whole = {**json.loads(path.read_bytes()), "post_processor": None}
+            (folder / TOKENIZER_FILE).write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
+        end = tokenizer.token_to_id(last)
         padding = tokenizer.token_to_id(PADDING)
         special_tokens = SpecialTokens(end, end, end if padding is None else padding)
         values = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": config.positions,
-            "bos_token": END_OF_TEXT,
-            "eos_token": END_OF_TEXT,
-            "pad_token": END_OF_TEXT if padding is None else PADDING,
+            "bos_token": last,
+            "eos_token": last,
+            "pad_token": last if padding is None else PADDING,
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     weights = Weights(config, dict(model.named_parameters()), special_tokens)
     return OpenedCheckpoint(weights, folder, {"run": run, "step": step})
 
 
-def _tokenizer(opened: OpenedCheckpoint) -> Any:
+def _tokenizer(opened: OpenedCheckpoint) -> FolderTokenizer | None:
     """The tokenizer of a checkpoint; None if there is none. Raises WeightsRefused if it cannot be read."""
-    if opened.tokenizer is None or not (opened.tokenizer / "tokenizer.json").exists():
-        return None
-    import tokenizers
+    from tasks.tokenizer_folder import open_folder_tokenizer
 
-    path = opened.tokenizer / "tokenizer.json"
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no narrower type
-        raise WeightsRefused(
-            f"{path} is not a tokenizer of the `tokenizers` library ({error}); fetch it again"
-        ) from error
+        return None if opened.tokenizer is None else open_folder_tokenizer(opened.tokenizer)
+    except ValueError as error:
+        raise WeightsRefused(str(error)) from error
 
 
-def _check_vocabulary(vocabulary: int, tokenizer: Any) -> None:
-    if tokenizer is not None and vocabulary < (needed := tokenizer.get_vocab_size()):
-        raise WeightsRefused(f"a vocabulary of {vocabulary} is too small: the tokenizer has {needed} tokens")
+def _check_vocabulary(vocabulary: int, tokenizer: FolderTokenizer | None) -> None:
+    if tokenizer is not None and vocabulary < tokenizer.size:
+        raise WeightsRefused(f"a vocabulary of {vocabulary} is too small: the tokenizer has {tokenizer.size} tokens")
 
 
 def _copy_tokenizer(source: Path | None, folder: Path) -> list[str]:
@@ -232,6 +240,19 @@ def _copy_tokenizer(source: Path | None, folder: Path) -> list[str]:
     for name in found:
         shutil.copyfile((source or folder) / name, folder / name)
     return found
+
+
+def _make_tokenizer(folder: Path) -> list[str]:
+    """Make tokenizer.json from vocab.json and merges.txt, if only these are there, and return its name."""
+    from tasks.tokenizer_folder import TOKENIZER_FILE, has_vocabulary, read_vocabulary
+
+    if (folder / TOKENIZER_FILE).exists() or not has_vocabulary(folder):
+        return []
+    try:
+        read_vocabulary(folder).save(str(folder / TOKENIZER_FILE))
+    except ValueError as error:
+        raise WeightsRefused(str(error)) from error
+    return [TOKENIZER_FILE]
 
 
 def _described(weights: Weights) -> dict[str, Any]:

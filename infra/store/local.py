@@ -72,7 +72,10 @@ def locate(root: str, path: str) -> Path:
 def replacement(root: str, path: str) -> Iterator[BinaryIO]:
     """A stream to a partial file, which atomically replaces the file when the block ends without an error."""
     *folders, name = path.split("/")
-    os.makedirs(root, _FOLDER_MODE, exist_ok=True)
+    try:
+        os.makedirs(root, _FOLDER_MODE, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "a file or a broken link is where the lake should be", root) from error
     with _folder(root, folders, make=True) as folder:
         _clear_abandoned(folder)
         partial, descriptor = _new_partial(folder)

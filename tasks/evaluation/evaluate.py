@@ -29,6 +29,7 @@ from tasks.evaluation.definitions import LoadedTask, load_tasks
 from tasks.evaluation.harness import DECIMALS, NativeModel, score
 from tasks.evaluation.inputs import HeldOut, held_out_files, open_tokenizer, tokens_artifact
 from tasks.evaluation.results import read_evaluation, write_evaluation
+from tasks.tokens import read_summary
 
 VERSION = 1
 LIBRARIES = ("lm_eval", "numpy", "tokenizers", "torch")
@@ -48,7 +49,8 @@ class Evaluation:
         self.length = read_run(lake, run).training.sequence_length
         self.tasks: list[LoadedTask] = load_tasks(tasks)
         self.held_out: list[HeldOut] = held_out_files(tokens)
-        self.tokenizer: tokenizers.Tokenizer = open_tokenizer(tokenizer, tokens)
+        self.end_of_document: str = read_summary(lake, tokens)["end_of_document"]
+        self.tokenizer: tokenizers.Tokenizer = open_tokenizer(tokenizer, tokens, self.end_of_document)
         self.tokenizer_digest = sha256_file(tokenizer)
 
     def identity(self, step: int) -> dict[str, Any]:
@@ -73,7 +75,7 @@ class Evaluation:
             return found, True
         began = time.monotonic()
         model = load_checkpoint(self.lake, self.run, step, cache, self.threads)
-        native = NativeModel(model, self.tokenizer, BATCH)
+        native = NativeModel(model, self.tokenizer, BATCH, self.end_of_document)
         scores = {
             "held_out": self._held_out(model, cache),
             "tasks": [asdict(score(native, task)) for task in self.tasks],

@@ -42,20 +42,24 @@ class TaskScore:
 class NativeModel(TemplateLM):
     """A model and its tokenizer behind the harness's interface, with `batch` sequences computed at a time.
 
+    `end_of_document` is the token behind every document in training.
+
     Rows of a batch are padded on the right, outside the causal attention, so the other rows change a score only by
-    rounding (compare lm-evaluation-harness, issue 3357). Texts get no special tokens; an empty context is the
-    end-of-text token, which precedes every document in training. Raises ValueError if the tokenizer has more tokens
+    rounding (compare lm-evaluation-harness, issue 3357). Texts get no special tokens; an empty context is
+    `end_of_document`, which precedes every document in training. Raises ValueError if the tokenizer has more tokens
     than the model.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: tokenizers.Tokenizer, batch: int = 1) -> None:
+    def __init__(
+        self, model: nn.Module, tokenizer: tokenizers.Tokenizer, batch: int = 1, end_of_document: str = END_OF_TEXT
+    ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.batch = model, tokenizer, batch
         self.max_length: int = model.config.positions  # type: ignore[assignment,union-attr]
-        vocabulary, end = tokenizer.get_vocab_size(with_added_tokens=True), tokenizer.token_to_id(END_OF_TEXT)
+        vocabulary, end = tokenizer.get_vocab_size(with_added_tokens=True), tokenizer.token_to_id(end_of_document)
         if end is None or vocabulary > model.config.vocabulary:  # type: ignore[operator,union-attr]
             raise ValueError(
-                f"the tokenizer has {vocabulary} tokens, {END_OF_TEXT} as number {end}, but the model has "
+                f"the tokenizer has {vocabulary} tokens, {end_of_document} as number {end}, but the model has "
                 f"{model.config.vocabulary}; "  # type: ignore[union-attr]
                 "use the tokenizer of the run's tokens"
             )

@@ -114,13 +114,16 @@ def fetch_tokenizer(lake: Lake, tokens: Manifest, cache: Path) -> Path:
     return fetch_part(lake, part, cache)
 
 
-def open_tokenizer(path: Path, tokens: Manifest) -> tokenizers.Tokenizer:
-    """Open a tokenizer file. Raises ValueError if it is not the tokenizer of these tokens."""
+def open_tokenizer(path: Path, tokens: Manifest, end_of_document: str) -> tokenizers.Tokenizer:
+    """Open a tokenizer file, for documents that end with `end_of_document`.
+
+    Raises ValueError if it is not the tokenizer of these tokens.
+    """
     found = sha256_file(path)
     if found not in tokens.models.values():
         [expected] = tokens.models.values()
         raise ValueError(f"{path} has sha256 {found}, but the tokens {tokens.key} were made with {expected}")
-    tokenizer = load_tokenizer(path)
-    # As in training, where a literal <|endoftext|> in a text is not a special token.
+    tokenizer = load_tokenizer(path, end_of_document)
+    # As in training, where a special token spelled in a text is text.
     tokenizer.encode_special_tokens = True
     return tokenizer

@@ -18,6 +18,7 @@ from tasks.evaluation.inputs import fetch_tokenizer, held_out_texts, open_tokeni
 from tasks.evaluation.launch import evaluate_command
 from tasks.evaluation.made_tasks import write_made_tasks
 from tasks.evaluation.results import read_evaluations
+from tasks.tokens import read_summary
 
 _TRANSIENT_STATUS = 75
 
@@ -56,7 +57,8 @@ def evaluate(
         tokens = tokens_of_run(lake, run)
         tokenizer = fetch_tokenizer(lake, tokens, cache)
         if tasks is None:
-            texts = list(held_out_texts(lake, tokens, open_tokenizer(tokenizer, tokens), cache))
+            opened = open_tokenizer(tokenizer, tokens, read_summary(lake, tokens)["end_of_document"])
+            texts = list(held_out_texts(lake, tokens, opened, cache))
             positions = read_run(lake, run).model.positions
             tasks = write_made_tasks(texts, cache, items, positions)
         command = evaluate_command(

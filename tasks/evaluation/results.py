@@ -99,7 +99,7 @@ class _Task:
     kind: str
     items: Count
     metrics: dict[str, float]
-    standard_errors: dict[str, float]
+    standard_errors: dict[str, float | None]
     seconds: float
 
 

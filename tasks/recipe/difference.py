@@ -49,6 +49,7 @@ def made_anew(left: ResolvedRecipe, right: ResolvedRecipe) -> list[str]:
 def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
     """What of the recipe decides each artifact, beside what it needs."""
     recipe = resolved.recipe
+    loaded = (recipe.tokenizer.file, recipe.tokenizer.end_of_document)
     found: dict[str, Any] = {}
     for source in (*resolved.sources, *resolved.references):
         section = source.section
@@ -64,7 +65,7 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
             )
         found[f"{source.name}/rules"] = (getattr(section, "rules", ()), section.floors, resolved.edits(source))
         found[f"{source.name}/corpus"] = resolved.edits(source)
-        found[f"{source.name}/encode"] = recipe.tokenizer.file
+        found[f"{source.name}/encode"] = loaded
     for step in resolved.across:
         found[f"across/{step.name}"] = (step.stage.name, step.config, step.model, step.sees, list(step.reads.items()))
     for name, model in recipe.models.items():
@@ -76,7 +77,7 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
     )
     found["ids"] = found["index"] = list(recipe.sources)
     found["tokenizer"] = recipe.tokenizer
-    found["tokens"] = (recipe.tokens, recipe.shares(), recipe.epochs(), recipe.tokenizer.file)
+    found["tokens"] = (recipe.tokens, recipe.shares(), recipe.epochs(), loaded)
     return found
 
 

@@ -11,7 +11,7 @@ import pydantic
 from tasks.corpus.outcomes import Survivors
 from tasks.corpus.rules import Rule, Threshold
 from tasks.recipe.parts import FittedModel, Reader, Section, Step
-from tasks.tokenizer import TokenizerConfig
+from tasks.tokenizer import END_OF_TEXT, TokenizerConfig
 
 _SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
 RESERVED = ("across", "models")  # first parts of names of artifacts, beside the names of sources
@@ -43,6 +43,22 @@ class TokenizerSection(TokenizerConfig):
     """A tokenizer file to load, or the config of the one to fit."""
 
     file: str | None = pydantic.Field(None, description="Tokenizer file to load. Without it, a tokenizer is fitted.")
+    # Build records hold recipes, and their keys depend on them.
+    end_of_document: str = pydantic.Field(
+        END_OF_TEXT,
+        min_length=1,
+        exclude_if=lambda token: token == END_OF_TEXT,
+        description=f"Token of the file that ends every document. Without it: {END_OF_TEXT}.",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.file is None and self.end_of_document != END_OF_TEXT:
+            raise ValueError(
+                f"end_of_document is {self.end_of_document}, but a fitted tokenizer ends documents with {END_OF_TEXT}: "
+                "name a file that has the token, or omit end_of_document"
+            )
+        return self
 
 
 class TokensSection(Section):

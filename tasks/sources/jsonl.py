@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, BinaryIO
 
 import pydantic
 
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
 from infra.stage import StageConfig, StageKind, stage
 from tasks.sources.codecs import StoredFault, detect_codec
 from tasks.sources.compression import decode
@@ -60,8 +61,8 @@ class JsonLinesConfig(StageConfig):
 
 
 @stage("jsonl", version=2, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
-def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Outcome]:
-    """Yield one outcome per non-blank line, and one for damage of the compressed file.
+def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Record | Outcome]:
+    """Yield every non-blank line, to be read for its outcome, and one outcome for damage of the compressed file.
 
     Bytes count decompressed lines. The offset of a failure is the offset of its line in the decompressed text. Damage
     counts the bytes of the line that it cuts. A line may begin with a byte-order mark, as where files were joined.
@@ -74,7 +75,8 @@ def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Ite
             detail = f"{name}, byte {offset}: the line is longer than {config.max_line_bytes} bytes"
             yield Failed(BrokenLine.line_too_long, line.size, detail, offset)
         elif line.content.strip():
-            yield _outcome(line.content, f"{name}, byte {offset}", offset, config)
+            read = partial(_outcome, line.content, f"{name}, byte {offset}", offset, config)
+            yield Record(line.content, offset, read)
         offset += line.size
 
 

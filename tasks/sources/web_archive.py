@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
 
 import pydantic
 from resiliparse.parse.encoding import detect_mime
 
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
 from infra.stage import StageConfig, StageKind, stage
 from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.charset import decode_page
@@ -58,15 +59,18 @@ class WebArchiveConfig(StageConfig):
     config=WebArchiveConfig,
     libraries=["FastWARC", "Resiliparse", "trafilatura", "lxml", "warcio", "brotli"],
 )
-def read_web_archive(stream: BinaryIO, name: str, config: WebArchiveConfig) -> Iterator[Outcome]:
-    """Yield one outcome per record, and one for every stretch of the archive that is not a record.
+def read_web_archive(stream: BinaryIO, name: str, config: WebArchiveConfig) -> Iterator[Record | Outcome]:
+    """Yield every record, to be read for its outcome, and an outcome for every stretch that is not a record.
 
     Bytes count record blocks and skipped stretches. A page is kept if it is an HTML response with status 200 and a text
     of at least `min_characters`. A truncated body is a failure, unless the crawler declared the truncation
     (WARC-Truncated). `name` appears in examples only: documents do not depend on the location of the file.
     """
     for record in read_records(stream, name, config.max_record_bytes):
-        yield fault_outcome(record) if isinstance(record, ArchiveFault) else _page(record, name, config)
+        if isinstance(record, ArchiveFault):
+            yield fault_outcome(record)
+        else:
+            yield Record(record.block, record.offset, partial(_page, record, name, config))
 
 
 def fault_outcome(fault: ArchiveFault) -> Failed:

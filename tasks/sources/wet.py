@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
 
 import pydantic
 
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
 from infra.stage import StageConfig, StageKind, stage
 from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.extraction import storable
@@ -26,13 +27,18 @@ class WetConfig(StageConfig):
 
 
 @stage("wet", version=2, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
-def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Outcome]:
-    """Yield one outcome per record. A conversion record is a document: its text as stored, with the page's title first.
+def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Record | Outcome]:
+    """Yield every record, to be read for its outcome.
+
+    A conversion record is a document: its text as stored, with the page's title first.
 
     Bytes count record blocks and skipped stretches.
     """
     for record in read_records(stream, name, config.max_record_bytes):
-        yield fault_outcome(record) if isinstance(record, ArchiveFault) else _text(record, name, config)
+        if isinstance(record, ArchiveFault):
+            yield fault_outcome(record)
+        else:
+            yield Record(record.block, record.offset, partial(_text, record, name, config))
 
 
 def _text(record: ArchiveRecord, name: str, config: WetConfig) -> Outcome:

@@ -19,7 +19,7 @@ from model.run.config import read_run
 from model.run.data import open_order
 from model.run.events import read_events
 from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins, tokens_with
-from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
+from tasks.tokenizer import TOKENIZER_FILE, read_tokenizer
 from tasks.tokens import HELD_OUT, VALIDATION
 from tasks.tracing.byte_spans import ByteSpans
 
@@ -171,7 +171,7 @@ class TracedRun:
     @cached_property
     def _bytes(self) -> ByteSpans | None:
         tokenizer = self._parts.get(TOKENIZER_FILE)
-        return None if tokenizer is None else ByteSpans(load_tokenizer(self._reader.path(tokenizer)))
+        return None if tokenizer is None else ByteSpans(read_tokenizer(self._reader.path(tokenizer)))
 
     def _bytes_of(self, span: DocumentSpan) -> list[int] | None:
         if self._bytes is None:

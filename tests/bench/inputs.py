@@ -7,7 +7,7 @@ import functools
 import tempfile
 from pathlib import Path
 
-from infra.outcomes import Kept
+from infra.outcomes import Kept, read_all
 from tasks.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from tasks.sources.web_archive import WebArchiveConfig, read_web_archive
 from tests.bench.measure import Workload
@@ -45,7 +45,7 @@ def page_texts() -> Workload[list[str]]:
     texts: list[str] = []
     for archive in archives:
         with archive.open("rb") as stream:
-            outcomes = read_web_archive(stream, archive.name, WebArchiveConfig())
+            outcomes = read_all(read_web_archive(stream, archive.name, WebArchiveConfig()))
             texts += [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)]
     name = f"pages of the {kind_of_crawl()} crawl, {len(archives)} files"
     return Workload(texts, name, len(texts), "documents", sum(len(text.encode()) for text in texts), "of text")

@@ -59,7 +59,10 @@ def test_every_hyperparameter_is_a_field_with_its_explanation_and_its_limits() -
     ("values", "message"),
     [
         ({"training": {"steps": 0}}, "'training.steps'. Failure reason: 0 is less than the minimum of 1"),
-        ({"training": {"schedule": {"kind": "step"}}}, "'step' is not one of ['cosine', 'linear', 'constant']"),
+        (
+            {"training": {"schedule": {"kind": "step"}}},
+            "'step' is not one of ['cosine', 'neox_until_2023_08', 'linear', 'constant']",
+        ),
         ({"training": {"stepz": 3}}, "'stepz' was unexpected"),
         ({"model": {"layers": "two"}}, "'two' is not"),
         ({"layout": {"zero": 4}}, "4 is greater than the maximum of 3"),

@@ -58,3 +58,16 @@ def test_rich_reads_no_markup_in_values() -> None:
     console = Console(file=io.StringIO(), width=100)
     console.print(styled("[bold]{}[/] {}", "[red]\\", "x[/]"))
     assert console.file.getvalue() == "[red]\\ x[/]\n"  # type: ignore[attr-defined]
+
+
+def test_a_funnel_says_which_verdicts_depend_on_the_machine(
+    console: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.cli import build
+
+    monkeypatch.setattr(build, "output", terminal.output)
+    entry = {"stage": "web_archive", "documents_in": 3, "documents_kept": 2, "bytes_in": 9, "dropped": {}}
+    build.print_funnel([{**entry, "failed": {"bad_chunking": 1}}])
+    assert "depends on the machine" not in console.getvalue()
+    build.print_funnel([{**entry, "failed": {"over_budget": 1}}])
+    assert "depends on the machine" in console.getvalue()

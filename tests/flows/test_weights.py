@@ -32,6 +32,7 @@ from model.run.config import create_run, run_config
 from model.state.boxes import whole
 from model.state.slices import Slice
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
+from tasks.tokens import SUMMARY_FILE
 from tests.model.support.reference import largest_difference, random_model
 from tests.model.support.small import training_values, write_text
 from tests.model.support.weights import weights_of
@@ -78,7 +79,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     texts = pa.table({"text": topic_texts(0, 8)})
     [tokenizer] = fit_tokenizer(iter([texts]), TokenizerConfig(vocabulary_size=WORDS), folder).values()
     tokens = write_text(folder / "text", ["assert", "if"])
+    summary = folder / SUMMARY_FILE
+    summary.write_text(json.dumps({"vocabulary": WORDS, "end_of_text": 0, "mixture": {"text": 1.0}, "sources": {}}))
     files = {"text.bin": tokens.bin_path, "text.idx": tokens.idx_path, TOKENIZER_FILE: Path(tokenizer)}
+    files[SUMMARY_FILE] = summary
     parts = {
         name: store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
         for name, path in files.items()
@@ -220,7 +224,7 @@ def test_a_checkpoint_without_its_tokens_is_exported_without_a_tokenizer(world: 
         done = world.millrace("export", world.run, str(out), "--lake", world.lake.uri)
         assert done["tokenizer"] == []
         assert AutoModelForCausalLM.from_pretrained(out).config.eos_token_id is None
-        assert "has no tokenizer.json" in world.error("generate", world.run, "--lake", world.lake.uri)
+        assert "has no tokenizer, which" in world.error("generate", world.run, "--lake", world.lake.uri)
     finally:
         world.lake.write_json(path, kept)
 

@@ -147,6 +147,40 @@ def test_a_file_that_cannot_work_is_refused(
     assert any(part in fault for part in expected.split("|")), fault
 
 
+def end_with(token: str) -> Change:
+    """Name the token that ends documents otherwise, as in LLaMA's and OPT's files."""
+
+    def change(content: dict[str, Any]) -> None:
+        vocabulary = content["model"]["vocab"]
+        content["model"]["vocab"] = {(token if name == END_OF_TEXT else name): id for name, id in vocabulary.items()}
+        content["added_tokens"][0]["content"] = token
+
+    return change
+
+
+@pytest.mark.parametrize("and_then", [lambda content: None, not_special, not_added])
+def test_a_token_that_ends_documents_can_be_named(plain: dict[str, Any], and_then: Change, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        end_with("</s>")(content)
+        and_then(content)
+
+    path = written(tmp_path, plain, change)
+    assert tokenizer_faults(str(path), "</s>") == []
+    config = EncodeConfig(end_of_document="</s>")
+    texts = ["</s>", "a </s> b", TEXT]
+    encoder = load_encoder(config, {TOKENIZER_FILE: path})
+    ids = encode(pa.table({"text": texts}), config, encoder)["ids"].to_pylist()
+    assert all(0 not in one for one in ids), "what a page spells is text"
+    assert encoder.decode(ids[1]) == texts[1]
+    # Without the name it is refused, and what the file has is told.
+    [fault] = tokenizer_faults(str(path))
+    assert "has no token <|endoftext|>" in fault
+    if and_then is not not_special and and_then is not not_added:
+        assert "its special tokens are </s>, <|padding|>: name the right one" in fault
+    [fault] = tokenizer_faults(str(path), "<eos>")
+    assert "has no token <eos>" in fault
+
+
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     for content in (b"", b"[" * 100_000, b"\xff\xfe", b"[]", b"null", b'{"added_tokens": 3}'):

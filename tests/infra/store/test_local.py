@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 
 from infra.store import local
+from infra.store.errors import StoreError
 from infra.store.lake import Lake
 from tests.infra.store.hostile import KEY, artifact, store
 
@@ -89,6 +90,18 @@ def test_a_folder_that_cannot_be_synced_fails_the_write(lake: Lake, monkeypatch:
     monkeypatch.setattr(os, "fsync", lambda descriptor: fail(descriptor, 5))  # EIO
     with pytest.raises(Exception, match="Input/output error"):
         lake.write("a/c", b"1")
+
+
+@pytest.mark.parametrize("there", ["file", "broken link"])
+def test_a_lake_cannot_be_where_a_file_is(tmp_path: Path, there: str) -> None:
+    place = tmp_path / "lake"
+    if there == "file":
+        place.write_text("mine")
+    else:
+        place.symlink_to(tmp_path / "away")
+    with pytest.raises(StoreError, match="cannot be made") as caught:
+        Lake.open(str(place))
+    assert type(caught.value) is StoreError
 
 
 def test_other_users_read_nothing_of_a_new_lake(tmp_path: Path, umask: None) -> None:

@@ -37,7 +37,7 @@ from tasks.evaluation.inputs import (
 from tasks.evaluation.launch import evaluate_command
 from tasks.evaluation.made_tasks import write_made_tasks
 from tasks.evaluation.results import evaluation_path, read_evaluations
-from tasks.tokenizer import TOKENIZER_FILE
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE
 from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
 from tests.model.support.small import training_values
 from tests.model.support.trained import train_here
@@ -76,7 +76,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def tasks(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both kinds of task, made of the held-out documents."""
-    tokenizer = open_tokenizer(world.tokenizer, world.tokens)
+    tokenizer = open_tokenizer(world.tokenizer, world.tokens, END_OF_TEXT)
     texts = list(held_out_texts(world.lake, world.tokens, tokenizer, world.cache))
     return write_made_tasks(texts, tmp_path_factory.mktemp("tasks"), items=12, positions=POSITIONS)
 
@@ -215,7 +215,7 @@ def test_other_tasks_are_another_result(world: World, tasks: Path, tmp_path: Pat
 
 
 def test_held_out_texts_are_the_documents(world: World) -> None:
-    tokenizer = open_tokenizer(world.tokenizer, world.tokens)
+    tokenizer = open_tokenizer(world.tokenizer, world.tokens, END_OF_TEXT)
     found = list(held_out_texts(world.lake, world.tokens, tokenizer, world.cache))
     texts = topic_texts(0, 40)
     assert len(found) == 9, "every fourth of 26 and of 14"

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from infra.documents import documents_table
-from infra.outcomes import Kept
+from infra.outcomes import Kept, read_all
 from tasks.sources.archives import ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.codecs import Codec, detect_codec
 from tasks.sources.jsonl import JsonLinesConfig, read_json_lines
@@ -124,12 +124,12 @@ def test_each_line_is_one_outcome_that_can_be_stored(lines: list[bytes], end: by
     text = end.join(lines)
     data = COMPRESSIONS[compression](text)
     assume(compression != "none" or detect_codec(data) is Codec.none)
-    outcomes = list(read_json_lines(io.BytesIO(data), "made.jsonl", CONFIG))
+    outcomes = list(read_all(read_json_lines(io.BytesIO(data), "made.jsonl", CONFIG)))
     assert len(outcomes) == sum(bool(line.strip()) for line in text.split(b"\n"))
     documents = [outcome.document for outcome in outcomes if isinstance(outcome, Kept)]
     table = documents_table(documents)
     for row in table.to_pylist():
         json.loads(row["metadata"], parse_constant=pytest.fail)
         json.dumps(row, ensure_ascii=False).encode("utf-8")
-    again = list(read_json_lines(io.BytesIO(data), "made.jsonl", CONFIG))
+    again = list(read_all(read_json_lines(io.BytesIO(data), "made.jsonl", CONFIG)))
     assert again == outcomes

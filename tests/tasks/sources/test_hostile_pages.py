@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from infra.outcomes import Dropped, Failed, Kept
+from infra.outcomes import Dropped, Failed, Kept, read_all
 from tasks.sources.charset import decode_page
 from tasks.sources.decoders import decode
 from tasks.sources.extraction import ExtractionError, Extractor, extract_page, storable
@@ -97,6 +97,6 @@ def test_every_paragraph_of_a_well_formed_page_is_kept(texts: list[str], data: s
 def test_every_record_has_one_outcome(head: bytes, content_type: str, page: str) -> None:
     header = b"HTTP/1.1 200 OK\r\nContent-Type: " + content_type.encode() + b"\r\n" + head + b"\r\n\r\n"
     record = warc_record(header + page.encode("utf-8", "replace"))
-    outcomes = list(read_web_archive(io.BytesIO(record), "made.warc", WebArchiveConfig(source="mill")))
+    outcomes = list(read_all(read_web_archive(io.BytesIO(record), "made.warc", WebArchiveConfig(source="mill"))))
     assert len(outcomes) == 1
     assert isinstance(outcomes[0], Kept | Dropped | Failed)

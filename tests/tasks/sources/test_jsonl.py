@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from infra.documents import documents_table
-from infra.outcomes import Dropped, Failed, Kept, Outcome
+from infra.outcomes import Dropped, Failed, Kept, Outcome, read_all
 from tasks.sources import jsonl
 from tasks.sources.jsonl import JsonLinesConfig, read_json_lines
 
 
 def read(data: bytes, **config: object) -> list[Outcome]:
-    return list(read_json_lines(io.BytesIO(data), "x.jsonl", JsonLinesConfig.model_validate(config)))
+    return list(read_all(read_json_lines(io.BytesIO(data), "x.jsonl", JsonLinesConfig.model_validate(config))))
 
 
 def test_published_samples_are_read_whole(shared_data: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from infra.documents import documents_table
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, read_all
 from tasks.sources.extraction import Extractor
 from tasks.sources.reasons import Broken, Unwanted
 from tasks.sources.web_archive import WebArchiveConfig, iso_date, read_web_archive
@@ -25,7 +25,7 @@ TORN = DEFLATER.compress(page()[:300]) + DEFLATER.flush(zlib.Z_FULL_FLUSH) + b"\
 
 
 def outcomes(data: bytes, config: WebArchiveConfig = CONFIG) -> list[Outcome]:
-    return list(read_web_archive(io.BytesIO(data), "made.warc", config))
+    return list(read_all(read_web_archive(io.BytesIO(data), "made.warc", config)))
 
 
 def outcome(record: bytes, config: WebArchiveConfig = CONFIG) -> Outcome:
@@ -236,7 +236,7 @@ def test_the_same_captures_as_arc_and_as_warc(shared_data: Path) -> None:
     pages = {}
     for name in ("aut-iah2008.arc.gz", "aut-iah2008.warc.gz"):
         with (shared_data / "archives" / name).open("rb") as stream:
-            found = list(read_web_archive(stream, name, CONFIG))
+            found = list(read_all(read_web_archive(stream, name, CONFIG)))
         assert not any(isinstance(item, Failed) for item in found)
         pages[name] = documents(found)
         ids = [document.id for document in pages[name]]
@@ -272,7 +272,7 @@ def test_books_of_every_damaged_file(shared_data: Path) -> None:
     for path in (shared_data / "archives-damaged").iterdir():
         if not path.name.startswith(("LICENSE", "ORIGIN", "records.jsonl")):
             with path.open("rb") as stream:
-                found[path.name] = dict(books(list(read_web_archive(stream, path.name, CONFIG))))
+                found[path.name] = dict(books(list(read_all(read_web_archive(stream, path.name, CONFIG)))))
     assert found == expected
 
 
@@ -282,9 +282,9 @@ def test_a_crawl_is_read_whole_and_twice_alike(shared_data: Path) -> None:
     for extractor in Extractor:
         config = WebArchiveConfig(source="gold", extractor=extractor)
         with (shared_data / "crawl" / name).open("rb") as stream:
-            found = list(read_web_archive(stream, name, config))
+            found = list(read_all(read_web_archive(stream, name, config)))
         with (shared_data / "crawl" / name).open("rb") as stream:
-            assert list(read_web_archive(stream, name, config)) == found
+            assert list(read_all(read_web_archive(stream, name, config))) == found
         assert books(found) == {"kept": 32, "warcinfo": 1}
         runs.append(found)
     assert [item.bytes for item in runs[0]] == [item.bytes for item in runs[1]]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
+from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, read_all
 from tasks.sources.wet import WetConfig, read_wet
 from tests.tasks.sources.samples import stored, warc_record
 
@@ -11,12 +11,12 @@ CONFIG = WetConfig(source="dump")
 
 
 def outcomes(data: bytes, config: WetConfig = CONFIG) -> list[Outcome]:
-    return list(read_wet(io.BytesIO(data), "made.wet", config))
+    return list(read_all(read_wet(io.BytesIO(data), "made.wet", config)))
 
 
 def file_outcomes(path: Path) -> list[Outcome]:
     with path.open("rb") as stream:
-        return list(read_wet(stream, path.name, CONFIG))
+        return list(read_all(read_wet(stream, path.name, CONFIG)))
 
 
 def documents(found: list[Outcome]) -> list[Document]:
