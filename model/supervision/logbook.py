@@ -11,11 +11,11 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from infra.store.schema import Component, Count, Time, read_value
+from infra.store.schema import MOST, Component, Count, Range, Time, read_value
 
 _logger = logging.getLogger("millrace.store")
 
@@ -58,7 +58,7 @@ class _Head:
     number: Count
     time: Time
     launch: str
-    rank: Count
+    rank: Annotated[int, Range(-1, MOST)]  # -1 is the supervisor's
     event: Component
     step: Count
 

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from infra.store.lake import Lake
+from infra.store.ledger import BooksDoNotBalance
+from infra.store.manifest import store_part
 from infra.store.tokens import TokenFile
 from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins
 from tasks.tokenizer import END_OF_TEXT, TokenizerConfig, fit_tokenizer, load_tokenizer
-from tasks.tokens import SUMMARY_FILE, EncodeConfig, TokensConfig, encode, in_validation, load_encoder, write_tokens
+from tasks.tokens import (
+    SUMMARY_FILE,
+    EncodeConfig,
+    TokensConfig,
+    count_tokens,
+    encode,
+    in_validation,
+    load_encoder,
+    write_tokens,
+)
 
 TEXTS = ["The mill turns.", "Das Rad dreht sich.", "水は流れる。", "def f(x):\n    return x\n", "a <|endoftext|> b"]
 
@@ -71,6 +86,20 @@ def test_another_end_of_document_stands_behind_documents_and_in_the_summary(
         assert document == [*ids[0].as_py(), summary["end_of_text"]]
     with pytest.raises(ValueError, match="has no token </s>"):
         write_tokens(iter([]), TokensConfig(end_of_document="</s>"), tmp_path, tokenizer_file)
+
+
+def test_a_document_that_could_not_be_encoded_is_counted(lake: Lake, tokenizer_file: Path, tmp_path: Path) -> None:
+    ids = pa.array([[5, 6], None, [7]], pa.list_(pa.int32()))
+    rows = table(["one", "two", "three"]).append_column("encode.ids", ids)
+    files = write_tokens(iter([rows]), TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)
+    summary = json.loads(files[SUMMARY_FILE].read_text())
+    assert summary["sources"]["s"] == {"documents": 2, "tokens": 5} and summary["not_encoded"] == {"s": 1}
+    part = store_part(lake, files[SUMMARY_FILE], name=SUMMARY_FILE, rows=-1, content="0" * 64, suffix=".json")
+    tokens = SimpleNamespace(parts=[part], path="artifacts/tokens")
+    for many, balanced in ((3, True), (2, False), (4, False)):
+        corpora: Any = [SimpleNamespace(rows=many)]
+        with nullcontext() if balanced else pytest.raises(BooksDoNotBalance):
+            assert count_tokens(lake, tokens, corpora) == 5  # type: ignore[arg-type]
 
 
 def test_the_neox_tokenizer_gives_its_golden_ids(shared_data: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from infra.budget import Budget
@@ -18,7 +17,7 @@ from infra.engine.watch import Watch
 from infra.outcomes import Dropped, Failed, Outcome, Record
 from infra.store.inputs import InputFile, take_inventory
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, Marker
+from infra.store.manifest import Marker
 from infra.store.verdicts import Verdicts
 from infra.tables import read_table
 from tests.infra.engine import toy
@@ -41,10 +40,6 @@ def read(lake: Lake, pool: LocalPool, file: InputFile) -> Marker:
     return markers[unit.call.key]
 
 
-def texts(lake: Lake, found: Marker | Manifest) -> list[str]:
-    return [text for part in found.parts for text in pq.read_table(Path(lake.uri, part.path))["text"].to_pylist()]
-
-
 @pytest.mark.parametrize(
     ("poison", "cause"),
     [
@@ -57,7 +52,7 @@ def test_a_record_fails_and_its_neighbours_do_not(
     lake: Lake, pool: LocalPool, tmp_path: Path, poison: str, cause: str
 ) -> None:
     found = read(lake, pool, inventory(lake, tmp_path / "in", f"one\n{poison}\ntwo\n{poison}\n"))
-    assert texts(lake, found) == ["one", "two"], found.account
+    assert toy.texts(lake, found) == ["one", "two"], found.account
     assert found.account.failed == {"over_budget": 2} and found.account.rows_in == 4
     first, second = found.account.failures
     assert (first["file"], first["offset"], second["offset"]) == ("a.txt", 4, 4 + len(poison) + 1 + 4)
@@ -66,7 +61,7 @@ def test_a_record_fails_and_its_neighbours_do_not(
 
 def test_the_rest_of_a_file_whose_reader_is_held_up_is_one_failure(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     found = read(lake, pool, inventory(lake, tmp_path / "in", "one\njam\ntwo\n"))
-    assert texts(lake, found) == ["one"]
+    assert toy.texts(lake, found) == ["one"]
     assert found.account.failed == {"over_budget": 1}
     assert "the file is not read from here on" in found.account.failures[0]["example"]
 
@@ -78,7 +73,7 @@ def test_later_builds_in_the_lake_agree_and_say_that_it_depends_on_the_machine(
     # Another file with the same record, under the budget of a larger machine.
     other = inventory(lake, tmp_path / "other", "crash\ntwo\n")
     [manifest] = SourcePlan(POISON, (other,)).run(lake, pool, quiet)
-    assert texts(lake, manifest) == ["two"]
+    assert toy.texts(lake, manifest) == ["two"]
     assert manifest.account.failed == {"over_budget": 1}
     assert manifest.details["machine_dependent"] == {"over_budget": 1}
 

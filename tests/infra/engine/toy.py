@@ -12,11 +12,14 @@ from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from infra.documents import DOCUMENT_SCHEMA
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
 from infra.stage import StageConfig, StageKind, partitioned, stage
+from infra.store.lake import Lake
 from infra.store.ledger import Account
+from infra.store.manifest import Manifest, Marker
 
 
 class ToyConfig(StageConfig):
@@ -38,6 +41,18 @@ def read_lines(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outco
         else:
             yield Kept(Document(f"{text}-{number}", text, None, None, "toy", None), len(line))
         offset += len(line)
+
+
+@stage("toy_pids", version=1, kind=StageKind.source, config=ToyConfig)
+def read_pids(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outcome]:
+    """A document: the number of the process that reads it."""
+    size = len(stream.read())
+    yield Kept(Document("pid", str(os.getpid()), None, None, "toy", None), size)
+
+
+def texts(lake: Lake, found: Marker | Manifest) -> list[str]:
+    """The texts of the documents in the parts."""
+    return [text for part in found.parts for text in pq.read_table(Path(lake.uri, part.path))["text"].to_pylist()]
 
 
 @stage("toy_poison", version=1, kind=StageKind.source, config=ToyConfig)
