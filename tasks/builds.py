@@ -17,6 +17,7 @@ from infra.store.schema import Component, Count, Digest, read_value
 from tasks.recipe.resolved import ResolvedRecipe, ResolvedSource
 from tasks.recipe.schema import Source
 from tasks.report.funnel import FunnelEntry, source_funnel, whole_funnel
+from tasks.tokenizer import END_OF_TEXT
 
 TOKENS = "tokens"
 _CURE = "Delete it, then build again: what its artifacts hold stays"
@@ -223,6 +224,10 @@ def _key(recipe: Mapping[str, Any], artifacts: Mapping[str, Sequence[str]]) -> s
         for section in ("sources", "references")
         if section in recipe
     }
+    if isinstance(tokenizer := recipe.get("tokenizer"), Mapping):
+        # Recipes of older builds lack the field, so its default is not part of the key.
+        default = ("end_of_document", END_OF_TEXT)
+        places["tokenizer"] = {name: value for name, value in tokenizer.items() if (name, value) != default}
     return key_of({"recipe": {**recipe, **places}, "artifacts": {name: list(one) for name, one in artifacts.items()}})
 
 

@@ -1,7 +1,7 @@
-"""Dynamic loss scaling for fp16: the two state machines with which the four systems were trained.
+"""Dynamic loss scaling for fp16: the three state machines with which the four systems were trained.
 
 The loss is multiplied by the scale before the backward pass and the gradient divided by it after; a step whose gradient
-overflowed is not applied (Micikevicius et al. 2018, section 3.2). The two differ only in how they update the scale.
+overflowed is not applied (Micikevicius et al. 2018, section 3.2). They differ only in how they update the scale.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from model.configuration import about, require, require_limits
 
-FACTOR = 2.0  # of growth and backoff, in both
+KINDS = ("deepspeed", "metaseq", "metaseq_until_2022_05")
+FACTOR = 2.0  # of growth and backoff, in all
 
 
 class ScaleExhausted(RuntimeError):
@@ -22,9 +23,13 @@ class ScaleExhausted(RuntimeError):
 
 @dataclass(frozen=True)
 class ScalerConfig:
-    """A loss scaler and its constants. The defaults are GPT-NeoX's (`configs/20B.yml`, "fp16")."""
+    """A loss scaler and its constants. The defaults are GPT-NeoX's (`configs/20B.yml`, "fp16").
 
-    kind: Literal["deepspeed", "metaseq"] = field(
+    `metaseq_until_2022_05` is that of OPT's first release: the window is constant. Since metaseq's pull request 115,
+    which was made for OPT-66B, `metaseq` doubles and halves it with the scale.
+    """
+
+    kind: Literal["deepspeed", "metaseq", "metaseq_until_2022_05"] = field(
         default="deepspeed", metadata=about("Whose state machine adjusts the scale.")
     )
     initial: float = field(default=2.0**12, metadata=about("Loss scale of the first step.", gt=0))
@@ -36,7 +41,8 @@ class ScalerConfig:
 
     def __post_init__(self) -> None:
         require(
-            self.kind in ("deepspeed", "metaseq"), f"scaler: kind is {self.kind!r}; it must be 'deepspeed' or 'metaseq'"
+            self.kind in KINDS,
+            f"scaler: kind is {self.kind!r}; it must be {', '.join(map(repr, KINDS[:-1]))} or {KINDS[-1]!r}",
         )
         require(
             math.isfinite(self.initial) and 0 < self.minimum <= self.initial,
@@ -93,8 +99,9 @@ class LossScaler:
         self._distance = int(state["distance"])
 
     def _back_off(self) -> None:
-        if self.config.kind == "metaseq":
-            self._window = max(self._window // 2, 1)
+        if self.config.kind != "deepspeed":
+            if self.config.kind == "metaseq":
+                self._window = max(self._window // 2, 1)
             # The scale never goes below the minimum; steps that overflow are still skipped.
             if self.scale / FACTOR >= self.config.minimum:
                 self.scale /= FACTOR
@@ -109,10 +116,10 @@ class LossScaler:
             self.scale = max(self.scale / FACTOR, self.config.minimum)
 
     def _grow(self) -> None:
-        if self.config.kind == "metaseq":
+        if self.config.kind != "deepspeed":
             if self._distance % self._window == 0:
                 self.scale *= FACTOR
-                self._window *= 2
+                self._window *= 2 if self.config.kind == "metaseq" else 1
         # `update_scale` of `deepspeed/runtime/fp16/loss_scaler.py` checks one step later than metaseq, and resets the
         # hysteresis only here.
         elif self._distance > 1 and (self._distance - 1) % self._window == 0:

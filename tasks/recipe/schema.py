@@ -43,12 +43,8 @@ class TokenizerSection(TokenizerConfig):
     """A tokenizer file to load, or the config of the one to fit."""
 
     file: str | None = pydantic.Field(None, description="Tokenizer file to load. Without it, a tokenizer is fitted.")
-    # Build records hold recipes, and their keys depend on them.
     end_of_document: str = pydantic.Field(
-        END_OF_TEXT,
-        min_length=1,
-        exclude_if=lambda token: token == END_OF_TEXT,
-        description=f"Token of the file that ends every document. Without it: {END_OF_TEXT}.",
+        END_OF_TEXT, min_length=1, description="Token of the file that ends every document."
     )
 
     @pydantic.model_validator(mode="after")

@@ -14,6 +14,9 @@ import pytest
 import torch
 
 from flows.cli.doctor import accelerator, energy
+from infra.store.lake import Lake
+from tasks.builds import find_build
+from tasks.tokens import read_summary
 from tests.flows.conftest import Millrace, build
 
 
@@ -166,7 +169,11 @@ def test_tokens_are_made_anew_with_another_tokenizer(
 ) -> None:
     lake, result = built
     neox = str(shared_data / "tokenizers" / "neox-20B_tokenizer.json")
-    made = millrace.json("tokenize", "corpus/crawl", "--tokenizer", neox, "--name", "neox", "--lake", lake)
+    options = ["--tokenizer", neox, "--end-of-document", "<|padding|>", "--name", "neox"]
+    made = millrace.json("tokenize", "corpus/crawl", *options, "--lake", lake)
+    opened = Lake.open(lake)
+    summary = read_summary(opened, find_build(opened, "neox").manifest(opened, "tokens"))
+    assert (summary["end_of_document"], summary["end_of_text"]) == ("<|padding|>", 1)
     assert made["documents"] == result["documents"]
     assert made["digest"] != result["digest"]
     listed = millrace.json("artifacts", "--lake", lake)["names"]

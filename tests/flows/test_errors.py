@@ -17,6 +17,7 @@ from infra.store.names import Reference, point
 from tasks.builds import BuildRecord, write_build
 from tasks.language import identify_language
 from tasks.model_files import model_files
+from tasks.settings import RecipeError
 from tests.flows.conftest import Millrace
 
 
@@ -103,6 +104,11 @@ def test_files_that_are_models_are_taken(shared_data: Path) -> None:
     language = model_files(identify_language, "bundled:lid.176.ftz").local["lid.176.ftz"]
     settings = ["--set", f"tokenizer.file={tokenizer}", "--set", f"language.model={language}"]
     done = CliRunner().invoke(application, ["recipe", "check", "crawl", *settings])
+    assert done.exit_code == 0, done.output
+    named = ["recipe", "check", "crawl", *settings[:2], "--set"]
+    told = refused(*named, "tokenizer.end_of_document=</s>")
+    assert "has no token </s>, which ends every document; its special tokens are <|endoftext|>, <|padding|>" in told
+    done = CliRunner().invoke(application, [*named, "tokenizer.end_of_document=<|padding|>"])
     assert done.exit_code == 0, done.output
 
 
@@ -229,6 +235,18 @@ def test_an_old_recipe_may_name_a_model_that_is_gone(built: str, tmp_path: Path)
     [language] = [step for step in values["sources"]["crawl"]["steps"] if step["name"] == "language"]
     language["model"] = str(tmp_path / "gone.bin")
     assert with_tokens(values, None, 300, None).tokenizer.vocabulary_size == 300
+
+
+def test_an_end_of_documents_goes_with_the_file_that_it_is_named_for(shared_data: Path) -> None:
+    values = load_recipe("crawl").recipe.model_dump(mode="json")
+    neox = str(shared_data / "tokenizers" / "neox-20B_tokenizer.json")
+    named = with_tokens(values, neox, None, None, "<|padding|>")
+    assert (named.tokenizer.file, named.tokenizer.end_of_document) == (neox, "<|padding|>")
+    kept = named.model_dump(mode="json")
+    assert with_tokens(kept, None, None, 3).tokenizer == named.tokenizer
+    assert with_tokens(kept, neox, None, None).tokenizer.end_of_document == "<|endoftext|>"
+    with pytest.raises(RecipeError, match="name a file that has the token"):
+        with_tokens(values, None, None, None, "</s>")
 
 
 def test_every_recipe_of_ours_can_be_built() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import sentencepiece
 import tokenizers
 import torch
 import typer
@@ -27,16 +28,18 @@ from model.architectures.layers import LanguageModel
 from model.checkpoints.files import write_file
 from model.checkpoints.manifest import Checkpoint, checkpoint_folder, commit
 from model.huggingface.folder import read_folder, write_folder
-from model.huggingface.weights import crop_vocabulary
+from model.huggingface.weights import SpecialTokens, crop_vocabulary
 from model.run.config import create_run, run_config
 from model.state.boxes import whole
 from model.state.slices import Slice
-from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
+from tasks.tokenizer_file import tokenizer_faults
 from tasks.tokens import SUMMARY_FILE
 from tests.model.support.reference import largest_difference, random_model
 from tests.model.support.small import training_values, write_text
 from tests.model.support.weights import weights_of
 from tests.tasks.evaluation.small import topic_texts
+from tests.tasks.folders import opt_folder, small_llama_model
 
 WORDS = 400  # of the tokenizer; the model's tables are padded to 512
 PROMPT = "The value of the"
@@ -73,14 +76,23 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def make_world(folder: Path, end_of_document: str = END_OF_TEXT) -> World:
+    """With another end of documents, the tokenizer is of LLaMA's kind: it puts a token before every text."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("world")
     lake = Lake.open(str(folder / "lake"))
     texts = pa.table({"text": topic_texts(0, 8)})
     [tokenizer] = fit_tokenizer(iter([texts]), TokenizerConfig(vocabulary_size=WORDS), folder).values()
+    values: dict[str, Any] = {"vocabulary": WORDS, "end_of_text": 0, "mixture": {"text": 1.0}, "sources": {}}
+    if end_of_document != END_OF_TEXT:
+        content = json.loads(Path(tokenizer).read_text().replace(END_OF_TEXT, end_of_document))
+        Path(tokenizer).write_text(json.dumps(content | {"post_processor": template("<|padding|>", 1)}))
+        values["end_of_document"] = end_of_document
     tokens = write_text(folder / "text", ["assert", "if"])
     summary = folder / SUMMARY_FILE
-    summary.write_text(json.dumps({"vocabulary": WORDS, "end_of_text": 0, "mixture": {"text": 1.0}, "sources": {}}))
+    summary.write_text(json.dumps(values))
     files = {"text.bin": tokens.bin_path, "text.idx": tokens.idx_path, TOKENIZER_FILE: Path(tokenizer)}
     files[SUMMARY_FILE] = summary
     parts = {
@@ -120,6 +132,78 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         file = write_file(lake, checkpoint_folder(run, step), 0, "weights", slices, {}, folder / "scratch")
         commit(lake, Checkpoint(run, step, "", {}, (file,)))
     return World(lake, run, model, Path(tokenizer))
+
+
+def template(token: str, id: int) -> dict[str, Any]:
+    """A post-processor that puts a token before every text."""
+    first, text = {"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [first, text],
+        "pair": [first, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
+    }
+
+
+def test_a_named_end_of_documents_is_that_of_the_export(tmp_path: Path) -> None:
+    """Neither an export nor a prompt begins with a token that the model never saw at the beginning of a text."""
+    world, out = make_world(tmp_path, "</s>"), tmp_path / "out"
+    world.millrace("export", world.run, str(out), "--lake", world.lake.uri)
+    config = json.loads((out / "tokenizer_config.json").read_text())
+    assert (config["bos_token"], config["eos_token"], config["pad_token"]) == ("</s>", "</s>", "<|padding|>")
+    theirs, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    assert theirs.config.eos_token_id == tokenizer.eos_token_id == 0
+    ids = tokenizer.encode(PROMPT)
+    assert ids and 1 not in ids
+    for checkpoint in (world.run, str(out)):
+        done = world.millrace("generate", checkpoint, "--prompt", PROMPT, "--tokens", "3", "--lake", world.lake.uri)
+        assert done["prompt_tokens"] == ids
+    [first] = world.millrace("generate", world.run, "--tokens", "3", "--lake", world.lake.uri)["prompt_tokens"]
+    assert first == 0
+
+
+@pytest.fixture(scope="module")
+def opt(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+    """A folder as OPT's are published: no tokenizer.json."""
+    folder = opt_folder(tmp_path_factory.mktemp("opt"), shared_data)
+    model = random_model("opt", vocabulary=50_272, positions=64)
+    write_folder(weights_of(model, SpecialTokens(begin=2, end=2, padding=1)), folder)
+    return folder
+
+
+def test_opt_as_published_is_imported_and_continues_a_text(opt: Path, world: World, tmp_path: Path) -> None:
+    here, theirs = tmp_path / "here", AutoModelForCausalLM.from_pretrained(opt)
+    done = world.millrace("import", str(opt), str(here))
+    assert {"vocab.json", "merges.txt", "tokenizer.json"} <= set(done["tokenizer"])
+    ids = AutoTokenizer.from_pretrained(opt).encode(PROMPT)
+    assert ids[0] == 2
+    mask = torch.ones(1, len(ids), dtype=torch.int64)
+    reference = theirs.generate(torch.tensor([ids]), attention_mask=mask, max_new_tokens=5, do_sample=False)
+    for checkpoint in (opt, here):
+        made = world.millrace("generate", str(checkpoint), "--prompt", PROMPT, "--tokens", "5")
+        assert made["prompt_tokens"] == ids
+        assert [*ids, *made["tokens"]] == reference[0].tolist()
+    # What was made can be named in a recipe, with the token that ends its documents.
+    assert tokenizer_faults(str(here / "tokenizer.json"), "</s>") == []
+
+
+def test_a_vocabulary_that_cannot_be_used_ends_the_import(opt: Path, world: World, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(opt, broken)
+    (broken / "merges.txt").write_text("#version: 0.2\nq\n")
+    assert "no vocabulary of GPT-2's kind" in world.error("import", str(broken), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert "no vocabulary of GPT-2's kind" in world.error("generate", str(broken))
+
+
+def test_a_sentencepiece_model_continues_a_text(world: World, tmp_path: Path) -> None:
+    """Also the space is there at the beginning of what follows, which decoding alone would drop."""
+    write_folder(weights_of(random_model("llama", vocabulary=330, positions=64)), tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(small_llama_model())
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    done = world.millrace("generate", str(tmp_path), "--prompt", "The mill", "--tokens", "9")
+    assert done["prompt_tokens"] == [1, *processor.encode("The mill")]
+    assert "The mill" + done["text"] == processor.decode([*done["prompt_tokens"], *done["tokens"]])
 
 
 def test_transformers_loads_an_exported_checkpoint(world: World, tmp_path: Path) -> None:

@@ -12,16 +12,16 @@ from model.run.config import run_config
 
 KEYS = {
     "llama-7b": "41d0934fcf05e28476090d5e75ca989cca5ae791e579119308b2246984b584f3",
-    "neox-20b": "9b3f85d65375972a33f27f6df3ca88c649f5d51a86ceab83ae5ff129f035389b",
-    "opt-175b": "279a9f02f26f1da862808d5c35b39376b54d4a209ae4b4173733ce501f584e53",
-    "pythia-1.4b": "685d25dc6cb864d43050dbf6bded29cfe03b08aabf5f7d6e382c3b48b1d6257b",
+    "neox-20b": "36c6895166629f6ed3a57084bcd888d13c3bfc23de56c15b1d3e678b5b137aea",
+    "opt-175b": "95a132975ffff59f006e3d3ad7c803985ec6cf16c0bc68af1a2c138117c1d7cc",
+    "pythia-1.4b": "66d6a44e4457c2b0653e8f7b9f2dc823ae36b25e1089f531e0019324a3c43999",
     "tiny-llama": "c62bcdd8c00b6cc3bba7d078285b240bb67d87242b7d734c580e0689f7ebe33c",
     "tiny-opt": "c0f5a456e1063b5cd1ae6b5936b4488f0b8a37973a1fee6184d143bf0175f00c",
     "tiny-pythia": "2d1a5289d2fa70e00d67c0935d05a35910573e6d597cdf71b2b29aa516ebe743",
 }
 # With every optional part of a configuration: validation, spikes, scaler, an origin with inherited changes.
 FULL = "50d79e80652b1544be5fbc0f4426c8ff99c4da102d0da90c2b28a02d3017c54c"
-ALL = "1b5fcc362f41ce23254eed835465679516a069193a9c579d877fc8822ddfbbc4"
+ALL = "680022762a8fd6ab42dfdeb0b16d9604c4928fa8ae1ceef9cb78e9a00bbeb47e"
 
 
 def values_of(name: str, **changes: Any) -> dict[str, Any]:

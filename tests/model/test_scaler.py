@@ -35,16 +35,17 @@ def deepspeed_scaler(monkeypatch: pytest.MonkeyPatch) -> Any:
 def metaseq_trace(config: ScalerConfig, overflows: list[bool]) -> list[tuple[float, int]]:
     """Scale and window after each step, looking back over the whole history each time."""
     trace: list[tuple[float, int]] = []
+    constant = config.kind == "metaseq_until_2022_05"
     scale, window = config.initial, config.window
     for step, overflow in enumerate(overflows):
         if overflow:
-            window = window // 2 or 1
+            window = window if constant else window // 2 or 1
             scale = scale / 2 if scale / 2 >= config.minimum else scale
         else:
             before = [index for index in range(step) if overflows[index]]
             good_steps = step - (before[-1] if before else -1)
             if good_steps % window == 0:
-                scale, window = scale * 2, window * 2
+                scale, window = scale * 2, window if constant else window * 2
         trace.append((scale, window))
     return trace
 
@@ -188,10 +189,23 @@ def test_opt_grows_at_256_and_then_at_each_doubling() -> None:
     assert [step for step in range(1, 2049) if scales[step] > scales[step - 1]] == [256, 512, 1024, 2048]
 
 
-def test_metaseq_equals_its_rules_looked_up_in_the_whole_history() -> None:
+def test_the_window_of_opts_first_release_is_constant() -> None:
+    """`dynamic_loss_scaler.py` of metaseq's first commit: `(iter - last overflow) % window`, and a threshold."""
+    scaler = LossScaler(ScalerConfig("metaseq_until_2022_05", initial=4.0, window=4, hysteresis=1, minimum=0.25))
+    pattern = [False] * 8 + [True] * 8 + [False] * 9
+    scales = scales_after(scaler, pattern)
+    assert scales[:8] == [4.0] * 3 + [8.0] * 4 + [16.0]
+    assert scales[8:16] == [8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25, 0.25]
+    assert scales[16:] == [0.25] * 3 + [0.5] * 4 + [1.0] * 2
+    # With the later rules, the second doubling would take twice as long.
+    assert scales_after(LossScaler(ScalerConfig("metaseq", 4.0, 4, 1, 0.25)), pattern)[7] == 16.0
+
+
+@pytest.mark.parametrize("kind", ["metaseq", "metaseq_until_2022_05"])
+def test_metaseq_equals_its_rules_looked_up_in_the_whole_history(kind: Any) -> None:
     draw = random.Random(2)
     for pattern in patterns(1000, 120):
-        config = ScalerConfig("metaseq", draw.choice([1.0, 4.0, 2.0**15]), draw.choice([1, 3, 8, 16]), 1, 2.0**-5)
+        config = ScalerConfig(kind, draw.choice([1.0, 4.0, 2.0**15]), draw.choice([1, 3, 8, 16]), 1, 2.0**-5)
         scaler = LossScaler(config)
         for overflow, expected in zip(pattern, metaseq_trace(config, pattern), strict=True):
             scaler.update(overflow)

@@ -57,6 +57,17 @@ def test_a_build_that_agrees_with_itself_has_no_problem(lake: Lake, build: Build
     assert problems(lake, build) == [] and find_build(lake, "corpus/pair") == build
 
 
+def test_a_field_with_its_default_does_not_change_a_key(lake: Lake, build: BuildRecord) -> None:
+    """Recipes of older builds lack it; only another token than the default is another build."""
+    made, _ = manifests_of(lake, build)
+    counts: dict[str, Any] = {"ledger": [], "source_ledgers": {}, "documents": 0, "tokens": 7}
+    keys = [
+        BuildRecord.make({**RECIPE, "tokenizer": {"file": "x.json", **more}}, made, **counts).key
+        for more in ({}, {"end_of_document": "<|endoftext|>"}, {"end_of_document": "</s>"})
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_exchanged_tokens_contradict_the_record(
     lake: Lake, build: BuildRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,8 @@ def test_no_context_is_the_end_of_text(model: nn.Module, tokenizer: tokenizers.T
     ids = tokenizer.encode(" hello there", add_special_tokens=False).ids
     log = model(torch.tensor([[end, *ids]]))[0].double().log_softmax(-1)
     expected = sum(log[place, token].item() for place, token in enumerate(ids))
+    # Another token may be named: it precedes texts, and ends what is generated.
+    assert NativeModel(model, tokenizer, end_of_document="<|padding|>").eot_token_id == 1 != end
     # Blanks at the end of a context belong to the continuation, which leaves a context of blanks empty.
     [(empty, _), (blank, _)] = native.loglikelihood(
         requests("loglikelihood", [("", " hello there"), (" ", "hello there")])

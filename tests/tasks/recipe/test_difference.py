@@ -47,6 +47,12 @@ def test_values_that_differ_are_named_by_reason_and_step() -> None:
     ]
 
 
+def test_another_end_of_documents_makes_tokens_anew() -> None:
+    left, right = (built(tokenizer={"file": "x.json", **more}) for more in ({}, {"end_of_document": "</s>"}))
+    assert differences(left, right) == [Difference("tokenizer.end_of_document", "<|endoftext|>", "</s>")]
+    assert made_anew(left, right) == ["web/encode", "books/encode", "tokens"]
+
+
 def test_a_part_of_one_recipe_alone_is_a_difference() -> None:
     found = differences(built(), with_web("paragraphs", "language", MODEL, rules=[SCORE, OTHER]))
     [added] = found

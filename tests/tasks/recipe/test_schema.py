@@ -129,3 +129,10 @@ def test_shares_sum_to_one_and_epochs_stand_alone() -> None:
     assert shared.shares() == {"a": 0.75, "b": 0.25}
     repeated = recipe(sources={"a": source(epochs=2.5), "b": source()})
     assert repeated.shares() == {} and repeated.epochs() == {"a": 2.5, "b": 1.0}
+
+
+def test_an_end_of_documents_is_named_with_a_file() -> None:
+    named = recipe(tokenizer={"file": "tokenizer.json", "end_of_document": "</s>"})
+    assert Recipe.model_validate(named.model_dump(mode="json")) == named
+    with pytest.raises(ValidationError, match="name a file that has the token"):
+        recipe(tokenizer={"end_of_document": "</s>"})
