@@ -27,8 +27,16 @@ _MARKUP = re.compile(
 _ONE_ATTRIBUTE = re.compile(_ATTRIBUTE)
 _RAW_END = {
     name: re.compile(rf"</{name}(?=[{_SPACE}/>])", re.IGNORECASE)
-    for name in ("script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes")
+    for name in ("style", "textarea", "title", "xmp", "iframe", "noembed", "noframes")
 }
+# In these, a parser may read the content of raw elements as markup (WHATWG HTML sections 13.2.6.4.16, 13.2.6.4.20 and
+# 13.2.6.5): whether it does depends on its tree.
+_PERHAPS_MARKUP = frozenset({"svg", "math", "select", "frameset"})
+# In these, a parser reads HTML again, and ignores the end tags of what is around them.
+_HTML_AGAIN = frozenset({"foreignobject", "desc", "annotation-xml", "mi", "mn", "mo", "ms", "mtext"})
+# What moves a tokenizer between the states of a script (WHATWG HTML sections 13.2.5.15 to 13.2.5.31). The dashes that
+# begin a comment may also end it.
+_IN_SCRIPT = re.compile(rf"<!(?=--)|-->|<(/?+)script(?=[{_SPACE}/>])", re.IGNORECASE)
 # Elements that have no content, or whose end tag is optional.
 _OPEN_ENDED = (
     "area base basefont bgsound body br caption col colgroup dd dt embed frame head hr html img input keygen li link"
@@ -81,22 +89,58 @@ def check_markup(page: str, max_elements: int) -> None:
 
 
 def _tags(page: str) -> Iterator[tuple[bool, str, str, bool]]:
-    """Of every tag outside of raw texts: whether it is an end tag, its name, its attributes, whether it ends in "/"."""
+    """Of every tag outside of raw texts: whether it is an end tag, its name, its attributes, whether it ends in "/".
+
+    A raw text that a parser may read as markup is read as such, too.
+    """
     position = 0
+    opened: Counter[str] = Counter()
     while found := _MARKUP.search(page, position):
         position = found.end()
-        end, name, inside = found.groups()
-        if name is None:
+        if found[2] is None:
             continue
-        name = name.lower()
-        yield bool(end), name, inside, page[position - 2 : position] == "/>"
-        if name == "plaintext":
-            return
-        if not end and name in _RAW_END:
-            raw_end = _RAW_END[name].search(page, position)
-            if raw_end is None:
-                return
-            position = raw_end.start()
+        tag = _tag(found)
+        yield tag
+        end, name, _, closed = tag
+        if not end:
+            opened[name] += name in _PERHAPS_MARKUP | _HTML_AGAIN and not closed
+        elif name in _HTML_AGAIN or not any(opened[around] for around in _HTML_AGAIN):
+            opened[name] = max(0, opened[name] - 1)
+        raw_end = position if end else _raw_end(name, page, position)
+        if any(opened[around] for around in _PERHAPS_MARKUP):
+            yield from (_tag(inner) for inner in _MARKUP.finditer(page, position, raw_end) if inner[2] is not None)
+        position = raw_end
+
+
+def _tag(found: re.Match[str]) -> tuple[bool, str, str, bool]:
+    return bool(found[1]), found[2].lower(), found[3], found.string.endswith("/>", found.start(), found.end())
+
+
+def _raw_end(name: str, page: str, position: int) -> int:
+    """Where the raw text of an element ends that begins at `position`: there, if the element has none."""
+    if name == "plaintext":
+        return len(page)
+    if name == "script":
+        return _script_end(page, position)
+    if name not in _RAW_END:
+        return position
+    found = _RAW_END[name].search(page, position)
+    return found.start() if found else len(page)
+
+
+def _script_end(page: str, position: int) -> int:
+    """Where a script ends: a start tag inside a comment in it hides the next end tag."""
+    comment = hidden = False
+    for found in _IN_SCRIPT.finditer(page, position):
+        if found[0] == "<!":
+            comment = True
+        elif found[0] == "-->":
+            comment = hidden = False
+        elif found[1] and not hidden:
+            return found.start()
+        else:
+            hidden = comment and not found[1]
+    return len(page)
 
 
 class _Formats:

@@ -106,3 +106,38 @@ def test_limits_are_settings() -> None:
         check_markup("<p>" * 10, 9)
     with pytest.raises(MarkupLimit, match="parsed page has more than 2 elements"):
         to_lxml(parse_html("<p>a", 1), 2)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "<svg><title>",
+        "<svg><plaintext>",
+        "<svg></select><style>",
+        "<svg><foreignObject><div></svg></div></foreignObject><style>",
+        "<math><mi></mi><textarea>",
+        "<select><iframe>",
+        "<script><!--<script></script><plaintext>--></script>",
+        "<script><!--<script></script><title>--></script>",
+    ],
+)
+def test_raw_text_that_a_parser_reads_as_markup_is_within_the_limits(before: str) -> None:
+    attributes = " ".join(f"a{number}" for number in range(1001))
+    for markup in (f"<p {attributes}>", f"<option {attributes}>"):
+        with pytest.raises(MarkupLimit, match="attributes in one tag"):
+            check_markup(before + markup, MAX_ELEMENTS)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "<title>{}</title>",
+        "<script>{}</script>",
+        "<script><!--<script>{}</script>{}--></script>",
+        "<svg><title>a</title></svg><style>{}</style>",
+        "<select><option>a</select><script>{}</script>",
+        "<plaintext>{}",
+    ],
+)
+def test_raw_text_is_no_markup(raw: str) -> None:
+    check_markup(raw.replace("{}", "<p>" * 100), 10)
