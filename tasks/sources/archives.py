@@ -95,7 +95,8 @@ def read_records(
 
     The reader trusts Content-Length when a record or the end follows it. If it is wrong, a record with CRLF line ends
     is a fault. A record with bare LF has passed through a text tool, which changes lengths, so it extends to the start
-    of the next record, as cc_net reads WET files (or to the end, if at most one byte per line is missing).
+    of the next record, as cc_net reads WET files (or to the end, if at most one byte per line is missing), unless the
+    line ends that separate records stand where its length says.
     """
     stored = StoredStream(stream, _starts_record)
     fault = _pass_beginning(stored, name, max_record_bytes)
@@ -270,7 +271,8 @@ class _Reader:
         inside = stored.search(_LINE_START[self.start], block_start, held_end) if member is None else member
         first_line_end = min(held_end, block_start + _MAX_HEADER_BYTES)
         first_line = header if self.start is _WARC_START else stored.held(block_start, first_line_end)
-        if not _FIRST_LINE_CRLF.match(first_line):
+        trusted = whole and inside is None and self._ends_as_said(block_start, block_end)
+        if not _FIRST_LINE_CRLF.match(first_line) and not trusted:
             yield from self._text_block(headers, block_start, block_end, inside)
         elif inside is not None:
             stored.position = inside
@@ -281,6 +283,16 @@ class _Reader:
         else:
             detail = f"{stored.end - block_start} of {length} bytes are there"
             yield self.skip(stored.fault.reason if stored.fault else Broken.truncated, detail)
+
+    def _ends_as_said(self, block_start: int, block_end: int) -> bool:
+        """Whether a block with bare LF ends where its length says: before what separates it from the next record.
+
+        The lines of ARC's version block have bare LF always, so nothing of it was changed.
+        """
+        if self.start is _ARC_START and self.stored.matches(_ARC_VERSION_BLOCK, self.first):
+            return True
+        separator = b"\n\n" if self.start is _WARC_START else b"\n"
+        return block_end > block_start and self.stored.held(block_end, block_end + 2).startswith(separator)
 
     def _damage_at_end(self, block_end: int) -> StoredFault | None:
         """The damage at the end of the last record's member; None if it does not affect that record."""

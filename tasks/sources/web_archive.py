@@ -54,7 +54,7 @@ class WebArchiveConfig(StageConfig):
 
 @stage(
     "web_archive",
-    version=2,
+    version=3,
     kind=StageKind.source,
     config=WebArchiveConfig,
     libraries=["FastWARC", "Resiliparse", "trafilatura", "lxml", "warcio", "brotli"],

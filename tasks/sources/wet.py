@@ -26,7 +26,7 @@ class WetConfig(StageConfig):
     max_record_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
 
 
-@stage("wet", version=2, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
+@stage("wet", version=3, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
 def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Record | Outcome]:
     """Yield every record, to be read for its outcome.
 

@@ -111,3 +111,30 @@ def test_a_file_that_begins_like_another_compression_is_read(compression: str, m
     records, faults = read(magic + data)
     assert [record.offset for record in records] == [offset + len(magic) for offset in offsets]
     assert [(fault.offset, fault.reason is Broken.not_an_archive) for fault in faults] == [(0, False)]
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("media_type", [b"text/html; charset=utf-8", b"", b"a b c"])
+def test_an_arc_record_that_cannot_be_read_is_told_and_no_part_of_the_one_before_it(
+    line_end: bytes, before: int, media_type: bytes
+) -> None:
+    def record(media_type: bytes = b"text/html") -> bytes:
+        return b"http://mill.example/ 1.2.3.4 20200101000000 %b %d\n%b\n" % (media_type, len(block), block)
+
+    block = page().replace(b"\r\n", line_end)
+    lines = b"1 0 Mill\nURL IP-address Archive-date Content-type Archive-length\n"
+    version = b"filedesc://mill.arc 0.0.0.0 20200101000000 text/plain %d\n%b\n" % (len(lines), lines)
+    records, faults = read(version + record() * before + record(media_type) + record())
+    assert [item.block for item in records] == [b""] + [block] * (before + 1)
+    assert [fault.reason for fault in faults] == [Broken.bad_content_length]
+
+
+def test_a_warc_record_with_bare_line_feeds_ends_where_its_length_and_blank_lines_say() -> None:
+    def record(number: int) -> bytes:
+        return warc_record(block, number=number, Content_Length=str(len(block))).replace(b"\r\n", b"\n")
+
+    block = page().replace(b"\r\n", b"\n")
+    records, faults = read(record(1) + record(2).replace(b"WARC/1.0", b"warc/1.0") + record(3))
+    assert [item.block for item in records] == [block, block]
+    assert [fault.reason for fault in faults] == [Broken.bad_content_length]
