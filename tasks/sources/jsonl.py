@@ -24,6 +24,7 @@ _MARK = b"\xef\xbb\xbf"
 # A string, closed or not, or one character of structure. Possessive, so linear in the line.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _LARGEST_INTEGER = 1 << 63
+_ZERO = re.compile(r"-?0\.?0*(?:[eE][+-]?\d+)?")
 
 
 class BrokenLine(StrEnum):
@@ -60,7 +61,7 @@ class JsonLinesConfig(StageConfig):
     max_values: int = pydantic.Field(1 << 20, ge=1)
 
 
-@stage("jsonl", version=2, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
+@stage("jsonl", version=3, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
 def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Record | Outcome]:
     """Yield every non-blank line, to be read for its outcome, and one outcome for damage of the compressed file.
 
@@ -137,7 +138,7 @@ def _outcome(line: bytes, where: str, offset: int, config: JsonLinesConfig) -> O
     except ValueError as error:
         return Failed(BrokenLine.not_json, size, f"{where}: {error}", offset)
     text = values.get(config.text_field) if isinstance(values, dict) else None
-    if not isinstance(text, str):
+    if not isinstance(text, str) or isinstance(text, _Number):
         return Failed(BrokenLine.no_text, size, f"{where}: there is no string {config.text_field!r}", offset)
     identity = _identity(values.get(config.id_field) if config.id_field else None, line)
     if identity is None:
@@ -181,20 +182,31 @@ def _is_complex(line: bytes, config: JsonLinesConfig) -> bool:
 
 def _parse(line: str) -> Any:
     try:
-        return json.loads(line, parse_constant=_refuse)
+        return json.loads(line, parse_constant=_refuse, parse_float=_real)
     except json.JSONDecodeError:
         raise
     except ValueError:
         # An integer has more digits than Python converts: it is valid, and perhaps nobody needs it.
-        return json.loads(line, parse_constant=_refuse, parse_int=_integer)
+        return json.loads(line, parse_constant=_refuse, parse_float=_real, parse_int=_integer)
 
 
 def _refuse(constant: str) -> None:
     raise json.JSONDecodeError(f"{constant} is no JSON", constant, 0)
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= len(str(_LARGEST_INTEGER)) else digits
+class _Number(str):
+    """The digits of a number that does not fit 64 bits: a string as metadata and as an id, but no text of the line."""
+
+
+def _integer(digits: str) -> int | _Number:
+    return int(digits) if len(digits) <= len(str(_LARGEST_INTEGER)) else _Number(digits)
+
+
+def _real(literal: str) -> float | _Number:
+    """The number, or its text where 64 bits would make infinity or zero of it: different ids stay different."""
+    value = float(literal)
+    zero = value == 0 and not _ZERO.fullmatch(literal)
+    return value if math.isfinite(value) and not zero else _Number(literal)
 
 
 def _identity(own: Any, line: bytes) -> str | None:
@@ -206,7 +218,7 @@ def _identity(own: Any, line: bytes) -> str | None:
 
 def _string(values: dict[str, Any], field: str | None) -> str | None:
     value = values.get(field) if field else None
-    return _without_surrogates(value) if isinstance(value, str) else None
+    return _without_surrogates(value) if isinstance(value, str) and not isinstance(value, _Number) else None
 
 
 def _plain(value: Any) -> str | int | float | None:
@@ -215,9 +227,7 @@ def _plain(value: Any) -> str | int | float | None:
         return _without_surrogates(value)
     if isinstance(value, int):
         return value if -_LARGEST_INTEGER <= value < _LARGEST_INTEGER else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return None
+    return value if isinstance(value, float) else None
 
 
 def _without_surrogates(text: str) -> str:

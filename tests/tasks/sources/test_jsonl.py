@@ -143,7 +143,7 @@ def test_a_line_that_cannot_be_read_is_one_failure(line: bytes, reason: str) -> 
         (b'"url": 5, "date": 2020', {"url": None, "date": None}),
         (b'"date": "\\ud83d\\ude00 \\ud83d"', {"date": "\U0001f600 \\ud83d"}),
         (b'"lang": "\\udead"', {"lang": "\\udead"}),
-        (b'"lang": 1e999', {"lang": "inf"}),
+        (b'"lang": 1e999', {"lang": "1e999"}),
         (b'"lang": ' + str(1 << 64).encode(), {"lang": str(1 << 64)}),
         (b'"lang": -' + LARGE, {"lang": "-" + LARGE.decode()}),
         (b'"lang": null', {"lang": None}),
@@ -228,3 +228,14 @@ def test_a_line_cut_by_damage_counts_its_bytes() -> None:
     kept, cut = read(data[:-8] + bytes(8))
     assert isinstance(kept, Kept) and isinstance(cut, Failed)
     assert (cut.reason, cut.bytes) == ("bad_checksum", 10 + 4 * 99)
+
+
+def test_numbers_outside_of_64_bits_are_different_ids_and_no_text() -> None:
+    numbers = [b"1e999", b"1e998", b"1e-999", b"0.0", b"1" * 5000]
+    lines = b"".join(b'{"text": "mill", "id": %b}\n' % number for number in numbers)
+    found = list(read_all(read_json_lines(io.BytesIO(lines), "made.jsonl", JsonLinesConfig(id_field="id"))))
+    assert [item.document.id for item in found if isinstance(item, Kept)] == [f"jsonl/{n.decode()}" for n in numbers]
+    for number in numbers:
+        (only,) = read_all(read_json_lines(io.BytesIO(b'{"text": %b}' % number), "made.jsonl", JsonLinesConfig()))
+        assert isinstance(only, Failed)
+        assert only.reason == "no_text"
