@@ -129,35 +129,40 @@ def _ends_with(inflater: zlib._Decompress, tail: bytes) -> bool:
 def _unbrotli(data: bytes, max_bytes: int) -> tuple[bytes, Broken | None]:
     decoder = brotli.Decompressor()
     pieces: list[bytes] = []
-    size = 0
-    rest = data
-    while not decoder.is_finished():
-        try:
-            piece = decoder.process(rest, output_buffer_limit=1 << 20)
-        except brotli.error:
-            begun = size > 0 or (_begins_brotli(data) and not _begins_as_text(data))
-            return (b"".join(pieces), Broken.bad_content_encoding) if begun else (data, None)
-        rest = b""
-        pieces.append(piece)
-        size += len(piece)
-        if size > max_bytes:
-            return b"".join(pieces)[:max_bytes], Broken.body_too_large
-        if not piece and decoder.can_accept_more_data():
-            break
-    if not size:
+    size = passed = 0
+    for window, end in _windows(data, 0):
+        rest, more = window, True
+        while more and not decoder.is_finished():
+            try:
+                piece = decoder.process(rest, output_buffer_limit=_LARGEST_WINDOW)
+            except brotli.error:
+                return _broken_brotli(data, passed, end)
+            rest = b""
+            pieces.append(piece)
+            size += len(piece)
+            if size > max_bytes:
+                return b"".join(pieces)[:max_bytes], Broken.body_too_large
+            more = bool(piece) or not decoder.can_accept_more_data()
+        if decoder.is_finished():
+            return b"".join(pieces), None
+        passed = end
+    if not size and _begins_as_text(data):
         return data, None
-    return b"".join(pieces), None if decoder.is_finished() else Broken.truncated_body
+    return b"".join(pieces), Broken.truncated_body
 
 
-def _begins_brotli(data: bytes) -> bool:
-    """Whether a broken stream yields bytes before it breaks. They appear only if it is decoded byte by byte."""
+def _broken_brotli(data: bytes, start: int, end: int) -> tuple[bytes, Broken | None]:
+    """What a stream yields that breaks, or ends before other bytes, between `start` and `end`."""
     decoder = brotli.Decompressor()
-    size = 0
-    for index in range(len(data)):
+    # Up to `start` it is known to decode, and to how much. A decoder cannot be copied.
+    pieces = [decoder.process(data[:start])]
+    for index in range(start, end):
         try:
-            size += len(decoder.process(data[index : index + 1]))
+            pieces.append(decoder.process(data[index : index + 1]))
         except brotli.error:
-            return False
-        if size >= _PROOF:
-            return True
-    return False
+            break
+        if decoder.is_finished():
+            return b"".join(pieces), None
+    found = b"".join(pieces)
+    begun = start > 0 or (len(found) >= _PROOF and not _begins_as_text(data))
+    return (found, Broken.bad_content_encoding) if begun else (data, None)

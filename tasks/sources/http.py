@@ -14,6 +14,8 @@ _HTTP_TYPES = ("response", "request", "revisit")
 _HTTP_SCHEMES = ("http:", "https:")
 _HEADER_END = re.compile(rb"\n[ \t\r\x0b\x0c]*\n")
 _STATUS = re.compile(rb"HTTP/\d[.\d]*[ \t]+(\d{3})\b", re.IGNORECASE)
+_INTERIM = re.compile(rb"HTTP/\d[.\d]*[ \t]+(?:1(?!01)\d\d\b|200[ \t]+connection established)", re.IGNORECASE)
+_MOST_INTERIM = 8
 # Robust readers accept blanks around a size, leading zeros and a bare LF (RFC 9112 sections 2.2 and 7.1).
 _CHUNK_SIZE = re.compile(rb"[ \t]*+0*+([0-9A-Fa-f]{0,16}+)(?<=[0-9A-Fa-f])[ \t]*+(?:;[^\n]*+|\r?+)\n")
 _CHUNK_END = re.compile(rb"\r?+\n")
@@ -27,13 +29,14 @@ _LENGTH_DIGITS = 19
 class Message:
     """A captured message: `status` is None for requests and without a status line; `body` is as sent.
 
-    With a `fault`, the header was not parsed.
+    With a `fault`, the header was not parsed. `ended` is whether a blank line ends the header.
     """
 
     status: int | None
     headers: dict[str, str]
     body: bytes = field(repr=False)
     fault: Broken | None = None
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,23 @@ class Body:
 def message_of(record: ArchiveRecord) -> Message | None:
     """The HTTP message in a record's block; None if it holds none.
 
-    A request, response or revisit holds one if its URI or its content type indicates HTTP. A header of more than
-    256 KiB is a fault.
+    A request, response or revisit holds one if its URI or its content type indicates HTTP. Interim responses before it
+    (RFC 9110 section 15.2), and a proxy's answer to CONNECT, are passed over. A header of more than 256 KiB is a fault.
     """
     schemes = (record.uri or "")[: len("https:")].lower()
     said = schemes.startswith(_HTTP_SCHEMES) or record.content_type.lower().startswith("application/http")
     if record.type not in _HTTP_TYPES or not said or not record.block:
         return None
-    head, body = _split(record.block)
+    block = record.block
+    for _ in range(_MOST_INTERIM):
+        head, body, ended = _split(block)
+        if not (_INTERIM.match(head) and _STATUS.match(body)):
+            break
+        block = body
     if len(head) > _MAX_HEADER_BYTES:
         return Message(None, {}, body, Broken.http_header_too_large)
     status = _STATUS.match(head)
-    return Message(int(status[1]) if status else None, http_fields(head), body)
+    return Message(int(status[1]) if status else None, http_fields(head), body, None, ended)
 
 
 def payload_of(record: ArchiveRecord, max_bytes: int) -> Body:
@@ -107,12 +115,13 @@ def _missing(message: Message) -> int:
     return max(0, int(length) - len(message.body)) if known else 0
 
 
-def _split(block: bytes) -> tuple[bytes, bytes]:
+def _split(block: bytes) -> tuple[bytes, bytes, bool]:
+    """The header, what follows it, and whether the header has an end."""
     line_end = block.find(b"\n") + 1
     if not block[:line_end].strip():
-        return b"", block[line_end:]
+        return b"", block[line_end:], True
     end = _HEADER_END.search(block)
-    return (block[: end.end()], block[end.end() :]) if end else (block, b"")
+    return (block[: end.end()], block[end.end() :], True) if end else (block, b"", False)
 
 
 def _dechunk(body: bytes) -> tuple[bytes, Broken | None]:

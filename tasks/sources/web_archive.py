@@ -20,8 +20,10 @@ from tasks.sources.headers import media_type
 from tasks.sources.http import decode_body, message_of
 from tasks.sources.markup import MAX_ELEMENTS
 from tasks.sources.reasons import Broken, Unwanted
+from tasks.sources.xhtml import as_html
 
-_HTML_TYPES = ("text/html", "application/xhtml+xml")
+_XHTML = "application/xhtml+xml"
+_HTML_TYPES = ("text/html", _XHTML)
 _SNIFFED_TYPES = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*")
 _SNIFF_WINDOW = 1024
 # Possessive, so that the time is linear in the window. A comment that fills it begins an HTML page (WHATWG MIME
@@ -127,12 +129,14 @@ def _page(record: ArchiveRecord, name: str, config: WebArchiveConfig) -> Outcome
         return failed(Broken.bad_http_header, f"no status line: {record.block[:40]!r}")
     if message.status != 200:
         return dropped(Unwanted.http_status, str(message.status))
+    if not message.ended:
+        return failed(Broken.bad_http_header, "the HTTP header has no end")
     content_type = message.headers.get("content-type", "")
     kind, _ = media_type(content_type)
     if kind not in _HTML_TYPES + _SNIFFED_TYPES:
         return dropped(Unwanted.not_html, kind)
     body = decode_body(message, config.max_body_bytes)
-    cut = record.headers.get("warc-truncated")
+    cut = record.headers.get("warc-truncated") or ("segmented" if "warc-segment-number" in record.headers else None)
     if body.fault is not None and not (body.fault is Broken.truncated_body and cut):
         return failed(body.fault, f"{len(body.data)} bytes could be decoded")
     if not _is_html(body.data, kind, content_type):
@@ -141,7 +145,8 @@ def _page(record: ArchiveRecord, name: str, config: WebArchiveConfig) -> Outcome
     if page.replaced > _MOST_REPLACED * len(page.text):
         return failed(Broken.undecodable, f"{page.replaced} of {len(page.text)} characters are not {page.charset}")
     try:
-        extracted = extract_page(page.text, config.extractor, config.max_elements)
+        markup = as_html(page.text) if kind == _XHTML else page.text
+        extracted = extract_page(markup, config.extractor, config.max_elements)
     except ExtractionError as error:
         return failed(Broken.extractor_error, str(error))
     text = extracted.text

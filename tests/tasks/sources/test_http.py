@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 
@@ -72,6 +73,16 @@ def test_a_cut_body_gives_what_was_there_and_a_fault(encoding: str) -> None:
         cut = decoded(whole[:end], transfer_encoding="chunked")
         assert cut.fault is Broken.truncated_body
         assert TEXT.startswith(cut.data)
+
+
+def test_a_brotli_body_ends_where_its_stream_does() -> None:
+    whole = brotli.compress(TEXT)
+    for behind in (b"\0", b"<!-- cached -->\n", whole):
+        assert decoded(whole + behind, content_encoding="br") == Body(TEXT)
+    assert decoded(whole[:12], content_encoding="br").fault is Broken.truncated_body
+    large = brotli.compress(os.urandom(3000) + TEXT * 50)
+    torn = decoded(large[:2500] + b"\xff" * 600, content_encoding="br")
+    assert torn.fault in (Broken.bad_content_encoding, Broken.truncated_body) and len(torn.data) > 2000
 
 
 def test_a_gzip_body_that_lacks_its_trailer_only_is_whole() -> None:

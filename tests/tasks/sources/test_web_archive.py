@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,9 +59,51 @@ def test_a_page_becomes_a_document() -> None:
 
 
 def test_documents_do_not_depend_on_where_the_file_lies() -> None:
-    first = list(read_web_archive(io.BytesIO(warc_record(page())), "one/a.warc", CONFIG))
-    second = list(read_web_archive(io.BytesIO(warc_record(page())), "s3://two/b.warc", CONFIG))
-    assert documents(first) == documents(second)
+    first = list(read_all(read_web_archive(io.BytesIO(warc_record(page())), "one/a.warc", CONFIG)))
+    second = list(read_all(read_web_archive(io.BytesIO(warc_record(page())), "s3://two/b.warc", CONFIG)))
+    assert documents(first) == documents(second) != []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" * 2,
+        b"HTTP/1.1 200 Connection established\r\nProxy-Agent: p\r\n\r\n",
+    ],
+)
+def test_the_final_response_counts(before: bytes) -> None:
+    assert outcome(warc_record(before + page())) == replace(
+        outcome(warc_record(page())), bytes=len(before) + len(page())
+    )
+    # With nothing behind it, an interim response is what there is.
+    assert outcome(warc_record(b"HTTP/1.1 100 Continue\r\n\r\n")).reason == "http_status"  # type: ignore[union-attr]
+
+
+def test_a_header_without_an_end_is_told() -> None:
+    found = outcome(warc_record(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n<html><p>The mill turns.</p>"))
+    assert isinstance(found, Failed) and found.reason == "bad_http_header" and "has no end" in found.example
+    assert outcome(warc_record(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html")).reason == "http_status"  # type: ignore[union-attr]
+
+
+def test_a_segmented_record_is_marked_as_cut() -> None:
+    [document] = documents([outcome(warc_record(page(), WARC_Segment_Number="1"))])
+    assert document.metadata["truncated"] == "segmented"
+
+
+@pytest.mark.parametrize("extractor", list(Extractor))
+def test_empty_elements_of_xhtml_end_where_they_stand(extractor: Extractor) -> None:
+    text = PARAGRAPH.replace("a rest", "<![CDATA[a rest & <rust>]]>")
+    markup = (
+        f'<html><head><title/><script src="a>b.js"/><meta name="x"/></head><body><textarea/>{text}<br/></body></html>'
+    )
+    config = WebArchiveConfig(source="mill", extractor=extractor)
+    [document] = documents(
+        [outcome(warc_record(http_response(markup.encode(), Content_Type="application/xhtml+xml")), config)]
+    )
+    assert "without a rest & <rust>." in document.text
+    # As HTML, a browser shows nothing of it.
+    assert outcome(warc_record(http_response(markup.encode())), config).reason == "empty_text"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
