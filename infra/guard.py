@@ -2,7 +2,7 @@
 
 Runs as a script, `guard.py CONTROL REPORT GRACE COMMAND...`, with the standard library only. It is a "child subreaper"
 (prctl(2)): a descendant whose parent dies becomes a child of the guard, even if it moved to its own session, as
-torchrun's ranks do, or forked twice. The guard's descendants are therefore all processes that the command started, and
+ranks do, or forked twice. The guard's descendants are therefore all processes that the command started, and
 the guard can end them all. It runs in its own session, so a signal to the launcher's process group does not reach it.
 It detects the launcher's death by the closed control pipe.
 """
@@ -108,7 +108,7 @@ def _stop(root: int, grace: float, endings: dict[int, int]) -> dict[int, int]:
             for pid in remaining:
                 _send(pid, signal.SIGKILL)
         else:
-            # While the command lives, it handles its own children: torchrun forwards SIGTERM to its ranks.
+            # While the command lives, it handles its own children: an agent forwards SIGTERM to its ranks.
             for pid in {root} - told if root in remaining else set(remaining) - told:
                 _send(pid, signal.SIGTERM)
                 told.add(pid)

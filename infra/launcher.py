@@ -1,4 +1,4 @@
-"""Runs an external process tree (torchrun and its ranks) and ensures that all of its processes end."""
+"""Runs an external process tree (an agent and its ranks) and ensures that all of its processes end."""
 
 import json
 import os
