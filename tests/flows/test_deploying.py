@@ -68,7 +68,7 @@ def test_choices_are_renewed_by_each_deployment(client: Any, tmp_path: Path) -> 
     lake = Lake.open(str(tmp_path))
     client.renewed = {"training"}
     for name in ("corpus/one", "corpus/two"):
-        point(lake, name, Reference("build", "3fa9", ""))
+        point(lake, name, Reference("build", "3fa9" * 16, "0" * 64))
         lines = list(deploying.deploy(client, str(tmp_path)))
     assert lines == [
         "kept build-corpus/corpus; its form is renewed",

@@ -29,7 +29,7 @@ def deployments(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPath
     from infra.server.objects import apply_objects, read_objects
 
     lake = str(tmp_path_factory.mktemp("lake"))
-    point(Lake.open(lake), "corpus/tiny", Reference("build", "3fa9", ""))
+    point(Lake.open(lake), "corpus/tiny", Reference("build", "3fa9" * 16, "0" * 64))
     with get_client(sync_client=True) as client:
         list(apply_objects(client, read_objects()))
         lines = list(deploy(client, lake))
