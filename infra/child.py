@@ -11,13 +11,13 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.budget import Budget, cause_of_death, limited_memory, start_clock
 from infra.guard import die_with_parent
+from infra.scratch import scratch_folder
 
 T = TypeVar("T")
 # A child that waits, for example for a pipe that nobody writes, uses no processor time.
@@ -36,8 +36,8 @@ def run_in_child(function: Callable[..., T], *arguments: Any, budget: Budget | N
     Re-raises the function's own exception. Raises ChildDied, with the cause, when the process ends without a result, or
     lacks memory.
     """
-    with tempfile.TemporaryDirectory(prefix="millrace-child-") as folder:
-        answer = Path(folder) / "answer"
+    with scratch_folder("child-") as folder:
+        answer = folder / "answer"
         # The child finds the modules that this process finds, and none in the current folder (-P).
         command = [sys.executable, "-P", "-m", "infra.child", str(answer)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

@@ -9,6 +9,7 @@ from flows import parameters
 from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, SettingsOption, WorkersOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars, styled
+from infra.outcomes import OVER_BUDGET
 
 
 def build(
@@ -84,9 +85,9 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
     print_table("What became of every record", ["stage", "in", "kept", "out", "bytes in"], rows)
     if out := _out(ledger):
         print_table("Removed records by reason", ["stage", "outcome", "reason", "documents"], out)
-        if any(reason.rpartition(":")[2] == "over_budget" for _, _, reason, _ in out):
+        if any(reason.rpartition(":")[2] == OVER_BUDGET for _, _, reason, _ in out):
             output.print(
-                "over_budget: these records took more time or memory than a worker has for one, or crashed it. That "
+                f"{OVER_BUDGET}: these records took more time or memory than a worker has for one, or crashed it. That "
                 "depends on the machine; the lake keeps it under verdicts/, so that its builds agree."
             )
 

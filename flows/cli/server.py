@@ -54,10 +54,10 @@ def up(
 def _roots(lake: str, inputs: Sequence[str], more: Sequence[str]) -> list[str]:
     """What runs of the worker may use: this folder, the lake, the folders of the inputs, and what the user adds."""
     from infra.store.inputs import without_wildcards
-    from infra.store.roots import ROOTS
+    from infra.store.roots import given_roots
 
-    given = os.environ.get(ROOTS)
-    usual = [os.getcwd(), lake, *map(without_wildcards, inputs)] if given is None else given.split(",")
+    given = given_roots()
+    usual = [os.getcwd(), lake, *map(without_wildcards, inputs)] if given is None else given
     paths = [path if path.startswith("s3://") else str(Path(path).expanduser().absolute()) for path in [*usual, *more]]
     return list(dict.fromkeys(paths))
 

@@ -121,7 +121,7 @@ class _OpenAnnotation:
         return marker
 
     def _annotations(self, documents: pa.Table) -> pa.Table:
-        digests = [_digest(row) for row in documents.to_pylist()] if self._verdicts or self._watch.careful else []
+        digests = _digests(documents) if self._verdicts or self._watch.careful else []
         if self._watch.careful or any(digest in self._verdicts for digest in digests):
             return pa.concat_tables(
                 [self._annotation(documents.slice(row, 1), digest) for row, digest in enumerate(digests)]
@@ -160,8 +160,10 @@ class _OpenAnnotation:
         return writer.close()
 
 
-def _digest(document: dict[str, Any]) -> str:
-    return sha256_bytes(f"{document['id']}\0{document.get('text', '')}".encode())
+def _digests(documents: pa.Table) -> list[str]:
+    ids = documents["id"].to_pylist()
+    texts = documents["text"].to_pylist() if "text" in documents.column_names else [""] * len(ids)
+    return [sha256_bytes(f"{identity}\0{text}".encode()) for identity, text in zip(ids, texts, strict=True)]
 
 
 def _over_budget(annotations: pa.Table) -> pa.Array:

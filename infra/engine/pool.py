@@ -33,8 +33,6 @@ _SINGLE_THREADED = (
     "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-
-
 _LOOK_SECONDS = 2.0
 _MOST_LOOKS = 3
 
@@ -91,7 +89,7 @@ class LocalPool:
         note = _Note(self._cache / f"unit-{next(self._numbers)}")
         try:
             handle = self._pool.schedule(_work, args=[unit, self._cache, note])
-        except (BrokenProcessPool, RuntimeError):
+        except RuntimeError:  # BrokenProcessPool is one
             self._reopen(self._pool)
             handle = self._pool.schedule(_work, args=[unit, self._cache, note])
         self._notes[handle] = note

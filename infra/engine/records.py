@@ -26,13 +26,13 @@ class RecordReader:
         items = iter(found)
         number = failed = 0
         while True:
-            digest = sha256_bytes(f"{self._file.sha256} from record {number}".encode())
+            rest = f"{self._file.sha256} from record {number}".encode()
             try:
                 if failed > MOST_OVER_BUDGET:
                     raise OverBudget(f"found more than {MOST_OVER_BUDGET} records beyond their budget in this file")
-                item = self._watch.take(lambda: next(items, None), digest in self._verdicts)
+                item = self._watch.take(lambda: next(items, None), self._is_known(rest))
             except OverBudget as over:
-                yield self._failure(digest, 0, f"{over}; the file is not read from here on")
+                yield self._failure(rest, 0, f"{over}; the file is not read from here on")
                 return
             if item is None:
                 return
@@ -43,15 +43,17 @@ class RecordReader:
 
     def _read(self, record: Record) -> Outcome:
         self._offset = record.offset
-        # Without a verdict in the lake, there is nothing to compare the digest with.
-        digest = sha256_bytes(record.data) if self._verdicts else ""
         try:
-            return self._watch.take(record.outcome, digest in self._verdicts)
+            return self._watch.take(record.outcome, self._is_known(record.data))
         except OverBudget as over:
-            return self._failure(digest or sha256_bytes(record.data), len(record.data), str(over))
+            return self._failure(record.data, len(record.data), str(over))
 
-    def _failure(self, digest: str, size: int, cause: str) -> Failed:
+    def _is_known(self, data: bytes) -> bool:
+        # Without a verdict in the lake, there is nothing to compare a digest with.
+        return bool(self._verdicts) and sha256_bytes(data) in self._verdicts
+
+    def _failure(self, data: bytes, size: int, cause: str) -> Failed:
         where = f"{self._file.name}, byte {self._offset}"
-        self._verdicts.add(digest, {"where": where, "cause": cause, "budget": str(self._watch.budget)})
+        self._verdicts.add(sha256_bytes(data), {"where": where, "cause": cause, "budget": str(self._watch.budget)})
         example = f"{where}: the worker {cause} ({self._watch.budget}); another machine may differ"
         return Failed(OVER_BUDGET, size, example, self._offset)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import shutil
 import time
 import uuid
@@ -28,7 +27,7 @@ from infra.store.digests import key_of, sha256_bytes, sha256_file
 from infra.store.errors import Corrupt, NotThere, StoreFull
 from infra.store.lake import Entry, Lake, store_errors
 from infra.store.ledger import Account
-from infra.store.schema import MOST, Component, Count, Digest, Range, Seconds, Suffix, read_value
+from infra.store.schema import MOST, SHA256, SUFFIX, Component, Count, Digest, Range, Seconds, Suffix, read_value
 from infra.store.verified import has_sha256, note_sha256
 
 _logger = logging.getLogger("millrace.store")
@@ -36,10 +35,6 @@ _logger = logging.getLogger("millrace.store")
 # Half of the grace period of `infra.store.garbage`: a reused object has at least the other half left.
 REFRESH_SECONDS = 12 * 3600.0
 _READERS = 16
-
-
-_SHA256 = re.compile("[0-9a-f]{64}")
-_SUFFIX = re.compile(r"(?:\.[a-z0-9]{1,16}){0,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class Part:
     suffix: Suffix
 
     def __post_init__(self) -> None:
-        if not _SHA256.fullmatch(self.sha256) or not _SUFFIX.fullmatch(self.suffix):
+        if not SHA256.fits(self.sha256) or not SUFFIX.fits(self.suffix):
             raise ValueError(f"{self.sha256!r} with the suffix {self.suffix!r} cannot name a part")
 
     @property

@@ -23,13 +23,19 @@ def require_inside(place: str | Path, what: str) -> None:
 
     Links are followed before the comparison.
     """
-    given = os.environ.get(ROOTS)
-    if given is None or any(_is_under(str(place), root) for root in given.split(",") if root):
+    roots = given_roots()
+    if roots is None or any(_is_under(str(place), root) for root in roots):
         return
     raise OutsideRoots(
-        f"{what} {place} is outside the folders and buckets that runs of this worker may use ({given or 'none'}). Name "
-        "another, or start the worker with more: millrace up --root FOLDER"
+        f"{what} {place} is outside the folders and buckets that runs of this worker may use "
+        f"({','.join(roots) or 'none'}). Name another, or start the worker with more: millrace up --root FOLDER"
     )
+
+
+def given_roots() -> list[str] | None:
+    """The roots in the variable; None where it is unset, and everything is allowed."""
+    given = os.environ.get(ROOTS)
+    return None if given is None else [root for root in given.split(",") if root]
 
 
 def _is_under(place: str, root: str) -> bool:

@@ -39,6 +39,10 @@ class Pattern:
     expression: str
     told: str
 
+    def fits(self, text: str) -> bool:
+        """Whether the expression matches the whole text."""
+        return re.fullmatch(self.expression, text) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -58,8 +62,10 @@ class Parsed:
 
 MOST = 2**53  # what all readers of JSON hold exactly
 DEEPEST = 64  # nested lists and mappings of plain JSON
-Digest = Annotated[str, Pattern("[0-9a-f]{64}", "a sha256 in hexadecimal digits")]
-Suffix = Annotated[str, Pattern(r"(?=.{0,32}\Z)(\.[a-z0-9]+)*", "suffixes such as .bin")]
+SHA256 = Pattern("[0-9a-f]{64}", "a sha256 in hexadecimal digits")
+SUFFIX = Pattern(r"(?=.{0,32}\Z)(\.[a-z0-9]{1,16}){0,4}", "suffixes such as .bin")
+Digest = Annotated[str, SHA256]
+Suffix = Annotated[str, SUFFIX]
 StageName = Annotated[str, Pattern("[a-z0-9][a-z0-9_.-]{0,127}", "the name of a stage")]
 Count = Annotated[int, Range(0, MOST)]
 Seconds = Annotated[float, Range(0, 1e12)]

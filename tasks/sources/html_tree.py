@@ -22,7 +22,7 @@ _TOKEN = re.compile(
 )
 _ATTRIBUTE = re.compile(r' ([^ \t\n\f\r/>][^ \t\n\f\r/>=]*)="([^"]*)"')
 _WITHOUT_END_TAG = "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr"
-_VOID = frozenset(_WITHOUT_END_TAG.split())
+VOID = frozenset(_WITHOUT_END_TAG.split())
 # An extractor may look at a link, or at a character, once for every element around it. Of 1,808 real pages, the largest
 # have 30,000 links and 15 million characters, each counted as often as it is deep.
 _MOST_DEEP_LINKS = 1_000_000
@@ -110,7 +110,7 @@ def _build(source: str, raw_texts: list[str], max_elements: int) -> HtmlElement:
             raise MarkupLimit(f"the parsed page has more than {max_elements} elements")
         deep_links += depth if name == "a" else 0
         last = _element(opened[depth - 1][1], name, attributes) if opened else root
-        closed = name in _VOID
+        closed = name in VOID
         if not closed:
             opened.append((name, last))
             names[name] += 1

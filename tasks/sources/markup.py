@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ _RAW_END = {
 _PERHAPS_MARKUP = frozenset({"svg", "math", "select", "frameset"})
 # In these, a parser reads HTML again, and ignores the end tags of what is around them.
 _HTML_AGAIN = frozenset({"foreignobject", "desc", "annotation-xml", "mi", "mn", "mo", "ms", "mtext"})
+_WATCHED = _PERHAPS_MARKUP | _HTML_AGAIN
 # What moves a tokenizer between the states of a script (WHATWG HTML sections 13.2.5.15 to 13.2.5.31). The dashes that
 # begin a comment may also end it.
 _IN_SCRIPT = re.compile(rf"<!(?=--)|-->|<(/?+)script(?=[{_SPACE}/>])", re.IGNORECASE)
@@ -49,6 +51,10 @@ _FORMATTING = frozenset(_REOPENED.split())
 _MOST_EQUAL = 3
 _CLOSED_BY_NEXT = frozenset({"a", "nobr"})
 _REOPENED_PER_ELEMENT = 10
+_COUNTED = (
+    *("elements", "elements nested in each other", "attributes in one tag", "attributes"),
+    "elements opened again, because they were not closed",
+)
 
 
 class MarkupLimit(Exception):
@@ -65,6 +71,10 @@ def check_markup(page: str, max_elements: int) -> None:
     """
     elements = nested = attributes = reopened = 0
     formats = _Formats()
+    limits = (
+        *(max_elements, _MAX_NESTED, _MAX_ATTRIBUTES, _MAX_ATTRIBUTES_OF_PAGE),
+        _REOPENED_PER_ELEMENT * max_elements,
+    )
     for end, name, inside, closed in _tags(page):
         step = name not in _UNNESTED
         if end:
@@ -77,15 +87,10 @@ def check_markup(page: str, max_elements: int) -> None:
         formats.start(name, inside)
         own = len(_ONE_ATTRIBUTE.findall(inside)) if len(inside) >= _COUNTED_FROM else 0
         attributes += own
-        for count, limit, what in (
-            (elements, max_elements, "elements"),
-            (nested, _MAX_NESTED, "elements nested in each other"),
-            (own, _MAX_ATTRIBUTES, "attributes in one tag"),
-            (attributes, _MAX_ATTRIBUTES_OF_PAGE, "attributes"),
-            (reopened, _REOPENED_PER_ELEMENT * max_elements, "elements opened again, because they were not closed"),
-        ):
-            if count > limit:
-                raise MarkupLimit(f"the page has more than {limit} {what}")
+        counts = (elements, nested, own, attributes, reopened)
+        if any(map(operator.gt, counts, limits)):
+            beyond = [count > limit for count, limit in zip(counts, limits, strict=True)].index(True)
+            raise MarkupLimit(f"the page has more than {limits[beyond]} {_COUNTED[beyond]}")
 
 
 def _tags(page: str) -> Iterator[tuple[bool, str, str, bool]]:
@@ -95,6 +100,7 @@ def _tags(page: str) -> Iterator[tuple[bool, str, str, bool]]:
     """
     position = 0
     opened: Counter[str] = Counter()
+    perhaps_markup = False
     while found := _MARKUP.search(page, position):
         position = found.end()
         if found[2] is None:
@@ -102,12 +108,14 @@ def _tags(page: str) -> Iterator[tuple[bool, str, str, bool]]:
         tag = _tag(found)
         yield tag
         end, name, _, closed = tag
-        if not end:
-            opened[name] += name in _PERHAPS_MARKUP | _HTML_AGAIN and not closed
-        elif name in _HTML_AGAIN or not any(opened[around] for around in _HTML_AGAIN):
-            opened[name] = max(0, opened[name] - 1)
+        if name in _WATCHED:
+            if not end:
+                opened[name] += not closed
+            elif name in _HTML_AGAIN or not any(opened[around] for around in _HTML_AGAIN):
+                opened[name] = max(0, opened[name] - 1)
+            perhaps_markup = any(opened[around] for around in _PERHAPS_MARKUP)
         raw_end = position if end else _raw_end(name, page, position)
-        if any(opened[around] for around in _PERHAPS_MARKUP):
+        if perhaps_markup:
             yield from (_tag(inner) for inner in _MARKUP.finditer(page, position, raw_end) if inner[2] is not None)
         position = raw_end
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import re
 
-_WITHOUT_END_TAG = "area base basefont bgsound br col embed frame hr img input keygen link meta param source wbr"
-_VOID = frozenset(_WITHOUT_END_TAG.split())
+from tasks.sources.html_tree import VOID
+
 # Linear: an attempt ends at the next "<" outside of quotes, and each quoted value is passed once.
 _TOKEN = re.compile(
     r"<([A-Za-z_][^\s/<>\"'=]*+)((?:[^\"'/<>]++|\"[^\"<]*+\"|'[^'<]*+'|/(?!>))*+)/>|<!\[CDATA\[|<!--", re.DOTALL
@@ -26,7 +26,7 @@ def as_html(page: str) -> str:
         if start < position:  # in a comment or a CDATA section
             continue
         if token[1] is not None:
-            void = token[1].lower() in _VOID
+            void = token[1].lower() in VOID
             pieces += page[position:start], f"<{token[1]}{token[2]}>", "" if void else f"</{token[1]}>"
             position = token.end()
         elif (sign := ends.get(token[0])) is not None:

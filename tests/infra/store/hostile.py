@@ -31,9 +31,9 @@ def store(lake: Lake, folder: Path, content: bytes, name: str = "a#0", suffix: s
     return store_part(lake, local, name=name, rows=-1, content=sha256_bytes(content), suffix=suffix)
 
 
-def artifact(lake: Lake, *parts: Part, key: str = KEY, stage: str = "toy", **details: Any) -> Manifest:
-    """An artifact of these parts, with a marker of the same key."""
-    manifest = Manifest(
+def manifest_of(*parts: Part, key: str = KEY, stage: str = "toy", **details: Any) -> Manifest:
+    """The manifest of an artifact of these parts."""
+    return Manifest(
         key=key,
         digest=artifact_digest(parts),
         stage=stage,
@@ -48,6 +48,11 @@ def artifact(lake: Lake, *parts: Part, key: str = KEY, stage: str = "toy", **det
         cost={"worker_seconds": 0.5},
         created="2026-01-01T00:00:00+00:00",
     )
+
+
+def artifact(lake: Lake, *parts: Part, key: str = KEY, stage: str = "toy", **details: Any) -> Manifest:
+    """An artifact of these parts, with a marker of the same key."""
+    manifest = manifest_of(*parts, key=key, stage=stage, **details)
     write_marker(lake, stage, Marker(key, parts, Account(rows_in=1, kept=1), 0.5))
     write_manifest(lake, manifest)
     return manifest

@@ -23,7 +23,6 @@ from infra.store.manifest import (
     Manifest,
     Marker,
     Part,
-    artifact_digest,
     manifest_path,
     marker_path,
     read_manifest,
@@ -36,6 +35,7 @@ from infra.store.names import Reference, point
 from tasks.builds import BuildRecord, write_build
 from tasks.evaluation.inputs import tokens_of_run
 from tasks.roots import find_roots
+from tests.infra.store.hostile import manifest_of
 
 HOUR = 3600.0
 Store = Callable[..., Part]
@@ -269,18 +269,4 @@ def _marker(letter: str, *parts: Part) -> Marker:
 
 
 def _manifest(stage: str, letter: str, *parts: Part, **details: Any) -> Manifest:
-    return Manifest(
-        key=letter * 64,
-        digest=artifact_digest(parts),
-        stage=stage,
-        version=1,
-        config={},
-        inputs={},
-        libraries={},
-        models={},
-        parts=parts,
-        account=Account(rows_in=1, kept=1),
-        details=details,
-        cost={},
-        created="2026-01-01T00:00:00+00:00",
-    )
+    return manifest_of(*parts, key=letter * 64, stage=stage, **details)

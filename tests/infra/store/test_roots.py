@@ -9,7 +9,7 @@ import pytest
 from infra.store.errors import StoreError
 from infra.store.inputs import take_inventory, without_wildcards
 from infra.store.lake import Lake
-from infra.store.roots import ROOTS, OutsideRoots, require_inside
+from infra.store.roots import ROOTS, OutsideRoots, given_roots, require_inside
 
 
 @pytest.fixture
@@ -52,7 +52,9 @@ def test_inputs_lakes_and_links_to_the_outside_are_refused(rooted: Path, tmp_pat
 def test_a_command_of_the_user_has_no_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ROOTS, raising=False)
     require_inside("/anywhere", "the lake")
+    assert given_roots() is None
     monkeypatch.setenv(ROOTS, "")
+    assert given_roots() == [], "no root, and not the current folder"
     with pytest.raises(OutsideRoots, match=r"\(none\)"):
         require_inside("/anywhere", "the lake")
 
