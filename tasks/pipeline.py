@@ -289,10 +289,11 @@ class _Pipeline:
 
     def _select(self, source: ResolvedSource) -> BuildTask:
         edits = self._resolved.edits(source)
+        config = CorpusConfig(edits=edits, clusters=self._recipe.tokens.validation > 0)
         spec = self._view(source, edits, [("rules", "rules"), ("outcomes", "outcomes")])
 
         def plan(lake: Lake, made: Made) -> Plan:
-            return SelectPlan(ConfiguredStage(select_documents, CorpusConfig(edits=edits)), spec.view(made))
+            return SelectPlan(ConfiguredStage(select_documents, config), spec.view(made))
 
         name = f"{source.name}/corpus"
         return BuildTask(f"{source.name}: corpus", (name,), spec.needs, plan, (module_of(select_documents),), used=True)

@@ -49,7 +49,10 @@ _RECIPE = {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a build cost. Bytes are those of parts in the lake; the driver's seconds are of CPU; peaks are of one process, in MiB."""
+    """What a build cost. Bytes are those of parts in the lake, and the driver's seconds of CPU.
+
+    Peaks are of one process, in MiB.
+    """
 
     documents: int
     kept: int
