@@ -24,8 +24,9 @@ from infra.store.ledger import BooksDoNotBalance
 from infra.store.manifest import Manifest
 from infra.store.schema import Count, parse_json, read_value
 from infra.store.tokens import TokenWriter
+from tasks.encoding.encoder import Encoder
 from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
-from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, encode_texts, load_tokenizer
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
 
 SUMMARY_FILE = "summary.json"
 VALIDATION = ".validation"
@@ -44,27 +45,30 @@ class EncodeConfig(EndOfDocument):
     end_of_text: bool = False
 
 
-def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
+def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
     """Load the tokenizer from the only file in `files`."""
     [path] = files.values()
     tokenizer = load_tokenizer(path, config.end_of_document)
     tokenizer.encode_special_tokens = not config.end_of_text
-    return tokenizer
+    return Encoder(tokenizer)
 
 
 @stage(
     "encode",
-    version=2,
+    version=3,
     kind=StageKind.annotate,
     config=EncodeConfig,
-    libraries=["tokenizers"],
+    # The two give the same ids where they were compared. Which one encoded is not recorded, so both versions are.
+    libraries=["tokenizers", "gigatoken"],
     load=load_encoder,
     schema=pa.schema([("ids", pa.list_(pa.int32()))]),
 )
-def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Table:
+def encode(documents: pa.Table, config: EncodeConfig, encoder: Encoder) -> pa.Table:
     """The token ids of each document, without special tokens."""
-    ids = encode_texts(tokenizer, documents["text"].to_pylist())
-    return pa.table({"ids": pa.array(ids, pa.list_(pa.int32()))})
+    ids = encoder.encode(documents["text"].to_pylist())
+    ends = np.cumsum([0, *(one.size for one in ids)], dtype=np.int64)
+    values = np.concatenate([np.empty(0, np.int32), *ids])
+    return pa.table({"ids": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.int32()))})
 
 
 class TokensConfig(EndOfDocument):
