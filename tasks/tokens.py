@@ -65,7 +65,7 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
 )
 def encode(documents: pa.Table, config: EncodeConfig, encoder: Encoder) -> pa.Table:
     """The token ids of each document, without special tokens."""
-    ids = encoder.encode(documents["text"].to_pylist())
+    ids = encoder.encode(documents["text"].combine_chunks())
     ends = np.cumsum([0, *(one.size for one in ids)], dtype=np.int64)
     values = np.concatenate([np.empty(0, np.int32), *ids])
     return pa.table({"ids": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.int32()))})

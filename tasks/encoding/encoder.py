@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from gigatoken import gigatoken_rs
 from numpy.typing import NDArray
 
@@ -23,9 +24,9 @@ from tasks.tokenizer import PANIC, encode_texts
 _logger = logging.getLogger("millrace.tokens")
 # Its cache grows by up to ten bytes for each byte of text, and loading it anew takes 0.1 s.
 CACHED_BYTES = 32 << 20
-# Of every 64th text of a batch, `tokenizers` encodes this many characters too.
-COMPARED_EVERY = 64
-COMPARED_CHARACTERS = 2000
+# Of every 128th text of a batch, `tokenizers` encodes this many characters too.
+COMPARED_EVERY = 128
+COMPARED_CHARACTERS = 1000
 
 Ids = NDArray[np.int32]
 
@@ -46,35 +47,34 @@ class Encoder:
         """Whether gigatoken encodes."""
         return self._fast is not None
 
-    def encode(self, texts: Sequence[str]) -> list[Ids]:
+    def encode(self, texts: pa.Array) -> list[Ids]:
         """The ids of each text, without those that a post-processor adds.
 
         Raises ValueError if `tokenizers` gives up.
         """
-        texts = list(texts)
-        if self._fast is None:
-            return self._slow(texts)
-        found = self._compared(texts, self._fast)
+        # gigatoken takes bytes as they are, and must get no others than UTF-8.
+        texts.validate(full=True)
+        found = None if self._fast is None else self._compared(texts, self._fast)
         if found is None:
-            self.fallbacks += len(texts)
-            return self._slow(texts)
+            self.fallbacks += len(texts) if self.is_fast else 0
+            return self._slow(texts.to_pylist())
         return found
 
-    def _compared(self, texts: list[str], fast: _Fast) -> list[Ids] | None:
+    def _compared(self, texts: pa.Array, fast: _Fast) -> list[Ids] | None:
         """The ids by gigatoken; None, with a warning, where it fails or differs from `tokenizers`."""
-        apart = [row for row, text in enumerate(texts) if any(special in text for special in fast.apart)]
-        left = set(apart)
-        rows = [row for row in range(len(texts)) if row not in left]
-        samples = [texts[row][:COMPARED_CHARACTERS] for row in rows[::COMPARED_EVERY]]
+        apart = fast.apart_of(texts)
+        rows = [row for row in range(len(texts)) if row not in apart]
+        samples = [texts[row].as_py()[:COMPARED_CHARACTERS] for row in rows[::COMPARED_EVERY]]
         try:
-            ids = fast.encode([*samples, *(texts[row] for row in rows)])
+            compared = fast.encode(pa.array(samples, pa.string()))
+            ids = fast.encode(texts)
         except BaseException as error:
             if type(error).__module__ != PANIC:
                 raise
             _logger.warning("gigatoken fails (%s): tokenizers encodes these %d texts", error, len(texts))
             fast.renew()
             return None
-        for sample, ours, theirs in zip(samples, ids, self._slow(samples), strict=False):
+        for sample, ours, theirs in zip(samples, compared, self._slow(samples), strict=True):
             if not np.array_equal(ours, theirs):
                 _logger.warning(
                     "gigatoken encodes %r differently from tokenizers, which encodes these %d texts. Please report it.",
@@ -82,9 +82,9 @@ class Encoder:
                     len(texts),
                 )
                 return None
-        found = dict(zip(rows, ids[len(samples) :], strict=True))
-        found |= dict(zip(apart, self._slow([texts[row] for row in apart]), strict=True))
-        return [found[row] for row in range(len(texts))]
+        for row in apart:
+            [ids[row]] = self._slow([texts[row].as_py()])
+        return ids
 
     def _slow(self, texts: list[str]) -> list[Ids]:
         return [np.array(ids, np.int32) for ids in encode_texts(self._tokenizer, texts)] if texts else []
@@ -94,20 +94,28 @@ class _Fast:
     """gigatoken's encoder of one tokenizer file. It uses only the calling thread."""
 
     def __init__(self, description: Supported) -> None:
-        self.apart = description.apart
-        self._prepare: Callable[[Sequence[str]], list[str]] = normalised if description.nfc else list
+        self._description = description
         self._content = json.dumps(description.content)
         self.renew()
 
-    def encode(self, texts: Sequence[str]) -> list[Ids]:
+    def apart_of(self, texts: pa.Array) -> set[int]:
+        """The rows of the texts that it must not encode."""
+        return {
+            row
+            for special in self._description.apart
+            for row in pc.indices_nonzero(pc.match_substring(texts, special)).to_pylist()
+        }
+
+    def encode(self, texts: pa.Array) -> list[Ids]:
         """The ids of each text."""
+        forms = normalised(texts) if self._description.nfc else {}
         found = []
-        for text in self._prepare(texts):
-            data = text.encode()
-            if self._cached > 0 and self._cached + len(data) > CACHED_BYTES:
+        for row, value in enumerate(texts.cast(pa.binary())):
+            text = forms[row].encode() if row in forms else value.as_py()
+            if self._cached > 0 and self._cached + len(text) > CACHED_BYTES:
                 self.renew()
-            self._cached += len(data)
-            found.append(self._encoder.encode(data).astype(np.int32))
+            self._cached += len(text)
+            found.append(self._encoder.encode(text).view(np.int32))
         return found
 
     def renew(self) -> None:
@@ -124,7 +132,7 @@ def _fast(tokenizer: Any) -> _Fast | None:
     texts = [text for text in HARD_STRINGS if not any(special in text for special in description.apart)]
     try:
         fast = _Fast(description)
-        ours = fast.encode(texts)
+        ours = fast.encode(pa.array(texts))
     except BaseException as error:
         if type(error).__module__ != PANIC and not isinstance(error, ValueError):
             raise

@@ -107,7 +107,7 @@ def opened(path: Path, end: str = END_OF_TEXT, end_of_text: bool = False) -> tup
 
 
 def require_same(encoder: Encoder, tokenizer: Any, texts: list[str]) -> None:
-    for text, ours, theirs in zip(texts, encoder.encode(texts), encode_texts(tokenizer, texts), strict=True):
+    for text, ours, theirs in zip(texts, encoder.encode(pa.array(texts)), encode_texts(tokenizer, texts), strict=True):
         assert ours.dtype == np.int32
         assert ours.tolist() == theirs, ascii(text)
     assert encoder.fallbacks == 0
@@ -120,7 +120,7 @@ def test_ids_are_those_of_tokenizers(fitted: Path, llama_like: Path, end_of_text
         encoder, tokenizer = opened(path, end, end_of_text)
         assert encoder.is_fast
         require_same(encoder, tokenizer, texts)
-        [ids] = encoder.encode([f"a{end}\u0338b"])
+        [ids] = encoder.encode(pa.array([f"a{end}\u0338b"]))
         assert (tokenizer.token_to_id(end) in ids) == end_of_text
 
 
@@ -222,7 +222,7 @@ def test_a_difference_in_a_batch_is_told_and_costs_no_ids(
         caplog.clear()
         patch.setattr(room, "HARD_STRINGS", ("plain",))
         encoder, tokenizer = opened(fitted)
-        ids = encoder.encode(texts)
+        ids = encoder.encode(pa.array(texts))
     assert encoder.is_fast and "differently" in caplog.text
     assert encoder.fallbacks == len(texts)
     assert [one.tolist() for one in ids] == encode_texts(tokenizer, texts)
@@ -252,6 +252,7 @@ def test_its_cache_is_renewed_by_the_bytes_of_text(fitted: Path, monkeypatch: py
 
 _GROWTH = """
 import random, resource, sys
+import pyarrow as pa
 from pathlib import Path
 from tasks.encoding import encoder as room
 from tasks.tokenizer import load_tokenizer
@@ -262,10 +263,10 @@ encoder = room.Encoder(tokenizer)
 rng = random.Random(1)
 def text():
     return " ".join(rng.randbytes(5).hex() for _ in range(90_000))
-encoder.encode([text()])
+encoder.encode(pa.array([text()]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(20):
-    encoder.encode([text()])
+    encoder.encode(pa.array([text()]))
 assert encoder.is_fast
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
