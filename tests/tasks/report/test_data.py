@@ -207,5 +207,5 @@ def test_runs_of_other_tokens_and_unknown_runs_are_refused(built: Built, tmp_pat
     other = json.loads(built.lake.read(f"runs/{built.run}/run.json"))
     other["sources"][0]["bin"]["sha256"] = "0" * 64
     built.lake.write_json("runs/other/run.json", other)
-    with pytest.raises(ValueError, match="reads none of the token files"):
+    with pytest.raises(ValueError, match="reads none of the tokens"):
         collect_report(built.lake, built.build, tmp_path, "other")
