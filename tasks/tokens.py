@@ -50,7 +50,7 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
 
 @stage(
     "encode",
-    version=3,
+    version=2,
     kind=StageKind.annotate,
     config=EncodeConfig,
     # The two give the same ids where they were compared. Which one encoded is not recorded, so both versions are.

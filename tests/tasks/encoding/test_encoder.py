@@ -228,6 +228,41 @@ def test_a_difference_in_a_batch_is_told_and_costs_no_ids(
     assert [one.tolist() for one in ids] == encode_texts(tokenizer, texts)
 
 
+class Panic(BaseException):
+    """As what Rust's panics become in Python."""
+
+    __module__ = "pyo3_runtime"
+
+
+def test_a_panic_costs_no_ids(fitted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    class Panicking(Wrong):
+        def encode(self, data: bytes) -> Any:
+            if b"panic" in data:
+                raise Panic("index out of bounds")
+            return self._real.encode(data)
+
+    monkeypatch.setattr(room.gigatoken_rs, "load_hf_json", Panicking)
+    encoder, tokenizer = opened(fitted)
+    texts = ["calm", "panic"]
+    with caplog.at_level(logging.WARNING, "millrace.tokens"):
+        ids = encoder.encode(pa.array(texts))
+    assert "index out of bounds" in caplog.text and encoder.fallbacks == 2
+    assert [one.tolist() for one in ids] == encode_texts(tokenizer, texts)
+    # With the name that Rust's panics have, but another origin, it is not for us to catch.
+    monkeypatch.setattr(Panic, "__module__", "elsewhere")
+    with pytest.raises(Panic):
+        encoder.encode(pa.array(texts))
+
+
+def test_bytes_that_are_no_text_reach_no_library(fitted: Path) -> None:
+    encoder, _ = opened(fitted)
+    broken = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], "<i4")), pa.py_buffer(b"a\xff")]
+    )
+    with pytest.raises(ValueError, match="UTF8"):
+        encoder.encode(broken)
+
+
 def test_a_file_that_it_cannot_load_is_told(
     fitted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -251,7 +286,7 @@ def test_its_cache_is_renewed_by_the_bytes_of_text(fitted: Path, monkeypatch: py
 
 
 _GROWTH = """
-import random, resource, sys
+import os, random, resource, sys
 import pyarrow as pa
 from pathlib import Path
 from tasks.encoding import encoder as room
@@ -265,15 +300,17 @@ def text():
     return " ".join(rng.randbytes(5).hex() for _ in range(90_000))
 encoder.encode(pa.array([text()]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+threads = len(os.listdir("/proc/self/task"))
 for _ in range(20):
     encoder.encode(pa.array([text()]))
 assert encoder.is_fast
+assert len(os.listdir("/proc/self/task")) == threads
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
 
 
 def test_its_memory_does_not_grow_with_the_text(fitted: Path) -> None:
-    """20 MB of words that never repeat: without renewal it grows by 200 MiB."""
+    """20 MB of words that never repeat: without renewal it grows by 200 MiB. It starts no threads."""
     root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", _GROWTH, str(fitted)], cwd=root, capture_output=True, text=True, check=True
