@@ -112,7 +112,7 @@ def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, t
     ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus.
     """
     tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
-    if config.mixture and (unknown := {group.source for group in groups} - set(config.mixture)):
+    if unknown := {group.source for group in groups} - set(config.mixture or config.epochs):
         raise ValueError(f"the corpus has the sources {sorted(unknown)}, which the mixture lacks")
     sources: dict[str, dict[str, Any]] = {}
     failed: dict[str, int] = {}

@@ -219,10 +219,12 @@ def test_a_url_may_be_of_several_documents(tokenizer_file: Path, tmp_path: Path)
     assert [documents_of(lineage, name) for name in ("https://a", "s/1", "s/2")] == [[0, 2], [1, 3], [2]]
 
 
-def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shares", ["mixture", "epochs"])
+def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path, shares: str) -> None:
     batch = table(["x"]).append_column("encode.ids", pa.array([[1]], pa.list_(pa.int32())))
+    config = TokensConfig.model_validate({shares: {"other": 1.0}})
     with pytest.raises(ValueError, match=r"the sources \['s'\], which the mixture lacks"):
-        tokens_by_hand([batch], TokensConfig(mixture={"other": 1.0}), tmp_path, tokenizer_file)
+        tokens_by_hand([batch], config, tmp_path, tokenizer_file)
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:

