@@ -18,7 +18,7 @@ from infra.engine.fitting import fit
 from infra.engine.group_steps import finish_step, group_step
 from infra.engine.reading import read_source
 from infra.engine.shards import PartReader
-from infra.engine.steps import annotate_step, map_step, reduce_step, select_step, verify_step
+from infra.engine.steps import annotate_step, map_step, reduce_step, select_step
 from infra.engine.units import (
     AnnotateUnit,
     Call,
@@ -30,7 +30,6 @@ from infra.engine.units import (
     ReduceUnit,
     SelectUnit,
     SourceUnit,
-    VerifyUnit,
     WorkUnit,
 )
 from infra.stage import find_stage
@@ -44,7 +43,6 @@ _STEPS: dict[type, Callable[[Any, PartReader, Path], tuple[list[Part], Account, 
     SelectUnit: select_step,
     MapUnit: map_step,
     ReduceUnit: reduce_step,
-    VerifyUnit: verify_step,
     AnnotateUnit: annotate_step,
     FitUnit: fit,
     GroupUnit: group_step,
