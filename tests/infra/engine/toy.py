@@ -229,8 +229,8 @@ def keep_long(documents: pa.Table, config: ToyConfig) -> tuple[pa.Table, Account
 
 
 def of_group(config: ToyConfig, before: int) -> tuple[ToyConfig, int]:
-    """The files of a group depend on the evenness of what is before it, and not on `partitions`."""
-    return config.model_copy(update={"partitions": 0}), before % config.factor
+    """The files of a group depend on the evenness of what is before it, and not on `shards_per_group`."""
+    return config.model_copy(update={"shards_per_group": None}), before % config.factor
 
 
 def concatenate(groups: list[Group], config: ToyConfig, folder: Path) -> dict[str, Path]:
