@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from infra.engine.graph import BuildTask, Made
+from infra.engine.grouped import GroupedPlan
 from infra.engine.partitioned import PartitionedPlan
 from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectPlan, SourcePlan
 from infra.engine.units import Floor
@@ -88,7 +89,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
 
     def plan_tokens(lake: Lake, made: Made) -> Plan:
         configured = ConfiguredStage(write_tokens, config_of_tokens, tokenizer(made))
-        return FitPlan(configured, tuple(spec.view(made) for spec in encoded))
+        return GroupedPlan(configured, tuple(spec.view(made) for spec in encoded))
 
     all_needs = (*needs, *needs_of(encoded))
     tasks.append(BuildTask("tokens", ("tokens",), all_needs, plan_tokens, (module_of(write_tokens),), used=True))
