@@ -8,11 +8,12 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 from infra.engine.pool import Engine, flatten
+from infra.engine.sampling import Sample
 from infra.engine.units import Call, FitUnit, PassUnit, SelectUnit, Shard, SourceUnit, shard_identity
 from infra.engine.views import View, digests_of, floored_shards
 from infra.models import NO_MODEL, ModelFiles
@@ -96,10 +97,11 @@ def _lacks_parts(lake: Lake, manifest: Manifest) -> bool:
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """Documents from input files."""
+    """Documents from input files, or from a `sample` of their records."""
 
     configured: ConfiguredStage
     files: tuple[InputFile, ...]
+    sample: Sample | None = None
 
     @property
     def names(self) -> list[str]:
@@ -109,10 +111,13 @@ class SourcePlan:
     def keys(self) -> list[str]:
         # File names do not affect the documents, but the manifest must list those of this build.
         inputs = [[file.name, file.sha256] for file in self.files]
-        return [key_of({"identity": self.configured.identity, "inputs": inputs})]
+        return [key_of({"identity": self.configured.identity, "inputs": inputs, **self._sampling})]
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        units = [SourceUnit(lake, self.configured.keyed(file=file.sha256), file) for file in self.files]
+        units = [
+            SourceUnit(lake, self.configured.keyed(file=file.sha256, **self._sampling), file, sample=self.sample)
+            for file in self.files
+        ]
         done = run_units(engine, units, progress, self.names)
         markers = [done[unit.call.key] for unit in units]
         # A marker keeps the name under which its file was first read; rename its parts to this build's name.
@@ -123,6 +128,11 @@ class SourcePlan:
         ]
         details = {"files": [{"uri": file.uri, "size": file.size, "sha256": file.sha256} for file in self.files]}
         return [publish(lake, self.configured, self.keys[0], named, markers, {}, details)]
+
+    @property
+    def _sampling(self) -> dict[str, Any]:
+        """What a sample adds to keys: nothing where all records are read."""
+        return {} if self.sample is None else {"sample": asdict(self.sample)}
 
 
 @dataclass(frozen=True)

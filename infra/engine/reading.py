@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from infra.budget import limited_memory
 from infra.documents import DOCUMENT_SCHEMA, documents_table
 from infra.engine.records import RecordReader
+from infra.engine.sampling import Sampler
 from infra.engine.shards import PartReader
 from infra.engine.units import SourceUnit
 from infra.engine.watch import Watch, run_carefully
@@ -41,9 +43,11 @@ def _read(unit: SourceUnit, folder: Path, watch: Watch) -> tuple[list[Part], Acc
     verdicts = Verdicts(unit.lake, stage.name, key_of(stage.identity(config, unit.call.models.identity())))
     records = RecordReader(unit.file, watch, verdicts)
     books = _SourceBooks(unit.file.name)
+    sampler = None if unit.sample is None else Sampler(unit.sample, unit.file.sha256)
     parts: list[Part] = []
     with open_input(unit.file.uri) as stream, limited_memory(unit.budget):
-        documents = books.documents(records.outcomes(stage.kernel(stream, unit.file.name, config)))
+        found = stage.kernel(stream, unit.file.name, config)
+        documents = books.documents(records.outcomes(found if sampler is None else sampler.of(found)))
         for number, shard in enumerate(_shards(documents)):
             path = folder / "shard.parquet"
             writer = TableWriter(path, DOCUMENT_SCHEMA)
@@ -55,7 +59,8 @@ def _read(unit: SourceUnit, folder: Path, watch: Watch) -> tuple[list[Part], Acc
                 store_part(unit.lake, path, name=name, rows=written.rows, content=written.content, suffix=".parquet")
             )
     check_unchanged(unit.file)
-    return parts, books.account(rows_written=sum(part.rows for part in parts)), {}
+    account = books.account(rows_written=sum(part.rows for part in parts))
+    return parts, account if sampler is None else replace(account, measures=sampler.measures), {}
 
 
 class _SourceBooks:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.budget import RECORD_BUDGET, Budget
+from infra.engine.sampling import Sample
 from infra.models import NO_MODEL, ModelFiles
 from infra.store.inputs import InputFile
 from infra.store.lake import Lake
@@ -76,7 +77,7 @@ class Call:
 class SourceUnit:
     """Read one input file into shards of documents, each record within `budget`.
 
-    `careful`: see `infra.engine.watch`.
+    `careful`: see `infra.engine.watch`. With a `sample`, the other records are found and not read.
     """
 
     lake: Lake
@@ -84,6 +85,7 @@ class SourceUnit:
     file: InputFile
     budget: Budget = RECORD_BUDGET
     careful: bool = False
+    sample: Sample | None = None
 
     def __str__(self) -> str:
         return f"{self.call.name} of {self.file.uri}"

@@ -1,0 +1,101 @@
+"""An engine that runs units one after the other in this process and measures each: for forecasts.
+
+It is meant for a process of its own (`infra.child`): a unit that exceeds its budget ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from infra.engine.units import PassUnit, SourceUnit, WorkUnit
+from infra.engine.work import do
+from infra.store.counted import READ, CountedLake
+from infra.store.manifest import Marker
+
+_PEAK = "VmHWM:"  # of proc(5): the most resident memory since it was reset
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Units that an engine was given at once. Seconds are of processor time; requests are of all units.
+
+    `longest` is the time of the longest unit, `reads` are the parts that were copied to this machine, and `peak` is
+    the most memory that the process had, in bytes.
+    """
+
+    kind: str
+    units: int
+    seconds: float
+    longest: float
+    reads: int
+    requests: int
+    peak: int
+
+
+class MeteredEngine:
+    """Runs units in this process. `phases` are those since the last `take`; `files` are the markers of source units.
+
+    With `careful`, each record is watched, as the engines do after the death of a worker.
+    """
+
+    def __init__(self, lake: CountedLake, cache: Path, careful: bool) -> None:
+        self._lake, self._cache, self._careful = lake, cache, careful
+        self._phases: list[Phase] = []
+        self.files: list[tuple[str, Marker]] = []
+        pa.set_cpu_count(1)
+        pa.set_io_thread_count(1)
+
+    def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
+        """See `infra.engine.pool.Engine`."""
+        found: list[dict[str, Marker]] = []
+        seconds: list[float] = []
+        before = self._lake.requests.copy()
+        with contextlib.suppress(OSError):  # a kernel that does not reset it tells the peak of the process
+            Path("/proc/self/clear_refs").write_text("5")
+        for unit in units:
+            if self._careful and isinstance(unit, SourceUnit | PassUnit):
+                unit = replace(unit, careful=True)
+            started = processor_seconds()
+            markers = do(unit, self._cache)
+            seconds.append(processor_seconds() - started)
+            found.append(markers)
+            if isinstance(unit, SourceUnit):
+                self.files.append((unit.file.sha256, markers[unit.call.key]))
+        used = self._lake.requests - before
+        self._phases.append(
+            Phase(
+                type(units[0]).__name__ if units else "",
+                len(units),
+                sum(seconds),
+                max(seconds, default=0.0),
+                used[READ],
+                used.total(),
+                _peak(),
+            )
+        )
+        return found
+
+    def take(self) -> list[Phase]:
+        """The phases since the last call."""
+        taken, self._phases = self._phases, []
+        return taken
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _peak() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(_PEAK):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {_PEAK}")

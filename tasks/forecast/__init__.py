@@ -1,0 +1,1 @@
+"""Forecasts of what a build costs, from a sample of its records."""
