@@ -45,7 +45,7 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         application.command(rich_help_panel=panel)(command)
 application.command("import", rich_help_panel=CHECKPOINTS)(import_weights)
-application.add_typer(plan_commands, name="plan", help="Plan a run's memory, time, energy.", rich_help_panel=TRAINING)
+application.add_typer(plan_commands, name="plan", help="Plan the cost of a build or a run.", rich_help_panel=TRAINING)
 application.add_typer(
     launch_commands, name="launch", help="Start a run on your own machines.", rich_help_panel=TRAINING
 )

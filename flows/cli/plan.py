@@ -1,4 +1,4 @@
-"""`millrace plan`: the resources that a training run will need."""
+"""`millrace plan`: the resources that a build or a training run will need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 import yaml
 
 from flows.cli.options import JsonOption
+from flows.cli.plan_corpus import corpus
 from flows.cli.terminal import friendly_errors, output, print_json, print_table, styled
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ SHOWN = 6  # alternatives in the table; --json has all
 
 @plan_commands.callback()
 def plans() -> None:
-    """Plan memory, time, energy and carbon before starting a run."""
+    """Plan what a build or a run needs before starting it."""
+
+
+plan_commands.command()(corpus)
 
 
 @plan_commands.command()

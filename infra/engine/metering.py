@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from infra.engine.scheduling import WorkerDied, WorkFailed
 from infra.engine.units import PassUnit, SourceUnit, WorkUnit
 from infra.engine.work import do
 from infra.store.counted import READ, CountedLake
+from infra.store.errors import StoreError
 from infra.store.manifest import Marker
 
 _PEAK = "VmHWM:"  # of proc(5): the most resident memory since it was reset
@@ -53,7 +55,7 @@ class MeteredEngine:
         pa.set_io_thread_count(1)
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """See `infra.engine.pool.Engine`."""
+        """See `infra.engine.pool.Engine`. Raises WorkFailed, StoreError, and WorkerDied where a batch needs too much."""
         found: list[dict[str, Marker]] = []
         seconds: list[float] = []
         before = self._lake.requests.copy()
@@ -63,7 +65,7 @@ class MeteredEngine:
             if self._careful and isinstance(unit, SourceUnit | PassUnit):
                 unit = replace(unit, careful=True)
             started = processor_seconds()
-            markers = do(unit, self._cache)
+            markers = self._do(unit)
             seconds.append(processor_seconds() - started)
             found.append(markers)
             if isinstance(unit, SourceUnit):
@@ -81,6 +83,14 @@ class MeteredEngine:
             )
         )
         return found
+
+    def _do(self, unit: WorkUnit) -> dict[str, Marker]:
+        try:
+            return do(unit, self._cache)
+        except (StoreError, WorkerDied):
+            raise
+        except Exception as error:
+            raise WorkFailed(f"{unit}: {type(error).__name__}: {error}") from error
 
     def take(self) -> list[Phase]:
         """The phases since the last call."""

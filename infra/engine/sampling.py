@@ -1,7 +1,7 @@
 """A sample of the records of a file, and what it tells of the others. Only forecasts read samples.
 
-Every record is found, which is cheap, and those of the sample are read. The choice depends on the file's content and the
-number of the record only, so the same sample is taken on every machine.
+Every record is found, which is cheap, and those of the sample are read. The choice depends only on the file's content
+and the number of the record, so the same sample is taken on every machine.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from infra.store.digests import sha256_bytes
 
 FINDING = "finding_microseconds"
 # By size class: records found and read, documents and text that they gave, and processor time.
-FOUND, TAKEN, DOCUMENTS, TEXT_BYTES, MICROSECONDS = (
-    *("found", "taken", "documents", "text_bytes", "microseconds"),
-)
+FOUND, TAKEN, DOCUMENTS, TEXT_BYTES, MICROSECONDS = (*("found", "taken", "documents", "text_bytes", "microseconds"),)
 
 
 @dataclass(frozen=True)

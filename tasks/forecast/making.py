@@ -16,7 +16,7 @@ FEWEST_RECORDS = 40  # of a sample, so that each half has about twenty
 MOST_FILES = 512  # of each source; the sample finds all records of a file
 
 
-class NothingToForecast(ValueError):
+class NoForecast(ValueError):
     """The inputs give no forecast; says why, and what to do."""
 
 
@@ -25,11 +25,11 @@ def make_forecast(
 ) -> Forecast:
     """Forecast a build from a sample of about `share` of its records; more of them where that is very few.
 
-    `lake` keeps the digests of the inputs, which a build then need not compute again. Raises NothingToForecast,
-    ValueError for a share beyond 0 to 1, and what a build raises.
+    `lake` keeps the digests of the inputs, which a build then need not compute again. Raises NoForecast,
+    also for a share beyond 0 to 1, and what a build raises.
     """
     if not 0 < share <= 1:
-        raise ValueError(f"the sample is {share}: give a share of the records above 0 and at most 1, such as 0.05")
+        raise NoForecast(f"the sample is {share}: give a share of the records above 0 and at most 1, such as 0.05")
     origins = (*resolved.references, *resolved.sources)
     files = {origin.name: take_inventory(lake, origin.section.inputs).files for origin in origins}
     every = max(round(1 / share), 1)
@@ -38,7 +38,7 @@ def make_forecast(
     halved = measure(resolved.recipe, sampled, every, progress)
     found, read = _records(halved)
     if not found:
-        raise NothingToForecast(
+        raise NoForecast(
             "the inputs have no records: check that the recipe's reader fits their format (`millrace recipe check`)"
         )
     if read < FEWEST_RECORDS and every > 1:
@@ -61,7 +61,5 @@ def _some(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
 def _records(halved: Halved) -> tuple[int, int]:
     """The records that were found, and those that were read."""
     accounts = [item.account for item in halved.whole.artifacts if item.name.endswith("/documents")]
-    found = sum(
-        count for one in accounts for name, count in one.measures.items() if name.partition("/")[0] == FOUND
-    )
+    found = sum(count for one in accounts for name, count in one.measures.items() if name.partition("/")[0] == FOUND)
     return found, sum(one.rows_in for one in accounts)

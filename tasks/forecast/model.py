@@ -6,9 +6,11 @@ halves, and the rest (models to load, units to start, columns of a file) is both
     fixed = half + half - whole,   growing = whole - fixed,   cost of everything = fixed + growing x growth
 
 `growth` is that of documents or of text (`tasks.forecast.growth`). Fits read as large a part of the sample as of the
-whole (`tasks.forecast.sample`), and neither a line nor a power of the size describes them: the geometric mean of
-both is expected, and they are the ends of the interval. Tokens per byte rise from a sample, to which a fitted tokenizer
-fits too well, to the whole with the square root of the size, as an error of estimation falls.
+whole (`tasks.forecast.sample`), and neither a line nor a power of the size describes them: the geometric mean of both
+is expected. The interval goes from the lower of them to a cost that grows with all of the sample's.
+
+Tokens per byte rise from a sample, to which a fitted tokenizer fits too well, to the whole, with the square root of the
+size, as an error of estimation falls.
 
 Intervals are two standard errors to either side: the larger of the difference between the halves, and of what a mean of
 so many documents of very different sizes has; seconds also have the noise of a machine that others use.
@@ -50,8 +52,8 @@ class Extrapolation:
         """The forecast. `fitted_tokenizer`: whether the tokenizer is fitted on the corpus."""
         per_byte, spelled = self._tokens_per_byte(fitted_tokenizer)
         stages = tuple(
-            self._stage(*three, per_byte.value / spelled if spelled else 1.0)
-            for three in zip(
+            self._stage(whole, first, second, per_byte.value / spelled if spelled else 1.0)
+            for whole, first, second in zip(
                 self._halved.whole.artifacts, *(half.artifacts for half in self._halved.halves), strict=True
             )
         )
@@ -75,9 +77,7 @@ class Extrapolation:
             stages=stages,
             documents=self._within(documents),
             text_bytes=text,
-            tokens=Estimate(
-                per_byte.value * text.value, per_byte.low * text.low, per_byte.high * text.high
-            ),
+            tokens=Estimate(per_byte.value * text.value, per_byte.low * text.low, per_byte.high * text.high),
             seconds=_sum([stage.seconds for stage in stages]) + _around(driver, NOISE),
             wall_seconds=_sum([stage.wall_seconds for stage in stages]) + _around(driver, NOISE),
             bytes=_sum([stage.bytes for stage in stages]) + between,
@@ -129,7 +129,7 @@ class Extrapolation:
         power = whole * times ** min(max(math.log2(whole / half), 0.0), 1.0)
         spread = math.exp(2 * self._error + noise)
         low, high = sorted((line, power))
-        return Estimate(math.sqrt(low * high), low / spread, high * spread)
+        return Estimate(math.sqrt(low * high), low / spread, max(high, times * whole) * spread)
 
     def _within(self, value: float, noise: float = 0.0) -> Estimate:
         return _around(value, min(2 * self._error + noise, 1.0))
@@ -140,7 +140,7 @@ class Extrapolation:
         for artifact in sampled.artifacts:
             if artifact.kind is StageKind.source:
                 name = artifact.name.partition("/")[0]
-                found[name] = growth_of(artifact.account, self._share_of_files(name))
+                found[name] = growth_of(artifact.account, self._share_of_files(name), sampled.text_sizes[name])
         corpora = {item.name.partition("/")[0] for item in sampled.artifacts if item.name.endswith("/corpus")}
         [first, *others] = [growth for name, growth in found.items() if name in corpora]
         return {**found, "": sum(others, first)}
@@ -241,7 +241,7 @@ class Extrapolation:
         return Estimate(float(whole), float(whole), float(whole))
 
     def _memory(self, item: Measured) -> Estimate:
-        """The most memory of a worker: the measured peak, and what it has beyond its start grows with a shard's text."""
+        """The most memory of a worker: the measured peak, of which what is beyond its start grows with shards."""
         peaks = [float(phase.peak) for phase in item.phases]
         if not peaks:
             return NOTHING
@@ -273,7 +273,7 @@ class Extrapolation:
             notes.append("The inputs have so few records that all were read.")
         if self._every > 1:
             notes.append(
-                "A sample has fewer near-duplicates than the whole: with many copies, fewer documents and tokens remain."
+                "A sample has fewer near-duplicates than the whole: where copies are many, fewer documents remain."
             )
         if fitted and self._every > 1:
             notes.append("The tokenizer is fitted on the corpus; tokens per byte are those of the sample, corrected.")

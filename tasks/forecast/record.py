@@ -39,7 +39,7 @@ NOTHING = Estimate(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class StageForecast:
-    """One artifact of a build: processor seconds, bytes of its parts, requests, and most memory of a worker in bytes."""
+    """One artifact of a build: processor seconds, bytes of its parts, requests, and bytes of memory of a worker."""
 
     name: str
     stage: Component

@@ -14,10 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from infra.child import ChildDied, run_in_child
 from infra.engine.metering import MeteredEngine, Phase, processor_seconds
 from infra.engine.plans import ConfiguredStage, Plan, SourcePlan, present
 from infra.engine.sampling import Sample
+from infra.engine.scheduling import WorkerDied
+from infra.engine.shards import PartReader
 from infra.scratch import scratch_folder
 from infra.stage import StageConfig, StageKind
 from infra.store.counted import CountedLake
@@ -26,6 +30,7 @@ from infra.store.lake import Lake
 from infra.store.lease import lease
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest
+from infra.tables import read_table
 from tasks.pipeline import build_tasks
 from tasks.recipe.resolve import resolve
 from tasks.recipe.resolved import ResolvedRecipe
@@ -41,8 +46,7 @@ _LIMITS = ("most_documents", "minimum_documents", "maximum_documents")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One artifact of a sample. `seconds` is its share of the processor time of `phases`, from 0 to 1 where a task makes
-    several artifacts.
+    """One artifact of a sample. `share` of the work of `phases` is its own, where a task makes several artifacts.
 
     `bytes` are those of the artifact's own parts, and `requests` those of the driver.
     """
@@ -75,13 +79,17 @@ class ReadFile:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A measured build of a sample. `lake_bytes` are those of all parts; `driver_seconds` are spent outside of units."""
+    """A measured build of a sample. `lake_bytes` are those of all parts; `driver_seconds` are spent outside of units.
+
+    `text_sizes` are the bytes of every document of each source.
+    """
 
     artifacts: tuple[Measured, ...]
     files: tuple[ReadFile, ...]
     lake_bytes: int
     driver_seconds: float
     tokens: int
+    text_sizes: Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +107,13 @@ def measure(recipe: Recipe, files: Files, every: int, progress: Callable[[str], 
         progress("building the sample and its two halves")
         try:
             return run_in_child(_measure, recipe.model_dump(mode="json"), files, samples, folder, False, budget=None)
-        except ChildDied as error:
-            # A record ended the process. The engines find it, record by record, and so does this.
-            progress(f"the process of the sample {error}; it is built again, record by record")
+        except (ChildDied, WorkerDied) as error:
+            # A record ended the process, or its batch exceeded the budget. Engines find it, record by record.
+            progress(f"a record of the sample ended its process ({error}): it is built again, record by record")
         return run_in_child(_measure, recipe.model_dump(mode="json"), files, samples, folder, True, budget=None)
 
 
-def _measure(
-    recipe: Mapping[str, Any], files: Files, samples: Sequence[Sample], folder: Path, careful: bool
-) -> Halved:
+def _measure(recipe: Mapping[str, Any], files: Files, samples: Sequence[Sample], folder: Path, careful: bool) -> Halved:
     resolved = resolve(Recipe.model_validate(recipe))
     first, second, whole = (
         _build(resolved, files, sample, Path(tempfile.mkdtemp(dir=folder)), careful) for sample in samples
@@ -131,6 +137,8 @@ def _build(resolved: ResolvedRecipe, files: Files, sample: Sample, folder: Path,
             plan = _source_plan(resolved, name.partition("/")[0], files, sample)
         else:
             plan = _with_limits(task.plan(lake, {name: made[name] for name in task.needs}), limits)
+        for name in task.needs:  # a build looks whether what it needs is still there
+            lake.entry(made[name].path)
         manifests = _run(lake, engine, plan)
         phases = engine.take()
         worked = sum(phase.seconds for phase in phases)
@@ -141,7 +149,8 @@ def _build(resolved: ResolvedRecipe, files: Files, sample: Sample, folder: Path,
     read = tuple(ReadFile(digest, marker.account, len(marker.parts)) for digest, marker in engine.files)
     size = sum(entry.size for entry in lake.list("parts"))
     corpora = [manifest for name, manifest in made.items() if name.endswith("/corpus")]
-    return Sampled(tuple(artifacts), read, size, driver, count_tokens(lake, made["tokens"], corpora))
+    sizes = {name: _text_sizes(PartReader(lake, folder), made[f"{name}/documents"]) for name in files}
+    return Sampled(tuple(artifacts), read, size, driver, count_tokens(lake, made["tokens"], corpora), sizes)
 
 
 def _source_plan(resolved: ResolvedRecipe, name: str, files: Files, sample: Sample) -> Plan:
@@ -174,12 +183,10 @@ def _run(lake: Lake, engine: MeteredEngine, plan: Plan) -> list[Manifest]:
     return plan.run(lake, engine, lambda label, done, total: None)
 
 
-def _measured(
-    plan: Any, manifests: Mapping[str, Manifest], phases: tuple[Phase, ...], requests: int
-) -> list[Measured]:
+def _measured(plan: Any, manifests: Mapping[str, Manifest], phases: tuple[Phase, ...], requests: int) -> list[Measured]:
     configured = plan.configured if isinstance(plan.configured, tuple) else (plan.configured,)
     seconds = [manifest.cost["worker_seconds"] for manifest in manifests.values()]
-    found = []
+    found: list[Measured] = []
     for (name, manifest), item, own in zip(manifests.items(), configured, seconds, strict=True):
         stage = item.stage
         found.append(
@@ -197,6 +204,13 @@ def _measured(
             )
         )
     return found
+
+
+def _text_sizes(reader: PartReader, documents: Manifest) -> tuple[int, ...]:
+    sizes: list[int] = []
+    for part in documents.parts:
+        sizes += pc.binary_length(read_table(reader.path(part), ["text"])["text"]).to_pylist()
+    return tuple(sizes)
 
 
 def bytes_of(manifest: Manifest) -> int:

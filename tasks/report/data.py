@@ -14,6 +14,7 @@ from infra.store.manifest import Manifest
 from tasks.builds import BuildRecord
 from tasks.report.distributions import Distributions, distributions
 from tasks.report.duplicates import NearDuplicates, near_duplicates_of
+from tasks.report.forecast import Compared, compared_with_forecast
 from tasks.report.funnel import FunnelEntry
 from tasks.report.judged import BuildParts
 from tasks.report.training import Training, training_of
@@ -93,6 +94,7 @@ class ReportData:
     distributions: Distributions
     near_duplicates: tuple[NearDuplicates, ...]
     training: Training | None
+    forecast: Compared | None = None
 
     @property
     def text_bytes(self) -> int:
@@ -134,6 +136,7 @@ def collect_report(lake: Lake, build: BuildRecord, cache: Path, run: str | None 
         distributions=counted,
         near_duplicates=near_duplicates_of(reader, parts),
         training=None if run is None else training_of(lake, run, manifests["tokens"]),
+        forecast=compared_with_forecast(lake, build, manifests),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
+from tasks.forecast.record import Estimate
 from tasks.report import charts
 from tasks.report.data import ReportData, StageRecord, failure_place
 from tasks.report.figures import STYLE
@@ -48,6 +50,7 @@ def render_report(data: ReportData) -> str:
         "about": about,
         "decimals": decimals,
         "score": score,
+        "estimate": estimate,
         "words": lambda name: name.replace("_", " "),
         "day": lambda time: time.replace("T", " ")[:16],
     }
@@ -55,6 +58,9 @@ def render_report(data: ReportData) -> str:
     return environment.get_template("report.html.j2").render(
         data=data,
         charts=charts,
+        duration=duration,
+        size=size,
+        count=lambda value: f"{value:,.0f}",
         sections=sections,
         place=failure_place,
         numbering={slug: position for position, (slug, _) in enumerate(sections, start=1)},
@@ -100,6 +106,11 @@ def size(value: float) -> str:
 def score(value: float) -> str:
     """Four decimals for values below 10, one for larger ones such as perplexities."""
     return decimals(value, 4 if abs(value) < 10 else 1)
+
+
+def estimate(value: Estimate, shown: Callable[[float], str]) -> str:
+    """An expected value with its interval, each as `shown` writes it."""
+    return f"{shown(value.value)} ({shown(value.low)} to {shown(value.high)})"
 
 
 def about(value: float) -> str:
