@@ -105,7 +105,7 @@ class SourcePlan:
     def names(self) -> list[str]:
         return [self.configured.stage.name]
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         # File names do not affect the documents, but the manifest must list those of this build.
         inputs = [[file.name, file.sha256] for file in self.files]
@@ -136,7 +136,7 @@ class PassPlan:
     def names(self) -> list[str]:
         return [item.stage.name for item in self.configured]
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         return [
             key_of({"identity": item.identity, "shards": identities, "floors": self._floors})
@@ -199,7 +199,7 @@ class SelectPlan:
     def names(self) -> list[str]:
         return [self.configured.stage.name]
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         shards = [shard.identity() for shard in self.view.shards()]
         return [key_of({"identity": self.configured.identity, "shards": shards})]

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import selectors
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
-from multiprocessing import connection
 from typing import Any, Protocol
 
 from infra.budget import cause_of_death
@@ -64,9 +63,10 @@ class LocalPool:
         self._queue: deque[_Task] = deque()
         self._idle: list[Worker] = []
         self._busy: dict[Worker, _Task] = {}
-        self._lock = threading.Lock()
         self._looked = 0.0
         self._closing = threading.Event()
+        # Guards the queue and the ends of units; told when a unit ends.
+        self._change = threading.Condition()
         self._broken: BaseException | None = None
 
     def __enter__(self) -> LocalPool:
@@ -78,6 +78,8 @@ class LocalPool:
         for name in _SINGLE_THREADED:
             os.environ.setdefault(name, "1")
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, name="millrace-pool", daemon=True)
         self._thread.start()
         return self
@@ -86,6 +88,7 @@ class LocalPool:
         self._closing.set()
         self._nudge()
         self._thread.join()
+        self._selector.close()
         for descriptor in (self._woken, self._wake):
             os.close(descriptor)
         self._scratch.__exit__(None, None, None)
@@ -97,28 +100,40 @@ class LocalPool:
     def start(self, unit: WorkUnit, places: int) -> object:
         """See `infra.engine.scheduling.Workers`."""
         task = _Task(unit, places)
-        with self._lock:
+        with self._change:
             if self._broken is not None:
                 raise RuntimeError("the pool of workers has failed") from self._broken
             self._queue.append(task)
-        self._nudge()
+            waits = self._free < self._queue[0].places
+        if not waits:
+            self._nudge()
         return task
 
     def ended(self, handles: Sequence[Any]) -> Sequence[object]:
         """See `infra.engine.scheduling.Workers`."""
-        return list(wait(handles, return_when=FIRST_COMPLETED).done)
+        with self._change:
+            while not (done := [handle for handle in handles if handle.has_ended]):
+                self._change.wait()
+        return done
 
     def result(self, handle: Any) -> Markers:
         """See `infra.engine.scheduling.Workers`."""
-        markers: Markers = handle.result()
+        if handle.error is not None:
+            raise handle.error
+        markers: Markers = handle.markers
         return markers
 
     def cancel(self, handle: Any) -> None:
         """See `infra.engine.scheduling.Workers`. A unit that runs has some seconds to end, then its worker ends."""
-        handle.ends_at = time.monotonic() + _CANCEL_SECONDS
-        with self._lock, contextlib.suppress(ValueError):
-            self._queue.remove(handle)
+        with self._change:
+            handle.ends_at = time.monotonic() + _CANCEL_SECONDS
+            if handle in self._queue:
+                self._queue.remove(handle)
         self._nudge()
+
+    @property
+    def _free(self) -> int:
+        return self.workers - sum(task.places for task in self._busy.values())
 
     def _nudge(self) -> None:
         with contextlib.suppress(BlockingIOError):  # it is full: the thread will look anyway
@@ -130,59 +145,82 @@ class LocalPool:
         try:
             while not self._closing.is_set():
                 self._give()
-                self._take(connection.wait(self._sources(), _LOOK_SECONDS if self._busy else None))
+                for key, _ in self._selector.select(_LOOK_SECONDS if self._busy else None):
+                    self._take(key.data)
                 self._judge()
         except BaseException as raised:  # noqa: BLE001 - given to whoever waits for a unit
             error = raised
         finally:
+            with self._change:
+                self._broken = error
+                left = [*self._busy.values(), *self._queue]
             for worker in [*self._idle, *self._busy]:
                 worker.end()
-            with self._lock:
-                self._broken = error
-                for task in [*self._busy.values(), *self._queue]:
-                    task.fail(error)
-
-    def _sources(self) -> list[Any]:
-        return [self._woken, *(worker.connection for worker in self._busy)]
+            for task in left:
+                self._end(task, error=error)
 
     def _give(self) -> None:
         """Give waiting units to workers, in order, while there are places for them."""
         while True:
-            with self._lock:
-                free = self.workers - sum(task.places for task in self._busy.values())
-                if not self._queue or self._queue[0].places > free:
+            with self._change:
+                if not self._queue or self._queue[0].places > self._free:
                     return
                 task = self._queue.popleft()
-                ahead = next((other for other in self._queue if not other.fetched), None)
-                if ahead is not None:
-                    ahead.fetched = True
-            worker = self._worker()
-            self._busy[worker] = task
+                worker = self._worker()
+                self._busy[worker] = task
+                then = self._then(task)
             with contextlib.suppress(OSError):  # it has just died: its answer will say so
-                worker.give(task.unit, None if ahead is None else ahead.unit)
+                worker.give(task.unit, then)
+
+    def _then(self, task: _Task) -> WorkUnit | None:
+        """A waiting unit whose parts the worker of `task` may fetch, where parts must be fetched."""
+        if task.unit.lake.local_path("") is not None:
+            return None
+        found = next((other for other in self._queue if not other.fetched), None)
+        if found is None:
+            return None
+        found.fetched = True
+        return found.unit
 
     def _worker(self) -> Worker:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.is_alive:
-                return worker
-            worker.end()
-        return Worker(self._context, self._cache)
+        if self._idle:
+            return self._idle.pop()
+        worker = Worker(self._context, self._cache)
+        self._selector.register(worker.connection, selectors.EVENT_READ, worker)
+        return worker
 
-    def _take(self, ready: Sequence[Any]) -> None:
-        if self._woken in ready:
+    def _take(self, worker: Worker | None) -> None:
+        """Take the answer of a worker, or note its death; without one, somebody called."""
+        if worker is None:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._woken, 1 << 16)
-        for worker in [worker for worker in self._busy if worker.connection in ready]:
-            task = self._busy.pop(worker)
-            try:
-                task.succeed(worker.answer())
-            except (EOFError, ConnectionError):
-                task.fail(_death(worker.end()))
-                continue
-            except Exception as error:  # noqa: BLE001 - the unit's own, raised where its result is taken
-                task.fail(error)
-            self._idle.append(worker)
+            return
+        task = self._busy.pop(worker, None)
+        try:
+            markers = worker.answer()
+        except (EOFError, ConnectionError):
+            if task is None:
+                self._idle.remove(worker)
+            exit_code = self._dismiss(worker)
+            if task is not None:
+                self._end(task, error=_death(exit_code))
+            return
+        except Exception as error:  # noqa: BLE001 - the unit's own, raised where its result is taken
+            if task is not None:
+                self._end(task, error=error)
+        else:
+            if task is not None:
+                self._end(task, markers)
+        self._idle.append(worker)
+
+    def _dismiss(self, worker: Worker) -> int:
+        self._selector.unregister(worker.connection)
+        return worker.end()
+
+    def _end(self, task: _Task, markers: Markers | None = None, error: BaseException | None = None) -> None:
+        with self._change:
+            task.markers, task.error, task.has_ended = markers, error, True
+            self._change.notify_all()
 
     def _judge(self) -> None:
         """End the worker that uses too much memory, and those of units that were cancelled and go on."""
@@ -191,39 +229,28 @@ class LocalPool:
             return
         self._looked = now
         for worker in [worker for worker, task in self._busy.items() if task.ends_at < now]:
-            self._busy.pop(worker).fail(WorkerDied(": it was cancelled"))
-            worker.end()
+            self._end(self._busy.pop(worker), error=WorkerDied(": it was cancelled"))
+            self._dismiss(worker)
         used = {worker: (worker.private_bytes, task.places) for worker, task in self._busy.items()}
         worst = self._limit.over(used, self.places)
         if worst is not None:
             task = self._busy.pop(worst)
-            allowed = task.places * self._limit.place_bytes
-            worst.end()
-            task.fail(
-                OutOfMemory(
-                    f"was ended because it used {_gibibytes(used[worst][0])} of memory, of {_gibibytes(allowed)}"
-                )
-            )
+            self._dismiss(worst)
+            size, allowed = used[worst][0], task.places * self._limit.place_bytes
+            told = f"was ended because it used {_gibibytes(size)} of memory, of {_gibibytes(allowed)}"
+            self._end(task, error=OutOfMemory(told))
 
 
-class _Task(Future[Markers]):
-    """A unit that waits or runs, and the places that it takes. `fetched`: a worker fetches its parts already."""
+class _Task:
+    """A unit that waits, runs or has ended, and the places that it takes. `fetched`: a worker fetches its parts."""
 
     def __init__(self, unit: WorkUnit, places: int) -> None:
-        super().__init__()
         self.unit, self.places = unit, places
         self.fetched = False
         self.ends_at = float("inf")
-
-    def succeed(self, markers: Markers) -> None:
-        """End with the markers, unless it has ended."""
-        with contextlib.suppress(InvalidStateError):
-            self.set_result(markers)
-
-    def fail(self, error: BaseException) -> None:
-        """End with an error, unless it has ended."""
-        with contextlib.suppress(InvalidStateError):
-            self.set_exception(error)
+        self.has_ended = False
+        self.markers: Markers | None = None
+        self.error: BaseException | None = None
 
 
 def _death(exit_code: int) -> WorkerDied:

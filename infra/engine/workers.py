@@ -44,11 +44,6 @@ class Worker:
         """Its memory, with that of the programs that it started: see `infra.engine.memory`."""
         return private_bytes(self._process.pid or 0)
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether it has not ended."""
-        return self._process.is_alive()
-
     def give(self, unit: WorkUnit, ahead: WorkUnit | None) -> None:
         """Give it a unit, and one whose remote parts it may fetch meanwhile. Raises OSError if it has ended."""
         self.connection.send((unit, ahead))

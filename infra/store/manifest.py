@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +28,19 @@ from infra.store.errors import Corrupt, NotThere, StoreFull
 from infra.store.lake import Entry, Lake, store_errors
 from infra.store.ledger import Account
 from infra.store.room import lock_of, make_room_for
-from infra.store.schema import MOST, SHA256, SUFFIX, Component, Count, Digest, Range, Seconds, Suffix, read_value
+from infra.store.schema import (
+    MOST,
+    SHA256,
+    SUFFIX,
+    Component,
+    Count,
+    Digest,
+    Range,
+    Seconds,
+    Suffix,
+    as_json,
+    read_value,
+)
 from infra.store.verified import has_sha256, note_sha256
 
 _logger = logging.getLogger("millrace.store")
@@ -226,7 +238,7 @@ def manifest_path(stage: str, key: str) -> str:
 def write_marker(lake: Lake, stage: str, marker: Marker) -> None:
     """Publish the result of a work unit."""
     faults.reach("before_marker")
-    lake.write_json(marker_path(stage, marker.key), asdict(marker))
+    lake.write_json(marker_path(stage, marker.key), as_json(marker))
 
 
 def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
@@ -278,7 +290,7 @@ def missing_parts(lake: Lake, parts: Iterable[Part]) -> list[Part]:
 def write_manifest(lake: Lake, manifest: Manifest) -> None:
     """Publish an artifact."""
     faults.reach("before_manifest")
-    lake.write_json(manifest.path, asdict(manifest))
+    lake.write_json(manifest.path, as_json(manifest))
 
 
 def read_manifest(lake: Lake, stage: str, key: str, *, keep: bool = False) -> Manifest | None:

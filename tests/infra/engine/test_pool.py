@@ -83,7 +83,7 @@ def test_a_cancelled_unit_that_goes_on_ends_with_its_worker_alone(
         pool.cancel(handle)
         assert pool.ended([handle]) == [handle]
         toy.wait_until_gone(int(pids["0.txt"]))
-        assert Path(f"/proc/{pids['1.txt']}").exists() and not other.done()  # type: ignore[attr-defined]
+        assert Path(f"/proc/{pids['1.txt']}").exists() and not other.has_ended  # type: ignore[attr-defined]
         # The place of the cancelled unit is free again.
         run(pool, source(lake, ConfiguredStage(toy.read_pids, toy.ToyConfig()), files[2]))
         pool.cancel(other)
