@@ -7,8 +7,8 @@ import re
 import sys
 
 import numpy as np
-from numba import njit
 
+from infra.compiled import njit
 from tasks.text.sha1 import sha1_prefixes
 
 

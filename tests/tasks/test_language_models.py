@@ -154,7 +154,8 @@ def test_a_label_that_is_no_file_name_is_refused(tmp_path: Path) -> None:
 def test_missing_tools_end_the_fit_with_the_cure(
     tmp_path: Path, rows: Sequence[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kenlm_tools, "cache_folder", lambda: tmp_path / "cache")
+    for folder in ("cache_folder", "environment_folder"):
+        monkeypatch.setattr(kenlm_tools, folder, lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(KenlmToolsMissing, match="apt-get install"):
         fit(rows, tmp_path / "models")
