@@ -22,7 +22,8 @@ class Account:
 
     Bytes are payload bytes for a source and UTF-8 bytes of text elsewhere. `bytes_out` maps each outcome (``kept``,
     ``struck`` or a reason) to bytes. `examples` holds one example for every reason of `dropped`. `failures` holds
-    the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example.
+    the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example. `measures` are
+    other counts of what was dropped, by name, and need not balance.
     """
 
     rows_in: Count = 0
@@ -35,6 +36,7 @@ class Account:
     bytes_out: dict[str, Annotated[int, Range(-MOST, MOST)]] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     failures: list[dict[str, str | int | float | bool | None]] = field(default_factory=list)
+    measures: dict[str, Count] = field(default_factory=dict)
 
     def check(self, where: str) -> None:
         """Raises BooksDoNotBalance unless every record and byte that came in has an outcome."""
@@ -57,6 +59,7 @@ def total(accounts: Iterable[Account]) -> Account:
     dropped: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     bytes_out: Counter[str] = Counter()
+    measures: Counter[str] = Counter()
     examples: dict[str, str] = {}
     failures: list[dict[str, str | int | float | bool | None]] = []
     for account in accounts:
@@ -67,6 +70,7 @@ def total(accounts: Iterable[Account]) -> Account:
         dropped.update(account.dropped)
         failed.update(account.failed)
         bytes_out.update(account.bytes_out)
+        measures.update(account.measures)
         for reason, example in account.examples.items():
             examples.setdefault(reason, example)
         failures += account.failures[: FAILURES_KEPT - len(failures)]
@@ -80,4 +84,5 @@ def total(accounts: Iterable[Account]) -> Account:
         bytes_out=dict(sorted(bytes_out.items())),
         examples=examples,
         failures=failures,
+        measures=dict(sorted(measures.items())),
     )
