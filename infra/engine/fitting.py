@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from infra.engine.kernels import KernelError, model_of, stage_and_config
 from infra.engine.shards import PartReader, above_floors
-from infra.engine.units import FitUnit
+from infra.engine.shuffle import read_slice
+from infra.engine.units import FitGroupUnit, FitJoinUnit, FitUnit
 from infra.store import faults
 from infra.store.digests import sha256_file
+from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Part, store_part
 
@@ -36,13 +38,41 @@ def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Ac
     arguments: list[Any] = [tables(), config, folder]
     if stage.load is not None:
         arguments.append(model_of(unit.call, unit.lake, folder.parent))
-    files = stage.kernel(*arguments)
-    parts = []
-    for name in sorted(files):
-        sha256 = sha256_file(files[name])
-        suffix = Path(name).suffix
-        parts.append(store_part(unit.lake, files[name], name=name, rows=-1, content=sha256, suffix=suffix))
+    parts = _store(unit.lake, stage.kernel(*arguments))
     expected = sum(shard.documents.rows for shard, _ in unit.shards)
     if rows != expected:
         raise KernelError(f"stage {stage.name} read {rows} of {expected} documents")
     return parts, Account(rows_in=rows, kept=kept, skipped=rows - kept), {}
+
+
+def fit_group(unit: FitGroupUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
+    """Run the step ``group`` on the rows of one partition; returns its files as parts, sorted by name."""
+    stage, config = stage_and_config(unit.call)
+    read = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal read
+        for part in unit.rows:
+            table = read_slice(reader.path(part), unit.partition)
+            read += table.num_rows
+            yield table
+            faults.reach("in_fit")
+
+    parts = _store(unit.lake, stage.steps["group"](tables(), config, folder))
+    return parts, Account(rows_in=read, kept=read), {}
+
+
+def join_fits(unit: FitJoinUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
+    """Run the step ``join`` on the partial files of all partitions; returns its files as parts, sorted by name."""
+    stage, config = stage_and_config(unit.call)
+    partial = {part.name: reader.path(part) for part in unit.partial}
+    return _store(unit.lake, stage.steps["join"](partial, config, folder)), Account(), {}
+
+
+def _store(lake: Lake, files: Mapping[str, Path]) -> list[Part]:
+    parts = []
+    for name in sorted(files):
+        sha256 = sha256_file(files[name])
+        suffix = Path(name).suffix
+        parts.append(store_part(lake, files[name], name=name, rows=-1, content=sha256, suffix=suffix))
+    return parts

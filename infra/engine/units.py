@@ -177,4 +177,31 @@ class FitUnit:
         return f"{self.call.name} of {len(self.shards)} shards"
 
 
-WorkUnit = SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | AnnotateUnit | FitUnit
+@dataclass(frozen=True)
+class FitGroupUnit:
+    """Make files from the rows of one partition. `rows` are the parts that have some, in order."""
+
+    lake: Lake
+    call: Call
+    partition: int
+    rows: tuple[Part, ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, partition {self.partition}"
+
+
+@dataclass(frozen=True)
+class FitJoinUnit:
+    """Make files from what the fits of all partitions say of themselves."""
+
+    lake: Lake
+    call: Call
+    partial: tuple[Part, ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, join of {len(self.partial)} partitions"
+
+
+WorkUnit = (
+    SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | AnnotateUnit | FitUnit | FitGroupUnit | FitJoinUnit
+)

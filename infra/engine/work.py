@@ -16,13 +16,15 @@ from typing import Any
 
 from infra.engine.ahead import parts_of, reading_ahead
 from infra.engine.annotating import annotate
-from infra.engine.fitting import fit
+from infra.engine.fitting import fit, fit_group, join_fits
 from infra.engine.reading import read_source
 from infra.engine.shards import PartReader
 from infra.engine.steps import annotate_step, map_step, reduce_step, select_step
 from infra.engine.units import (
     AnnotateUnit,
     Call,
+    FitGroupUnit,
+    FitJoinUnit,
     FitUnit,
     MapUnit,
     PassUnit,
@@ -46,6 +48,8 @@ _STEPS: dict[type, Callable[[Any, PartReader, Path], Outcome]] = {
     ReduceUnit: reduce_step,
     AnnotateUnit: annotate_step,
     FitUnit: fit,
+    FitGroupUnit: fit_group,
+    FitJoinUnit: join_fits,
 }
 
 

@@ -5,12 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import sentencepiece
 
 from infra import kenlm_tools
 from infra.kenlm_tools import KenlmToolsMissing
-from tasks.language_models import LanguageModelsConfig, fit_language_models
+from infra.stage import PARTIAL
+from tasks.language_models import (
+    LanguageModelsConfig,
+    fit_language_models,
+    fit_languages,
+    join_cutoffs,
+    split_languages,
+)
 from tasks.perplexity import PerplexityConfig, load_perplexity_models, score_perplexity
 from tasks.text.normalise import normalise_for_scoring
 
@@ -164,3 +172,23 @@ def test_missing_tools_end_the_fit_with_the_cure(
 def test_bounds_that_leave_nothing_held_back_are_refused() -> None:
     with pytest.raises(ValueError, match="each language holds back a document"):
         LanguageModelsConfig(minimum_documents=5, held_back_every=10)
+
+
+def test_the_models_of_languages_are_fitted_in_units_of_their_own(
+    rows: Sequence[Row], fitted: dict[str, Path], tmp_path: Path
+) -> None:
+    """By partitions, as the engine does: the files of one process."""
+    split = [split_languages(table, CONFIG) for table in cut(rows, 77)]
+    whole = pa.concat_tables(split)
+    assert len(set(whole["partition"].to_pylist())) == len(set(whole["language"].to_pylist())) == 5
+    found: dict[str, Path] = {}
+    for partition in set(whole["partition"].to_pylist()):
+        folder = tmp_path / str(partition)
+        folder.mkdir()
+        rows_of = [table.filter(pc.equal(table["partition"], partition)) for table in split]
+        found |= fit_languages(rows_of, CONFIG, folder)
+    partial = {name: path for name, path in found.items() if name.endswith(PARTIAL)}
+    found |= join_cutoffs(partial, CONFIG, tmp_path)
+    assert {name: path.read_bytes() for name, path in found.items() if name not in partial} == {
+        name: path.read_bytes() for name, path in fitted.items()
+    }

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from infra.documents import DOCUMENT_SCHEMA
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, partitioned, stage
+from infra.stage import FIT_PARTITIONS, PARTIAL, StageConfig, StageKind, partitioned, stage
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Marker
@@ -300,6 +300,44 @@ def fit_total(tables: Iterator[pa.Table], config: ToyConfig, folder: Path) -> di
     path = folder / "total.txt"
     path.write_text(str(sum(len(text) for table in tables for text in table["text"].to_pylist())))
     return {"total.txt": path}
+
+
+def split_initials(documents: pa.Table, config: ToyConfig) -> pa.Table:
+    texts = documents["text"].to_pylist()
+    schema = pa.schema([("partition", pa.int32()), ("row", pa.int32()), ("text", pa.string())])
+    return pa.table([[ord(text[0]) % FIT_PARTITIONS for text in texts], [*range(len(texts))], texts], schema=schema)
+
+
+def fit_initials(tables: Iterable[pa.Table], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    texts = [text for table in tables for text in table["text"].to_pylist()]
+    for initial in sorted({text[0] for text in texts}):
+        for name in (f"{initial}.txt", f"{initial}{PARTIAL}"):
+            files[name] = folder / name
+        found = [text for text in texts if text[0] == initial]
+        files[f"{initial}.txt"].write_text("\n".join(found))
+        files[f"{initial}{PARTIAL}"].write_text(str(len(found)))
+    return files
+
+
+def join_initials(partial: Mapping[str, Path], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    path = folder / "counts.txt"
+    path.write_text("\n".join(f"{name[0]} {partial[name].read_text()}" for name in sorted(partial)))
+    return {"counts.txt": path}
+
+
+@stage(
+    "toy_initials",
+    version=1,
+    kind=StageKind.fit,
+    config=ToyConfig,
+    groups={"map": split_initials, "group": fit_initials, "join": join_initials},
+)
+def fit_by_initial(tables: Iterator[pa.Table], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    """A file for each first letter of texts, and one with the counts."""
+    files = fit_initials((split_initials(table, config) for table in tables), config, folder)
+    partial = {name: path for name, path in files.items() if name.endswith(PARTIAL)}
+    return {name: path for name, path in files.items() if name not in partial} | join_initials(partial, config, folder)
 
 
 @stage(
