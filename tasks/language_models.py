@@ -31,9 +31,7 @@ from tasks.text.normalise import normalise_for_scoring
 _SORT_MEMORY = "512M"
 # SentencePiece skips longer sentences, so documents are split at spaces below it. Its own default is 4192 bytes.
 _SENTENCE_CHARACTERS = 4096
-_ROWS = pa.schema(
-    [("partition", pa.int32()), ("row", pa.int32()), ("language", pa.string()), ("line", pa.large_string())]
-)
+_ROWS = pa.schema([("partition", pa.int32()), ("row", pa.int32()), ("language", pa.string()), ("line", pa.string())])
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 

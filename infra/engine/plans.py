@@ -249,9 +249,18 @@ def named_by_shard(configured: ConfiguredStage, markers: Sequence[Marker], shard
 
 
 def run_units(engine: Engine, units: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:
-    """Run units and report their progress under `names`. Returns the markers by key."""
+    """Run units and report their progress under `names`. Returns the markers by key.
+
+    Units with the same keys, such as those of partitions with the same rows, run once.
+    """
     label = ", ".join(names)
-    return flatten(engine.run(units, lambda done, all_units: progress(label, done, all_units)))
+    different = {_keys_of(unit): unit for unit in reversed(units)}
+    first = list(reversed(different.values()))
+    return flatten(engine.run(first, lambda done, all_units: progress(label, done, all_units)))
+
+
+def _keys_of(unit: Any) -> tuple[str, ...]:
+    return tuple(call.key for call in unit.calls) if isinstance(unit, PassUnit) else (unit.call.key,)
 
 
 def publish(

@@ -185,7 +185,10 @@ class LocalPool:
     def _worker(self) -> Worker:
         if self._idle:
             return self._idle.pop()
-        worker = Worker(self._context, self._cache)
+        try:
+            worker = Worker(self._context, self._cache)
+        except OSError:  # the server that forks them was killed: the second call starts another
+            worker = Worker(self._context, self._cache)
         self._selector.register(worker.connection, selectors.EVENT_READ, worker)
         return worker
 

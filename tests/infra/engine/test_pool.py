@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,16 @@ def test_an_idle_worker_that_died_is_replaced(lake: Lake, files: tuple[InputFile
             [pid] = toy.texts(lake, markers[unit.call.key])
             os.kill(int(pid), signal.SIGKILL)
             toy.wait_until_gone(int(pid))
+
+
+def test_the_server_that_forks_workers_may_die(lake: Lake, files: tuple[InputFile, ...]) -> None:
+    with LocalPool(1) as pool:
+        for number in range(2):
+            stage = ConfiguredStage(toy.read_pids, toy.ToyConfig(factor=number + 1))
+            assert len(run(pool, source(lake, stage, files[0]))) == 1
+            server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+            os.kill(server, signal.SIGKILL)
+            toy.wait_until_gone(server)
 
 
 def test_an_error_that_cannot_be_sent_is_told(lake: Lake, files: tuple[InputFile, ...]) -> None:
