@@ -70,8 +70,15 @@ class NearDuplicates:
 
 
 def near_duplicates_of(reader: PartReader, build: BuildParts) -> tuple[NearDuplicates, ...]:
-    """Summarise the evidence of each step that finds near-duplicates, shard by shard."""
-    return tuple(_found(reader, build, name) for name, manifest in build.manifests.items() if manifest.stage == STAGE)
+    """Summarise the evidence of each step that finds near-duplicates, shard by shard.
+
+    Builds before 2026-11-29 have evidence of another kind; they are left out.
+    """
+    return tuple(
+        _found(reader, build, name)
+        for name, manifest in build.manifests.items()
+        if manifest.stage == STAGE and manifest.version > 1
+    )
 
 
 def _found(reader: PartReader, build: BuildParts, name: str) -> NearDuplicates:
