@@ -11,7 +11,7 @@ import pyarrow as pa
 from infra.engine.kernels import KernelError, model_of, stage_and_config
 from infra.engine.shards import PartReader, above_floors
 from infra.engine.shuffle import read_slice
-from infra.engine.units import FitGroupUnit, FitJoinUnit, FitUnit
+from infra.engine.units import FitGroupUnit, FitJoinUnit, FitUnit, GroupUnit
 from infra.store import faults
 from infra.store.digests import sha256_file
 from infra.store.lake import Lake
@@ -21,6 +21,13 @@ from infra.store.manifest import Part, store_part
 
 def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
     """Run the kernel; returns its files as parts, sorted by name. Raises KernelError if it left documents unread."""
+    return make_files(unit, reader, folder)
+
+
+def make_files(
+    unit: FitUnit | GroupUnit, reader: PartReader, folder: Path, *more: object
+) -> tuple[list[Part], Account, dict[str, Any]]:
+    """Call the kernel with the documents of all shards, config, folder, `more` and the model; see `fit`."""
     stage, config = stage_and_config(unit.call)
     columns = stage.columns_of(config)
     rows = kept = 0
@@ -35,10 +42,10 @@ def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Ac
                 yield passing
                 faults.reach("in_fit")
 
-    arguments: list[Any] = [tables(), config, folder]
+    arguments: list[Any] = [tables(), config, folder, *more]
     if stage.load is not None:
         arguments.append(model_of(unit.call, unit.lake, folder.parent))
-    parts = _store(unit.lake, stage.kernel(*arguments))
+    parts = store_files(unit.lake, stage.kernel(*arguments))
     expected = sum(shard.documents.rows for shard, _ in unit.shards)
     if rows != expected:
         raise KernelError(f"stage {stage.name} read {rows} of {expected} documents")
@@ -58,7 +65,7 @@ def fit_group(unit: FitGroupUnit, reader: PartReader, folder: Path) -> tuple[lis
             yield table
             faults.reach("in_fit")
 
-    parts = _store(unit.lake, stage.steps["group"](tables(), config, folder))
+    parts = store_files(unit.lake, stage.steps["group"](tables(), config, folder))
     return parts, Account(rows_in=read, kept=read), {}
 
 
@@ -66,13 +73,13 @@ def join_fits(unit: FitJoinUnit, reader: PartReader, folder: Path) -> tuple[list
     """Run the step ``join`` on the partial files of all partitions; returns its files as parts, sorted by name."""
     stage, config = stage_and_config(unit.call)
     partial = {part.name: reader.path(part) for part in unit.partial}
-    return _store(unit.lake, stage.steps["join"](partial, config, folder)), Account(), {}
+    return store_files(unit.lake, stage.steps["join"](partial, config, folder)), Account(), {}
 
 
-def _store(lake: Lake, files: Mapping[str, Path]) -> list[Part]:
+def store_files(lake: Lake, files: Mapping[str, Path]) -> list[Part]:
+    """The files as parts, sorted by name."""
     parts = []
     for name in sorted(files):
-        sha256 = sha256_file(files[name])
-        suffix = Path(name).suffix
-        parts.append(store_part(lake, files[name], name=name, rows=-1, content=sha256, suffix=suffix))
+        path = files[name]
+        parts.append(store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix))
     return parts

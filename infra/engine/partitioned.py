@@ -145,17 +145,17 @@ class _Steps:
 
     def __init__(self, configured: ConfiguredStage, lake: Lake, engine: Engine, progress: Progress) -> None:
         self._name, self._engine, self._progress = configured.stage.name, engine, progress
-        self._seconds: dict[str, float] = {}
+        self._work: dict[str, float] = {}
 
     @property
     def seconds(self) -> float:
-        """The work of all units. A repeated step finds much of what it asks for done: that counts once."""
-        return sum(self._seconds.values())
+        """The work of all steps. Units with equal input are one."""
+        return sum(self._work.values())
 
     def run(self, groups: Sequence[_Group], step: str, units_of: Any) -> None:
         units = [units_of(group) for group in groups]
         label = f"{self._name} {step}".strip()
         done = run_units(self._engine, [unit for some in units for unit in some], self._progress, [label])
-        self._seconds |= {key: marker.seconds for key, marker in done.items()}
+        self._work |= {key: marker.seconds for key, marker in done.items()}
         for group, some in zip(groups, units, strict=True):
             group.given = [done[unit.call.key] for unit in some]

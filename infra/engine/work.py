@@ -17,15 +17,18 @@ from typing import Any
 from infra.engine.ahead import parts_of, reading_ahead
 from infra.engine.annotating import annotate
 from infra.engine.fitting import fit, fit_group, join_fits
+from infra.engine.group_steps import finish_step, group_step
 from infra.engine.reading import read_source
 from infra.engine.shards import PartReader
 from infra.engine.steps import annotate_step, map_step, reduce_step, select_step
 from infra.engine.units import (
     AnnotateUnit,
     Call,
+    FinishUnit,
     FitGroupUnit,
     FitJoinUnit,
     FitUnit,
+    GroupUnit,
     MapUnit,
     PassUnit,
     ReduceUnit,
@@ -50,6 +53,8 @@ _STEPS: dict[type, Callable[[Any, PartReader, Path], Outcome]] = {
     FitUnit: fit,
     FitGroupUnit: fit_group,
     FitJoinUnit: join_fits,
+    GroupUnit: group_step,
+    FinishUnit: finish_step,
 }
 
 
