@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from infra.engine.fit_groups import FitGroupsPlan
 from infra.engine.graph import BuildTask, Made
 from infra.engine.grouped import GroupedPlan
 from infra.engine.partitioned import PartitionedPlan
@@ -384,7 +385,8 @@ def _known_name(name: str, role: str) -> str:
 
 def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Sequence[ViewSpec]) -> BuildTask:
     def plan(lake: Lake, made: Made) -> Plan:
-        return FitPlan(ConfiguredStage(stage, config), tuple(spec.view(made) for spec in specs))
+        configured, views = ConfiguredStage(stage, config), tuple(spec.view(made) for spec in specs)
+        return FitGroupsPlan(configured, views) if "group" in stage.steps else FitPlan(configured, views)
 
     return BuildTask(task, (name,), needs_of(specs), plan, (module_of(stage),))
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from infra.compiled import njit
 from tasks.corpus.comparison import Comparison
 from tasks.text.bands import band_keys
 from tasks.text.fingerprints import fingerprints

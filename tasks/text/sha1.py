@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infra.compiled import njit
 
 LANES = 16  # slices hashed in parallel: the 32-bit words of one 512-bit register
 U32 = np.uint32
@@ -68,7 +69,7 @@ def sha1_prefixes(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> n
     return hashes
 
 
-@njit
+@njit()
 def _big_endian_words(buffer: np.ndarray) -> np.ndarray:
     """The four bytes from each offset as one big-endian word; bytes past the end are zero."""
     words = np.empty(buffer.size, np.uint32)
@@ -88,13 +89,13 @@ def _big_endian_words(buffer: np.ndarray) -> np.ndarray:
     return words
 
 
-@njit
+@njit()
 def _last_block(length: int) -> int:
     # The byte 0x80 and the length in bits (8 bytes) follow the message.
     return (length + 8) // 64
 
 
-@njit
+@njit()
 def _load(schedule: np.ndarray, lane: int, words: np.ndarray, start: int, length: int, block: int) -> None:
     """Load one padded block of 16 words into a lane (FIPS 180-4, section 5.1.1)."""
     base = 64 * block
@@ -115,7 +116,7 @@ def _load(schedule: np.ndarray, lane: int, words: np.ndarray, start: int, length
         schedule[15, lane] = U32((8 * length) & 0xFFFFFFFF)
 
 
-@njit
+@njit()
 def _expand(schedule: np.ndarray) -> None:
     for t in range(16, 80):
         for lane in range(LANES):
@@ -124,12 +125,12 @@ def _expand(schedule: np.ndarray) -> None:
             )
 
 
-@njit
+@njit()
 def _rotate(word: np.uint32, bits: int) -> np.uint32:
     return U32((word << U32(bits)) | (word >> U32(32 - bits)))
 
 
-@njit
+@njit()
 def _swap_bytes(word: np.uint32) -> np.uint32:
     return U32(
         (word >> U32(24)) | ((word >> U32(8)) & U32(0xFF00)) | ((word << U32(8)) & U32(0xFF0000)) | U32(word << U32(24))
@@ -138,7 +139,7 @@ def _swap_bytes(word: np.uint32) -> np.uint32:
 
 # One explicit kernel instead of a factory that returns one kernel per phase: numba's disk cache numbers closures of
 # the same name anew in each process, and may load the wrong one.
-@njit
+@njit()
 def _rounds(w: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, e: np.ndarray) -> None:
     """Run all 80 rounds, five at a time, so that the five variables rotate without copies."""
     for t in range(0, 80, 5):
@@ -157,7 +158,7 @@ def _rounds(w: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.nd
             a[lane], b[lane], c[lane], d[lane], e[lane] = v, x, y, z, u
 
 
-@njit
+@njit()
 def _mix(t: int, x: np.uint32, y: np.uint32, z: np.uint32) -> np.uint32:
     """The function of round t plus its constant (FIPS 180-4, sections 4.1.1 and 4.2.1)."""
     if t < 20:
