@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.measure import Comparison, Memory, Times, Workload
-from tests.bench.records import RECORDER, Compared, Input, Side, spread
+from tests.bench.records import RECORDER, Compared, Input, Row, Side, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,18 @@ def print_side(workload: Workload[Any], side: str, times: Times, memory: Memory 
     rate = f"{workload.items / times.median:,.0f} {workload.unit}/s, {workload.bytes / times.median / 1e6:,.2f} MB/s"
     held = "" if memory is None else f"; peak {_mib(memory.peak)} MiB, {_mib(memory.loaded)} of them before it began"
     print(f"  {side}: median {times.median:.3f} s ({least:.3f} to {most:.3f}), {rate}{held}")
+
+
+def print_row(row: Row) -> None:
+    """One line of the comparison with other projects' tools."""
+    if row.ratio is None or row.ours is None or row.theirs is None:
+        _print_row(row.peer, f"MISSING, {row.work} was not compared: {row.note}")
+        return
+    verdict = "reached" if row.ratio.median >= row.floor else "MISSED"
+    figures = f"{row.ours:,.1f} against {row.theirs:,.1f} {row.unit}"
+    spread = f"{row.ratio.least:.2f} to {row.ratio.most:.2f}, {row.ratio.count} pairs"
+    _print_row(row.peer, f"{row.work}: {figures}, {row.ratio.median:.2f} times ({spread}); {row.floor:g} {verdict}")
+    _print_row("outputs", row.agreement)
 
 
 def print_bar(bar: Bar, rate: float) -> None:

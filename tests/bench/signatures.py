@@ -12,6 +12,7 @@ from tasks.signatures import SignatureConfig, signatures, unpack_signatures
 from tests.bench.inputs import page_texts
 from tests.bench.measure import Side, compare
 from tests.bench.report import Bar, print_bar, print_comparison, print_head
+from tests.bench.signatures_peers import compare_with_peers
 
 CONFIG = SignatureConfig()
 DATATROVE = Bar("datatrove's MinHash signatures", 0.8, "MB")
@@ -27,6 +28,7 @@ def run() -> None:
     found = compare(texts, ours, peer)
     print_comparison(texts, ours.name, peer.name, found)
     print_bar(DATATROVE, texts.bytes / found.ours.median / 1e6)
+    compare_with_peers(texts, sign, our_signatures)
 
 
 def sign(texts: list[str]) -> pa.Table:
