@@ -97,7 +97,8 @@ def normalise_for_scoring(text: str) -> str:
 def decompose(text: str) -> str:
     """NFD. Unlike ``unicodedata.normalize``, which sorts marks by insertion, it is not quadratic in their number."""
     marks = _mark_table()[_codes(text)]
-    if np.diff(np.flatnonzero(~marks), prepend=-1, append=len(marks)).max() <= _MOST_MARKS + 1:
+    longest = np.diff(np.flatnonzero(~marks), prepend=-1, append=len(marks)).max() - 1 if marks.any() else 0
+    if longest <= _MOST_MARKS:
         return unicodedata.normalize("NFD", text)
     each = "".join([unicodedata.normalize("NFD", character) for character in text])
     classes = _class_table()[_codes(each)]
