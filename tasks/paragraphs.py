@@ -9,9 +9,7 @@ The comparison is by the first eight bytes of a SHA-1 (``dedup.py`` of facebookr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +18,7 @@ import pydantic
 
 from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, partitioned
-from tasks.text.normalise import normalise_for_hashing
+from tasks.text.lines import Lines, hash_lines
 
 PARAGRAPH_SCHEMA = pa.schema(
     [
@@ -45,7 +43,7 @@ def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
 
     Columns: partition (int32), row (int32, the document's row in `documents`) and hash (uint64).
     """
-    lines = _split_lines(documents)
+    lines = hash_lines(documents.column("text"))
     first = _first_in_document(lines)
     hashes = lines.hash[first]
     return pa.table(
@@ -87,7 +85,7 @@ def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphC
     before the next kept line (or after the last kept one), so the edited text is the kept lines joined by line feeds.
     `lines` and `struck` count lines; if they are equal, the edited text is empty. A document without text has no lines.
     """
-    lines = _split_lines(documents)
+    lines = hash_lines(documents.column("text"))
     duplicates = np.unique(rows.column("hash").to_numpy())
     shared = np.isin(lines.hash, duplicates) | (lines.hash == _DELETED)
     kept = np.zeros(len(lines.hash), bool)
@@ -131,42 +129,7 @@ paragraphs = partitioned(
 )
 
 
-def hash_lines(text: str) -> npt.NDArray[np.uint64]:
-    """One hash per line of `text`: the first eight bytes of the normalised line's SHA-1 (UTF-8), little-endian."""
-    sha1 = hashlib.sha1
-    digests = [sha1(line.encode()).digest()[:8] for line in normalise_for_hashing(text)]
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """All lines of a batch, in order, as byte offsets into the document's text; the end excludes the line feed."""
-
-    document: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
-    hash: npt.NDArray[np.uint64]
-
-
-def _split_lines(documents: Documents) -> _Lines:
-    owners, starts, ends, hashes = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)], []
-    for row, text in enumerate(documents.column("text").to_pylist()):
-        if not text:
-            continue
-        feeds = np.flatnonzero(np.frombuffer(text.encode(), np.uint8) == ord("\n"))
-        starts.append(np.concatenate([[0], feeds + 1]))
-        ends.append(np.append(feeds, len(text.encode())))
-        owners.append(np.full(len(feeds) + 1, row))
-        hashes.append(hash_lines(text))
-    return _Lines(
-        np.concatenate(owners),
-        np.concatenate(starts),
-        np.concatenate(ends),
-        np.concatenate([np.empty(0, np.uint64), *hashes]),
-    )
-
-
-def _first_in_document(lines: _Lines) -> npt.NDArray[np.int64]:
+def _first_in_document(lines: Lines) -> npt.NDArray[np.int64]:
     """The positions, in order, of lines that differ from all earlier lines of their document."""
     order = np.lexsort((lines.hash, lines.document))
     changed = np.ones(len(order), bool)
@@ -186,7 +149,7 @@ def _groups(tables: Iterable[tuple[int, pa.Table]], size: int) -> Iterator[list[
 
 
 def _struck_spans(
-    lines: _Lines, kept: npt.NDArray[np.bool_]
+    lines: Lines, kept: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Start, end and document of each run of struck lines."""
     total = len(kept)
