@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -131,10 +132,26 @@ paragraphs = partitioned(
 
 def _first_in_document(lines: Lines) -> npt.NDArray[np.int64]:
     """The positions, in order, of lines that differ from all earlier lines of their document."""
-    order = np.lexsort((lines.hash, lines.document))
-    changed = np.ones(len(order), bool)
-    changed[1:] = (np.diff(lines.document[order]) != 0) | (lines.hash[order][1:] != lines.hash[order][:-1])
-    return np.sort(order[changed])
+    return np.flatnonzero(_differ(lines.document, lines.hash))
+
+
+@numba.njit(cache=True, nogil=True)
+def _differ(document: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    slots = 16
+    while slots < 2 * len(hashes):
+        slots *= 2
+    held = np.full(slots, -1, np.int64)
+    differs = np.ones(len(hashes), np.bool_)
+    for line in range(len(hashes)):
+        slot = np.int64(hashes[line] & np.uint64(slots - 1))
+        # A line of an earlier document gives its place to the first one that meets it.
+        while held[slot] >= 0 and document[held[slot]] == document[line]:
+            if hashes[held[slot]] == hashes[line]:
+                differs[line] = False
+                break
+            slot = (slot + 1) & (slots - 1)
+        held[slot] = line
+    return differs
 
 
 def _groups(tables: Iterable[tuple[int, pa.Table]], size: int) -> Iterator[list[tuple[int, npt.NDArray[np.uint64]]]]:

@@ -68,8 +68,9 @@ def _hash(
     while first < len(begins):
         # The kernel takes four bytes of memory for each byte that it is given.
         last = max(int(np.searchsorted(stops, begins[first] + _AT_ONCE, side="right")), first + 1)
-        # It hashes slices in groups, and a group takes as long as its longest one.
-        order = first + np.argsort(stops[first:last] - begins[first:last], kind="stable")
+        # It hashes slices in groups, and a group takes as long as its longest one, in blocks of 64 bytes.
+        blocks = np.minimum((stops[first:last] - begins[first:last]) >> 6, 0xFFFF).astype(np.uint16)
+        order = first + np.argsort(blocks, kind="stable")
         base, end = begins[first], stops[last - 1]
         hashes[order] = sha1_prefixes(buffer[base:end], begins[order] - base, stops[order] - base)
         first = last
@@ -79,7 +80,8 @@ def _hash(
 def _with_small_sigmas(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """The same bytes with each capital sigma in lower case, whose form depends on its neighbours (`str.lower`)."""
     large = _SIGMA.encode()
-    places = np.flatnonzero((data[:-1] == large[0]) & (data[1:] == large[1])) if len(data) else data
+    places = np.flatnonzero(data[:-1] == large[0])
+    places = places[data[places + 1] == large[1]]
     if not len(places):
         return data
     small = data.copy()

@@ -66,6 +66,27 @@ def print_side(workload: Workload[Any], side: str, times: Times, memory: Memory 
     print(f"  {side}: median {times.median:.3f} s ({least:.3f} to {most:.3f}), {rate}{held}")
 
 
+def row_of(
+    work: str, peer: str, floor: float, workload: Workload[Any], found: Comparison, distributions: Sequence[str]
+) -> Row:
+    """The row of a comparison in this process, whose outputs were equal; it is recorded."""
+    row = Row(
+        work=work,
+        peer=peer,
+        unit=f"{workload.unit}/s",
+        floor=floor,
+        ours=workload.items / found.ours.median,
+        theirs=workload.items / found.peer.median,
+        ratio=spread(found.ratios.seconds, found.ratios.median),
+        outputs_agree=True,
+        agreement=f"all equal, {workload.items:,} {workload.unit}",
+        versions=versions(distributions),
+        machine=machine(),
+    )
+    RECORDER.row(row)
+    return row
+
+
 def print_row(row: Row) -> None:
     """One line of the comparison with other projects' tools."""
     if row.ratio is None or row.ours is None or row.theirs is None:
@@ -73,8 +94,8 @@ def print_row(row: Row) -> None:
         return
     verdict = "reached" if row.ratio.median >= row.floor else "MISSED"
     figures = f"{row.ours:,.1f} against {row.theirs:,.1f} {row.unit}"
-    spread = f"{row.ratio.least:.2f} to {row.ratio.most:.2f}, {row.ratio.count} pairs"
-    _print_row(row.peer, f"{row.work}: {figures}, {row.ratio.median:.2f} times ({spread}); {row.floor:g} {verdict}")
+    pairs = f"{row.ratio.least:.2f} to {row.ratio.most:.2f}, {row.ratio.count} pairs"
+    _print_row(row.peer, f"{row.work}: {figures}, {row.ratio.median:.2f} times ({pairs}); {row.floor:g} {verdict}")
     _print_row("outputs", row.agreement)
 
 
