@@ -21,11 +21,14 @@ RESULTS = ROOT / "build" / "bench"
 # Imported when they are asked for: torch alone takes more memory than some of what is measured.
 BENCHMARKS = {
     "archives": "archives",
+    "archive_texts": "archive_texts",
+    "extraction": "extraction",
     "signatures": "signatures",
     "heuristics": "heuristics",
     "language": "language",
     "paragraphs": "paragraphs",
     "perplexity": "perplexity",
+    "tokenizing": "tokenizing",
     "build": "build",
     "training": "training_cpu",
     "demo": "demo",

@@ -14,7 +14,7 @@ DATATROVE = Peer(
     ("datatrove[io,processing]==0.10.1", "spacy==3.8.18", "lxml_html_clean==0.4.6"),
     alone=("trafilatura==2.3.1",),
 )
-TRAFILATURA = Peer("trafilatura", ("trafilatura==2.3.1",))
+TRAFILATURA = Peer("trafilatura", ("trafilatura==2.3.1", "lxml_html_clean==0.4.6"))
 FASTTEXT = Peer("fasttext", ("fasttext-numpy2-wheel==0.9.2",))
 TOKENIZERS = Peer("tokenizers", ("tokenizers==0.23.3",))
 _CC_NET = (

@@ -36,4 +36,5 @@ def work(value):
 
 
 def outcome(value):
-    return [[document.metadata["url"], text] for document, text in documents(value)]
+    own = [(document.id.strip("<>").removeprefix("urn:uuid:").lower(), text) for document, text in documents(value)]
+    return [[id, text] for id, text in own]
