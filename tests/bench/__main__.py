@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in chosen.names or BENCHMARKS:
         benchmark = load(BENCHMARKS[name])
         if chosen.list:
-            print(f"{name:<12}{(benchmark.__doc__ or '').splitlines()[0]}")
+            print(f"{name:<16}{(benchmark.__doc__ or '').splitlines()[0]}")
             continue
         try:
             benchmark.run()
