@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pydantic
 
-from tasks.corpus.outcomes import Survivors
+from tasks.corpus.duplicates import Survivors
 from tasks.recipe.parts import StageUse, Step
 from tasks.recipe.schema import DEFAULT_SURVIVORS, Recipe, Reference, Source
 

@@ -56,6 +56,7 @@ class Stage:
       raises ValueError for files that the stage cannot use;
     - `implied`: for each step that this stage reads and that a recipe may omit, a function from this stage's config
       to the config of that step;
+    - `steps`, `order`, `repeated`, `documents_per_partition`: see `partitioned`;
     - `describe`: explains the columns of one document in words, for `millrace explain`.
     """
 
@@ -70,6 +71,9 @@ class Stage:
     load: ModelLoader | None = None
     schema: pa.Schema | None = None
     steps: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    order: Callable[[Any], Sequence[str]] = lambda config: ()
+    repeated: frozenset[str] = frozenset()
+    documents_per_partition: int = 1 << 18
     bundled: Mapping[str, str] = field(default_factory=dict)
     default_model: str | None = None
     fitted_by: tuple[str, ...] = ()
@@ -176,50 +180,52 @@ def partitioned(
     version: int,
     config: type[StageConfig],
     reference: str,
-    schema: pa.Schema,
     columns: Mapping[str, Columns],
     map: Callable[..., pa.Table],
-    reduce: Callable[..., pa.Table],
-    annotate: Callable[..., pa.Table],
-    verify: Callable[..., pa.Table] | None = None,
-    resolve: Callable[..., pa.Table] | None = None,
+    reduce: Callable[..., pa.Table] | Mapping[str, Callable[..., pa.Table]],
+    annotate: Callable[..., pa.Table] | None = None,
+    schema: pa.Schema | None = None,
+    order: Callable[[Any], Sequence[str]] | None = None,
+    repeated: Sequence[str] = (),
+    documents_per_partition: int = 1 << 18,
     libraries: Sequence[str] = (),
     implied: Mapping[str, Callable[[Any], StageConfig]] | None = None,
     describe: Callable[[dict[str, Any]], list[str]] | None = None,
 ) -> Stage:
     """Declare a stage over all shards, as steps that each read a bounded part of them.
 
-    - ``map(documents, config)`` takes the documents of one shard, perhaps none, and returns rows with int32 columns
-      ``partition`` and ``row``;
-    - ``reduce(tables, config)`` takes ``(shard, rows)`` of one partition in the order of shards. It returns rows with
-      the int32 column ``shard``, the target shard of each row;
-    - ``verify(rows, documents, config)``, optional, takes the reduced rows of one shard and a function from a shard's
-      number to its documents. It returns the rows for the next step;
-    - ``resolve(tables, config)``, optional, takes the verified rows of all shards and returns rows with ``shard``;
+    - ``map(documents, config)`` takes the documents of one shard, perhaps none. It returns rows with the columns
+      ``row`` (int32) and ``partition`` (uint64), a hash: rows of one hash meet in one partition;
+    - ``reduce(tables, config)`` takes ``(shard, rows)`` of one partition, in the order of shards. It returns rows with
+      the column ``shard`` (int32), the target of each row. It may be several steps, by name, of which all but the last
+      return rows with ``partition``; the number with the rows is then that of the partition that gave them;
     - ``annotate(documents, rows, config)`` takes one shard and its rows. It returns the annotation of the shard's
-      documents, with `schema`.
+      documents, with `schema`. Without it, the artifact consists of what the last step gave for each partition.
 
-    `config` has an integer field ``partitions``. With an optional field ``shards_per_group``, neighbouring shards are
-    compared in groups of that size. `columns` lists the columns that ``map``, ``verify`` and ``annotate`` read.
-    `reference` is ``module:name`` of the result. Raises ValueError when only one of ``verify`` and ``resolve`` is
-    given.
+    With an optional field ``shards_per_group`` of the config, neighbouring shards are compared in groups of that size.
+    `columns` lists the columns that ``map`` and ``annotate`` read. `order` names the steps between them, by config;
+    by default all, in the order of `reduce`. A step in `repeated` runs until it gives what it gave before.
+    `documents_per_partition` bounds the rows in the memory of a worker: no result may depend on it. `reference` is
+    ``module:name`` of the result.
     """
-    if (verify is None) != (resolve is None):
-        raise ValueError(f"stage {name}: declare both verify and resolve, or neither")
-    steps = {"map": map, "reduce": reduce, "annotate": annotate}
-    if verify is not None and resolve is not None:
-        steps |= {"verify": verify, "resolve": resolve}
+    if (annotate is None) != (schema is None):
+        raise ValueError(f"stage {name}: declare annotate with the schema of its columns, or neither")
+    reduces = reduce if isinstance(reduce, Mapping) else {"reduce": reduce}
+    last = {} if annotate is None else {"annotate": annotate}
     return Stage(
         name=name,
         version=version,
         kind=StageKind.partitioned,
         config=config,
-        kernel=annotate,
+        kernel=annotate or map,
         reference=reference,
         columns=dict(columns),
         libraries=tuple(libraries),
         schema=schema,
-        steps=steps,
+        steps={"map": map, **reduces, **last},
+        order=order or (lambda config: tuple(reduces)),
+        repeated=frozenset(repeated),
+        documents_per_partition=documents_per_partition,
         implied=dict(implied or {}),
         describe=describe,
     )

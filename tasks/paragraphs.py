@@ -9,7 +9,7 @@ The comparison is by the first eight bytes of a SHA-1 (``dedup.py`` of facebookr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numba
 import numpy as np
@@ -36,20 +36,19 @@ class ParagraphConfig(StageConfig):
     """`shards_per_group`: documents are compared within that many adjacent shards (cc_net's hash_in_mem, 50)."""
 
     shards_per_group: int = pydantic.Field(default=50, ge=1)
-    partitions: int = pydantic.Field(default=16, ge=1, le=4096)
 
 
 def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
     """The distinct line hashes of each document.
 
-    Columns: partition (int32), row (int32, the document's row in `documents`) and hash (uint64).
+    Columns: partition and hash (uint64), and row (int32, the document's row in `documents`).
     """
     lines = hash_lines(documents.column("text"))
     first = _first_in_document(lines)
     hashes = lines.hash[first]
     return pa.table(
         {
-            "partition": pa.array((hashes % np.uint64(config.partitions)).astype(np.int32)),
+            "partition": pa.array(hashes),
             "row": pa.array(lines.document[first].astype(np.int32)),
             "hash": pa.array(hashes),
         }
@@ -59,18 +58,15 @@ def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
 def reduce_paragraphs(tables: Iterable[tuple[int, pa.Table]], config: ParagraphConfig) -> pa.Table:
     """The hashes that occur in at least two documents of a group, for each shard that contains them.
 
-    Takes the mapped rows of one partition by shard, in shard order, and holds one group at a time. Columns: shard
-    (int32) and hash (uint64), sorted by both.
+    Takes the mapped rows of one partition of a group by shard, in shard order. Columns: shard (int32) and hash
+    (uint64), sorted by both.
     """
-    shards: list[npt.NDArray[np.int32]] = []
-    duplicates: list[npt.NDArray[np.uint64]] = []
-    for group in _groups(tables, config.shards_per_group):
-        distinct, documents = np.unique(np.concatenate([hashes for _, hashes in group]), return_counts=True)
-        shared = distinct[documents >= 2]
-        for shard, hashes in group:
-            found = np.intersect1d(hashes, shared)
-            shards.append(np.full(len(found), shard, np.int32))
-            duplicates.append(found)
+    group = [(shard, table.column("hash").to_numpy()) for shard, table in tables]
+    every = np.concatenate([np.empty(0, np.uint64), *(hashes for _, hashes in group)])
+    distinct, documents = np.unique(every, return_counts=True)
+    shared = distinct[documents >= 2]
+    duplicates = [np.intersect1d(hashes, shared) for _, hashes in group]
+    shards = [np.full(len(found), shard, np.int32) for (shard, _), found in zip(group, duplicates, strict=True)]
     return pa.table(
         {
             "shard": pa.array(np.concatenate(shards) if shards else np.empty(0, np.int32)),
@@ -118,7 +114,7 @@ def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphC
 
 paragraphs = partitioned(
     "paragraphs",
-    version=1,
+    version=2,
     config=ParagraphConfig,
     reference="tasks.paragraphs:paragraphs",
     schema=PARAGRAPH_SCHEMA,
@@ -152,17 +148,6 @@ def _differ(document: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> 
             slot = (slot + 1) & (slots - 1)
         held[slot] = line
     return differs
-
-
-def _groups(tables: Iterable[tuple[int, pa.Table]], size: int) -> Iterator[list[tuple[int, npt.NDArray[np.uint64]]]]:
-    group: list[tuple[int, npt.NDArray[np.uint64]]] = []
-    for shard, table in tables:
-        if group and group[0][0] // size != shard // size:
-            yield group
-            group = []
-        group.append((shard, table.column("hash").to_numpy()))
-    if group:
-        yield group
 
 
 def _struck_spans(

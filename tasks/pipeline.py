@@ -1,7 +1,7 @@
 """Turns a resolved recipe into the tasks of its build. Pure: uses neither Prefect nor a lake.
 
 Names of artifacts: ``SOURCE/documents``, ``ids``, ``SOURCE/STEP``, ``across/STEP``, ``models/NAME``, ``index``,
-``SOURCE/rules``, ``outcomes``, ``SOURCE/corpus``, ``tokenizer``, ``SOURCE/encode``, ``tokens``.
+``SOURCE/rules``, ``groups``, ``outcomes``, ``SOURCE/corpus``, ``tokenizer``, ``SOURCE/encode``, ``tokens``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from infra.stage import Stage, StageConfig, StageKind
 from infra.store.digests import key_of
 from infra.store.inputs import InputFile, pinned_inventory
 from infra.store.lake import Lake
+from tasks.corpus.duplicates import DuplicatesStep, comparison_of, joins_clusters
+from tasks.corpus.groups import GROUPS, GroupsConfig, groups
 from tasks.corpus.ids import IDS, IdsConfig, ids
-from tasks.corpus.outcomes import DuplicatesStep, OutcomesConfig, outcomes
+from tasks.corpus.index import IndexConfig, index
+from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
 from tasks.corpus.selection import CorpusConfig, select_documents
-from tasks.index import IndexConfig, build_index
 from tasks.model_files import model_files
 from tasks.recipe.fits import before_models, fit_reads
 from tasks.recipe.passes import passes
@@ -126,10 +128,11 @@ class _Pipeline:
         yield from rest
         for step in self._resolved.across:
             yield self._partitioned(step)
-        documents = [ViewSpec(source.name, f"{source.name}/documents") for source in sources]
-        yield _fit_task("index", "index", build_index, IndexConfig(), documents)
+        yield self._index()
         for source in sources:
             yield self._rules(source)
+        if joins_clusters(self._duplicates()):
+            yield self._groups()
         yield self._outcomes()
         for source in sources:
             yield self._select(source)
@@ -215,6 +218,14 @@ class _Pipeline:
         needs = (*models, *needs_of(specs))
         return BuildTask(f"all sources: {step.name}", (f"across/{step.name}",), needs, plan, (module_of(step.stage),))
 
+    def _index(self) -> BuildTask:
+        specs = [ViewSpec(source.name, f"{source.name}/documents") for source in self._resolved.sources]
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            return PartitionedPlan(ConfiguredStage(index, IndexConfig()), tuple(spec.view(made) for spec in specs))
+
+        return BuildTask("index", ("index",), needs_of(specs), plan, (module_of(index),))
+
     def _rules(self, source: ResolvedSource) -> BuildTask:
         section = source.section
         assert isinstance(section, Source)
@@ -234,37 +245,47 @@ class _Pipeline:
         name = f"{source.name}/rules"
         return BuildTask(f"{source.name}: rules", (name,), spec.needs, plan, (module_of(apply_rules),))
 
+    def _duplicates(self) -> tuple[DuplicatesStep, ...]:
+        """The steps that group duplicates, those of one source before those across."""
+        within = [(step, source.name) for source in self._resolved.sources for step in source.steps]
+        across = [(step, None) for step in self._resolved.across]
+        return tuple(
+            DuplicatesStep(step=step.name, survivors=step.survivors, source=source, compare=comparison_of(step.config))
+            for step, source in [*within, *across]
+            if step.stage.gives_clusters
+        )
+
+    def _groups(self) -> BuildTask:
+        steps = self._duplicates()
+        specs = self._beside([step.step for step in steps])
+
+        def plan(lake: Lake, made: Made) -> Plan:
+            configured = ConfiguredStage(groups, GroupsConfig(duplicates=steps))
+            return PartitionedPlan(configured, tuple(spec.view(made) for spec in specs))
+
+        return BuildTask(GROUPS, (GROUPS,), needs_of(specs), plan, (module_of(groups),))
+
     def _outcomes(self) -> BuildTask:
-        duplicates = [
-            DuplicatesStep(step=step.name, survivors=step.survivors, source=source.name)
-            for source in self._resolved.sources
-            for step in source.steps
-            if step.stage.gives_clusters
-        ]
-        duplicates += [
-            DuplicatesStep(step=step.name, survivors=step.survivors)
-            for step in self._resolved.across
-            if step.stage.gives_clusters
-        ]
-        names = list(dict.fromkeys(item.step for item in duplicates))
-        config = OutcomesConfig(duplicates=tuple(duplicates))
-        specs = [
-            self._view(
-                source,
-                (),
-                [
-                    ("rules", "rules"),
-                    (IDS, IDS),
-                    *((name, name) for name in names if self._resolved.step(source, name)),
-                ],
-            )
-            for source in self._resolved.sources
-        ]
+        config = OutcomesConfig(duplicates=self._duplicates())
+        joined = [GROUPS] if joins_clusters(config.duplicates) else []
+        specs = self._beside(["rules", IDS, *(step.step for step in config.duplicates), *joined])
 
         def plan(lake: Lake, made: Made) -> Plan:
             return PartitionedPlan(ConfiguredStage(outcomes, config), tuple(spec.view(made) for spec in specs))
 
         return BuildTask("outcomes", ("outcomes",), needs_of(specs), plan, (module_of(outcomes),))
+
+    def _beside(self, names: Sequence[str]) -> list[ViewSpec]:
+        """A view of each source with the annotations of those steps that it goes through."""
+        of_all = ("rules", IDS, GROUPS)
+        return [
+            self._view(
+                source,
+                (),
+                [(name, name) for name in dict.fromkeys(names) if name in of_all or self._resolved.step(source, name)],
+            )
+            for source in self._resolved.sources
+        ]
 
     def _select(self, source: ResolvedSource) -> BuildTask:
         edits = self._resolved.edits(source)
@@ -300,7 +321,7 @@ class _Pipeline:
         return ViewSpec(origin.name, documents, tuple(named), tuple(beside), floors, before)
 
     def _artifact(self, origin: ResolvedSource, step: str) -> str:
-        if step == "outcomes" or (step == IDS and origin in self._resolved.sources):
+        if step in ("outcomes", GROUPS) or (step == IDS and origin in self._resolved.sources):
             return step
         return f"across/{step}" if step in self._across else f"{origin.name}/{step}"
 

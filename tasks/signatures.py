@@ -24,16 +24,25 @@ _GREATEST = np.uint32(0xFFFFFFFF)
 
 
 class SignatureConfig(StageConfig):
-    """`permutations`: values per signature. `shingle_words`: words per shingle. `seed`: seed of the permutations."""
+    """How signatures are made.
+
+    - `permutations`: values per signature;
+    - `shingle_words`: words per shingle;
+    - `seed`: seed of the permutations;
+    - `most_shingles`: a signature is that of the first so many shingles of a longer document. The minima of millions of
+      32-bit values are so low that documents with nothing in common share some, and the time of a signature grows with
+      its shingles. Whether two documents are near-duplicates is decided on their whole texts.
+    """
 
     permutations: int = pydantic.Field(128, ge=2, le=4096)
     shingle_words: int = pydantic.Field(5, ge=1, le=64)
     seed: int = pydantic.Field(1, ge=0, le=2**32 - 1)
+    most_shingles: int = pydantic.Field(100_000, ge=1000)
 
 
 @stage(
     "signatures",
-    version=1,
+    version=2,
     kind=StageKind.annotate,
     config=SignatureConfig,
     libraries=["datasketch"],
@@ -46,9 +55,9 @@ def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
 
     - ``signature`` (binary): `permutations` little-endian uint32 values, equal to the ``hashvalues`` of a datasketch
       2.0.0 ``MinHash(num_perm=permutations, seed=seed)`` (default scheme affine32 and hash function sha1_hash32)
-      updated with every shingle of `tasks.text.shingles`;
-    - ``shingles`` (int32): the number of shingles, repeated ones included. A document with fewer than `shingle_words`
-      words has one shingle.
+      updated with every shingle of `tasks.text.shingles`, up to `most_shingles`;
+    - ``shingles`` (int32): the number of all shingles, repeated ones included. A document with fewer than
+      `shingle_words` words has one shingle.
 
     A document without words, for example after all its lines were struck, has no shingles and a null signature.
     """
@@ -58,9 +67,8 @@ def signatures(batch: Documents, config: SignatureConfig) -> Annotations:
     row = 0
     for chunk in batch.column("text").chunks:
         for text in chunk.to_pylist():
-            hashes = hash_shingles(text, config.shingle_words)
+            hashes, shingles[row] = hash_shingles(text, config.shingle_words, config.most_shingles)
             _lower(signed[row], hashes, multipliers, increments)
-            shingles[row] = hashes.size
             row += 1
     empty = pa.array(shingles == 0)
     width = 4 * config.permutations

@@ -85,11 +85,30 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
     print_table("What became of every record", ["stage", "in", "kept", "out", "bytes in"], rows)
     if out := _out(ledger):
         print_table("Removed records by reason", ["stage", "outcome", "reason", "documents"], out)
+        if lost := _lost(ledger):
+            columns = ["step", "words out", "3-grams lost", "lost per million words"]
+            print_table("What went with near-duplicates and stands in none that stays in their place", columns, lost)
         if any(reason.rpartition(":")[2] == OVER_BUDGET for _, _, reason, _ in out):
             output.print(
                 f"{OVER_BUDGET}: these records took more time or memory than a worker has for one, or crashed it. That "
                 "depends on the machine; the lake keeps it under verdicts/, so that its builds agree."
             )
+
+
+def _lost(ledger: list[dict[str, Any]]) -> list[list[Any]]:
+    from tasks.report.funnel import FunnelEntry
+
+    entries = [FunnelEntry(**entry) for entry in ledger]
+    return [
+        [
+            entry.stage,
+            entry.measures["dropped_words"],
+            entry.measures["lost_3_grams"],
+            round(entry.lost_per_million_words),
+        ]
+        for entry in entries
+        if entry.lost_per_million_words is not None
+    ]
 
 
 def _out(ledger: list[dict[str, Any]]) -> list[list[Any]]:

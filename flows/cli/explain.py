@@ -64,6 +64,8 @@ def _tell(record: BuildRecord, history: DocumentHistory) -> None:
             output.print(f"    {life['characters_viewed']:,} characters remain after all edits")
     colour = "green" if life["fate"] == "kept" else "yellow"
     output.print(styled(f"  [bold {colour}]{{}}[/]", _outcome_words(life["fate"])))
+    if life["compared"]:
+        output.print(f"    {_compared_words(life)}")
 
 
 def _column_lines(step: str, columns: dict[str, Any], rules: list[dict[str, Any]]) -> list[str]:
@@ -80,6 +82,15 @@ def _bounds(rule: dict[str, Any]) -> str:
     words = {"at_least": "at least", "at_most": "at most", "one_of": "one of"}
     given = [f"{words[name]} {rule[name]}" for name in words if rule[name] is not None]
     return f"{rule['reason']}: {', '.join(given)}"
+
+
+def _compared_words(life: dict[str, Any]) -> str:
+    compared = life["compared"]
+    alike = "the same by that step" if compared["similarity"] is None else f"{compared['similarity']:.3f} alike"
+    lost = "" if compared["lost"] is None else f"; {compared['lost']:,} of its 3-grams are lost"
+    if life["fate"].startswith(f"{compared['step']}:"):
+        return f"{compared['match']} stands for it: {alike}{lost}"
+    return f"most like {compared['match']}: {alike}"
 
 
 def _outcome_words(fate: str) -> str:

@@ -1,30 +1,35 @@
-"""The plan of a partitioned stage: runs its steps for one group of shards at a time."""
+"""The plan of a partitioned stage: a map of every shard, reduces of every partition, and mostly the shards again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from infra.engine.plans import ConfiguredStage, Progress, named_by_shard, publish, run_units
 from infra.engine.pool import Engine
-from infra.engine.units import AnnotateUnit, Call, Floor, MapUnit, ReduceUnit, Shard, VerifyUnit, shard_identity
+from infra.engine.units import AnnotateUnit, Call, Floor, MapUnit, ReduceUnit, Shard, shard_identity
 from infra.engine.views import View, digests_of, floored_shards
 from infra.store.digests import key_of
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, Marker, Part
+from infra.store.manifest import Manifest, Marker
+
+_MOST_ROUNDS = 64  # a round at least halves the longest path between two documents, so 2^64 documents need no more
 
 FlooredShard = tuple[Shard, tuple[Floor, ...]]
-Evidence = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class PartitionedPlan:
-    """A stage over all shards of one or several sources."""
+    """A stage over all shards of one or several sources.
+
+    `documents_per_partition` replaces the stage's own bound of a worker's memory. No result depends on it.
+    """
 
     configured: ConfiguredStage
     views: tuple[View, ...]
+    documents_per_partition: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -37,109 +42,115 @@ class PartitionedPlan:
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         shards = self._shards
-        size = self.configured.config.model_dump().get("shards_per_group") or max(len(shards), 1)
-        group = _Group(self.configured, lake, engine, progress)
-        markers: list[Marker] = []
-        for start in range(0, len(shards), size):
-            markers += group.run(shards[start : start + size])
-        named = named_by_shard(self.configured, markers, [shard for shard, _ in shards])
+        steps = _Steps(self.configured, lake, engine, progress)
+        bound = self.documents_per_partition or self.configured.stage.documents_per_partition
+        groups = [_Group(self.configured, lake, group, bound) for group in self._groups()]
+        steps.run(groups, "map", lambda group: group.maps())
         # Keep the map markers: a build with one more archive reuses them.
-        maps = [_map_call(self.configured, floored).key for floored in shards]
-        details = {"evidence": group.evidence, "markers": maps}
-        return [publish(lake, self.configured, self.keys[0], named, markers, digests_of(self.views), details)]
+        maps = [marker.key for group in groups for marker in group.given]
+        stage, config = self.configured.stage, self.configured.config
+        order = stage.order(config)
+        for number, step in enumerate(order):
+            self._reduce(steps, groups, step, last=number == len(order) - 1)
+        details: dict[str, Any] = {"markers": maps}
+        if "annotate" in stage.steps:
+            reduced = [marker.parts[0] for group in groups for marker in group.given]
+            details["evidence"] = {order[-1]: [asdict(part) for part in reduced]}
+            steps.run(groups, "", lambda group: group.annotations())
+        markers = [marker for group in groups for marker in group.given]
+        if "annotate" in stage.steps:
+            parts = named_by_shard(self.configured, markers, [shard for shard, _ in shards])
+        else:
+            parts = [replace(marker.parts[0], name=f"{stage.name}-{n:05}") for n, marker in enumerate(markers)]
+        digests = digests_of(self.views)
+        return [publish(lake, self.configured, self.keys[0], parts, markers, digests, details, steps.seconds)]
+
+    def _reduce(self, steps: _Steps, groups: list[_Group], step: str, last: bool) -> None:
+        """Run a step; a repeated one until it gives what it gave before."""
+        active = groups
+        for _ in range(_MOST_ROUNDS):
+            before = {id(group): group.slices() for group in active}
+            steps.run(active, step, lambda group: group.reduces(step, last))
+            if step not in self.configured.stage.repeated:
+                return
+            active = [group for group in active if group.slices() != before[id(group)]]
+            if not active:
+                return
+        raise RuntimeError(f"stage {self.configured.stage.name}: {step} did not come to an end")
 
     @cached_property
     def _shards(self) -> list[FlooredShard]:
         return floored_shards(self.views)
 
+    def _groups(self) -> list[list[FlooredShard]]:
+        shards = self._shards
+        size = self.configured.config.model_dump().get("shards_per_group") or max(len(shards), 1)
+        return [shards[start : start + size] for start in range(0, len(shards), size)]
+
 
 class _Group:
-    """Runs the steps for one group of shards at a time. `evidence` collects the parts of inner steps, by step."""
+    """Shards that are compared with each other. `given` are the markers of the last step."""
+
+    def __init__(
+        self, configured: ConfiguredStage, lake: Lake, shards: list[FlooredShard], documents_per_partition: int
+    ) -> None:
+        self._configured, self._lake, self._shards = configured, lake, shards
+        rows = sum(shard.documents.rows for shard, _ in shards)
+        # A power of two, so that a build with somewhat more documents mostly has the same partitions.
+        self._partitions = 1
+        while self._partitions * documents_per_partition < rows:
+            self._partitions *= 2
+        self.given: list[Marker] = []
+
+    def slices(self) -> list[dict[str, Any]]:
+        """The digests of the rows that the last step gave."""
+        return [marker.slices for marker in self.given]
+
+    def maps(self) -> list[MapUnit]:
+        return [MapUnit(self._lake, self._map_call(item), *item, self._partitions) for item in self._shards]
+
+    def reduces(self, step: str, last: bool) -> list[ReduceUnit]:
+        partitions = None if last else self._partitions
+        units = []
+        for partition in range(self._partitions):
+            rows = [
+                (number, marker, marker.slices[str(partition)])
+                for number, marker in enumerate(self.given)
+                if str(partition) in marker.slices
+            ]
+            call = self._configured.keyed(
+                step=step, partitions=partitions, rows=[[number, content] for number, _, content in rows]
+            )
+            inputs = tuple((number, marker.parts[0]) for number, marker, _ in rows)
+            units.append(ReduceUnit(self._lake, call, step, partition, inputs, partitions))
+        return units
+
+    def annotations(self) -> list[AnnotateUnit]:
+        units = []
+        for number, (shard, _) in enumerate(self._shards):
+            about = [marker for marker in self.given if str(number) in marker.slices]
+            rows = [marker.slices[str(number)] for marker in about]
+            call = self._configured.keyed(step="annotate", shard=shard.identity(), rows=rows)
+            # Without rows, the first file supplies their schema.
+            parts = tuple(marker.parts[0] for marker in about or self.given[:1])
+            units.append(AnnotateUnit(self._lake, call, number, parts, shard))
+        return units
+
+    def _map_call(self, floored: FlooredShard) -> Call:
+        return self._configured.keyed(step="map", partitions=self._partitions, shard=shard_identity(*floored))
+
+
+class _Steps:
+    """Runs one step for all groups at once. `seconds` sums the work of all steps."""
 
     def __init__(self, configured: ConfiguredStage, lake: Lake, engine: Engine, progress: Progress) -> None:
-        self._configured, self._stage = configured, configured.stage
-        self._lake, self._engine, self._progress = lake, engine, progress
-        self.evidence: Evidence = {}
+        self._name, self._engine, self._progress = configured.stage.name, engine, progress
+        self.seconds = 0.0
 
-    def run(self, floored: list[FlooredShard]) -> list[Marker]:
-        """Run all steps; returns the markers of the last step, one for each shard.
-
-        Documents outside the floors are not mapped, so nothing is compared with them.
-        """
-        shards = [shard for shard, _ in floored]
-        maps = [MapUnit(self._lake, _map_call(self._configured, item), *item) for item in floored]
-        mapped = self._run(maps, "map")
-        partitions = self._configured.config.model_dump()["partitions"]
-        inputs = [
-            tuple((number, marker.parts[partition]) for number, marker in enumerate(mapped))
-            for partition in range(partitions)
-        ]
-        reduced = self._reduce("reduce", inputs)
-        self._keep("reduce", reduced)
-        if "verify" in self._stage.steps:
-            verified = self._verify(shards, reduced)
-            self._keep("verify", verified)
-            parts = tuple((number, marker.parts[0]) for number, marker in enumerate(verified))
-            reduced = self._reduce("resolve", [parts])
-            self._keep("resolve", reduced)
-        units = [
-            AnnotateUnit(
-                self._lake,
-                self._configured.keyed(step="annotate", shard=shard.identity(), rows=_contents(reduced, number)),
-                number,
-                tuple(marker.parts[0] for marker in _about(reduced, number)),
-                shard,
-            )
-            for number, shard in enumerate(shards)
-        ]
-        return self._run(units, "")
-
-    def _reduce(self, step: str, inputs: Sequence[tuple[tuple[int, Part], ...]]) -> list[Marker]:
-        return self._run(
-            [
-                ReduceUnit(
-                    self._lake,
-                    self._configured.keyed(step=step, rows=[part.content for _, part in parts]),
-                    step,
-                    parts,
-                )
-                for parts in inputs
-            ],
-            step,
-        )
-
-    def _verify(self, shards: list[Shard], reduced: list[Marker]) -> list[Marker]:
-        units = []
-        for number in range(len(shards)):
-            rows = _about(reduced, number)
-            others = {other for marker in rows for other in marker.slices.get(str(number), {}).get("others", [])}
-            touched = tuple((other, shards[other]) for other in sorted({number, *others}))
-            call = self._configured.keyed(
-                step="verify",
-                rows=_contents(reduced, number),
-                shards=[[other, shard.identity()] for other, shard in touched],
-            )
-            units.append(VerifyUnit(self._lake, call, number, tuple(marker.parts[0] for marker in rows), touched))
-        return self._run(units, "verify")
-
-    def _run(self, units: Sequence[Any], step: str) -> list[Marker]:
-        done = run_units(self._engine, units, self._progress, [f"{self._stage.name} {step}".strip()])
-        return [done[unit.call.key] for unit in units]
-
-    def _keep(self, step: str, markers: Sequence[Marker]) -> None:
-        self.evidence.setdefault(step, []).extend(asdict(part) for marker in markers for part in marker.parts)
-
-
-def _map_call(configured: ConfiguredStage, floored: FlooredShard) -> Call:
-    return configured.keyed(step="map", shard=shard_identity(*floored))
-
-
-def _about(markers: Sequence[Marker], shard: int) -> list[Marker]:
-    """The markers with rows for a shard; if there are none, the first marker, which supplies the schema."""
-    return [marker for marker in markers if str(shard) in marker.slices] or list(markers[:1])
-
-
-def _contents(markers: Sequence[Marker], shard: int) -> list[str]:
-    """The digests of the rows for one shard, over all non-empty partitions."""
-    found = [marker.slices.get(str(shard)) for marker in markers]
-    return [item["content"] for item in found if item is not None]
+    def run(self, groups: Sequence[_Group], step: str, units_of: Any) -> None:
+        units = [units_of(group) for group in groups]
+        label = f"{self._name} {step}".strip()
+        done = run_units(self._engine, [unit for some in units for unit in some], self._progress, [label])
+        self.seconds += sum(marker.seconds for marker in done.values())
+        for group, some in zip(groups, units, strict=True):
+            group.given = [done[unit.call.key] for unit in some]

@@ -262,8 +262,11 @@ def publish(
     markers: Sequence[Marker],
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
 ) -> Manifest:
     """Check the account of a stage and write its manifest. Does not replace a whole artifact with another digest.
+
+    `seconds` is the work of all steps, if `markers` are of the last one only.
 
     Failures that another machine might not have are in the details, as ``machine_dependent``.
     """
@@ -284,7 +287,7 @@ def publish(
         parts=tuple(parts),
         account=account,
         details={**(details or {}), **depends},
-        cost={"worker_seconds": round(sum(marker.seconds for marker in markers), 3)},
+        cost={"worker_seconds": round(sum(marker.seconds for marker in markers) if seconds is None else seconds, 3)},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     first = read_manifest(lake, stage.name, key, keep=True)

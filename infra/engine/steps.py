@@ -1,33 +1,32 @@
 """The steps of partitioned stages, and the step of select stages.
 
-Map splits a shard into partitions, reduce merges a partition of all shards, and annotate returns rows to a shard.
+Map turns a shard into rows for partitions. Each further step turns the rows of a partition into rows for partitions
+again, the last one into rows for shards. Annotate joins them to the documents of a shard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from infra.engine.kernels import KernelError, stage_and_config
 from infra.engine.shards import PartReader, above_floors
-from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, SelectUnit, VerifyUnit
+from infra.engine.shuffle import Slices, read_slice, store_rows
+from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, SelectUnit
 from infra.store import faults
 from infra.store.ledger import Account
 from infra.store.manifest import Part, store_part
-from infra.tables import ContentDigest, TableWriter, read_table
+from infra.tables import TableWriter
 
 Outcome = tuple[list[Part], Account, dict[str, Any]]
 
 
 def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
-    """Run ``map``; one part per partition with the rows of this shard."""
+    """Run ``map``; one part with the rows of this shard by partition."""
     stage, config = stage_and_config(unit.call)
     documents = reader.whole(unit.shard, [*stage.columns_of(config, "map"), *(floor.column for floor in unit.floors)])
     # Rows count the documents of the shard, whether the kernel is given all of them or not.
@@ -36,50 +35,30 @@ def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
     if len(passing) < documents.num_rows:
         places = pa.array(passing.astype(np.int32)).take(rows["row"])
         rows = rows.set_column(rows.schema.get_field_index("row"), "row", places)
-    partitions = config.model_dump()["partitions"]
-    parts = []
-    written = 0
-    for partition in range(partitions):
-        selected = rows.filter(pc.equal(rows["partition"], partition)).drop_columns(["partition"])
-        parts.append(_store_table(unit, folder / "rows.parquet", selected, f"{unit.shard.documents.name}/{partition}"))
-        written += selected.num_rows
-    if written != rows.num_rows:
-        raise KernelError(f"stage {stage.name}: map gave rows of partitions outside 0..{partitions - 1}")
+    stored = _store_rows(unit, folder, rows, unit.partitions, f"{stage.name}/map/{unit.shard.documents.name}")
     skipped = documents.num_rows - len(passing)
-    return parts, Account(rows_in=documents.num_rows, kept=len(passing), skipped=skipped), {}
+    return stored[0], Account(rows_in=documents.num_rows, kept=len(passing), skipped=skipped), stored[1]
 
 
 def reduce_step(unit: ReduceUnit, reader: PartReader, folder: Path) -> Outcome:
-    """Run ``reduce`` or ``resolve``; one part with the rows, sorted by target shard, and the slice of each shard."""
+    """Run a step between ``map`` and ``annotate``; one part with its rows by partition or by shard."""
     stage, config = stage_and_config(unit.call)
     read = 0
 
     def tables() -> Iterator[Any]:
         nonlocal read
-        for shard, part in unit.inputs:
-            table = read_table(reader.path(part))
+        for number, part in unit.inputs:
+            table = read_slice(reader.path(part), unit.partition)
             read += table.num_rows
             faults.reach("in_reduce")
-            yield table if unit.step == "resolve" else (shard, table)
+            yield number, table
 
-    rows = stage.steps[unit.step](tables(), config).sort_by("shard")
-    part = _store_table(unit, folder / "rows.parquet", rows, f"{stage.name}/{unit.step}")
-    return [part], Account(rows_in=read, kept=read), _slices(rows)
-
-
-def verify_step(unit: VerifyUnit, reader: PartReader, folder: Path) -> Outcome:
-    """Run ``verify``; one part with the verified rows of one shard."""
-    stage, config = stage_and_config(unit.call)
-    rows = _rows_of(reader, unit.rows, unit.shard)
-    shards = dict(unit.shards)
-    columns = stage.columns_of(config, "verify")
-
-    def documents(shard: int) -> pa.Table:
-        return reader.whole(shards[shard], columns)
-
-    verified = stage.steps["verify"](rows, documents, config)
-    part = _store_table(unit, folder / "rows.parquet", verified, f"{stage.name}/verify/{unit.shard}")
-    return [part], Account(rows_in=rows.num_rows, kept=rows.num_rows), {}
+    rows = stage.steps[unit.step](tables(), config)
+    if unit.partitions is None and "annotate" not in stage.steps:
+        part = _store_table(unit, folder / "rows.parquet", rows, f"{stage.name}/{unit.partition}")
+        return [part], Account(rows_in=read, kept=read), {}
+    parts, slices = _store_rows(unit, folder, rows, unit.partitions, f"{stage.name}/{unit.step}/{unit.partition}")
+    return parts, Account(rows_in=read, kept=read), slices
 
 
 def annotate_step(unit: AnnotateUnit, reader: PartReader, folder: Path) -> Outcome:
@@ -126,25 +105,16 @@ def _store_table(
     return part
 
 
+def _store_rows(
+    unit: MapUnit | ReduceUnit, folder: Path, rows: pa.Table, partitions: int | None, name: str
+) -> tuple[list[Part], Slices]:
+    column = "shard" if partitions is None else "partition"
+    targets = rows[column].to_numpy()
+    if partitions is not None:
+        targets = (targets % np.uint64(partitions)).astype(np.int64)
+    part, slices = store_rows(unit.lake, folder / "rows.parquet", rows.drop_columns([column]), targets, name)
+    return [part], slices
+
+
 def _rows_of(reader: PartReader, parts: tuple[Part, ...], shard: int) -> pa.Table:
-    tables = [
-        pq.read_table(reader.path(part), filters=[("shard", "=", shard)], page_checksum_verification=True)
-        for part in parts
-    ]
-    return pa.concat_tables(tables)
-
-
-def _slices(rows: pa.Table) -> dict[str, Any]:
-    """For each shard in `rows` (sorted by shard): the digest of its rows, and the other shards that they reference."""
-    if not rows.num_rows:
-        return {}
-    shards = rows["shard"].combine_chunks().to_numpy()
-    found: dict[str, Any] = {}
-    starts = [0, *(int(index) + 1 for index in (shards[1:] != shards[:-1]).nonzero()[0]), len(shards)]
-    for start, end in pairwise(starts):
-        cut = rows.slice(start, end - start)
-        digest = ContentDigest(rows.schema)
-        digest.update(cut)
-        others = pc.unique(cut["other_shard"]).to_pylist() if "other_shard" in rows.column_names else []
-        found[str(shards[start])] = {"content": digest.hexdigest(), "others": sorted(others)}
-    return found
+    return pa.concat_tables([read_slice(reader.path(part), shard) for part in parts])

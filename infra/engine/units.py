@@ -121,12 +121,13 @@ class SelectUnit:
 
 @dataclass(frozen=True)
 class MapUnit:
-    """Map the documents of one shard that satisfy the floors into partitions, with one part for each."""
+    """Map the documents of one shard that satisfy the floors into rows for `partitions`."""
 
     lake: Lake
     call: Call
     shard: Shard
     floors: tuple[Floor, ...]
+    partitions: int
 
     def __str__(self) -> str:
         return f"{self.call.name}, map of {self.shard.documents.name}"
@@ -134,29 +135,20 @@ class MapUnit:
 
 @dataclass(frozen=True)
 class ReduceUnit:
-    """Reduce one partition of all shards. `inputs` are (shard, part) pairs in the order of shards."""
+    """Reduce one partition. `inputs` are (number of the unit that gave the rows, part) pairs, in order.
+
+    The rows are for `partitions` of the next step, or for shards where that is None.
+    """
 
     lake: Lake
     call: Call
     step: str
+    partition: int
     inputs: tuple[tuple[int, Part], ...]
+    partitions: int | None
 
     def __str__(self) -> str:
-        return f"{self.call.name}, {self.step}"
-
-
-@dataclass(frozen=True)
-class VerifyUnit:
-    """Verify the reduced rows of one shard against the documents of the shards that they reference."""
-
-    lake: Lake
-    call: Call
-    shard: int
-    rows: tuple[Part, ...]
-    shards: tuple[tuple[int, Shard], ...]
-
-    def __str__(self) -> str:
-        return f"{self.call.name}, verify of shard {self.shard}"
+        return f"{self.call.name}, {self.step} of partition {self.partition}"
 
 
 @dataclass(frozen=True)
@@ -185,4 +177,4 @@ class FitUnit:
         return f"{self.call.name} of {len(self.shards)} shards"
 
 
-WorkUnit = SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | VerifyUnit | AnnotateUnit | FitUnit
+WorkUnit = SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | AnnotateUnit | FitUnit

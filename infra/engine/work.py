@@ -17,7 +17,7 @@ from infra.engine.annotating import annotate
 from infra.engine.fitting import fit
 from infra.engine.reading import read_source
 from infra.engine.shards import PartReader
-from infra.engine.steps import annotate_step, map_step, reduce_step, select_step, verify_step
+from infra.engine.steps import annotate_step, map_step, reduce_step, select_step
 from infra.engine.units import (
     AnnotateUnit,
     Call,
@@ -27,7 +27,6 @@ from infra.engine.units import (
     ReduceUnit,
     SelectUnit,
     SourceUnit,
-    VerifyUnit,
     WorkUnit,
 )
 from infra.stage import find_stage
@@ -41,7 +40,6 @@ _STEPS: dict[type, Callable[[Any, PartReader, Path], tuple[list[Part], Account, 
     SelectUnit: select_step,
     MapUnit: map_step,
     ReduceUnit: reduce_step,
-    VerifyUnit: verify_step,
     AnnotateUnit: annotate_step,
     FitUnit: fit,
 }

@@ -21,7 +21,8 @@ class Account:
 
     Bytes are payload bytes for a source and UTF-8 bytes of text elsewhere. `bytes_out` maps each outcome (``kept``,
     ``struck`` or a reason) to bytes. `examples` holds one example for every reason of `dropped`. `failures` holds
-    the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example.
+    the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example. `measures` are
+    other counts of what was dropped, by name, and need not balance.
     """
 
     rows_in: Count = 0
@@ -34,6 +35,7 @@ class Account:
     bytes_out: dict[str, Annotated[int, Range(-MOST, MOST)]] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     failures: list[dict[str, str | int | float | bool | None]] = field(default_factory=list)
+    measures: dict[str, Count] = field(default_factory=dict)
 
     def check(self, where: str) -> None:
         """Raises BooksDoNotBalance unless every record and byte that came in has an outcome."""
@@ -64,6 +66,7 @@ def total(accounts: Iterable[Account]) -> Account:
             bytes_out=_added(result.bytes_out, account.bytes_out),
             examples={**account.examples, **result.examples},
             failures=(result.failures + account.failures)[:FAILURES_KEPT],
+            measures=_added(result.measures, account.measures),
         )
     return result
 

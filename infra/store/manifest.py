@@ -65,17 +65,25 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class OldSlice:
+    """A slice in markers before 2026-11-29. No key of today names one, but garbage collection reads them."""
+
+    content: Digest
+    others: tuple[Count, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """The result of one work unit: its parts, its account and its run time in seconds.
 
-    `slices` describes, for a part with rows for several shards, the rows of each shard.
+    `slices` holds, for a part with rows for several partitions or shards, the digest of the rows for each.
     """
 
     key: Digest
     parts: tuple[Part, ...]
     account: Account
     seconds: Seconds
-    slices: dict[str, Any] = field(default_factory=dict)
+    slices: dict[str, Digest | OldSlice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,16 +255,7 @@ def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
 def marker_from_json(value: Any, where: str) -> Marker:
     """The marker that an object at `where` holds. Raises Corrupt."""
     marker: Marker = read_value(Marker, value, where)
-    read_value(dict[str, _SliceOf], marker.slices, f"{where}: slices")
     return marker
-
-
-@dataclass(frozen=True, slots=True)
-class _SliceOf:
-    """An entry of `Marker.slices`: the digest of a shard's rows, and the shards that they reference."""
-
-    content: Digest
-    others: tuple[Count, ...]
 
 
 def missing_parts(lake: Lake, parts: Iterable[Part]) -> list[Part]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pydantic
 
 from infra.stage import StageConfig, partitioned
 
@@ -17,33 +15,39 @@ IDS_SCHEMA = pa.schema([("copy", pa.int64())])
 
 
 class IdsConfig(StageConfig):
-    """Ids are compared across all documents, so one partition sees all of them."""
-
-    partitions: Literal[1] = pydantic.Field(1)
+    """Nothing can be set."""
 
 
 def read_ids(documents: pa.Table, config: IdsConfig) -> pa.Table:
-    """The id of each document."""
-    rows = documents.num_rows
-    numbers = {"partition": np.zeros(rows, np.int32), "row": np.arange(rows, dtype=np.int32)}
-    return pa.table({**{name: pa.array(values) for name, values in numbers.items()}, "id": documents["id"]})
+    """A 128-bit hash of the id of each document: columns partition, high, low (uint64) and row (int32).
+
+    Two ids of a trillion have the same hash with a probability of 10⁻¹⁵.
+    """
+    digests = b"".join(hashlib.sha256(identity.encode()).digest()[:16] for identity in documents["id"].to_pylist())
+    halves = np.frombuffer(digests, "<u8").reshape(-1, 2)
+    rows = np.arange(documents.num_rows, dtype=np.int32)
+    return pa.table({"partition": halves[:, 0], "high": halves[:, 0], "low": halves[:, 1], "row": rows})
 
 
 def find_copies(tables: Iterable[tuple[int, pa.Table]], config: IdsConfig) -> pa.Table:
     """The documents with the id of an earlier one: columns shard, row, and copy, the number of those before it."""
-    read = [table.append_column("shard", pa.array(np.full(table.num_rows, shard, np.int32))) for shard, table in tables]
-    schema = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("copy", pa.int64())])
-    if not read:
-        return schema.empty_table()
-    table = pa.concat_tables(read)
-    codes = pc.dictionary_encode(table["id"].combine_chunks()).indices.to_numpy(zero_copy_only=False)
-    order = np.argsort(codes, kind="stable")
+    read = [(np.full(table.num_rows, shard, np.int32), table) for shard, table in tables]
+    shard = np.concatenate([np.empty(0, np.int32), *(numbers for numbers, _ in read)])
+    row = np.concatenate([np.empty(0, np.int32), *(table["row"].to_numpy() for _, table in read)])
+    high, low = (
+        np.concatenate([np.empty(0, np.uint64), *(table[name].to_numpy() for _, table in read)])
+        for name in ("high", "low")
+    )
+    # Stable, so that documents of one id stay in the order of shards and rows.
+    order = np.lexsort((np.arange(len(row)), low, high))
     places = np.arange(len(order))
-    starts = np.r_[True, codes[order][1:] != codes[order][:-1]] if len(order) else np.empty(0, bool)
-    copies = np.empty(len(order), np.int64)
-    copies[order] = places - np.maximum.accumulate(np.where(starts, places, 0))
-    table = table.append_column("copy", pa.array(copies))
-    return table.filter(pc.greater(table["copy"], 0)).select(schema.names).cast(schema)
+    starts = np.ones(len(order), bool)
+    starts[1:] = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
+    copies = places - np.maximum.accumulate(np.where(starts, places, 0))
+    found = np.sort(order[copies > 0])
+    number = np.empty(len(order), np.int64)
+    number[order] = copies
+    return pa.table({"shard": shard[found], "row": row[found], "copy": number[found]})
 
 
 def annotate_copies(documents: pa.Table, rows: pa.Table, config: IdsConfig) -> pa.Table:
@@ -55,7 +59,7 @@ def annotate_copies(documents: pa.Table, rows: pa.Table, config: IdsConfig) -> p
 
 ids = partitioned(
     IDS,
-    version=1,
+    version=2,
     config=IdsConfig,
     reference="tasks.corpus.ids:ids",
     schema=IDS_SCHEMA,

@@ -1,29 +1,38 @@
 """What becomes of every document of a build: its source's verdict, a repeated id, or a duplicate that stays instead.
 
-All sources are seen together, and no text is read.
+All sources are seen together, in partitions by cluster, and no text is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pydantic
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from infra.stage import StageConfig, partitioned
+from tasks.corpus.components import hash_name
+from tasks.corpus.duplicates import DuplicatesStep, clusters_of, joins_clusters
+from tasks.corpus.groups import GROUPS
 from tasks.corpus.rules import KEPT
+from tasks.corpus.survivors import Choice, Members, choose_first, choose_survivors
 
 DUPLICATE_ID = "documents:failed:duplicate_id"
 NEAR_DUPLICATE = "near_duplicate"
-OUTCOME_SCHEMA = pa.schema([("outcome", pa.string()), ("cluster", pa.string())])
-Preference = Literal["longest", "shortest", "earliest", "latest", "first", "source"]
-Survivors = Literal["longest", "shortest", "earliest", "latest", "first", "source", "all"]
-_ORDERS: dict[Preference, tuple[str, str]] = {
+OUTCOME_SCHEMA = pa.schema(
+    [
+        ("outcome", pa.string()),
+        ("cluster", pa.string()),
+        ("compared", pa.string()),
+        ("match", pa.string()),
+        ("similarity", pa.float64()),
+        ("words", pa.int64()),
+        ("lost", pa.int64()),
+    ]
+)
+_ORDERS: dict[str, tuple[str, str]] = {
     "longest": ("length", "descending"),
     "shortest": ("length", "ascending"),
     "earliest": ("date", "ascending"),
@@ -31,143 +40,206 @@ _ORDERS: dict[Preference, tuple[str, str]] = {
     "first": ("place", "ascending"),
     "source": ("order", "ascending"),
 }
+_EVIDENCE = pa.schema([("outcome", pa.string()), *(OUTCOME_SCHEMA.field(name) for name in OUTCOME_SCHEMA.names[2:])])
 
-
-class DuplicatesStep(StageConfig):
-    """A step that groups duplicates into clusters. One member of a cluster stays: the first by `survivors`.
-
-    With ``all``, every member stays. A step of one `source` groups only its documents, one across sources those of all.
-    """
-
-    step: str
-    survivors: tuple[Survivors, ...]
-    source: str | None = None
+_FOUND = pa.schema([("shard", pa.int32()), ("row", pa.int32()), *_EVIDENCE])
 
 
 class OutcomesConfig(StageConfig):
     """`duplicates`: the steps that group duplicates, those of one source before those across."""
 
     duplicates: tuple[DuplicatesStep, ...] = ()
-    # Clusters are compared across all documents, so one partition sees all of them.
-    partitions: Literal[1] = pydantic.Field(1)
+
+    @property
+    def choosing(self) -> tuple[DuplicatesStep, ...]:
+        """The steps that let documents go."""
+        return tuple(step for step in self.duplicates if step.survivors != ("all",))
 
 
-def _columns(config: OutcomesConfig) -> list[str]:
-    clusters = [f"{item.step}.cluster" for item in config.duplicates]
-    return list(dict.fromkeys(["date", "source", "ids.copy", "rules.outcome", "rules.length", *clusters]))
+def _columns_of_map(config: OutcomesConfig) -> list[str]:
+    own = [f"{step.step}.{column}" for step in config.choosing for column in step.columns]
+    return list(dict.fromkeys(["id", "date", "source", "ids.copy", "rules.outcome", "rules.length", *own]))
 
 
-def read_verdicts(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
-    """What is needed of each document to choose among duplicates; ``clusters`` has one value for each step."""
-    rows = documents.num_rows
-    clusters = []
-    for item in config.duplicates:
-        name = f"{item.step}.cluster"
-        found = documents[name].combine_chunks() if name in documents.column_names else pa.nulls(rows, pa.string())
-        if item.source is not None:
-            found = pc.if_else(pc.equal(documents["source"].combine_chunks(), item.source), found, None)
-        clusters.append(found)
-    return pa.table(
-        {
-            "partition": pa.array(np.zeros(rows, np.int32)),
-            "row": pa.array(np.arange(rows, dtype=np.int32)),
-            "outcome": documents["rules.outcome"],
-            "copy": documents["ids.copy"],
-            "source": documents["source"],
-            "length": documents["rules.length"],
-            "date": documents["date"],
-            **{f"cluster_{number}": cluster for number, cluster in enumerate(clusters)},
-        }
-    )
+def _columns_of_annotate(config: OutcomesConfig) -> list[str]:
+    if joins_clusters(config.duplicates):
+        clusters = [f"{GROUPS}.cluster"]
+    else:
+        clusters = [f"{step.step}.cluster" for step in config.duplicates]
+    return list(dict.fromkeys(["source", "ids.copy", "rules.outcome", *clusters]))
+
+
+def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
+    """What is needed of each document that passes all rules and is in a cluster, to choose among duplicates."""
+    columns: dict[str, Any] = {
+        "row": pa.array(np.arange(documents.num_rows, dtype=np.int32)),
+        "turn": pa.array(np.zeros(documents.num_rows, np.int16)),
+        **{name: documents[name] for name in ("id", "source", "date")},
+        "length": documents["rules.length"],
+        **{field.name: pa.nulls(documents.num_rows, field.type) for field in _EVIDENCE},
+    }
+    stays = pc.and_(pc.equal(documents["rules.outcome"], KEPT), pc.equal(documents["ids.copy"], 0))
+    some = pa.array(np.zeros(documents.num_rows, bool))
+    for number, step in enumerate(config.choosing):
+        cluster = clusters_of(documents, step)
+        some = pc.or_(some, pc.is_valid(cluster))
+        columns[f"cluster_{number}"] = cluster
+        for column, kind in step.evidence.items():
+            name = f"{step.step}.{column}"
+            there = name in documents.column_names
+            columns[f"{column}_{number}"] = documents[name] if there else pa.nulls(documents.num_rows, kind)
+    rows = pa.table(columns).filter(pc.and_(stays, some))
+    return rows.append_column("partition", pa.array(_partitions(rows, 0)))
 
 
 def choose(tables: Iterable[tuple[int, pa.Table]], config: OutcomesConfig) -> pa.Table:
-    """The outcome of every document, and its cluster: columns shard, row, outcome, cluster.
+    """Choose among the members of the clusters of one step, its turn; those that are out travel on.
 
-    The first document of an id keeps it, the others fail. Then, step by step, of the members of a cluster that still
-    stay, the first in the order of `survivors` stays and the others are ``step:dropped:near_duplicate``. ``cluster``
-    is the same for documents that any step puts together.
+    The last step returns the columns shard, row, and ``OUTCOME_SCHEMA`` without ``cluster``, for the documents that are
+    in a cluster.
     """
-    read = [table.append_column("shard", pa.array(np.full(table.num_rows, shard, np.int32))) for shard, table in tables]
+    read = [_placed(number, table) for number, table in tables if table.num_rows]
     if not read:
-        return pa.schema([("shard", pa.int32()), ("row", pa.int32()), *OUTCOME_SCHEMA]).empty_table()
-    table = pa.concat_tables(read).combine_chunks()
-    table = table.append_column("place", pa.array(np.arange(table.num_rows, dtype=np.int64)))
-    table = table.append_column("order", _order_of_sources(table["source"]))
-    outcomes = np.array(table["outcome"].to_pylist(), dtype=object)
-    outcomes[table["copy"].to_numpy() > 0] = DUPLICATE_ID
-    for number, item in enumerate(config.duplicates):
-        if item.survivors != ("all",):
-            outcomes[_losers(table, f"cluster_{number}", item, outcomes == KEPT)] = (
-                f"{item.step}:dropped:{NEAR_DUPLICATE}"
-            )
-    cluster = _joined([table[f"cluster_{number}"] for number in range(len(config.duplicates))], table.num_rows)
-    return pa.table(
-        [table["shard"], table["row"], pa.array(outcomes, pa.string()), cluster],
-        names=["shard", "row", "outcome", "cluster"],
+        # Whose turn it is, is not known: the engine takes the column that it needs.
+        return pa.schema([("partition", pa.uint64()), *_FOUND]).empty_table()
+    table = pa.concat_tables(read).combine_chunks().sort_by("place")
+    turn = int(table["turn"][0].as_py())
+    step = config.choosing[turn]
+    # Sources are numbered in the order of the recipe, which is that of the documents.
+    order = pc.cast(pc.dictionary_encode(table["source"].combine_chunks()).indices, pa.int32())
+    preference = [_ORDERS[name] for name in step.survivors if name != "all"]
+    table = table.append_column("order", order).sort_by([*preference, ("place", "ascending")]).drop_columns(["order"])
+    rivals = pc.and_(pc.is_null(table["outcome"]), pc.is_valid(table[f"cluster_{turn}"]))
+    table = _decided(table, np.flatnonzero(rivals.to_numpy()), turn, step)
+    if turn + 1 == len(config.choosing):
+        return _finished(table)
+    table = table.set_column(
+        table.schema.get_field_index("turn"), "turn", pc.add(table["turn"], pa.scalar(1, pa.int16()))
     )
+    return table.append_column("partition", pa.array(_partitions(table, turn + 1)))
 
 
 def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfig) -> pa.Table:
-    """The rows of one shard in the order of its documents."""
-    return rows.sort_by("row").select(OUTCOME_SCHEMA.names).cast(OUTCOME_SCHEMA)
+    """The outcome of every document of a shard.
+
+    - ``outcome`` (string): "" for a document that stays, else ``step:dropped:reason`` or ``step:failed:reason``. The
+      first document of an id keeps it, and the others fail. Of the members of a cluster that pass all rules, a
+      near-duplicate of one that stays is ``step:dropped:near_duplicate``;
+    - ``cluster`` (string): the same for documents that any step puts together, null for others;
+    - ``compared``, ``match`` (string), ``similarity`` (float64): the last step that compared it with another document,
+      the id of that one, and how similar the two are. For a document that went, that one is the reason. For one that
+      stays, it is the most similar one;
+    - ``words``, ``lost`` (int64): of a document that went, its words and its distinct 3-grams that do not stand in its
+      match. Null where the step does not compare texts.
+    """
+    outcome = np.array(documents["rules.outcome"].to_pylist(), object)
+    outcome[documents["ids.copy"].to_numpy() > 0] = DUPLICATE_ID
+    at = rows["row"].to_numpy()
+    decided = np.array(rows["outcome"].to_pylist(), object)
+    outcome[at[decided != None]] = decided[decided != None]  # noqa: E711 - elementwise
+    index = np.full(documents.num_rows, -1, np.int64)
+    index[at] = np.arange(len(at))
+    found = rows.take(pa.array(index, mask=index < 0))
+    if joins_clusters(config.duplicates):
+        cluster = documents[f"{GROUPS}.cluster"]
+    else:
+        cluster = pa.nulls(documents.num_rows, pa.string())
+        for step in config.duplicates:
+            cluster = pc.coalesce(cluster, clusters_of(documents, step))
+    return pa.table(
+        [pa.array(outcome, pa.string()), cluster, *(found[name] for name in OUTCOME_SCHEMA.names[2:])],
+        schema=OUTCOME_SCHEMA,
+    )
 
 
 outcomes = partitioned(
     "outcomes",
-    version=2,
+    version=3,
     config=OutcomesConfig,
     reference="tasks.corpus.outcomes:outcomes",
     schema=OUTCOME_SCHEMA,
-    columns={"map": _columns, "annotate": ["id"]},
-    map=read_verdicts,
-    reduce=choose,
+    columns={"map": _columns_of_map, "annotate": _columns_of_annotate},
+    map=read_members,
+    reduce={"choose": choose},
+    order=lambda config: ("choose",) * max(len(config.choosing), 1),
     annotate=annotate_outcomes,
+    # The words and signatures of candidates are in memory: some 6 KB for a document of 350 words.
+    documents_per_partition=1 << 16,
 )
 
 
-def _order_of_sources(sources: pa.ChunkedArray) -> pa.Array:
-    """The number of each document's source, in the order of the recipe, which is that of the documents."""
-    encoded = pc.dictionary_encode(sources.combine_chunks())
-    return pc.cast(encoded.indices, pa.int32())
+def _partitions(rows: pa.Table, turn: int) -> np.ndarray:
+    """Members of one cluster meet; a document that is out, or in no cluster of the step, goes anywhere."""
+    if f"cluster_{turn}" not in rows.column_names:
+        return np.empty(0, np.uint64)
+    clusters = rows[f"cluster_{turn}"].to_pylist()
+    return np.array([hash_name(name or id) for name, id in zip(clusters, rows["id"].to_pylist())], np.uint64)
 
 
-def _losers(table: pa.Table, column: str, item: DuplicatesStep, stays: np.ndarray) -> np.ndarray:
-    """The places of the members of clusters that do not stay."""
-    rivals = table.filter(pc.and_(pa.array(stays), pc.is_valid(table[column])))
-    if not rivals.num_rows:
-        return np.empty(0, np.int64)
-    preference = [_ORDERS[name] for name in item.survivors if name != "all"]
-    ordered = rivals.sort_by([(column, "ascending"), *preference, ("place", "ascending")])
-    cluster = ordered[column].to_numpy(zero_copy_only=False)
-    losers: np.ndarray = ordered["place"].to_numpy()[np.r_[False, cluster[1:] == cluster[:-1]]]
-    return losers
+def _placed(number: int, table: pa.Table) -> pa.Table:
+    if "row" not in table.column_names:
+        return table
+    place = pa.array(table["row"].to_numpy().astype(np.int64) + (number << 32))
+    return table.drop_columns(["row"]).append_column("place", place)
 
 
-def _joined(clusters: list[pa.ChunkedArray], rows: int) -> pa.Array:
-    """One cluster for each document: those that share a member become one, named by the least of their names."""
-    if not clusters:
-        return pa.nulls(rows, pa.string())
-    if len(clusters) == 1:
-        return clusters[0].combine_chunks()
-    labels = [
-        pc.binary_join_element_wise(str(number), column.combine_chunks(), "\n")
-        for number, column in enumerate(clusters)
-    ]
-    names = pc.unique(pa.chunked_array(labels).drop_null())
-    first = np.full(rows, -1, np.int64)
-    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for label in labels:
-        node = pc.fill_null(pc.index_in(label, names), -1).to_numpy().astype(np.int64)
-        both = (node >= 0) & (first >= 0)
-        left.append(first[both])
-        right.append(node[both])
-        first = np.where(first < 0, node, first)
-    ends = np.concatenate(left), np.concatenate(right)
-    graph = coo_array((np.ones(len(ends[0])), ends), shape=(len(names), len(names)))
-    _, component = connected_components(graph, directed=False)
-    least: dict[int, str] = {}
-    for name, label in zip(names.to_pylist(), component.tolist(), strict=True):
-        plain = name.partition("\n")[2]
-        least[label] = min(plain, least.get(label, plain))
-    return pa.array([None if node < 0 else least[int(component[node])] for node in first.tolist()], pa.string())
+def _decided(table: pa.Table, rivals: np.ndarray, turn: int, step: DuplicatesStep) -> pa.Table:
+    """The table after the choice among the rows `rivals`, which are in the order of preference."""
+    members = table.take(pa.array(rivals))
+    choice = _choice(members, turn, step)
+    ids = members["id"].combine_chunks()
+    matched = choice.match >= 0
+    new = {
+        "outcome": _where(choice.goes, pa.scalar(f"{step.step}:dropped:{NEAR_DUPLICATE}")),
+        "compared": _where(matched, pa.scalar(step.step)),
+        "match": ids.take(pa.array(choice.match, mask=~matched)),
+        "similarity": pa.array(np.round(choice.similarity, 6), mask=np.isnan(choice.similarity)),
+        "words": pa.array(choice.words, mask=~choice.goes | (choice.words < 0)),
+        "lost": pa.array(choice.lost, mask=~choice.goes | (choice.words < 0)),
+    }
+    index = np.full(table.num_rows, -1, np.int64)
+    index[rivals] = np.arange(len(rivals))
+    at = pa.array(index, mask=index < 0)
+    for name, values in new.items():
+        column = pc.coalesce(values.cast(table[name].type).take(at), table[name].combine_chunks())
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    # The step's own evidence is needed no more, and what is out is not compared again.
+    table = table.select([name for name in table.column_names if not name.endswith(f"_{turn}")])
+    gone = table["outcome"].combine_chunks().is_valid()
+    for name in table.column_names:
+        if name[-1].isdigit():
+            kept = pc.if_else(gone, None, table[name].combine_chunks())
+            table = table.set_column(table.schema.get_field_index(name), name, kept)
+    return table
+
+
+def _where(mask: np.ndarray, value: pa.Scalar) -> pa.Array:
+    return pc.if_else(pa.array(mask), value, pa.scalar(None, pa.string()))
+
+
+def _choice(members: pa.Table, turn: int, step: DuplicatesStep) -> Choice:
+    if step.compare is None or not members.num_rows:
+        return choose_first(members[f"cluster_{turn}"].to_pylist())
+    words = members[f"words_{turn}"].combine_chunks()
+    signed = members[f"signature_{turn}"].combine_chunks()
+    width = len(signed[0].as_py() or b"") // 4 if len(signed) else 0
+    packed = b"".join(signature or b"" for signature in signed.to_pylist())
+    return choose_survivors(
+        Members(
+            words.flatten().to_numpy(),
+            np.r_[0, np.cumsum(pc.list_value_length(words).to_numpy(zero_copy_only=False))].astype(np.int64),
+            np.frombuffer(packed, "<u4").reshape(len(signed), width),
+            members["place"].to_numpy(),
+        ),
+        step.compare,
+    )
+
+
+def _finished(table: pa.Table) -> pa.Table:
+    """The rows by shard, in order."""
+    place = table["place"].to_numpy()
+    order = pa.array(np.argsort(place))
+    found = table.select(_EVIDENCE.names).take(order)
+    place = np.sort(place)
+    shard = pa.array((place >> 32).astype(np.int32))
+    return found.add_column(0, "shard", shard).add_column(1, "row", pa.array((place & 0xFFFFFFFF).astype(np.int32)))

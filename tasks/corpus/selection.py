@@ -24,17 +24,22 @@ class CorpusConfig(StageConfig):
 
 @stage(
     "corpus",
-    version=3,
+    version=4,
     kind=StageKind.select,
     config=CorpusConfig,
-    columns=[*DOCUMENT_SCHEMA.names, "outcomes.outcome", "outcomes.cluster", "rules.length", "rules.struck"],
+    columns=[
+        *DOCUMENT_SCHEMA.names,
+        *("outcomes.outcome", "outcomes.cluster", "outcomes.words", "outcomes.lost", "rules.length", "rules.struck"),
+    ],
     schema=CORPUS_SCHEMA,
 )
 def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Table, Account]:
     """The documents that stay, with their text edited, and the account of all documents by outcome.
 
     Bytes are UTF-8 bytes of text: of a document as stored, what each edit struck, and what was left when the document
-    was kept or dropped. A document with a repeated id is out before any edit, with its text as stored.
+    was kept or dropped. A document with a repeated id is out before any edit, with its text as stored. The measures
+    ``STEP:dropped_words`` and ``STEP:lost_3_grams`` say what went with near-duplicates: their words, and their distinct
+    3-grams that do not stand in the document because of which each went.
     """
     outcome = documents["outcomes.outcome"].combine_chunks()
     kept = documents.filter(pc.equal(outcome, KEPT))
@@ -61,9 +66,22 @@ def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Tabl
         failed=counts["failed"],
         bytes_in=int(lengths.sum() + struck_bytes),
         bytes_out=bytes_out,
+        measures=_measures(documents, outcome),
     )
     columns = [*(kept[name] for name in DOCUMENT_SCHEMA.names), kept["outcomes.cluster"]]
     return pa.table(columns, schema=CORPUS_SCHEMA), account
+
+
+def _measures(documents: pa.Table, outcome: pa.Array) -> dict[str, int]:
+    """The words and the lost 3-grams of near-duplicates that went, by step."""
+    known = documents["outcomes.words"].combine_chunks().is_valid()
+    found: dict[str, int] = {}
+    for name in sorted(pc.unique(outcome.filter(known)).to_pylist()):
+        chosen = pc.and_(known, pc.equal(outcome, name))
+        step = name.partition(":")[0]
+        for column, measure in (("words", "dropped_words"), ("lost", "lost_3_grams")):
+            found[f"{step}:{measure}"] = pc.sum(documents[f"outcomes.{column}"].filter(chosen)).as_py()
+    return found
 
 
 def _struck(documents: pa.Table, edits: int) -> np.ndarray:

@@ -8,11 +8,11 @@ from typing import Any, Self
 import pydantic
 
 from infra.stage import Stage, StageConfig, StageKind
-from tasks.corpus.outcomes import Survivors
+from tasks.corpus.duplicates import Survivors
 from tasks.stages import NAME, STEPS, find_stage
 
 # Artifacts of every source, and what a funnel calls the reading and the end: no step can have their names.
-RESERVED_STEPS = ("source", "documents", "ids", "rules", "outcomes", "corpus", "encode")
+RESERVED_STEPS = ("source", "documents", "ids", "rules", "groups", "outcomes", "corpus", "encode")
 
 
 class Section(pydantic.BaseModel):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from infra.engine import units
 from infra.stage import Stage, StageConfig
-from tasks.corpus.outcomes import Survivors
+from tasks.corpus.duplicates import Survivors
 from tasks.corpus.rules import Threshold
 from tasks.recipe.schema import DEFAULT_SURVIVORS, Recipe, Reference
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pydantic
 
-from tasks.corpus.outcomes import Survivors
+from tasks.corpus.duplicates import Survivors
 from tasks.corpus.rules import Rule, Threshold
 from tasks.recipe.parts import FittedModel, Reader, Section, Step
 from tasks.tokenizer import END_OF_TEXT, TokenizerConfig

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from infra.engine.graph import Made
 from infra.engine.units import Floor
 from infra.engine.views import Annotation, View
+from tasks.corpus.groups import GROUPS
 from tasks.corpus.ids import IDS
 
 
@@ -54,4 +55,4 @@ def needs_of(specs: Iterable[ViewSpec]) -> tuple[str, ...]:
 
 def is_of_all(artifact: str) -> bool:
     """Whether an artifact has parts for the documents of all sources."""
-    return artifact in (IDS, "outcomes") or artifact.startswith("across/")
+    return artifact in (IDS, GROUPS, "outcomes") or artifact.startswith("across/")

@@ -79,16 +79,17 @@ def rule_chart(rule: RuleView) -> Markup:
     )
 
 
-def jaccard_chart(found: NearDuplicates) -> Markup:
-    """The Jaccard indices of all candidate pairs."""
+def similarity_chart(found: NearDuplicates) -> Markup:
+    """How similar each compared document is to its match."""
+    name = "Jaccard index" if found.similarity == "jaccard" else "share of 3-grams"
     return histogram_chart(
-        found.jaccard,
-        title="Exact Jaccard index of candidate pairs",
-        description=f"{found.verified:,} of {found.candidates:,} pairs reach the threshold {found.threshold:g}",
-        shades=[_KEPT, _OUT],
-        x_label="Jaccard index",
+        found.histogram,
+        title="Similarity of compared documents",
+        description=f"{found.gone:,} of {found.compared:,} documents reach the threshold {found.threshold:g}",
+        shades=[_OUT, _KEPT],
+        x_label=name,
         limits=[("threshold", found.threshold)],
-        y_label="pairs",
+        y_label="documents",
     )
 
 

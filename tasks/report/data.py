@@ -14,6 +14,7 @@ from infra.store.manifest import Manifest
 from tasks.builds import BuildRecord
 from tasks.report.distributions import Distributions, distributions
 from tasks.report.duplicates import NearDuplicates, near_duplicates_of
+from tasks.report.funnel import FunnelEntry
 from tasks.report.judged import BuildParts
 from tasks.report.training import Training, training_of
 from tasks.tokens import HELD_OUT, read_summary
@@ -42,6 +43,7 @@ class FunnelStep:
     bytes_kept: int
     bytes_struck: int
     payload: bool
+    lost_per_million_words: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def _funnel(
                 entry["bytes_kept"],
                 entry["bytes_struck"],
                 payload=number == 0,
+                lost_per_million_words=FunnelEntry(**entry).lost_per_million_words,
             )
         )
     return tuple(steps)

@@ -1,4 +1,4 @@
-"""Near-duplicates of a build: the compared pairs, the clusters, and the pairs nearest to the threshold."""
+"""Near-duplicates of a build: who went because of whom, and the pairs nearest to the threshold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -14,7 +15,9 @@ from infra.engine.shards import PartReader
 from infra.engine.units import Shard
 from infra.store.errors import Corrupt
 from infra.store.manifest import Manifest, Part
-from infra.tables import read_row_groups, read_table
+from infra.tables import read_table
+from tasks.corpus.index import find_documents
+from tasks.corpus.outcomes import NEAR_DUPLICATE
 from tasks.corpus.rules import KEPT
 from tasks.report.histogram import Histogram, HistogramCounter
 from tasks.report.judged import BuildParts
@@ -22,7 +25,7 @@ from tasks.report.judged import BuildParts
 STAGE = "near_duplicates"
 PAIRS_ON_EACH_SIDE = 3
 _EXCERPT_CHARACTERS = 180
-_JACCARD_EDGES = np.round(np.linspace(0, 1, 51), 2)
+_EDGES = np.round(np.linspace(0, 1, 51), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,98 +40,125 @@ class PairMember:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two documents and their exact Jaccard index."""
+    """Two documents that were compared, and how similar they are. `verified`: whether the left one went."""
 
     left: PairMember
     right: PairMember
-    jaccard: float
+    similarity: float
     verified: bool
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """`sizes` are (documents of a cluster, clusters of that size), ascending; `jaccard` covers all candidates.
+    """What one step found.
 
-    `scope` is the source that was searched.
+    `candidates` documents share a key with another, `compared` of them were compared with one, and `gone` of these
+    went. `sizes` are (documents that one document stands for, itself included; how many do), ascending. `histogram` is
+    of the similarity of each compared document to its match. `scope` is the source that was searched.
     """
 
     step: str
     scope: str
+    similarity: str
     threshold: float
     candidates: int
-    verified: int
-    clusters: int
-    members: int
+    compared: int
+    gone: int
     sizes: tuple[tuple[int, int], ...]
-    jaccard: Histogram
+    histogram: Histogram
     pairs: tuple[Pair, ...]
 
 
 def near_duplicates_of(reader: PartReader, build: BuildParts) -> tuple[NearDuplicates, ...]:
-    """Summarise the evidence of each step that finds near-duplicates, part by part."""
-    return tuple(_found(reader, build, name) for name, manifest in build.manifests.items() if manifest.stage == STAGE)
+    """Summarise the evidence of each step that finds near-duplicates, shard by shard.
+
+    Builds before 2026-11-29 have evidence of another kind; they are left out.
+    """
+    return tuple(
+        _found(reader, build, name)
+        for name, manifest in build.manifests.items()
+        if manifest.stage == STAGE and manifest.version > 1
+    )
 
 
 def _found(reader: PartReader, build: BuildParts, name: str) -> NearDuplicates:
     """The pairs are the nearest to the threshold: `PAIRS_ON_EACH_SIDE` below it and as many at or above it."""
     manifest = build.manifests[name]
     scope, _, step = name.partition("/")
-    first = 0 if scope == "across" else build.first_shard(scope)
-
-    def member(shard: int, row: int) -> PairMember:
-        return _member(reader, build, manifest, *build.place(first + shard), row)
-
     threshold = float(manifest.config["threshold"])
-    histogram = HistogramCounter(_JACCARD_EDGES, ("verified", "rejected"))
-    counts = {True: 0, False: 0}
+    counter = HistogramCounter(_EDGES, ("gone", "stays"))
+    copies: Counter[str] = Counter()
+    candidates = 0
     nearest: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-    for part in manifest.evidence("verify"):
-        for edges in read_row_groups(reader.path(part)):
-            for verified, series in ((True, "verified"), (False, "rejected")):
-                chosen = edges.filter(pc.equal(edges["verified"], verified))
-                counts[verified] += chosen.num_rows
-                histogram.add(series, chosen["jaccard"].to_numpy())
-                nearest[verified] = _nearest([*nearest[verified], *_first(chosen, verified)], threshold)
-    sizes = _sizes(reader, manifest)
+    for source in build.sources if scope == "across" else (scope,):
+        for number, part in enumerate(build.documents(source).parts):
+            clusters = read_table(reader.path(build.part(source, step, number)), ["cluster"], about=part.content)
+            candidates += len(clusters) - clusters["cluster"].null_count
+            rows = _compared(reader, build, source, number, step)
+            for gone, series in ((True, "gone"), (False, "stays")):
+                chosen = rows.filter(pc.equal(rows["gone"], gone))
+                counter.add(series, chosen["similarity"].to_numpy())
+                nearest[gone] = _nearest([*nearest[gone], *_first(chosen, gone)], threshold)
+                if gone:
+                    copies.update(chosen["match"].to_pylist())
     return NearDuplicates(
         step=step,
         scope="all sources" if scope == "across" else scope,
+        similarity=str(manifest.config["similarity"]),
         threshold=threshold,
-        candidates=sum(counts.values()),
-        verified=counts[True],
-        clusters=sum(sizes.values()),
-        members=sum(size * number for size, number in sizes.items()),
-        sizes=tuple(sorted(sizes.items())),
-        jaccard=histogram.result(),
+        candidates=candidates,
+        compared=counter.result().total,
+        gone=copies.total(),
+        sizes=tuple(sorted(Counter(count + 1 for count in copies.values()).items())),
+        histogram=counter.result(),
         pairs=tuple(
-            Pair(
-                member(edge["shard"], edge["row"]),
-                member(edge["other_shard"], edge["other_row"]),
-                edge["jaccard"],
-                edge["verified"],
-            )
-            for edge in [*nearest[True], *nearest[False]]
+            Pair(left, right, row["similarity"], row["gone"])
+            for row in [*nearest[True], *nearest[False]]
+            if (left := _member(reader, build, manifest, row["source"], row["number"], row["row"]))
+            and (right := _by_id(reader, build, manifest, row["match"]))
         ),
     )
 
 
-def _first(edges: Any, verified: bool) -> list[dict[str, Any]]:
-    order = [("jaccard", "ascending" if verified else "descending"), ("id", "ascending"), ("other_id", "ascending")]
-    return list(edges.sort_by(order).slice(0, PAIRS_ON_EACH_SIDE).to_pylist())
+def _compared(reader: PartReader, build: BuildParts, source: str, number: int, step: str) -> pa.Table:
+    """The documents of a shard that the step compared with another: row, match, similarity and whether each went."""
+    part = build.documents(source).parts[number]
+    columns = ["outcome", "compared", "match", "similarity"]
+    found = read_table(reader.path(build.part(source, "outcomes", number)), columns, about=part.content)
+    rows = np.flatnonzero(pc.fill_null(pc.equal(found["compared"], step), False).to_numpy(zero_copy_only=False))
+    found = found.take(pa.array(rows))
+    gone = pc.equal(found["outcome"], f"{step}:dropped:{NEAR_DUPLICATE}")
+    return pa.table(
+        {
+            "source": pa.array([source] * len(rows), pa.string()),
+            "number": pa.array([number] * len(rows), pa.int64()),
+            "row": pa.array(rows, pa.int64()),
+            "match": found["match"],
+            "similarity": found["similarity"],
+            "gone": gone,
+        }
+    )
 
 
-def _nearest(edges: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
-    ordered = sorted(edges, key=lambda edge: (abs(edge["jaccard"] - threshold), edge["id"], edge["other_id"]))
+def _first(rows: pa.Table, gone: bool) -> list[dict[str, Any]]:
+    order = [("similarity", "ascending" if gone else "descending"), ("number", "ascending"), ("row", "ascending")]
+    return list(rows.sort_by(order).slice(0, PAIRS_ON_EACH_SIDE).to_pylist())
+
+
+def _nearest(rows: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
+    place = ("source", "number", "row")
+    ordered = sorted(rows, key=lambda row: (abs(row["similarity"] - threshold), *(row[name] for name in place)))
     return ordered[:PAIRS_ON_EACH_SIDE]
 
 
-def _sizes(reader: PartReader, manifest: Manifest) -> dict[int, int]:
-    members: Counter[int] = Counter()
-    for part in manifest.evidence("resolve"):
-        for table in read_row_groups(reader.path(part), ["size"]):
-            for row in pc.value_counts(table["size"]).to_pylist():
-                members[row["values"]] += row["counts"]
-    return {size: number // size for size, number in members.items()}
+def _by_id(reader: PartReader, build: BuildParts, manifest: Manifest, identity: str) -> PairMember:
+    rows = [part.rows for source in build.sources for part in build.documents(source).parts]
+    for number, row in find_documents(reader, build.manifests["index"], rows, identity):
+        source, shard = build.place(number)
+        member = _member(reader, build, manifest, source, shard, row)
+        if member.id == identity:
+            return member
+    raise Corrupt(f"a near-duplicate refers to the document {identity}, which the index lacks: build it again")
 
 
 def _member(

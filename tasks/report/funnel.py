@@ -21,6 +21,7 @@ class FunnelEntry:
     """The effect of one step. The first entry counts records and payload bytes.
 
     Later entries count documents and UTF-8 bytes of text. `bytes_struck` were removed by edits, not with documents.
+    `measures` are other counts of what went: see `tasks.corpus.selection`.
     """
 
     stage: str
@@ -31,6 +32,13 @@ class FunnelEntry:
     bytes_in: int = 0
     bytes_kept: int = 0
     bytes_struck: int = 0
+    measures: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def lost_per_million_words(self) -> float | None:
+        """Distinct 3-grams that went with near-duplicates, per million words of these. None if no text was compared."""
+        words = self.measures.get("dropped_words", 0)
+        return self.measures.get("lost_3_grams", 0) / words * 1e6 if words else None
 
     def to_json(self) -> dict[str, Any]:
         """The entry as printed by `millrace build --json`."""
@@ -59,7 +67,8 @@ def source_funnel(read: Account, corpus: Account, steps: Sequence[str], rows_wri
         struck = corpus.bytes_out.get(f"{step}:struck", 0)
         out = sum(corpus.bytes_out.get(f"{step}:{reason}", 0) for reason in {*dropped, *failed})
         kept = documents - sum(dropped.values()) - sum(failed.values())
-        entries.append(FunnelEntry(step, documents, kept, dropped, failed, size, size - struck - out, struck))
+        measures = _of_step(corpus.measures, step)
+        entries.append(FunnelEntry(step, documents, kept, dropped, failed, size, size - struck - out, struck, measures))
         documents, size = kept, size - struck - out
     written = corpus.bytes_out.get("kept", 0)
     entries.append(FunnelEntry(CORPUS, documents, rows_written, {}, {}, size, written))

@@ -21,8 +21,8 @@ from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from infra.tables import read_row_groups
 from tasks.builds import BuildRecord
+from tasks.corpus.index import find_documents
 from tasks.corpus.rules import KEPT
-from tasks.index import find_documents
 from tasks.stages import STEPS, NoStage, find_stage
 
 _SHOWN_ELSEWHERE = ("documents", "rules", "corpus", "encode")
@@ -30,7 +30,11 @@ _SHOWN_ELSEWHERE = ("documents", "rules", "corpus", "encode")
 
 @dataclass(frozen=True)
 class DocumentHistory:
-    """One document: `document` as stored, `steps` with the columns that each wrote about it, and its outcome."""
+    """One document: `document` as stored, `steps` with the columns that each wrote about it, and its outcome.
+
+    `compared` says with which document the choice among duplicates compared it last: ``step``, ``match``,
+    ``similarity``, ``lost`` (see `tasks.corpus.outcomes`). It is empty if there was none.
+    """
 
     source: str
     document: dict[str, Any]
@@ -39,6 +43,7 @@ class DocumentHistory:
     viewed_text: str
     steps: dict[str, dict[str, Any]]
     outcome: str
+    compared: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """The history as printed by `millrace explain --json`."""
@@ -51,6 +56,7 @@ class DocumentHistory:
             "characters_viewed": len(self.viewed_text),
             "stages": self.steps,
             "fate": self.outcome or "kept",
+            "compared": self.compared,
         }
 
 
@@ -66,10 +72,10 @@ def histories_of(lake: Lake, build: BuildRecord, name: str, cache: Path) -> list
     """The histories of all documents of a build with the id or URL `name`. Empty if there is none."""
     reader = PartReader(lake, cache)
     documents = {source: build.manifest(lake, f"{source}/documents") for source in build.sources}
-    [index] = build.manifest(lake, "index").parts
+    rows = [part.rows for manifest in documents.values() for part in manifest.parts]
     found = []
-    for number in find_documents(reader.path(index), name):
-        place = _place(documents, number)
+    for number, row in find_documents(reader, build.manifest(lake, "index"), rows, name):
+        place = _place(documents, number, row)
         stored = _row(reader.path(documents[place.source].parts[place.shard]), place.row)
         if name in (stored["id"], stored["url"]):
             found.append(_history(lake, build, reader, documents[place.source], place, stored))
@@ -98,8 +104,11 @@ def _history(
             text = apply_edits(pa.chunked_array([[text]]), edits)[0][0].as_py()
         steps[step] = {column: value for column, value in columns.items() if not isinstance(value, (bytes, list))}
     part = build.manifest(lake, "outcomes").parts[place.shards_before + place.shard]
-    outcome = _row(reader.path(part), place.row, about=shard.content)["outcome"]
-    return DocumentHistory(place.source, stored, shard.name, place.row, text, steps, outcome or KEPT)
+    found = _row(reader.path(part), place.row, about=shard.content)
+    compared = {}
+    if found.get("compared") is not None:
+        compared = {"step": found["compared"], **{name: found[name] for name in ("match", "similarity", "lost")}}
+    return DocumentHistory(place.source, stored, shard.name, place.row, text, steps, found["outcome"] or KEPT, compared)
 
 
 def _annotations(lake: Lake, build: BuildRecord, place: _Place) -> Iterator[tuple[str, Manifest, int]]:
@@ -112,15 +121,13 @@ def _annotations(lake: Lake, build: BuildRecord, place: _Place) -> Iterator[tupl
             yield step, build.manifest(lake, name), place.shards_before
 
 
-def _place(documents: dict[str, Manifest], number: int) -> _Place:
+def _place(documents: dict[str, Manifest], number: int, row: int) -> _Place:
     before = 0
     for source, manifest in documents.items():
-        for shard, part in enumerate(manifest.parts):
-            if number < part.rows:
-                return _Place(source, shard, number, before)
-            number -= part.rows
+        if number - before < len(manifest.parts):
+            return _Place(source, number - before, row, before)
         before += len(manifest.parts)
-    raise NotThere(f"the index refers to document {number} after the last shard: run `millrace verify` on the build")
+    raise NotThere(f"the index refers to shard {number} after the last one: run `millrace verify` on the build")
 
 
 def _row(path: Path, row: int, about: str | None = None) -> dict[str, Any]:

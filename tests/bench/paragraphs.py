@@ -15,7 +15,7 @@ from tests.bench.peers.process import Contest, contest, equal
 from tests.bench.peers.tools import cc_net
 from tests.bench.report import print_head
 
-CONFIG = ParagraphConfig(partitions=1)
+CONFIG = ParagraphConfig()
 
 
 def run() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.text.shingles import count_common, shingle_set
+from tasks.text.shingles import hash_shingles
 from tests.bench.measure import DifferentOutputs, Workload
 from tests.bench.peers.process import Contest, contest
 from tests.bench.peers.tools import DAFT, DATATROVE, RENSA
@@ -75,8 +75,8 @@ def edited_pairs(texts: Sequence[str]) -> list[Pair]:
 
 def jaccard(left: str, right: str) -> float:
     """The exact index over the shingles."""
-    one, other = shingle_set(left, WIDTH), shingle_set(right, WIDTH)
-    common = count_common(one, other)
+    one, other = (np.unique(hash_shingles(text, WIDTH)[0]) for text in (left, right))
+    common = len(np.intersect1d(one, other, assume_unique=True))
     return common / (len(one) + len(other) - common)
 
 

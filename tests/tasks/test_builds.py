@@ -101,7 +101,7 @@ def test_artifacts_go_by_source_and_step(pair: Pair) -> None:
         *(f"web/{step}" for step in ("documents", "lines", "heuristics", "near_duplicates_signatures")),
         *(f"books/{step}" for step in ("documents", "own_signatures", "own")),
         *(f"{source}/{name}" for source in ("web", "books") for name in ("rules", "corpus", "encode")),
-        *("ids", "across/near_duplicates", "outcomes", "index", "tokenizer", "tokens"),
+        *("ids", "across/near_duplicates", "groups", "outcomes", "index", "tokenizer", "tokens"),
     }
     assert pair.record.artifacts["web/lines"][0] == "paragraphs"
     assert find_build(pair.lake, pair.record.key) == pair.record
@@ -175,8 +175,8 @@ def test_duplicates_are_told_by_scope(data: ReportData) -> None:
     found = {(near.step, near.scope): near for near in data.near_duplicates}
     assert set(found) == {("own", "books"), ("near_duplicates", "all sources")}
     own, whole = found["own", "books"], found["near_duplicates", "all sources"]
-    assert (own.clusters, own.members) == (2, 4)
-    assert whole.clusters == COPIED + 2
+    assert (own.gone, own.sizes) == (2, ((2, 2),))
+    assert whole.gone == COPIED and len(whole.pairs) <= 6
     for pair in own.pairs:
         assert {pair.left.id.partition("/")[0], pair.right.id.partition("/")[0]} == {"books"}
     across = [pair for pair in whole.pairs if pair.left.id.partition("/")[0] != pair.right.id.partition("/")[0]]
@@ -200,7 +200,7 @@ def test_the_page_shows_each_funnel(pair: Pair, data: ReportData) -> None:
         for number, entry in enumerate(pair.record.source_ledgers[source])
     ]
     assert [row[:3] for row in rows] == wanted
-    assert {"clusters", "clusters-2"} <= {table.get("id") for table in page.iter("table")}
+    assert {"copies", "copies-2"} <= {table.get("id") for table in page.iter("table")}
     identities = [element.get("id") for element in page.xpath("//*[@id]")]
     assert len(identities) == len(set(identities))
 

@@ -48,7 +48,7 @@ def table(lines: int) -> pa.Table:
 
 
 def strike(documents: pa.Table) -> pa.Table:
-    config = ParagraphConfig(partitions=1)
+    config = ParagraphConfig()
     return annotate_paragraphs(documents, reduce_paragraphs([(0, map_paragraphs(documents, config))], config), config)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import hypothesis
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from hypothesis import strategies
 
@@ -19,6 +18,7 @@ from tasks.paragraphs import (
     reduce_paragraphs,
 )
 from tasks.text.lines import hash_lines
+from tests.tasks.partitioned import run_partitioned
 from tests.tasks.text.hashing import line_for_hashing
 
 
@@ -26,19 +26,8 @@ def documents_of(texts: Sequence[str]) -> pa.Table:
     return pa.table({"text": pa.array(texts, pa.string())})
 
 
-def run(shards: Sequence[Sequence[str]], config: ParagraphConfig) -> list[pa.Table]:
-    """The three steps over all shards, as an engine combines them."""
-    tables = [documents_of(texts) for texts in shards]
-    mapped = [map_paragraphs(table, config) for table in tables]
-    reduced = []
-    for partition in range(config.partitions):
-        parts = [(n, rows.filter(pc.equal(rows["partition"], partition))) for n, rows in enumerate(mapped)]
-        reduced.append(reduce_paragraphs(parts, config))
-    rows = pa.concat_tables(reduced)
-    return [
-        annotate_paragraphs(table, rows.filter(pc.equal(rows["shard"], number)), config)
-        for number, table in enumerate(tables)
-    ]
+def run(shards: Sequence[Sequence[str]], config: ParagraphConfig, partitions: int = 1) -> list[pa.Table]:
+    return run_partitioned(paragraphs, [documents_of(texts) for texts in shards], config, partitions)
 
 
 def cc_net(shards: Sequence[Sequence[str]], shards_per_group: int) -> list[list[list[str]]]:
@@ -73,7 +62,7 @@ SHARDS = strategies.lists(strategies.lists(TEXTS, max_size=4), min_size=1, max_s
 @hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
 @hypothesis.given(SHARDS, strategies.integers(1, 3), strategies.integers(1, 4))
 def test_edited_text_is_the_kept_lines_of_cc_net(shards: list[list[str]], group: int, partitions: int) -> None:
-    results = run(shards, ParagraphConfig(shards_per_group=group, partitions=partitions))
+    results = run(shards, ParagraphConfig(shards_per_group=group), partitions)
     for texts, annotations, expected in zip(shards, results, cc_net(shards, group), strict=True):
         edited, struck = apply_edits(pa.chunked_array([texts], pa.string()), annotations["edits"])
         assert edited.to_pylist() == ["\n".join(lines) for lines in expected]
@@ -86,7 +75,7 @@ def test_edited_text_is_the_kept_lines_of_cc_net(shards: list[list[str]], group:
 @hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
 @hypothesis.given(SHARDS)
 def test_edits_are_sorted_disjoint_and_not_empty(shards: list[list[str]]) -> None:
-    for annotations in run(shards, ParagraphConfig(partitions=2)):
+    for annotations in run(shards, ParagraphConfig(), 2):
         for spans in annotations["edits"].to_pylist():
             flat = [offset for span in spans for offset in (span["start"], span["end"])]
             assert flat == sorted(flat)

@@ -13,7 +13,8 @@ from infra.engine.plans import FitPlan, PassPlan
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part
-from tasks.corpus.outcomes import DuplicatesStep
+from tasks.corpus.comparison import Comparison
+from tasks.corpus.duplicates import DuplicatesStep
 from tasks.corpus.rules import Floor
 from tasks.language import identify_language
 from tasks.model_files import model_files
@@ -135,7 +136,7 @@ def test_a_build_is_made_in_order_and_everything_it_needs_is_made() -> None:
         *(f"web/{name}" for name in ("documents", "paragraphs", "language", "perplexity", "near_duplicates")),
         *("web/near_duplicates_signatures", "web/rules", "web/corpus", "web/encode"),
         *(f"books/{name}" for name in ("documents", "heuristics", "shared_signatures", "rules", "corpus", "encode")),
-        *("ids", "across/shared", "index", "outcomes", "tokenizer", "tokens"),
+        *("ids", "across/shared", "index", "groups", "outcomes", "tokenizer", "tokens"),
     }
 
 
@@ -282,12 +283,13 @@ def test_survivors_are_chosen_per_source_and_then_across() -> None:
         sources={"web": source(near), "books": source("near_duplicates"), "notes": source()},
         across=[{"shared": {"stage": "near_duplicates", "survivors": ["source"]}}],
     )
+    compare = Comparison(threshold=0.8, words=5, bands=18, rows=7)
     assert duplicates == (
-        DuplicatesStep(step="near_duplicates", survivors=("earliest",), source="web"),
-        DuplicatesStep(step="near_duplicates", survivors=("longest", "earliest"), source="books"),
-        DuplicatesStep(step="shared", survivors=("source",)),
+        DuplicatesStep(step="near_duplicates", survivors=("earliest",), source="web", compare=compare),
+        DuplicatesStep(step="near_duplicates", survivors=("longest", "earliest"), source="books", compare=compare),
+        DuplicatesStep(step="shared", survivors=("source",), compare=compare),
     )
-    assert {"web/near_duplicates", "books/near_duplicates", "across/shared", "notes/rules"} <= set(task.needs)
+    assert {"groups", "web/near_duplicates", "books/near_duplicates", "across/shared", "notes/rules"} <= set(task.needs)
 
 
 def test_outcomes_read_what_is_there() -> None:

@@ -1,6 +1,5 @@
 import gzip
 import json
-import re
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +8,7 @@ import pytest
 from datasketch import MinHash
 
 from tasks.signatures import SIGNATURE_SCHEMA, SignatureConfig, signatures, unpack_signatures
+from tests.tasks.text.test_words import words_of
 
 
 def batch_of(texts):
@@ -16,7 +16,7 @@ def batch_of(texts):
 
 
 def datasketch_values(text, config):
-    words = re.findall(r"\w+", text.lower())
+    words = words_of(text)
     width = config.shingle_words
     minhash = MinHash(num_perm=config.permutations, seed=config.seed)
     minhash.update_batch([" ".join(words[i : i + width]).encode() for i in range(max(len(words) - width + 1, 1))])

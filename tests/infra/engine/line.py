@@ -29,7 +29,7 @@ def run_line(lake: Lake, engine: Engine, pattern: str) -> dict[str, str]:
     made = [
         documents,
         length,
-        make(PartitionedPlan(ConfiguredStage(toy.verified_counts, config), (view,))),
+        make(PartitionedPlan(ConfiguredStage(toy.letter_counts, config), (view,))),
         make(FitPlan(ConfiguredStage(toy.fit_total, config), (view,))),
         make(SelectPlan(ConfiguredStage(toy.keep_long, config), measured)),
     ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from infra.engine.partitioned import PartitionedPlan
@@ -12,12 +15,13 @@ from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, SelectPlan, S
 from infra.engine.pool import LocalPool
 from infra.engine.scheduling import WorkFailed
 from infra.engine.shards import PartReader
+from infra.engine.shuffle import read_slice, store_rows
 from infra.engine.units import Floor
 from infra.engine.views import Annotation, View
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake
 from infra.store.ledger import Account, BooksDoNotBalance
-from infra.store.manifest import Manifest
+from infra.store.manifest import Manifest, read_marker
 from infra.tables import read_table
 from tests.infra.engine import toy
 
@@ -120,15 +124,52 @@ def test_books_that_do_not_balance_fail() -> None:
         Account(bytes_in=5, bytes_out={"kept": 4}).check("stage x")
 
 
-@pytest.mark.parametrize("stage", [toy.word_counts, toy.verified_counts], ids=lambda stage: stage.name)
-@pytest.mark.parametrize("partitions", [1, 3])
-def test_a_partitioned_stage_sees_all_shards(
-    lake: Lake, pool: LocalPool, tmp_path: Path, partitions: int, stage: object
-) -> None:
+@pytest.mark.parametrize("bound", [100, 12, 3])
+def test_a_partitioned_stage_sees_all_shards(lake: Lake, pool: LocalPool, tmp_path: Path, bound: int) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
-    plan = PartitionedPlan(ConfiguredStage(stage, toy.ToyConfig(partitions=partitions)), (View("toy", documents),))  # type: ignore[arg-type]
+    plan = PartitionedPlan(ConfiguredStage(toy.word_counts, CONFIG), (View("toy", documents),), bound)
     counts = [row["most_common"] for row in rows(lake, tmp_path, plan.run(lake, pool, quiet)[0])]
     assert counts == [9, 6, 9, 3] * 3
+
+
+def test_steps_and_repeated_steps_give_the_same_with_any_number_of_partitions(
+    lake: Lake, pool: LocalPool, tmp_path: Path
+) -> None:
+    documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    last = Counter(word[-1] for row in rows(lake, tmp_path, documents) for word in str(row["text"]).split())
+    expected = [max(last[word[-1]] for word in str(row["text"]).split()) for row in rows(lake, tmp_path, documents)]
+    digests = set()
+    for bound in (100, 5, 1):
+        plan = PartitionedPlan(ConfiguredStage(toy.letter_counts, CONFIG), (View("toy", documents),), bound)
+        [found] = plan.run(lake, pool, quiet)
+        assert [row["most_common"] for row in rows(lake, tmp_path, found)] == expected
+        digests.add(found.digest)
+        lake.delete(found.path)
+    assert len(digests) == 1
+
+
+def test_a_map_gives_one_part_and_every_step_counts_its_work(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
+    documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
+    plan = PartitionedPlan(ConfiguredStage(toy.letter_counts, CONFIG), (View("toy", documents),), 1)
+    [found] = plan.run(lake, pool, quiet)
+    kept = [read_marker(lake, "toy_letters", Path(path).stem) for path in markers(lake, "toy_letters")]
+    assert len(documents.parts) == len(found.markers) == 3
+    assert all(marker is not None and len(marker.parts) == 1 for marker in kept)
+    assert found.cost["worker_seconds"] == pytest.approx(sum(marker.seconds for marker in kept if marker), abs=0.002)
+
+
+def test_a_reduce_reads_only_its_own_slices(tmp_path: Path, lake: Lake) -> None:
+    path = tmp_path / "rows.parquet"
+    numbers = pa.array(range(300_000), pa.int64())
+    part, slices = store_rows(lake, path, pa.table({"n": numbers}), np.arange(300_000) % 3, "rows")
+    assert set(slices) == {"0", "1", "2"} and part.rows == 300_000
+    stored = Path(lake.uri, part.path)
+    assert read_slice(stored, 1)["n"].to_pylist() == list(range(1, 300_000, 3))
+    assert read_slice(stored, 7).num_rows == 0
+    again, others = store_rows(lake, path, pa.table({"n": numbers.slice(0, 3)}), np.array([2, 5, 5]), "rows")
+    first = store_rows(lake, path, pa.table({"n": numbers.slice(1, 2)}), np.array([5, 5]), "rows")[1]
+    assert others["5"] == first["5"], "a slice is known by its own rows"
+    assert again.content != part.content
 
 
 def test_a_group_sees_its_own_shards_only(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +24,6 @@ from infra.store.manifest import Manifest, Marker
 
 class ToyConfig(StageConfig):
     factor: int = 1
-    partitions: int = 2
     shards_per_group: int | None = None
 
 
@@ -126,12 +125,12 @@ def lose_one_row(documents: pa.Table, config: ToyConfig) -> pa.Table:
 
 def map_words(documents: pa.Table, config: ToyConfig) -> pa.Table:
     rows = [
-        {"partition": len(word) % config.partitions, "row": row, "word": word}
+        {"partition": len(word), "row": row, "word": word}
         for row, text in enumerate(documents["text"].to_pylist())
         for word in text.split()
     ]
     return pa.Table.from_pylist(
-        rows, pa.schema([("partition", pa.int32()), ("row", pa.int32()), ("word", pa.string())])
+        rows, pa.schema([("partition", pa.uint64()), ("row", pa.int32()), ("word", pa.string())])
     )
 
 
@@ -149,12 +148,34 @@ def write_counts(documents: pa.Table, rows: pa.Table, config: ToyConfig) -> pa.T
     return pa.table({"most_common": pa.array(list(most.values()), pa.int64())})
 
 
-def keep_rows(rows: pa.Table, documents: Callable[[int], pa.Table], config: ToyConfig) -> pa.Table:
-    return rows
+def place_words(tables: Iterable[tuple[int, pa.Table]], config: ToyConfig) -> pa.Table:
+    """The words of a partition on their way to another one, with their places."""
+    rows = [
+        {"partition": ord(row["word"][0]), "place": (shard, row["row"]), "word": row["word"]}
+        for shard, table in tables
+        for row in table.to_pylist()
+    ]
+    place = pa.list_(pa.int32())
+    return pa.Table.from_pylist(rows, pa.schema([("partition", pa.uint64()), ("place", place), ("word", pa.string())]))
 
 
-def join_rows(tables: Iterable[pa.Table], config: ToyConfig) -> pa.Table:
-    return pa.concat_tables(tables)
+def shorten_words(tables: Iterable[tuple[int, pa.Table]], config: ToyConfig) -> pa.Table:
+    """Every word loses its first letter, as long as it has two: a step that is repeated."""
+    rows = [
+        {"partition": ord(row["word"][-1]), "place": row["place"], "word": row["word"][1:] or row["word"]}
+        for _, table in tables
+        for row in table.to_pylist()
+    ]
+    place = pa.list_(pa.int32())
+    rows.sort(key=lambda row: (row["place"], row["word"]))
+    return pa.Table.from_pylist(rows, pa.schema([("partition", pa.uint64()), ("place", place), ("word", pa.string())]))
+
+
+def count_last_letters(tables: Iterable[tuple[int, pa.Table]], config: ToyConfig) -> pa.Table:
+    seen = [(*row["place"], row["word"]) for _, table in tables for row in table.to_pylist()]
+    counts = Counter(letter for _, _, letter in seen)
+    rows = [{"shard": shard, "row": row, "count": counts[letter]} for shard, row, letter in sorted(seen)]
+    return pa.Table.from_pylist(rows, pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("count", pa.int64())]))
 
 
 _COUNTS = pa.schema([("most_common", pa.int64())])
@@ -169,17 +190,16 @@ word_counts = partitioned(
     reduce=count_words,
     annotate=write_counts,
 )
-verified_counts = partitioned(
-    "toy_verified",
+letter_counts = partitioned(
+    "toy_letters",
     version=1,
     config=ToyConfig,
-    reference="tests.infra.engine.toy:verified_counts",
+    reference="tests.infra.engine.toy:letter_counts",
     schema=_COUNTS,
-    columns={"map": ["text"], "verify": ["text"], "annotate": ["text"]},
+    columns={"map": ["text"], "annotate": ["text"]},
     map=map_words,
-    reduce=count_words,
-    verify=keep_rows,
-    resolve=join_rows,
+    reduce={"place": place_words, "shorten": shorten_words, "count": count_last_letters},
+    repeated=["shorten"],
     annotate=write_counts,
 )
 

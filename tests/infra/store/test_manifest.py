@@ -124,7 +124,7 @@ def test_others_see_no_copy_that_is_not_verified(
 
 
 def test_a_marker_counts_only_while_its_parts_are_there(lake: Lake, part: Part) -> None:
-    marker = Marker("a" * 64, (part,), Account(rows_in=1, kept=1), 0.5, {"0": {"content": "b" * 64, "others": [1]}})
+    marker = Marker("a" * 64, (part,), Account(rows_in=1, kept=1), 0.5, {"0": "b" * 64})
     assert read_marker(lake, "toy", marker.key) is None
     write_marker(lake, "toy", marker)
     assert read_marker(lake, "toy", marker.key) == marker

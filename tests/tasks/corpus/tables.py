@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.documents import DOCUMENT_SCHEMA, EDITS_TYPE, apply_edits
 from infra.store.ledger import Account
-from tasks.corpus.ids import IdsConfig, ids
-from tasks.corpus.outcomes import DuplicatesStep, OutcomesConfig, outcomes
+from tasks.corpus.duplicates import DuplicatesStep, joins_clusters
+from tasks.corpus.groups import GROUPS, GroupsConfig, groups
+from tasks.corpus.ids import IDS, IdsConfig, ids
+from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import RulesConfig, apply_rules
 from tasks.corpus.selection import CorpusConfig, select_documents
+from tests.tasks.partitioned import run_partitioned
 
 _COLUMNS = {
     "language.score": pa.float64(),
@@ -57,40 +59,40 @@ def with_rules(shard: pa.Table, config: RulesConfig) -> pa.Table:
     return shard
 
 
-def with_copies(shards: Sequence[pa.Table]) -> list[pa.Table]:
-    """The shards with what is known of repeated ids beside them, the steps combined as the engine combines them."""
-    config, step = IdsConfig(), ids.steps
-    mapped = [step["map"](shard, config).drop_columns(["partition"]) for shard in shards]
-    rows = step["reduce"](list(enumerate(mapped)), config)
-    return [
-        shard.append_column(
-            "ids.copy", step["annotate"](shard, rows.filter(pc.equal(rows["shard"], number)), config)["copy"]
-        )
-        for number, shard in enumerate(shards)
-    ]
+def with_copies(shards: Sequence[pa.Table], partitions: int = 1) -> list[pa.Table]:
+    """The shards with what is known of repeated ids beside them."""
+    return _beside(shards, IDS, run_partitioned(ids, shards, IdsConfig(), partitions))
 
 
 def with_outcomes(
-    shards: Sequence[pa.Table], rules: RulesConfig | None = None, *duplicates: DuplicatesStep
+    shards: Sequence[pa.Table], rules: RulesConfig | None = None, *duplicates: DuplicatesStep, partitions: int = 1
 ) -> list[pa.Table]:
-    """The shards with rules and outcomes beside them, the steps combined as the engine combines them."""
-    config = OutcomesConfig(duplicates=duplicates)
-    step = outcomes.steps
-    judged = [with_rules(shard, rules or RulesConfig()) for shard in with_copies(shards)]
-    mapped = [step["map"](shard.select([*_read(shard, config)]), config) for shard in judged]
-    rows = step["reduce"]([(n, table.drop_columns(["partition"])) for n, table in enumerate(mapped)], config)
+    """The shards with rules, groups of clusters and outcomes beside them."""
+    judged = [with_rules(shard, rules or RulesConfig()) for shard in with_copies(shards, partitions)]
+    if joins_clusters(duplicates):
+        joined = run_partitioned(groups, judged, GroupsConfig(duplicates=duplicates), partitions)
+        judged = _beside(judged, GROUPS, joined)
+    found = run_partitioned(outcomes, judged, OutcomesConfig(duplicates=duplicates), partitions)
+    return _beside(judged, "outcomes", found)
+
+
+def _beside(shards: Sequence[pa.Table], name: str, annotations: Sequence[pa.Table]) -> list[pa.Table]:
     finished = []
-    for number, shard in enumerate(judged):
-        found = step["annotate"](shard, rows.filter(pc.equal(rows["shard"], number)), config)
-        for name in found.column_names:
-            shard = shard.append_column(f"outcomes.{name}", found[name])
+    for shard, found in zip(shards, annotations, strict=True):
+        for column in found.column_names:
+            shard = shard.append_column(f"{name}.{column}", found[column])
         finished.append(shard)
     return finished
 
 
 def fates(shards: Sequence[pa.Table], rules: RulesConfig | None = None, *duplicates: DuplicatesStep) -> list[list[str]]:
-    """The outcome of every document by shard."""
-    return [shard["outcomes.outcome"].to_pylist() for shard in with_outcomes(shards, rules, *duplicates)]
+    """The outcome of every document by shard, the same in one partition and in three."""
+    found = [
+        [shard["outcomes.outcome"].to_pylist() for shard in with_outcomes(shards, rules, *duplicates, partitions=some)]
+        for some in (1, 3)
+    ]
+    assert found[0] == found[1]
+    return found[0]
 
 
 def selected(
@@ -104,8 +106,3 @@ def selected(
         text, _ = apply_edits(text, judged[f"{name}.edits"])
     judged = judged.set_column(judged.schema.get_field_index("text"), "text", text)
     return select_documents(judged, CorpusConfig(edits=rules.edits))
-
-
-def _read(shard: pa.Table, config: OutcomesConfig) -> list[str]:
-    """The columns that the map step declares, those that are there: the engine leaves out the others."""
-    return [name for name in outcomes.columns_of(config, "map") if name in shard.column_names]

@@ -30,7 +30,8 @@ def test_copies_count_the_documents_before_them(shards: list[list[str]]) -> None
     for shard in shards:
         expected.append([seen[:].count(name) + shard[:number].count(name) for number, name in enumerate(shard)])
         seen += shard
-    found = with_copies([documents(*({"id": name} for name in shard)) for shard in shards])
+    tables = [documents(*({"id": name} for name in shard)) for shard in shards]
+    found = with_copies(tables, partitions=3)
     assert [shard["ids.copy"].to_pylist() for shard in found] == expected
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.corpus.outcomes import OUTCOME_SCHEMA, DuplicatesStep, OutcomesConfig, outcomes
+from tasks.corpus.comparison import Comparison
+from tasks.corpus.duplicates import DuplicatesStep
+from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import Rule, RulesConfig
 from tests.tasks.corpus.tables import documents, fates, with_outcomes
 
@@ -115,7 +117,7 @@ def test_a_source_without_a_step_has_no_clusters_of_it() -> None:
     books = books.drop_columns(["near_duplicates.cluster"])
     steps = (near("first", source="web"), exact("first", source="books"))
     assert fates([web, books], None, *steps) == [["", OUT], ["", EXACT]]
-    assert clusters([web, books], *steps) == [["c", "c"], ["e", "e"]]
+    assert [together(found) for found in clusters([web, books], *steps)] == [[0, 0], [0, 0]]
 
 
 def test_clusters_that_share_a_member_are_one() -> None:
@@ -127,9 +129,8 @@ def test_clusters_that_share_a_member_are_one() -> None:
         {"near_duplicates.cluster": "a"},
         {},
     )
-    found = clusters([shard], exact("all"), near("all"))
-    assert found == [["b", "b", "b", "y", "a", None]]
-    assert clusters([shard], near("all"), exact("all")) == found, "the order of the steps names no cluster"
+    for steps in ((exact("all"), near("all")), (near("first"), exact("first"))):
+        assert together(clusters([shard], *steps)[0]) == [0, 0, 0, 3, 4, None]
 
 
 def test_clusters_are_joined_over_chains_of_three_steps() -> None:
@@ -143,13 +144,12 @@ def test_clusters_are_joined_over_chains_of_three_steps() -> None:
     )
     bridge = pa.array([None, None, "t", "t", None], pa.string())
     found = clusters([shard.append_column("third.cluster", bridge)], exact("all"), near("all"), third)
-    assert found == [["e1", "e1", "e1", "e1", "e2"]]
+    assert together(found[0]) == [0, 0, 0, 0, 4]
 
 
 def test_clusters_of_the_same_name_of_two_steps_are_two() -> None:
     shard = documents({"exact.cluster": "c"}, {"exact.cluster": "c"}, of("c"), of("c"))
-    found = clusters([shard], exact("all"), near("all"))[0]
-    assert found[0] == found[1] and found[2] == found[3]
+    assert together(clusters([shard], exact("all"), near("all"))[0]) == [0, 0, 2, 2]
 
 
 def test_a_document_that_is_out_keeps_its_cluster() -> None:
@@ -160,21 +160,27 @@ def test_a_document_that_is_out_keeps_its_cluster() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    rows = outcomes.steps["reduce"]([], OutcomesConfig())
-    assert rows.num_rows == 0 and rows.schema.names == ["shard", "row", *OUTCOME_SCHEMA.names]
     assert fates([documents()], None, near("longest")) == [[]]
+    assert fates([documents(), documents({})], None, near("longest"), exact("first")) == [[], [""]]
     assert clusters([documents({}, {})]) == [[None, None]]
 
 
+def test_what_stays_instead_is_named() -> None:
+    shards = [documents(of("c", text="a b c"), of("c", text="a b c d")), documents(of("c", text="a b"), {}, source="t")]
+    found = with_outcomes(shards, None, near("longest"))
+    assert [shard["outcomes.match"].to_pylist() for shard in found] == [["s1", None], ["s1", None]]
+    assert [shard["outcomes.compared"].to_pylist() for shard in found] == [["near_duplicates", None]] * 2
+
+
 def test_no_text_is_read() -> None:
-    assert outcomes.columns_of(
-        OutcomesConfig(duplicates=(near("first", source="a"), near("first", source="b"))), "map"
-    ) == [
-        "date",
-        "source",
-        "ids.copy",
-        "rules.outcome",
-        "rules.length",
-        "near_duplicates.cluster",
+    compared = near("first").model_copy(update={"compare": Comparison(threshold=0.8, words=5, bands=18, rows=7)})
+    assert outcomes.columns_of(OutcomesConfig(duplicates=(near("first", source="a"), compared)), "map") == [
+        *("id", "date", "source", "ids.copy", "rules.outcome", "rules.length"),
+        *("near_duplicates.cluster", "near_duplicates.words", "near_duplicates.signature"),
     ]
     assert not outcomes.reads_text(OutcomesConfig())
+
+
+def together(clusters: list[str | None]) -> list[int | None]:
+    """For each document the first one of its cluster."""
+    return [None if name is None else clusters.index(name) for name in clusters]

@@ -296,9 +296,9 @@ def test_a_validation_split_is_safe_where_all_sources_are_compared() -> None:
 
 
 def test_a_rule_may_ask_for_a_column_across_sources() -> None:
-    rule = {"column": "near_duplicates.size", "at_most": 9, "reason": "copied_often", "missing": "passes"}
-    whole = resolved(sources=one(rules=[rule]), across=["near_duplicates"])
-    assert whole.sources[0].section.model_dump()["rules"][0]["reason"] == "copied_often"
+    rule = {"column": "paragraphs.struck", "at_most": 9, "reason": "struck_often", "missing": "passes"}
+    whole = resolved(sources=one(rules=[rule]), across=["paragraphs"])
+    assert whole.sources[0].section.model_dump()["rules"][0]["reason"] == "struck_often"
 
 
 def test_the_model_of_a_stage_stands_in_where_a_recipe_names_none() -> None:

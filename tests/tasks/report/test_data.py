@@ -112,12 +112,13 @@ def test_a_value_at_a_threshold_passes(built: Built, tmp_path: Path) -> None:
 def test_the_planted_pair_is_shown_with_its_evidence(data: ReportData) -> None:
     [near] = data.near_duplicates
     assert (near.step, near.scope) == ("near_duplicates", "crawl")
-    assert near.clusters == 1 and near.members == 2 and near.sizes == ((2, 1),)
+    assert near.gone == 1 and near.sizes == ((2, 1),)
     [pair] = [pair for pair in near.pairs if HOSTILE_URI in (pair.left.url, pair.right.url)]
-    assert pair.verified and 0.9 < pair.jaccard < 1
-    assert pair.left.excerpt.startswith(ATTACK) and len(pair.left.excerpt) <= 180
+    assert pair.verified and 0.9 < pair.similarity < 1
+    [attack] = [member for member in (pair.left, pair.right) if member.excerpt.startswith(ATTACK)][:1]
+    assert len(attack.excerpt) <= 180 and not pair.left.kept
     assert {pair.left.kept, pair.right.kept} == {True, False}
-    assert near.jaccard.total == near.candidates >= near.verified
+    assert near.candidates >= near.histogram.total == near.compared >= near.gone
 
 
 def test_sources_are_the_summary(built: Built, data: ReportData) -> None:
