@@ -23,7 +23,7 @@ from tasks.pipeline import build_tasks
 from tasks.recipe.resolved import ResolvedRecipe
 from tasks.recipe.schema import Recipe
 from tasks.report.artifacts import failure_counts, failure_rows, publish_ledger
-from tasks.tokens import count_tokens
+from tasks.token_artifact import count_tokens
 
 WITH_FAILURES = "Completed with failures"  # name of a flow run state of type Completed
 

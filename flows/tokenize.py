@@ -17,7 +17,7 @@ from infra.store.lake import Lake
 from infra.store.names import Reference, check_name, point
 from tasks.builds import BuildRecord, find_build, write_build
 from tasks.pipeline import token_tasks
-from tasks.tokens import count_tokens
+from tasks.token_artifact import count_tokens
 
 
 @flow(name="tokenize-corpus", log_prints=True)

@@ -6,7 +6,7 @@ import functools
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class StageKind(StrEnum):
     - annotate: a batch of documents to columns about them;
     - partitioned: map, shuffle and reduce over all shards to columns about the documents;
     - select: a shard of documents to the documents that are kept;
-    - fit: all documents to files, such as a model.
+    - fit: all documents to files, such as a model;
+    - grouped: each group of neighbouring shards of a source to files, and then the files of all groups to more files.
     """
 
     source = "source"
@@ -34,6 +35,7 @@ class StageKind(StrEnum):
     partitioned = "partitioned"
     select = "select"
     fit = "fit"
+    grouped = "grouped"
 
 
 class StageConfig(pydantic.BaseModel):
@@ -229,6 +231,35 @@ def partitioned(
         implied=dict(implied or {}),
         describe=describe,
     )
+
+
+def grouped(
+    name: str,
+    *,
+    version: int,
+    config: type[StageConfig],
+    columns: Columns,
+    finish: Callable[..., dict[str, Path]],
+    of_group: Callable[[Any, int], tuple[StageConfig, int]],
+    libraries: Sequence[str] = (),
+    load: ModelLoader | None = None,
+) -> Callable[[Callable[..., Any]], Stage]:
+    """Declare the decorated kernel as a stage that makes files of each group of shards, and then of all groups.
+
+    - ``kernel(documents, config, folder, place[, model])`` takes the documents of one group. It returns its files by
+      the end of their names in the artifact, which begin with the source and the number of the group;
+    - ``of_group(config, before)`` returns the config and the `place` that a group's files depend on, with `before`
+      documents of its source in earlier groups. The less they tell, the fewer groups are made again;
+    - ``finish(groups, config, folder[, model])`` takes all groups (`infra.engine.group_steps.Group`) and returns the
+      files of the whole artifact by name.
+    """
+    declare = stage(name, version=version, kind=StageKind.grouped, config=config, columns=columns, load=load)
+
+    def declare_steps(kernel: Callable[..., Any]) -> Stage:
+        steps: dict[str, Callable[..., Any]] = {"finish": finish, "of_group": of_group}
+        return replace(declare(kernel), libraries=tuple(libraries), steps=steps)
+
+    return declare_steps
 
 
 def find_stage(reference: str) -> Stage:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra.engine.shards import PartReader
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, all_manifests
+from infra.store.manifest import Manifest, Part, all_manifests
 
 LINEAGE_SUFFIX = ".lineage.parquet"
-# The document's number in the `.idx`, its id and URL, and its span of tokens, including the end-of-text token.
+# The document's number in the `.idx` of its file, its id and URL, and its span of tokens of the file, including the
+# end-of-text token.
 LINEAGE_SCHEMA = pa.schema(
     [
         ("document", pa.int64()),
@@ -43,6 +47,38 @@ def tokens_with(lake: Lake, sha256s: Iterable[str]) -> Iterator[Manifest]:
     for manifest in all_manifests(lake, "artifacts/tokens"):
         if wanted <= {part.sha256 for part in manifest.parts}:
             yield manifest
+
+
+class Lineages:
+    """The lineages of the files of a source, in order. A document's number counts those of earlier files too."""
+
+    def __init__(self, parts: Sequence[Part], reader: PartReader) -> None:
+        self._parts, self._reader = parts, reader
+
+    def origins(self, documents: Iterable[int], counts: Sequence[int]) -> dict[int, Origin]:
+        """The corpus identities of these documents; `counts` are the documents of each file.
+
+        Reads only the lineages of the files that have them. Raises ValueError if one of them is missing.
+        """
+        ends = list(itertools.accumulate(counts))
+        found: dict[int, Origin] = {}
+        wanted: dict[int, list[int]] = {}
+        for document in documents:
+            wanted.setdefault(bisect.bisect_right(ends, document), []).append(document)
+        for file, numbers in wanted.items():
+            first = ends[file] - counts[file]
+            own = origins(self._reader.path(self._parts[file]), (number - first for number in numbers))
+            found |= {first + number: origin for number, origin in own.items()}
+        return found
+
+    def named(self, name: str) -> Iterator[tuple[int, Origin]]:
+        """The documents with this id or URL, ascending. Reads all lineages."""
+        first = 0
+        for part in self._parts:
+            path = self._reader.path(part)
+            for number, origin in origins(path, documents_of(path, name)).items():
+                yield first + number, origin
+            first += pq.read_metadata(path).num_rows
 
 
 def origins(lineage: Path, documents: Iterable[int]) -> dict[int, Origin]:

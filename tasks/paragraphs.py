@@ -1,15 +1,19 @@
-"""Paragraph deduplication as in cc_net: strikes lines that several documents of a group of shards share.
+"""Paragraph deduplication: strikes lines, or paragraphs, that several documents of a group of shards share.
 
-The comparison is by the first eight bytes of a SHA-1 (``dedup.py`` of facebookresearch/cc_net at commit bda555bd):
+By default as cc_net does. The comparison is by the first eight bytes of a SHA-1 (``dedup.py`` of
+facebookresearch/cc_net at commit bda555bd):
 
 - a line counts once per document, so repetition inside one document alone does not make it a duplicate;
 - every copy of a line that occurs in two or more documents of the group is struck, including the first;
 - of the remaining lines, repeats inside a document are struck and the first is kept.
+
+With ``keep: first``, the first document of the group with a line keeps it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numba
 import numpy as np
@@ -19,7 +23,7 @@ import pydantic
 
 from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, partitioned
-from tasks.text.lines import Lines, hash_lines
+from tasks.text.lines import Lines, hash_lines, hash_paragraphs
 
 PARAGRAPH_SCHEMA = pa.schema(
     [
@@ -33,9 +37,16 @@ _DELETED = np.uint64(0)  # cc_net marks struck lines with the hash 0, so a line 
 
 
 class ParagraphConfig(StageConfig):
-    """`shards_per_group`: documents are compared within that many adjacent shards (cc_net's hash_in_mem, 50)."""
+    """What is compared, and what stays.
+
+    - `shards_per_group`: documents are compared within that many adjacent shards (cc_net's hash_in_mem, 50);
+    - `unit`: ``line``, or ``paragraph``: the lines between blank ones;
+    - `keep`: ``none`` strikes every copy of what documents share, ``first`` all but that of the first document.
+    """
 
     shards_per_group: int = pydantic.Field(default=50, ge=1)
+    unit: Literal["line", "paragraph"] = "line"
+    keep: Literal["none", "first"] = "none"
 
 
 def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
@@ -43,7 +54,7 @@ def map_paragraphs(documents: Documents, config: ParagraphConfig) -> pa.Table:
 
     Columns: partition and hash (uint64), and row (int32, the document's row in `documents`).
     """
-    lines = hash_lines(documents.column("text"))
+    lines = _split(documents, config)
     first = _first_in_document(lines)
     hashes = lines.hash[first]
     return pa.table(
@@ -59,20 +70,27 @@ def reduce_paragraphs(tables: Iterable[tuple[int, pa.Table]], config: ParagraphC
     """The hashes that occur in at least two documents of a group, for each shard that contains them.
 
     Takes the mapped rows of one partition of a group by shard, in shard order. Columns: shard (int32) and hash
-    (uint64), sorted by both.
+    (uint64), sorted by both, and keeper (int32): the row of the document of this shard that keeps it, or -1.
     """
-    group = [(shard, table.column("hash").to_numpy()) for shard, table in tables]
-    every = np.concatenate([np.empty(0, np.uint64), *(hashes for _, hashes in group)])
-    distinct, documents = np.unique(every, return_counts=True)
-    shared = distinct[documents >= 2]
-    duplicates = [np.intersect1d(hashes, shared) for _, hashes in group]
-    shards = [np.full(len(found), shard, np.int32) for (shard, _), found in zip(group, duplicates, strict=True)]
-    return pa.table(
-        {
-            "shard": pa.array(np.concatenate(shards) if shards else np.empty(0, np.int32)),
-            "hash": pa.array(np.concatenate(duplicates) if duplicates else np.empty(0, np.uint64)),
-        }
+    group = [(np.full(table.num_rows, shard, np.int32), table) for shard, table in tables]
+    shards = np.concatenate([np.empty(0, np.int32), *(numbers for numbers, _ in group)])
+    hashes, rows = (
+        np.concatenate([np.empty(0, kind), *(table[name].to_numpy() for _, table in group)])
+        for name, kind in (("hash", np.uint64), ("row", np.int32))
     )
+    order = np.lexsort((rows, shards, hashes))
+    shards, hashes, rows = shards[order], hashes[order], rows[order]
+    first = np.ones(len(order), bool)
+    first[1:] = hashes[1:] != hashes[:-1]
+    shared = ~first
+    shared[:-1] |= ~first[1:]
+    keeper = np.where(first & (config.keep == "first"), rows, -1).astype(np.int32)
+    # One row for a hash in a shard: the first, which has the keeper.
+    once = first.copy()
+    once[1:] |= shards[1:] != shards[:-1]
+    chosen = np.flatnonzero(shared & once)
+    chosen = chosen[np.lexsort((hashes[chosen], shards[chosen]))]
+    return pa.table({"shard": shards[chosen], "hash": hashes[chosen], "keeper": keeper[chosen]})
 
 
 def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphConfig) -> Annotations:
@@ -81,10 +99,16 @@ def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphC
     `rows` are the reduced rows for the shard of `documents`. An edit removes whole lines, including the line feed
     before the next kept line (or after the last kept one), so the edited text is the kept lines joined by line feeds.
     `lines` and `struck` count lines; if they are equal, the edited text is empty. A document without text has no lines.
+    Where paragraphs are compared, they are meant by lines here, and the blank lines between two of them by line feeds.
     """
-    lines = hash_lines(documents.column("text"))
-    duplicates = np.unique(rows.column("hash").to_numpy())
-    shared = np.isin(lines.hash, duplicates) | (lines.hash == _DELETED)
+    lines = _split(documents, config)
+    order = np.argsort(rows["hash"].to_numpy())
+    hashes, keepers = rows["hash"].to_numpy()[order], rows["keeper"].to_numpy()[order]
+    at = np.minimum(np.searchsorted(hashes, lines.hash), max(len(hashes) - 1, 0))
+    shared = lines.hash == _DELETED
+    if len(hashes):
+        found = hashes[at] == lines.hash
+        shared |= found & (keepers[at] != lines.document)
     kept = np.zeros(len(lines.hash), bool)
     kept[_first_in_document(lines)] = True
     kept &= ~shared
@@ -126,6 +150,11 @@ paragraphs = partitioned(
 )
 
 
+def _split(documents: Documents, config: ParagraphConfig) -> Lines:
+    hash_units = hash_paragraphs if config.unit == "paragraph" else hash_lines
+    return hash_units(documents.column("text"))
+
+
 def _first_in_document(lines: Lines) -> npt.NDArray[np.int64]:
     """The positions, in order, of lines that differ from all earlier lines of their document."""
     return np.flatnonzero(_differ(lines.document, lines.hash))
@@ -162,7 +191,9 @@ def _struck_spans(
     first = np.flatnonzero(struck & (opens | np.append(True, kept[:-1])[:total]))
     last = np.flatnonzero(struck & (closes | np.append(kept[1:], True)[:total]))
     starts, ends = lines.start[first].copy(), lines.end[last].copy()
-    ends[~closes[last]] += 1
-    # At the end of a document, no line feed follows the run, so the one before it is removed.
-    starts[closes[last] & ~opens[first]] -= 1
+    # Up to the next line, or at the end of a document from the end of the line before.
+    inner = ~closes[last]
+    ends[inner] = lines.start[last[inner] + 1]
+    at_end = closes[last] & ~opens[first]
+    starts[at_end] = lines.end[first[at_end] - 1]
     return starts, ends, lines.document[first]

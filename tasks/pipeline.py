@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from infra.engine.graph import BuildTask, Made
+from infra.engine.grouped import GroupedPlan
 from infra.engine.partitioned import PartitionedPlan
 from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectPlan, SourcePlan
 from infra.engine.units import Floor
@@ -88,7 +89,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
 
     def plan_tokens(lake: Lake, made: Made) -> Plan:
         configured = ConfiguredStage(write_tokens, config_of_tokens, tokenizer(made))
-        return FitPlan(configured, tuple(spec.view(made) for spec in encoded))
+        return GroupedPlan(configured, tuple(spec.view(made) for spec in encoded))
 
     all_needs = (*needs, *needs_of(encoded))
     tasks.append(BuildTask("tokens", ("tokens",), all_needs, plan_tokens, (module_of(write_tokens),), used=True))
@@ -289,10 +290,11 @@ class _Pipeline:
 
     def _select(self, source: ResolvedSource) -> BuildTask:
         edits = self._resolved.edits(source)
+        config = CorpusConfig(edits=edits, clusters=self._recipe.tokens.validation > 0)
         spec = self._view(source, edits, [("rules", "rules"), ("outcomes", "outcomes")])
 
         def plan(lake: Lake, made: Made) -> Plan:
-            return SelectPlan(ConfiguredStage(select_documents, CorpusConfig(edits=edits)), spec.view(made))
+            return SelectPlan(ConfiguredStage(select_documents, config), spec.view(made))
 
         name = f"{source.name}/corpus"
         return BuildTask(f"{source.name}: corpus", (name,), spec.needs, plan, (module_of(select_documents),), used=True)

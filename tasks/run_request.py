@@ -18,8 +18,8 @@ from tasks.run_overrides import ModelOverrides, TrainingOverrides
 from tasks.run_settings import WrongSetting
 from tasks.runs import read_run_record, run_keys
 from tasks.settings import merged
+from tasks.token_artifact import VALIDATION, read_summary, token_digests, token_files
 from tasks.tokenizer import TOKENIZER_FILE
-from tasks.tokens import VALIDATION, read_summary
 
 if TYPE_CHECKING:
     from model.order.supply import Counts
@@ -103,8 +103,8 @@ def _run_values(lake: Lake, tokens: Manifest, summary: dict[str, Any], request: 
     validates = training.get("validation") is not None and training.get("split") is None
     return {
         **chosen,
-        "sources": _sources(tokens, summary, epochs, ""),
-        "validation_sources": _sources(tokens, summary, {}, VALIDATION) if validates else [],
+        "sources": _sources(lake, tokens, summary, epochs, ""),
+        "validation_sources": _sources(lake, tokens, summary, {}, VALIDATION) if validates else [],
         "seed": base["seed"] if request.seed is None else request.seed,
         "label": request.label,
         "end_of_document": summary["end_of_text"],
@@ -135,7 +135,7 @@ def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[s
             f"{values['model']['architecture']}; omit the preset"
         )
     checkpoint = read_checkpoint(lake, run, int(step))
-    theirs = next(tokens_with(lake, [source.bin.sha256 for source in config.sources]), None)
+    theirs = next(tokens_with(lake, [part.sha256 for part in config.files]), None)
     if theirs is not None and _tokenizer(theirs) != _tokenizer(tokens):
         raise WrongSetting(
             f"this corpus and that of the run {run[:12]} have different tokenizers, so the model cannot read these "
@@ -165,28 +165,29 @@ def _check_model(model: dict[str, Any], base: dict[str, Any], summary: dict[str,
         )
 
 
-def _sources(tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], suffix: str) -> list[dict[str, Any]]:
-    """The sources of the mixture that have files with that suffix."""
-    parts = {part.name: part for part in tokens.parts}
+def _sources(lake: Lake, tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], split: str) -> list[Any]:
+    """The sources of the mixture that have files of that split."""
+    files, digests = token_files(tokens, split), token_digests(lake, tokens, split)
     return [
         {
             "name": name,
             "weight": weight,
             "epochs": epochs.get(name, 1),
-            "bin": asdict(parts[f"{name}{suffix}.bin"]),
-            "idx": asdict(parts[f"{name}{suffix}.idx"]),
+            "files": [{"bin": asdict(file.bin), "idx": asdict(file.idx)} for file in files[name]],
+            "digest": digests[name],
         }
         for name, weight in summary["mixture"].items()
-        if f"{name}{suffix}.bin" in parts
+        if name in files
     ]
 
 
-def _counts(config: RunConfig, summary: dict[str, Any], suffix: str) -> dict[str, Counts]:
-    """What the files of the sources with that suffix hold, by the source's name."""
+def _counts(config: RunConfig, summary: dict[str, Any], split: str) -> dict[str, Counts]:
+    """What the files of that split of the sources hold, by the source's name."""
     from model.order.supply import Counts
 
-    sources = config.validation_sources if suffix else config.sources
-    return {source.name: Counts(**summary["sources"][f"{source.name}{suffix}"]) for source in sources}
+    sources = config.validation_sources if split else config.sources
+    counted = {source.name: summary["sources"][f"{source.name}{split}"] for source in sources}
+    return {name: Counts(counts["documents"], counts["tokens"]) for name, counts in counted.items()}
 
 
 def _tokenizer(tokens: Manifest) -> str:

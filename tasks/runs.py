@@ -10,17 +10,38 @@ from infra.store.errors import StoreError
 from infra.store.lake import Lake
 from infra.store.manifest import Part
 from infra.store.schema import Component, Count, Digest, read_object
+from infra.store.token_files import pair_digest
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """A token file of a run."""
+
+    bin: Part
+    idx: Part
 
 
 @dataclass(frozen=True, slots=True)
 class RunSource:
-    """A token file of a run."""
+    """The tokens of a source: one file as `bin` and `idx`, or several `files` with the `digest` of all.
+
+    Raises ValueError if it has neither.
+    """
 
     name: str
     weight: float
     epochs: Count
-    bin: Part
-    idx: Part
+    bin: Part | None = None
+    idx: Part | None = None
+    files: tuple[RunFile, ...] = ()
+    digest: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if self.bin is not None and self.idx is not None:
+            object.__setattr__(self, "files", (RunFile(self.bin, self.idx),))
+            object.__setattr__(self, "digest", pair_digest(self.bin.sha256, self.idx.sha256))
+        elif not self.files or self.digest is None:
+            raise ValueError(f"the source {self.name} has no token files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +103,7 @@ class RunRecord:
     @property
     def files(self) -> list[Part]:
         """The token files that it trains on."""
-        return [part for source in self.sources for part in (source.bin, source.idx)]
+        return [part for source in self.sources for file in source.files for part in (file.bin, file.idx)]
 
 
 def read_run_record(lake: Lake, run: str) -> RunRecord:

@@ -17,7 +17,7 @@ TOKENIZER_FILE = "tokenizer.json"
 END_OF_TEXT = "<|endoftext|>"  # ends a document, unless a recipe names another token of its file
 PADDING = "<|padding|>"
 _MOST_LISTED = 20  # special tokens in a message
-_PANIC = "pyo3_runtime"  # where PanicException is from, which is no Exception and cannot be pickled
+PANIC = "pyo3_runtime"  # where PanicException is from, which is no Exception and cannot be pickled
 
 
 class TokenizerConfig(StageConfig):
@@ -87,7 +87,7 @@ def encode_texts(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     try:
         return [item.ids for item in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     except BaseException as error:
-        if type(error).__module__ != _PANIC:
+        if type(error).__module__ != PANIC:
             raise
         raise ValueError(f"the tokenizer cannot encode these texts ({error}): use another tokenizer file") from None
 

@@ -1,35 +1,31 @@
-"""Tokens: encodes every document and writes one Megatron file pair per source, with the lineage of every document."""
+"""Tokens: encodes every document and writes Megatron file pairs per source, with the lineage of every document.
+
+``SOURCE-00000.bin``, ``.idx`` and ``.lineage.parquet`` hold the first group of shards of a source, and so on; read in
+order, they are the source.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pydantic
 
-from infra.stage import StageConfig, StageKind, stage
-from infra.store.digests import sha256_bytes
-from infra.store.errors import Corrupt
-from infra.store.lake import Lake
-from infra.store.ledger import BooksDoNotBalance
-from infra.store.manifest import Manifest
-from infra.store.schema import Count, parse_json, read_value
-from infra.store.tokens import TokenWriter
-from tasks.lineage import LINEAGE_SCHEMA, LINEAGE_SUFFIX
-from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, encode_texts, load_tokenizer
-
-SUMMARY_FILE = "summary.json"
-VALIDATION = ".validation"
-HELD_OUT = ".held-out"
+from infra.engine.group_steps import Group
+from infra.stage import StageConfig, StageKind, grouped, stage
+from infra.store.token_files import JoinedDigest
+from infra.store.tokens import TokenFile
+from tasks.encoding.encoder import Encoder
+from tasks.split_writer import SplitWriter
+from tasks.token_artifact import HELD_OUT, SPLITS, SUMMARY_FILE, TOKENS_VERSION, VALIDATION
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
 
 
 class EndOfDocument(StageConfig):
@@ -44,12 +40,12 @@ class EncodeConfig(EndOfDocument):
     end_of_text: bool = False
 
 
-def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
+def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
     """Load the tokenizer from the only file in `files`."""
     [path] = files.values()
     tokenizer = load_tokenizer(path, config.end_of_document)
     tokenizer.encode_special_tokens = not config.end_of_text
-    return tokenizer
+    return Encoder(tokenizer)
 
 
 @stage(
@@ -57,14 +53,17 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Any:
     version=2,
     kind=StageKind.annotate,
     config=EncodeConfig,
-    libraries=["tokenizers"],
+    # The two give the same ids where they were compared. Which one encoded is not recorded, so both versions are.
+    libraries=["tokenizers", "gigatoken"],
     load=load_encoder,
     schema=pa.schema([("ids", pa.list_(pa.int32()))]),
 )
-def encode(documents: pa.Table, config: EncodeConfig, tokenizer: Any) -> pa.Table:
+def encode(documents: pa.Table, config: EncodeConfig, encoder: Encoder) -> pa.Table:
     """The token ids of each document, without special tokens."""
-    ids = encode_texts(tokenizer, documents["text"].to_pylist())
-    return pa.table({"ids": pa.array(ids, pa.list_(pa.int32()))})
+    ids = encoder.encode(documents["text"].combine_chunks())
+    ends = np.cumsum([0, *(one.size for one in ids)], dtype=np.int64)
+    values = np.concatenate([np.empty(0, np.int32), *ids])
+    return pa.table({"ids": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.int32()))})
 
 
 class TokensConfig(EndOfDocument):
@@ -97,60 +96,39 @@ def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path
     return path
 
 
-@stage(
-    "tokens",
-    version=2,
-    kind=StageKind.fit,
-    config=TokensConfig,
-    libraries=["numpy", "pyarrow"],
-    load=find_tokenizer_file,
-    columns=["id", "url", "source", "cluster", "encode.ids"],
-)
-def write_tokens(
-    documents: Iterator[pa.Table], config: TokensConfig, folder: Path, tokenizer_file: Path
-) -> dict[str, Path]:
-    """Write ``SOURCE.bin``, ``.idx`` and ``.lineage.parquet`` per source, ``tokenizer.json`` and ``summary.json``.
+def of_group(config: TokensConfig, before: int) -> tuple[TokensConfig, int]:
+    """What the files of a group depend on: not on shares of training, nor on how many documents are before it.
 
-    A document that could not be encoded is in no file; the summary counts it as ``not_encoded``, by source. The
-    documents that are split off go to files named ``SOURCE.validation`` and ``SOURCE.held-out``. A source without any
-    documents left has no files. Each document ends with `end_of_document` (GPT-NeoX, ``--append-eod``), which the
-    summary names unless it is ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus, or if
-    the corpus has no clusters for a validation split.
+    Its place is where it begins within `held_out_every` documents.
+    """
+    every = config.held_out_every
+    return config.model_copy(update={"mixture": {}, "epochs": {}}), before % every if every else 0
+
+
+def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, tokenizer_file: Path) -> dict[str, Path]:
+    """Write ``summary.json``, with counts and digest of each source, and ``tokenizer.json``.
+
+    Documents without tokens are counted as ``not_encoded``, by source. The summary names `end_of_document` unless it is
+    ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus.
     """
     tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
-    end: int = tokenizer.token_to_id(config.end_of_document)
-    vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-    files: dict[str, _SourceFiles] = {}
-    seen: dict[str, int] = {}
-    failed: dict[str, int] = {}
-    with ExitStack() as stack:
-        for table in documents:
-            ids = table["encode.ids"].combine_chunks()
-            encoded = ids.is_valid().to_numpy(zero_copy_only=False)
-            offsets = ids.offsets.to_numpy()
-            values = ids.values.to_numpy()
-            rows = zip(*(_column(table, name, config) for name in ("id", "url", "source", "cluster")), strict=True)
-            for row, (identity, url, source, cluster) in enumerate(rows):
-                seen[source] = seen.get(source, 0) + 1
-                if not encoded[row]:
-                    failed[source] = failed.get(source, 0) + 1
-                    continue
-                name = source
-                if in_validation(cluster or identity, config.validation):
-                    name += VALIDATION
-                elif config.held_out_every > 0 and seen[source] % config.held_out_every == 0:
-                    name += HELD_OUT
-                if name not in files:
-                    files[name] = _SourceFiles(stack, folder, name, vocabulary)
-                files[name].append(identity, url, np.append(values[offsets[row] : offsets[row + 1]], end))
-    mixture = config.mixture or _mixture_of(config.epochs, {name: item.writer.tokens for name, item in files.items()})
-    if unknown := set(seen) - set(mixture):
+    if unknown := {group.source for group in groups} - set(config.mixture or config.epochs):
         raise ValueError(f"the corpus has the sources {sorted(unknown)}, which the mixture lacks")
+    sources: dict[str, dict[str, Any]] = {}
+    failed: dict[str, int] = {}
+    for source in dict.fromkeys(group.source for group in groups):
+        own = [group for group in groups if group.source == source]
+        counted = {source + split: _counted(own, split, folder) for split in SPLITS}
+        sources |= {name: counts for name, counts in counted.items() if counts is not None}
+        encoded = sum(counts["documents"] for counts in counted.values() if counts is not None)
+        if missing := sum(group.rows for group in own) - encoded:
+            failed[source] = missing
+    mixture = config.mixture or _mixture_of(config.epochs, {name: item["tokens"] for name, item in sources.items()})
     summary = {
-        "vocabulary": vocabulary,
-        "end_of_text": end,
+        "vocabulary": tokenizer.get_vocab_size(with_added_tokens=True),
+        "end_of_text": tokenizer.token_to_id(config.end_of_document),
         "mixture": mixture,
-        "sources": {name: {"documents": len(item.ids), "tokens": item.writer.tokens} for name, item in files.items()},
+        "sources": sources,
     }
     if config.end_of_document != END_OF_TEXT:
         summary["end_of_document"] = config.end_of_document
@@ -159,10 +137,54 @@ def write_tokens(
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
     # Readers of the tokens need their tokenizer, wherever it was loaded from.
     shutil.copyfile(tokenizer_file, folder / TOKENIZER_FILE)
-    written = {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
-    for item in files.values():
-        written |= item.written()
-    return written
+    return {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
+
+
+@grouped(
+    "tokens",
+    version=TOKENS_VERSION,
+    config=TokensConfig,
+    libraries=["numpy", "pyarrow"],
+    load=find_tokenizer_file,
+    columns=["id", "url", "cluster", "encode.ids"],
+    finish=finish_tokens,
+    of_group=of_group,
+)
+def write_tokens(
+    documents: Iterable[pa.Table], config: TokensConfig, folder: Path, place: int, tokenizer_file: Path
+) -> dict[str, Path]:
+    """Write the ``.bin``, ``.idx`` and ``.lineage.parquet`` of a group of documents of one source.
+
+    A document that could not be encoded is in no file. The documents that are split off go to ``.validation.bin`` and
+    ``.held-out.bin``, and so on; a split without documents has no files. Each document ends with `end_of_document`
+    (GPT-NeoX, ``--append-eod``). `place` is where the group begins within `held_out_every` documents. Raises ValueError
+    if the corpus has no clusters for a validation split.
+    """
+    tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
+    end: int = tokenizer.token_to_id(config.end_of_document)
+    vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
+    files: dict[str, SplitWriter] = {}
+    seen = place
+    with ExitStack() as stack:
+        for table in documents:
+            ids = table["encode.ids"].combine_chunks()
+            encoded = ids.is_valid().to_numpy(zero_copy_only=False)
+            offsets = ids.offsets.to_numpy()
+            values = ids.values.to_numpy()
+            rows = zip(*(_column(table, name, config) for name in ("id", "url", "cluster")), strict=True)
+            for row, (identity, url, cluster) in enumerate(rows):
+                seen += 1
+                if not encoded[row]:
+                    continue
+                split = ""
+                if in_validation(cluster or identity, config.validation):
+                    split = VALIDATION
+                elif config.held_out_every > 0 and seen % config.held_out_every == 0:
+                    split = HELD_OUT
+                if split not in files:
+                    files[split] = stack.enter_context(SplitWriter(folder, split, vocabulary))
+                files[split].append(identity, url, np.append(values[offsets[row] : offsets[row + 1]], end))
+    return {name: path for writer in files.values() for name, path in writer.files.items()}
 
 
 def in_validation(name: str, share: float) -> bool:
@@ -171,48 +193,16 @@ def in_validation(name: str, share: float) -> bool:
     return place < share * 2**64
 
 
-def read_summary(lake: Lake, tokens: Manifest) -> dict[str, Any]:
-    """The summary of a tokens artifact: vocabulary, mixture, and documents and tokens of each source.
-
-    ``end_of_document`` is the token behind every document, and ``end_of_text`` is its id.
-
-    Raises Corrupt for one that changed, or that these tokens lack.
-    """
-    part = next((part for part in tokens.parts if part.name == SUMMARY_FILE), None)
-    if part is None:
-        raise Corrupt(f"{lake.uri}/{tokens.path} lists no {SUMMARY_FILE}: delete it, then build again")
-    data = lake.read(part.path)
-    where = f"{lake.uri}/{part.path}"
-    if sha256_bytes(data) != part.sha256:
-        raise Corrupt(f"{where} ({part.name}): its bytes changed. Run `millrace verify {tokens.key[:12]} --forget`.")
-    return asdict(read_value(_Summary, parse_json(data, where), where))
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    documents: Count
-    tokens: Count
-
-
-@dataclass(frozen=True, slots=True)
-class _Summary:
-    vocabulary: Count
-    end_of_text: Count
-    mixture: dict[str, float]
-    sources: dict[str, _Counts]
-    end_of_document: str = END_OF_TEXT
-    not_encoded: dict[str, Count] = field(default_factory=dict)
-
-
-def count_tokens(lake: Lake, tokens: Manifest, corpora: Iterable[Manifest]) -> int:
-    """The number of tokens of an artifact. Raises BooksDoNotBalance unless it accounts for all documents."""
-    summary = read_summary(lake, tokens)
-    sources = summary["sources"]
-    written = sum(source["documents"] for source in sources.values())
-    rows = sum(corpus.rows for corpus in corpora)
-    if written + sum(summary.get("not_encoded", {}).values()) != rows:
-        raise BooksDoNotBalance(f"the corpus has {rows} documents, but its token files have {written}")
-    return sum(source["tokens"] for source in sources.values())
+def _counted(groups: Sequence[Group], split: str, folder: Path) -> dict[str, Any] | None:
+    """Documents, tokens and digest of a split of a source; None without any."""
+    with JoinedDigest(folder) as joined:
+        for group in groups:
+            if f"{split}.bin" in group.parts:
+                with group.open(f"{split}.bin") as bin_path, group.open(f"{split}.idx") as idx_path:
+                    joined.add(TokenFile(bin_path, idx_path))
+        if not joined.documents:
+            return None
+        return {"documents": joined.documents, "tokens": joined.tokens, "digest": joined.digest()}
 
 
 def _mixture_of(epochs: Mapping[str, float], tokens: Mapping[str, int]) -> dict[str, float]:
@@ -233,28 +223,3 @@ def _column(table: pa.Table, name: str, config: TokensConfig) -> list[str | None
             "was written by an older version, so build it again"
         )
     return [None] * table.num_rows
-
-
-class _SourceFiles:
-    """The open files of one source."""
-
-    def __init__(self, stack: ExitStack, folder: Path, name: str, vocabulary: int) -> None:
-        self._folder, self._name = folder, name
-        self.writer = stack.enter_context(TokenWriter(folder / f"{name}.bin", folder / f"{name}.idx", vocabulary))
-        self.ids: list[str] = []
-        self._urls: list[str | None] = []
-        self._starts: list[int] = []
-        self._sizes: list[int] = []
-
-    def append(self, identity: str, url: str | None, ids: np.ndarray[Any, Any]) -> None:
-        self._starts.append(self.writer.tokens)
-        self._sizes.append(ids.size)
-        self.ids.append(identity)
-        self._urls.append(url)
-        self.writer.append(ids)
-
-    def written(self) -> dict[str, Path]:
-        columns = [range(len(self.ids)), self.ids, self._urls, self._starts, self._sizes]
-        files = {suffix: self._folder / f"{self._name}{suffix}" for suffix in (".bin", ".idx", LINEAGE_SUFFIX)}
-        pq.write_table(pa.table(columns, schema=LINEAGE_SCHEMA), files[LINEAGE_SUFFIX])
-        return {path.name: path for path in files.values()}

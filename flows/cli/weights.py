@@ -179,8 +179,8 @@ def _of_run(lake: Lake, run: str, step: int | None, cache: Path) -> OpenedCheckp
     from model.huggingface.weights import SpecialTokens, Weights
     from model.run.config import read_run
     from tasks.evaluation.inputs import fetch_tokenizer, tokens_of_run
+    from tasks.token_artifact import read_summary
     from tasks.tokenizer import PADDING, TOKENIZER_FILE, load_tokenizer
-    from tasks.tokens import read_summary
 
     steps = committed_steps(lake, run)
     if not steps or (step is not None and step not in steps):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,23 @@ import pyarrow as pa
 
 from infra.engine.kernels import KernelError, model_of, stage_and_config
 from infra.engine.shards import PartReader, above_floors
-from infra.engine.units import FitUnit
+from infra.engine.units import FitUnit, GroupUnit
 from infra.store import faults
 from infra.store.digests import sha256_file
+from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Part, store_part
 
 
 def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
     """Run the kernel; returns its files as parts, sorted by name. Raises KernelError if it left documents unread."""
+    return make_files(unit, reader, folder)
+
+
+def make_files(
+    unit: FitUnit | GroupUnit, reader: PartReader, folder: Path, *more: object
+) -> tuple[list[Part], Account, dict[str, Any]]:
+    """Call the kernel with the documents of all shards, config, folder, `more` and the model; see `fit`."""
     stage, config = stage_and_config(unit.call)
     columns = stage.columns_of(config)
     rows = kept = 0
@@ -33,16 +41,20 @@ def fit(unit: FitUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Ac
                 yield passing
                 faults.reach("in_fit")
 
-    arguments: list[Any] = [tables(), config, folder]
+    arguments: list[Any] = [tables(), config, folder, *more]
     if stage.load is not None:
         arguments.append(model_of(unit.call, unit.lake, folder.parent))
-    files = stage.kernel(*arguments)
-    parts = []
-    for name in sorted(files):
-        sha256 = sha256_file(files[name])
-        suffix = Path(name).suffix
-        parts.append(store_part(unit.lake, files[name], name=name, rows=-1, content=sha256, suffix=suffix))
+    parts = store_files(unit.lake, stage.kernel(*arguments))
     expected = sum(shard.documents.rows for shard, _ in unit.shards)
     if rows != expected:
         raise KernelError(f"stage {stage.name} read {rows} of {expected} documents")
     return parts, Account(rows_in=rows, kept=kept, skipped=rows - kept), {}
+
+
+def store_files(lake: Lake, files: Mapping[str, Path]) -> list[Part]:
+    """The files as parts, sorted by name."""
+    parts = []
+    for name in sorted(files):
+        path = files[name]
+        parts.append(store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix))
+    return parts

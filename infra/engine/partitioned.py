@@ -141,16 +141,21 @@ class _Group:
 
 
 class _Steps:
-    """Runs one step for all groups at once. `seconds` sums the work of all steps."""
+    """Runs one step for all groups at once."""
 
     def __init__(self, configured: ConfiguredStage, lake: Lake, engine: Engine, progress: Progress) -> None:
         self._name, self._engine, self._progress = configured.stage.name, engine, progress
-        self.seconds = 0.0
+        self._work: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """The work of all steps. Units with equal input are one."""
+        return sum(self._work.values())
 
     def run(self, groups: Sequence[_Group], step: str, units_of: Any) -> None:
         units = [units_of(group) for group in groups]
         label = f"{self._name} {step}".strip()
         done = run_units(self._engine, [unit for some in units for unit in some], self._progress, [label])
-        self.seconds += sum(marker.seconds for marker in done.values())
+        self._work |= {key: marker.seconds for key, marker in done.items()}
         for group, some in zip(groups, units, strict=True):
             group.given = [done[unit.call.key] for unit in some]

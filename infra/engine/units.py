@@ -177,4 +177,29 @@ class FitUnit:
         return f"{self.call.name} of {len(self.shards)} shards"
 
 
-WorkUnit = SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | AnnotateUnit | FitUnit
+@dataclass(frozen=True)
+class GroupUnit:
+    """Make files from the documents of a group of shards. `place` is what `of_group` of the stage says of the group."""
+
+    lake: Lake
+    call: Call
+    shards: tuple[tuple[Shard, tuple[Floor, ...]], ...]
+    place: int
+
+    def __str__(self) -> str:
+        return f"{self.call.name} of {self.shards[0][0].documents.name} and {len(self.shards) - 1} more shards"
+
+
+@dataclass(frozen=True)
+class FinishUnit:
+    """Make files from the files of all groups. `groups` are (source, name, documents, parts), in order."""
+
+    lake: Lake
+    call: Call
+    groups: tuple[tuple[str, str, int, tuple[Part, ...]], ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, finish of {len(self.groups)} groups"
+
+
+WorkUnit = SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | AnnotateUnit | FitUnit | GroupUnit | FinishUnit

@@ -15,13 +15,16 @@ from typing import Any
 
 from infra.engine.annotating import annotate
 from infra.engine.fitting import fit
+from infra.engine.group_steps import finish_step, group_step
 from infra.engine.reading import read_source
 from infra.engine.shards import PartReader
 from infra.engine.steps import annotate_step, map_step, reduce_step, select_step
 from infra.engine.units import (
     AnnotateUnit,
     Call,
+    FinishUnit,
     FitUnit,
+    GroupUnit,
     MapUnit,
     PassUnit,
     ReduceUnit,
@@ -42,6 +45,8 @@ _STEPS: dict[type, Callable[[Any, PartReader, Path], tuple[list[Part], Account, 
     ReduceUnit: reduce_step,
     AnnotateUnit: annotate_step,
     FitUnit: fit,
+    GroupUnit: group_step,
+    FinishUnit: finish_step,
 }
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ TYPE_OF_CODE: dict[int, np.dtype[np.integer]] = {
     8: np.dtype("<u2"),
 }
 CODE_OF_TYPE = {dtype: code for code, dtype in TYPE_OF_CODE.items()}
+_BLOCK = 1 << 20  # numbers of documents, of which an index is written at a time
 SMALL_VOCABULARY = 65_500  # NeoX, `best_fitting_dtype`: below this a token is stored in two bytes
 
 
@@ -91,13 +93,8 @@ class TokenWriter:
         """Close the `.bin` and write the `.idx`."""
         self._bin.close()
         sizes = np.asarray(self.sizes, dtype="<i4")
-        ends = np.cumsum(sizes, dtype=np.int64) * self.dtype.itemsize
-        pointers = np.zeros(sizes.size, dtype="<i8")
-        pointers[1:] = ends[:-1]
-        documents = np.arange(sizes.size + 1, dtype="<i8")
-        header = HEADER.pack(MAGIC, VERSION, CODE_OF_TYPE[self.dtype], sizes.size, documents.size)
         with open(self.idx_path, "wb") as idx:
-            for block in (header, sizes.tobytes(), pointers.tobytes(), documents.tobytes()):
+            for block in index_blocks(self.dtype, sizes.size, lambda: iter([sizes])):
                 idx.write(block)
 
     def __enter__(self) -> TokenWriter:
@@ -114,12 +111,88 @@ class TokenWriter:
         self.idx_path.unlink(missing_ok=True)
 
 
-class TokenFile:
-    """A memory-mapped reader. Raises `Corrupt`, with file and reason, when the two files are inconsistent."""
+def index_blocks(
+    dtype: np.dtype[np.integer], sequences: int, sizes: Callable[[], Iterator[NDArray[np.int32]]]
+) -> Iterator[bytes]:
+    """The bytes of the `.idx` of documents of one sequence each, whose `sizes` come in blocks, here read twice."""
+    yield HEADER.pack(MAGIC, VERSION, CODE_OF_TYPE[dtype], sequences, sequences + 1)
+    for block in sizes():
+        yield block.astype("<i4").tobytes()
+    end = np.int64(0)
+    for block in sizes():
+        ends = end + np.cumsum(block, dtype=np.int64)
+        yield ((ends - block) * dtype.itemsize).astype("<i8").tobytes()
+        end = ends[-1] if block.size else end
+    for first in range(0, sequences + 1, _BLOCK):
+        yield np.arange(first, min(first + _BLOCK, sequences + 1), dtype="<i8").tobytes()
+
+
+class Tokens:
+    """The tokens of a source: the concatenation of its documents.
+
+    `sizes` counts the tokens of each stored sequence; document i is the sequences from `document_index[i]` up to
+    `document_index[i + 1]`. `name` is for messages.
+    """
+
+    name: str
+    dtype: np.dtype[np.integer]
+    sizes: NDArray[np.int32]
+    document_index: NDArray[np.int64]
+    tokens: int
+
+    def take(self, first: int, past: int) -> NDArray[np.integer]:
+        """The tokens [first, past), which must exist; shape (past - first,)."""
+        raise NotImplementedError
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return int(self.document_index.size - 1)
+
+    @property
+    def file_documents(self) -> list[int]:
+        """Number of documents of each file."""
+        return [self.documents]
+
+    def document(self, index: int) -> NDArray[np.integer]:
+        """The stored tokens of one document; shape (tokens,). Raises IndexError outside [0, documents)."""
+        if not 0 <= index < self.documents:
+            raise IndexError(f"{self.name}: document {index} of {self.documents}")
+        return self.take(*self.document_span(index))
+
+    def document_span(self, index: int) -> tuple[int, int]:
+        """The half-open range [first, last) of a document's tokens in all tokens."""
+        return int(self.document_starts[index]), int(self.document_starts[index + 1])
+
+    @cached_property
+    def sequence_starts(self) -> NDArray[np.int64]:
+        """First token of each stored sequence, followed by the number of tokens; shape (sequences + 1,)."""
+        starts = np.zeros(self.sizes.size + 1, np.int64)
+        np.cumsum(self.sizes, dtype=np.int64, out=starts[1:])
+        return starts
+
+    @cached_property
+    def document_starts(self) -> NDArray[np.int64]:
+        """First token of each document, followed by the number of tokens; shape (documents + 1,)."""
+        return self.sequence_starts[self.document_index]
+
+    def read(self, first: int, count: int) -> NDArray[np.integer]:
+        """`count` tokens from the concatenation of all documents, starting at token `first`; shape (count,).
+
+        Raises IndexError when the range exceeds the tokens: never wraps around and never returns fewer tokens.
+        """
+        if first < 0 or count < 0 or first + count > self.tokens:
+            raise IndexError(f"{self.name}: tokens {first} to {first + count} of {self.tokens}")
+        return self.take(first, first + count)
+
+
+class TokenFile(Tokens):
+    """A memory-mapped pair of files. Raises `Corrupt`, with file and reason, when the two are inconsistent."""
 
     def __init__(self, bin_path: Path, idx_path: Path) -> None:
         self.bin_path, self.idx_path = Path(bin_path), Path(idx_path)
-        self.dtype, self.sizes, self.pointers, self.document_index = _read_index(self.idx_path)
+        self.name = str(self.bin_path)
+        self.dtype, self.sizes, self.document_index = _read_index(self.idx_path)
         self.tokens = int(self.sizes.sum(dtype=np.int64))
         held = self.bin_path.stat().st_size
         if held != self.tokens * self.dtype.itemsize:
@@ -130,43 +203,12 @@ class TokenFile:
         # An empty file cannot be mapped.
         self._stream = np.memmap(self.bin_path, dtype=self.dtype, mode="r") if held else np.empty(0, dtype=self.dtype)
 
-    @property
-    def documents(self) -> int:
-        """Number of documents."""
-        return int(self.document_index.size - 1)
-
-    def document(self, index: int) -> NDArray[np.integer]:
-        """The stored tokens of one document; shape (tokens,). Raises IndexError outside [0, documents)."""
-        if not 0 <= index < self.documents:
-            raise IndexError(f"{self.idx_path}: document {index} of {self.documents}")
-        first, last = self.document_span(index)
-        return self._stream[first:last]
-
-    def document_span(self, index: int) -> tuple[int, int]:
-        """The half-open range [first, last) of a document's tokens in the whole file."""
-        return int(self.document_starts[index]), int(self.document_starts[index + 1])
-
-    @cached_property
-    def sequence_starts(self) -> NDArray[np.int64]:
-        """First token of each stored sequence, followed by the number of tokens; shape (sequences + 1,)."""
-        return np.append(self.pointers // self.dtype.itemsize, np.int64(self.tokens))
-
-    @cached_property
-    def document_starts(self) -> NDArray[np.int64]:
-        """First token of each document, followed by the number of tokens; shape (documents + 1,)."""
-        return self.sequence_starts[self.document_index]
-
-    def read(self, first: int, count: int) -> NDArray[np.integer]:
-        """`count` tokens from the concatenation of all documents, starting at token `first`; shape (count,).
-
-        Raises IndexError when the range exceeds the file: never wraps around and never returns fewer tokens.
-        """
-        if first < 0 or count < 0 or first + count > self.tokens:
-            raise IndexError(f"{self.bin_path}: tokens {first} to {first + count} of {self.tokens}")
-        return self._stream[first : first + count]
+    def take(self, first: int, past: int) -> NDArray[np.integer]:
+        """The tokens [first, past), as a view of the file."""
+        return self._stream[first:past]
 
 
-def _read_index(path: Path) -> tuple[np.dtype[np.integer], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+def _read_index(path: Path) -> tuple[np.dtype[np.integer], NDArray[np.int32], NDArray[np.int64]]:
     raw = path.read_bytes()
     if len(raw) < HEADER.size:
         raise Corrupt(f"{path}: {len(raw)} bytes, shorter than the header of {HEADER.size}; fetch it again")
@@ -196,4 +238,4 @@ def _read_index(path: Path) -> tuple[np.dtype[np.integer], NDArray[np.int32], ND
         raise Corrupt(
             f"{path}: document boundaries do not run from 0 to {sequences}; the file is damaged, fetch it again"
         )
-    return dtype, sizes, pointers, documents
+    return dtype, sizes, documents

@@ -7,10 +7,12 @@ only this user can write, never in a lake.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from infra.store.digests import key_of, sha256_file
@@ -49,6 +51,24 @@ def has_sha256(path: Path, sha256: str, cache: Path) -> bool:
 def note_sha256(path: Path, sha256: str, cache: Path) -> None:
     """Remember that a file, which only this user can write, has that sha256: the caller has just compared it."""
     _remember(_private_folder(cache), path, os.stat(path), sha256)
+
+
+def once(fact: str, cache: Path, compare: Callable[[], None]) -> None:
+    """Call `compare` unless it has returned before, for this user on this machine and this `fact`, a digest.
+
+    One of the processes that share the folder `cache` does so while the others wait. Raises what `compare` raises.
+    """
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(cache / f".{fact}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        # The kernel releases the lock when the process dies.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = _private_folder(cache)
+        if folder is None or not _is_known(folder / fact[:2], fact):
+            compare()
+            _write(folder, fact)
+    finally:
+        os.close(lock)
 
 
 def _verdict(path: Path, found: os.stat_result, sha256: str) -> str:
@@ -97,7 +117,12 @@ def _remember(folder: Path | None, path: Path, found: os.stat_result, sha256: st
     if 0 <= age < _TICKS_SECONDS:
         time.sleep(_TICKS_SECONDS - age)
     verdict = _verdict(path, found, sha256)
-    if folder is None or _verdict(path, os.stat(path), sha256) != verdict:
+    if _verdict(path, os.stat(path), sha256) == verdict:
+        _write(folder, verdict)
+
+
+def _write(folder: Path | None, verdict: str) -> None:
+    if folder is None:
         return
     file = folder / verdict[:2]
     try:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from infra.store.tokens import TokenFile
+from infra.store.tokens import Tokens
 from model.architectures.registry import build_empty
 from model.checkpoints.files import open_state
 from model.checkpoints.manifest import read_checkpoint
@@ -92,7 +92,7 @@ def loglikelihood(
     return [results[number] for number in range(len(requests))]
 
 
-def perplexity(model: nn.Module, tokens: TokenFile, length: int, batch: int) -> Perplexity:
+def perplexity(model: nn.Module, tokens: Tokens, length: int, batch: int) -> Perplexity:
     """Perplexity of a whole token file, read in windows of `length` + 1 tokens that overlap by one, as in training.
 
     Every token except the first is predicted once; the last window may be shorter. Raises ValueError for fewer than two
@@ -100,7 +100,7 @@ def perplexity(model: nn.Module, tokens: TokenFile, length: int, batch: int) -> 
     """
     if tokens.tokens < 2:
         raise ValueError(
-            f"{tokens.bin_path} holds {tokens.tokens} tokens; perplexity needs at least two, so give a larger file"
+            f"{tokens.name} holds {tokens.tokens} tokens; perplexity needs at least two, so give a larger file"
         )
     total, count = 0.0, 0
     for windows in _windows(tokens, length, batch):
@@ -131,7 +131,7 @@ def _likelihood(values: Tensor, row: Sequence[int], length: int) -> Likelihood:
     return Likelihood(chosen, bool((last.argmax(dim=-1) == wanted).all()))
 
 
-def _windows(tokens: TokenFile, length: int, batch: int) -> Iterator[Tensor]:
+def _windows(tokens: Tokens, length: int, batch: int) -> Iterator[Tensor]:
     """Batches (B, length + 1) of whole windows, then the remainder as (1, rest + 1)."""
     whole, rest = divmod(tokens.tokens - 1, length)
     for start in range(0, whole, batch):

@@ -23,7 +23,7 @@ from model.run.events import Course, Rollback
 class DocumentSpan:
     """The part of a document within a sequence.
 
-    `document` is its number in the source's token file. The tokens [start, start + tokens) of the sequence are the
+    `document` is its number in the source. The tokens [start, start + tokens) of the sequence are the
     tokens [offset, offset + tokens) of the document. `size` counts its tokens, including the end-of-document token.
     """
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.store.digests import canonical, key_of
-from infra.store.tokens import TokenFile
+from infra.store.tokens import Tokens
 from model.order.mixture import Mixture
 from model.order.packing import Packing, count_windows, stride, windows_holding
 from model.order.permutation import original, permuted
@@ -54,7 +54,7 @@ class DataOrder:
         self._ends = [self._mixture.index(number, limit) for number, limit in enumerate(limits)]
         self.sequences = min(self._ends)
 
-    def file(self, source: str) -> TokenFile:
+    def file(self, source: str) -> Tokens:
         """The tokens of the source of that name. Raises KeyError when there is none."""
         return self.sources[self._numbers[source]].file
 

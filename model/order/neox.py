@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.store.digests import key_of
-from infra.store.tokens import TokenFile
+from infra.store.tokens import Tokens
 from model.order.blending import MOST_SOURCES, blend, samples_of_sources
 from model.order.index_maps import (
     IndexMaps,
@@ -78,7 +78,7 @@ class NeoxOrder:
         beyond = np.flatnonzero(self._ranks >= lengths[self._chosen])
         self.sequences = int(beyond[0]) if len(beyond) else len(self._chosen)
 
-    def file(self, source: str) -> TokenFile:
+    def file(self, source: str) -> Tokens:
         """The tokens of the source of that name. Raises KeyError when there is none."""
         return self.sources[self._numbers[source]].file
 

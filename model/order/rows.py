@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.store.digests import key_of
-from infra.store.tokens import TokenFile, TokenWriter, token_type
+from infra.store.tokens import Tokens, TokenWriter, token_type
 from model.order.sequences import Location, MixtureSource, Order, check_sources, read_spans
 
 
@@ -35,13 +35,13 @@ class RowOrder:
         if len(wrong) or not len(sizes):
             found = f"row {wrong[0]} holds {sizes[wrong[0]]} tokens" if len(wrong) else "it holds no rows"
             raise ValueError(
-                f"source {self.source.name}: {self.source.file.bin_path}: {found}, and a row is one sequence of "
+                f"source {self.source.name}: {self.source.file.name}: {found}, and a row is one sequence of "
                 f"{length + 1}; set the sequence length that the rows were made for, or give files of rows"
             )
         self.sequences = len(sizes)
         self.fingerprint = key_of({"order": "rows", "length": length, "source": self.source.digest})
 
-    def file(self, source: str) -> TokenFile:
+    def file(self, source: str) -> Tokens:
         """The tokens of the source of that name. Raises KeyError when there is none."""
         if source != self.source.name:
             raise KeyError(source)

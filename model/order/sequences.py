@@ -11,21 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.store.digests import key_of
-from infra.store.tokens import TokenFile
+from infra.store.tokens import Tokens
 
 
 @dataclass(frozen=True)
 class MixtureSource:
     """One source: its share of the sequences (any positive number), its largest number of passes, and its tokens.
 
-    `digest` identifies the `.bin` and `.idx` by content; `epochs` is a limit and does not change the order.
+    `digest` identifies the tokens by content, however they are cut into files. `epochs` is a limit and does not change
+    the order.
     """
 
     name: str
     weight: float
     epochs: int
     digest: str
-    file: TokenFile
+    file: Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Order(Protocol):
     def sequences(self) -> int:
         """The number of sequences."""
 
-    def file(self, source: str) -> TokenFile:
+    def file(self, source: str) -> Tokens:
         """The tokens of the source of that name. Raises KeyError when there is none."""
 
     def locate(self, index: int) -> Location:
@@ -74,7 +75,7 @@ class Order(Protocol):
         """The sequences below `stop` that hold any of the tokens [first, past) of a source's file, in order."""
 
 
-def read_spans(file: TokenFile, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+def read_spans(file: Tokens, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """The tokens of the `spans` of a file, concatenated; shape (sum of their tokens,)."""
     if len(spans) == 1:
         return file.read(*spans[0]).astype(np.int64)

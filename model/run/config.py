@@ -14,7 +14,7 @@ Execution settings (`model.layout`, retention) are not part of the configuration
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,6 +23,7 @@ from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Part
 from infra.store.schema import read_value
+from infra.store.token_files import pair_digest
 from model.architectures.architecture import ModelConfig
 from model.architectures.registry import model_config, plain_model_config
 from model.configuration import from_plain, require, to_plain
@@ -34,19 +35,44 @@ FORMAT = 3
 
 
 @dataclass(frozen=True)
+class TokenPair:
+    """A token file in the lake."""
+
+    bin: Part
+    idx: Part
+
+
+@dataclass(frozen=True)
 class Source:
-    """A token file in the lake. `weight` is its share of the mixture in tokens, `epochs` the maximum of passes."""
+    """The token files of a source in the lake, in order.
+
+    `weight` is its share of the mixture in tokens, `epochs` the maximum of passes. `digest` is that of one file with
+    all of its tokens (`infra.store.token_files`), so a run does not depend on how they are cut into files.
+    """
 
     name: str
     weight: float
     epochs: int
-    bin: Part
-    idx: Part
+    files: tuple[TokenPair, ...]
+    digest: str
 
-    @property
-    def digest(self) -> str:
-        """The digest of the tokens."""
-        return key_of([self.bin.sha256, self.idx.sha256])
+    def __post_init__(self) -> None:
+        require(len(self.files) > 0, f"source {self.name}: files is empty; give at least one token file")
+        require(
+            len(self.files) > 1 or self.digest == _digest_of(self.files[0]),
+            f"source {self.name}: its digest is not that of its file",
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """As stored in run.json: a single file as its `bin` and `idx`."""
+        plain: dict[str, Any] = to_plain(self)
+        if len(self.files) > 1:
+            return plain
+        return {name: plain[name] for name in ("name", "weight", "epochs")} | plain["files"][0]
+
+
+def _digest_of(file: TokenPair) -> str:
+    return pair_digest(file.bin.sha256, file.idx.sha256)
 
 
 @dataclass(frozen=True)
@@ -115,6 +141,11 @@ class RunConfig:
         inherited = None if self.origin is None else self.origin.samples
         return self.needed if inherited is None else inherited
 
+    @property
+    def files(self) -> list[Part]:
+        """The token files that it trains on."""
+        return [part for source in self.sources for file in source.files for part in (file.bin, file.idx)]
+
     def course(self, events: Sequence[Event] = ()) -> Course:
         """The run's course with these events."""
         inherited = None if self.origin is None else self.origin.inherited
@@ -137,10 +168,10 @@ class RunConfig:
             "format": FORMAT,
             "model": plain_model_config(self.model),
             "training": to_plain(self.training),
-            "sources": [to_plain(source) for source in self.sources],
+            "sources": [source.to_plain() for source in self.sources],
             "seed": self.seed,
             "label": self.label,
-            "validation_sources": [to_plain(source) for source in self.validation_sources],
+            "validation_sources": [source.to_plain() for source in self.validation_sources],
             "end_of_document": self.end_of_document,
             "origin": None if self.origin is None else self.origin.to_plain(),
         }
@@ -191,7 +222,16 @@ def read_run(lake: Lake, key: str) -> RunConfig:
 def _sources(values: Any, where: str) -> tuple[Source, ...]:
     if not isinstance(values, (list, tuple)):
         raise ValueError(f"{where} is {values!r}; it must be a list")
-    return tuple(from_plain(Source, source, f"{where}[{number}]") for number, source in enumerate(values))
+    return tuple(_source(source, f"{where}[{number}]") for number, source in enumerate(values))
+
+
+def _source(values: Any, where: str) -> Source:
+    if isinstance(values, Mapping) and "files" not in values:
+        # A single file.
+        rest = {name: value for name, value in values.items() if name not in ("bin", "idx")}
+        pair = from_plain(TokenPair, {name: values[name] for name in ("bin", "idx") if name in values}, where)
+        values = rest | {"files": [to_plain(pair)], "digest": _digest_of(pair)}
+    return from_plain(Source, values, where)
 
 
 def _identity(source: Source) -> list[Any]:

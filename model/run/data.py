@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from infra.store.digests import key_of
+from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import fetch_part
-from infra.store.tokens import TokenFile
+from infra.store.token_files import JoinedDigest, open_tokens
+from infra.store.tokens import TokenFile, Tokens
+from infra.store.verified import once
 from model.order import DataOrder, MixtureSource, NeoxOrder, Order, RowOrder, split_documents
 from model.order.supply import require_sequences, require_validation
 from model.run.config import RunConfig, Source
@@ -64,12 +68,29 @@ def _part(sources: Sequence[MixtureSource], split: Sequence[float] | None, numbe
 
 def _mixture(lake: Lake, sources: tuple[Source, ...], cache: Path) -> list[MixtureSource]:
     return [
-        MixtureSource(
-            source.name,
-            source.weight,
-            source.epochs,
-            source.digest,
-            TokenFile(fetch_part(lake, source.bin, cache), fetch_part(lake, source.idx, cache)),
-        )
+        MixtureSource(source.name, source.weight, source.epochs, source.digest, open_source(lake, source, cache))
         for source in sources
     ]
+
+
+def open_source(lake: Lake, source: Source, cache: Path) -> Tokens:
+    """The tokens of a source, from verified local copies in the folder `cache`.
+
+    The digest of several files is compared once on a machine, which reads them all. Raises Corrupt when it differs.
+    """
+    files = [TokenFile(fetch_part(lake, file.bin, cache), fetch_part(lake, file.idx, cache)) for file in source.files]
+
+    def compare() -> None:
+        with JoinedDigest(cache) as joined:
+            for file in files:
+                joined.add(file)
+            if joined.digest() != source.digest:
+                raise Corrupt(
+                    f"{lake.uri}: the {len(files)} token files of the source {source.name} are not the tokens that the "
+                    "run was created with; create the run again"
+                )
+
+    if len(files) > 1:
+        pairs = [[file.bin.sha256, file.idx.sha256] for file in source.files]
+        once(key_of(["tokens", source.digest, pairs]), cache, compare)
+    return open_tokens(files)

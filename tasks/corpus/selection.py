@@ -12,14 +12,19 @@ from infra.store.ledger import Account
 from tasks.corpus.outcomes import DUPLICATE_ID
 from tasks.corpus.rules import KEPT
 
-# Beside each document, its cluster of duplicates or null: what a validation split must not tear apart.
+# Beside each document, its cluster of duplicates, which a validation split must not tear apart; null without one.
 CORPUS_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("cluster", pa.string()))
 
 
 class CorpusConfig(StageConfig):
-    """`edits`: the steps that changed the text, in order."""
+    """`edits`: the steps that changed the text, in order.
+
+    `clusters`: whether the documents are written with their clusters. A new document can come into a cluster with any
+    other, and then the shards of both are written, and encoded, anew.
+    """
 
     edits: tuple[str, ...] = ()
+    clusters: bool = False
 
 
 @stage(
@@ -68,7 +73,8 @@ def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Tabl
         bytes_out=bytes_out,
         measures=_measures(documents, outcome),
     )
-    columns = [*(kept[name] for name in DOCUMENT_SCHEMA.names), kept["outcomes.cluster"]]
+    clusters = kept["outcomes.cluster"] if config.clusters else pa.nulls(kept.num_rows, pa.string())
+    columns = [*(kept[name] for name in DOCUMENT_SCHEMA.names), clusters]
     return pa.table(columns, schema=CORPUS_SCHEMA), account
 
 

@@ -29,7 +29,7 @@ from tasks.evaluation.definitions import LoadedTask, load_tasks
 from tasks.evaluation.harness import DECIMALS, NativeModel, score
 from tasks.evaluation.inputs import HeldOut, held_out_files, open_tokenizer, tokens_artifact
 from tasks.evaluation.results import read_evaluation, write_evaluation
-from tasks.tokens import read_summary
+from tasks.token_artifact import read_summary
 
 VERSION = 1
 LIBRARIES = ("lm_eval", "numpy", "tokenizers", "torch")

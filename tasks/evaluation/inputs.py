@@ -10,35 +10,45 @@ import pyarrow.parquet as pq
 import tokenizers
 
 from infra.store.digests import sha256_file
-from infra.store.errors import NotThere
+from infra.store.errors import Corrupt, NotThere
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest, Part, fetch_part, read_manifest
-from infra.store.tokens import TokenFile
+from infra.store.manifest import Manifest, fetch_part, read_manifest
+from infra.store.token_files import open_tokens
+from infra.store.tokens import TokenFile, Tokens
 from tasks.lineage import tokens_with
 from tasks.runs import read_run_record
+from tasks.token_artifact import HELD_OUT, TokenParts, token_files
 from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
 
 TOKENS_STAGE = "tokens"
-HELD_OUT = ".held-out"
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The held-out documents of one source: the token files, and the lineage with the ids in the same order."""
+    """The held-out documents of one source: the token files, and their lineages with the ids in the same order."""
 
     source: str
-    bin: Part
-    idx: Part
-    lineage: Part
+    files: tuple[TokenParts, ...]
 
     @property
     def identity(self) -> list[str]:
         """The digests that identify the tokens."""
-        return [self.source, self.bin.sha256, self.idx.sha256]
+        return [self.source, *(part.sha256 for file in self.files for part in (file.bin, file.idx))]
 
-    def open(self, lake: Lake, cache: Path) -> TokenFile:
+    def open(self, lake: Lake, cache: Path) -> Tokens:
         """Open the tokens from verified local copies in the folder `cache`."""
-        return TokenFile(fetch_part(lake, self.bin, cache), fetch_part(lake, self.idx, cache))
+        return open_tokens(
+            [TokenFile(fetch_part(lake, file.bin, cache), fetch_part(lake, file.idx, cache)) for file in self.files]
+        )
+
+    def ids(self, lake: Lake, cache: Path) -> list[str]:
+        """The ids of the documents, in order. Raises Corrupt if a file has no lineage."""
+        found: list[str] = []
+        for file in self.files:
+            if file.lineage is None:
+                raise Corrupt(f"{lake.uri}: {file.bin.name} has no lineage: build the tokens again")
+            found += pq.read_table(fetch_part(lake, file.lineage, cache), columns=["id"])["id"].to_pylist()
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +93,20 @@ def _evaluated(tokens: Manifest) -> tuple[str, ...]:
 
 def held_out_files(tokens: Manifest) -> list[HeldOut]:
     """The held-out files of a tokens artifact, by source. Raises ValueError if it has none."""
-    parts = {part.name: part for part in tokens.parts}
-    stems = sorted(name.removesuffix(".bin") for name in parts if name.endswith(f"{HELD_OUT}.bin"))
-    if not stems:
+    found = token_files(tokens, HELD_OUT)
+    if not found:
         raise ValueError(
             f"the tokens {tokens.key} have no held-out documents to evaluate on; set `held_out_every` in the recipe's "
             "tokens and build again"
         )
-    return [
-        HeldOut(
-            stem.removesuffix(HELD_OUT), *(parts[f"{stem}{suffix}"] for suffix in (".bin", ".idx", ".lineage.parquet"))
-        )
-        for stem in stems
-    ]
+    return [HeldOut(source, tuple(files)) for source, files in sorted(found.items())]
 
 
 def held_out_texts(lake: Lake, tokens: Manifest, tokenizer: tokenizers.Tokenizer, cache: Path) -> Iterator[Text]:
     """The held-out documents, decoded from their tokens, in file order; the group of each is its source."""
     for held_out in held_out_files(tokens):
         file = held_out.open(lake, cache)
-        identities = pq.read_table(fetch_part(lake, held_out.lineage, cache), columns=["id"])["id"].to_pylist()
-        for number, identity in enumerate(identities):
+        for number, identity in enumerate(held_out.ids(lake, cache)):
             # Decoding omits the end-of-text token, which is special.
             yield Text(identity, tokenizer.decode(file.document(number).tolist()), held_out.source)
 

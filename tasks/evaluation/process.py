@@ -18,7 +18,7 @@ from tasks.evaluation.inputs import fetch_tokenizer, held_out_texts, open_tokeni
 from tasks.evaluation.launch import evaluate_command
 from tasks.evaluation.made_tasks import write_made_tasks
 from tasks.evaluation.results import read_evaluations
-from tasks.tokens import read_summary
+from tasks.token_artifact import read_summary
 
 _TRANSIENT_STATUS = 75
 

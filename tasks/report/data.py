@@ -17,7 +17,7 @@ from tasks.report.duplicates import NearDuplicates, near_duplicates_of
 from tasks.report.funnel import FunnelEntry
 from tasks.report.judged import BuildParts
 from tasks.report.training import Training, training_of
-from tasks.tokens import HELD_OUT, read_summary
+from tasks.token_artifact import HELD_OUT, read_summary
 
 
 @dataclass(frozen=True, slots=True)

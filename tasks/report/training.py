@@ -19,6 +19,7 @@ from model.observers.losses import StepRecord, read_losses
 from model.supervision.logbook import read_logbook
 from tasks.evaluation.results import read_evaluations
 from tasks.runs import read_run_record
+from tasks.token_artifact import token_digests
 
 EVENTS_KEPT = 100
 JOULES_OF_KILOWATT_HOUR = 3.6e6
@@ -141,9 +142,10 @@ class Training:
 def training_of(lake: Lake, run: str, tokens: Manifest) -> Training:
     """Collect a run's records from the lake. Raises NotThere for an unknown run, ValueError for one on other tokens."""
     configuration = read_run_record(lake, run)
-    ours = {part.sha256 for part in tokens.parts}
-    if not any(source.bin.sha256 in ours for source in configuration.sources):
-        raise ValueError(f"the run {run} reads none of the token files of the build {tokens.key}: use a run that does")
+    # Compared by digest: the same tokens may be cut into other files.
+    ours = set(token_digests(lake, tokens).values())
+    if not any(source.digest in ours for source in configuration.sources):
+        raise ValueError(f"the run {run} reads none of the tokens of the build {tokens.key}: use a run that does")
     logbook = read_logbook(lake, run)
     launches = [record for record in logbook if record["event"] in ("launch", "resume")]
     notable = [record for record in logbook if record["event"] != "checkpoint"]

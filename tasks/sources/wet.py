@@ -10,7 +10,7 @@ import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
 from infra.stage import StageConfig, StageKind, stage
-from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
+from tasks.sources.archives import ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.extraction import storable
 from tasks.sources.reasons import Broken, Unwanted
 from tasks.sources.web_archive import document_id, example_of, fault_outcome, iso_date, unwanted_type
@@ -23,7 +23,8 @@ class WetConfig(StageConfig):
 
     source: str = pydantic.Field(default="web", min_length=1, pattern=r"^[^\s/]+$")
     min_characters: int = pydantic.Field(default=1, ge=1)
-    max_record_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
+    # The whole record is one document: see `tasks.sources.jsonl`.
+    max_record_bytes: int = pydantic.Field(default=16 << 20, ge=1 << 10)
 
 
 @stage("wet", version=3, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,23 +42,68 @@ class Lines:
 
 def hash_lines(texts: pa.ChunkedArray) -> Lines:
     """The lines of a column of strings. Work and memory are linear in its bytes."""
-    found = [_chunk_lines(chunk, first) for chunk, first in zip(texts.chunks, _firsts(texts), strict=True)]
-    columns = zip(*found) if found else [[np.empty(0, np.int64)]] * 3 + [[np.empty(0, np.uint64)]]
+    return _joined(texts, lambda found: found)
+
+
+def hash_paragraphs(texts: pa.ChunkedArray) -> Lines:
+    """The same for paragraphs: runs of lines between blank ones, hashed with a line feed between two lines.
+
+    A text of blank lines is one paragraph, which is hashed as an empty line.
+    """
+    return _joined(texts, _paragraphs)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Document, start and end of each line, whether it is blank, and where it begins and stops in `buffer`."""
+
+    document: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    blank: npt.NDArray[np.bool_]
+    begins: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+    buffer: npt.NDArray[np.uint8]
+
+
+def _joined(texts: pa.ChunkedArray, units: Callable[[_Found], _Found]) -> Lines:
+    columns: list[list[npt.NDArray[Any]]] = [[np.empty(0, np.int64)] for _ in range(3)] + [[np.empty(0, np.uint64)]]
+    first = 0
+    for chunk in texts.chunks:
+        found = units(_chunk_lines(chunk))
+        hashes = _hash(found.buffer, found.begins, found.stops)
+        for column, values in zip(columns, (found.document + first, found.start, found.end, hashes), strict=True):
+            column.append(values)
+        first += len(chunk)
     return Lines(*[np.concatenate(column) for column in columns])
 
 
-def _firsts(texts: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    return np.cumsum([0, *[len(chunk) for chunk in texts.chunks]])[:-1]
-
-
-def _chunk_lines(texts: pa.Array, first: int) -> tuple[npt.NDArray[Any], ...]:
+def _chunk_lines(texts: pa.Array) -> _Found:
     texts = texts.cast(pa.large_string())
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, np.int64, len(texts) + 1, offset=8 * texts.offset)
     whole = np.frombuffer(data, np.uint8)[: ends[-1]] if data is not None else np.empty(0, np.uint8)
-    texts_bytes = _with_small_sigmas(whole, ends)
-    document, start, end, buffer, begins, stops = _normalise(texts_bytes, ends, _characters())
-    return document + first, start, end, _hash(buffer, begins, stops)
+    return _Found(*_normalise(_with_small_sigmas(whole, ends), ends, _characters()))
+
+
+def _paragraphs(lines: _Found) -> _Found:
+    """The paragraphs that lines make: the normalised ones stand in the buffer with a line feed behind each."""
+    opening = np.diff(lines.document, prepend=-1) != 0
+    closing = np.append(opening[1:], True)[: len(opening)]
+    # A text without a line that is not blank is a paragraph from its first line on.
+    first_lines = np.flatnonzero(opening)
+    empty = np.add.reduceat(~lines.blank, first_lines, dtype=np.int64) == 0 if len(first_lines) else opening
+    alone = np.zeros(len(opening), bool)
+    alone[first_lines[empty]] = True
+    last_lines = np.flatnonzero(closing)
+    before = opening | np.append(True, lines.blank[:-1])[: len(opening)]
+    behind = closing | np.append(lines.blank[1:], True)[: len(opening)]
+    first = np.flatnonzero(~lines.blank & before | alone)
+    last = np.flatnonzero(~lines.blank & behind | alone)
+    end = lines.end[last]
+    end[alone[first]] = lines.end[last_lines[empty]]
+    document, start = lines.document[first], lines.start[first]
+    return _Found(document, start, end, lines.blank[first], lines.begins[first], lines.stops[last], lines.buffer)
 
 
 def _hash(
@@ -112,19 +158,21 @@ def _normalise(
     npt.NDArray[np.int64],
     npt.NDArray[np.int64],
     npt.NDArray[np.int64],
+    npt.NDArray[np.bool_],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
     npt.NDArray[np.uint8],
-    npt.NDArray[np.int64],
-    npt.NDArray[np.int64],
 ]:
-    """Document, start and end of each line, and the normalised lines in UTF-8 with start and end of each."""
+    """The fields of `_Found`: the normalised lines are in UTF-8, with a line feed behind each."""
     feeds = 0
     for place in range(ends[0], ends[-1]):
         feeds += data[place] == _LINE_FEED
     document = np.empty(feeds + len(ends) - 1, np.int64)
     starts, stops = np.empty_like(document), np.empty_like(document)
     begins, finishes = np.empty_like(document), np.empty_like(document)
+    blanks = np.empty(len(document), np.bool_)
     # Small letters can be longer than their capitals: 3 bytes for 2.
-    buffer = np.empty(2 * (ends[-1] - ends[0]) + 8, np.uint8)
+    buffer = np.empty(2 * (ends[-1] - ends[0]) + len(document), np.uint8)
     line = 0
     # Places are unsigned, as every signed index costs a comparison with zero.
     size = U64(0)
@@ -162,11 +210,13 @@ def _normalise(
                 if not mapped & _WHITE:
                     kept = size
             size = kept
-            stops[line], finishes[line] = place - base, size
+            stops[line], finishes[line], blanks[line] = place - base, size, blank
+            buffer[size] = _LINE_FEED
+            size += U64(1)
             line += 1
             place += U64(1)
             first = place
-    return document[:line], starts[:line], stops[:line], buffer[:size], begins[:line], finishes[:line]
+    return document[:line], starts[:line], stops[:line], blanks[:line], begins[:line], finishes[:line], buffer[:size]
 
 
 @njit

@@ -18,9 +18,9 @@ from model.order import Order, tokens_digest
 from model.run.config import read_run
 from model.run.data import open_order
 from model.run.events import read_events
-from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins, tokens_with
+from tasks.lineage import Lineages, Origin, tokens_with
+from tasks.token_artifact import HELD_OUT, VALIDATION, token_files
 from tasks.tokenizer import TOKENIZER_FILE, read_tokenizer
-from tasks.tokens import HELD_OUT, VALIDATION
 from tasks.tracing.byte_spans import ByteSpans
 
 # Suffix of a token file's name → the split of its source that it holds.
@@ -76,8 +76,13 @@ class TracedRun:
 
     @cached_property
     def tokens(self) -> Manifest | None:
-        """The artifact that contains the run's token files."""
-        return next(tokens_with(self.lake, [source.bin.sha256 for source in self.config.sources]), None)
+        """The artifact that contains the run's token files, in their order."""
+        wanted = {source.name: [file.bin.sha256 for file in source.files] for source in self.config.sources}
+        for manifest in tokens_with(self.lake, [part.sha256 for part in self.config.files]):
+            found = token_files(manifest)
+            if all([file.bin.sha256 for file in found.get(name, [])] == files for name, files in wanted.items()):
+                return manifest
+        return None
 
     def step(self, step: int) -> dict[str, Any]:
         """The data of a step: its sequences with their documents and spans. Raises CannotTrace as `sequences` does."""
@@ -134,8 +139,8 @@ class TracedRun:
                 **asdict(origin),
                 "steps": self._sightings(source, number) if split == "training" else [],
             }
-            for source, split, lineage in self._lineages()
-            for number, origin in origins(lineage, documents_of(lineage, name)).items()
+            for source, split, lineages in self._lineages()
+            for number, origin in lineages.named(name)
         ]
 
     def _sightings(self, source: str, document: int) -> list[dict[str, Any]]:
@@ -188,21 +193,21 @@ class TracedRun:
         wanted: dict[str, set[int]] = {}
         for span in spans:
             wanted.setdefault(span.source, set()).add(span.document)
+        lineages = {source: found for source, split, found in self._lineages() if split == "training"}
         return {
             (source, number): origin
             for source, numbers in wanted.items()
-            if (lineage := self._parts.get(f"{source}{LINEAGE_SUFFIX}")) is not None
-            for number, origin in origins(self._reader.path(lineage), numbers).items()
+            if source in lineages
+            for number, origin in lineages[source].origins(numbers, self.order.file(source).file_documents).items()
         }
 
-    def _lineages(self) -> Iterator[tuple[str, str, Path]]:
-        """The source, split and lineage of each token file: the run's own, and those split off from its sources."""
+    def _lineages(self) -> Iterator[tuple[str, str, Lineages]]:
+        """The source, split and lineages of the run's own tokens, and of those split off from its sources."""
+        if self.tokens is None:
+            return
         read = {source.name for source in self.config.sources}
-        for name, part in self._parts.items():
-            if name.endswith(LINEAGE_SUFFIX):
-                source, split = name.removesuffix(LINEAGE_SUFFIX), "training"
-                for end, apart in APART.items():
-                    if source.endswith(end):
-                        source, split = source.removesuffix(end), apart
-                if split != "training" or source in read:
-                    yield source, split, self._reader.path(part)
+        for suffix, split in {"": "training", **APART}.items():
+            for source, files in token_files(self.tokens, suffix).items():
+                parts = [file.lineage for file in files if file.lineage is not None]
+                if len(parts) == len(files) and (split != "training" or source in read):
+                    yield source, split, Lineages(parts, self._reader)

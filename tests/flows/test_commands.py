@@ -16,7 +16,7 @@ import torch
 from flows.cli.doctor import accelerator, energy
 from infra.store.lake import Lake
 from tasks.builds import find_build
-from tasks.tokens import read_summary
+from tasks.token_artifact import read_summary
 from tests.flows.conftest import Millrace, build
 
 

@@ -25,11 +25,13 @@ from model.observers.records import StepRecord
 from model.order import Order, sequences_digest
 from model.run.config import RunConfig, create_run, run_config
 from model.run.data import open_order
+from tasks.token_artifact import TOKENS_VERSION, token_digests, token_files
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer, load_tokenizer
-from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder
 from tasks.tracing.byte_spans import ByteSpans
 from tasks.tracing.tracer import Tracer
 from tests.model.support.small import SHAPES, training_values
+from tests.tasks.tokens_by_hand import tokens_by_hand
 
 TAKEN = 12
 BATCH = 8
@@ -83,7 +85,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     config = TokensConfig(mixture={"first": 0.75, "second": 0.25}, validation=0.2)
     target = folder / "tokens"
     target.mkdir()
-    files = write_tokens(iter([table.append_column("encode.ids", ids)]), config, target, tokenizer)
+    files = tokens_by_hand([table.append_column("encode.ids", ids)], config, target, tokenizer, group_rows=4)
     parts = tuple(
         store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
         for name, path in sorted(files.items())
@@ -92,7 +94,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     models = {TOKENIZER_FILE: sha256_file(tokenizer)}
     rest: dict[str, Any] = {"inputs": {}, "libraries": {}, "details": {}, "cost": {}, "created": "2026-01-01T00:00:00"}
     made = Manifest(
-        "0" * 64, artifact_digest(parts), "tokens", 2, {}, models=models, parts=parts, account=account, **rest
+        "0" * 64,
+        artifact_digest(parts),
+        "tokens",
+        TOKENS_VERSION,
+        {},
+        models=models,
+        parts=parts,
+        account=account,
+        **rest,
     )
     write_manifest(lake, made)
     run = write_run(lake, made)
@@ -102,9 +112,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def write_run(lake: Lake, tokens: Manifest) -> RunConfig:
-    parts = {part.name: asdict(part) for part in tokens.parts}
+    files, digests = token_files(tokens), token_digests(lake, tokens)
+    assert all(len(found) > 1 for found in files.values())
     sources = [
-        {"name": name, "weight": weight, "epochs": 9, "bin": parts[f"{name}.bin"], "idx": parts[f"{name}.idx"]}
+        {
+            **{"name": name, "weight": weight, "epochs": 9, "digest": digests[name]},
+            "files": [{"bin": asdict(file.bin), "idx": asdict(file.idx)} for file in files[name]],
+        }
         for name, weight in (("first", 0.75), ("second", 0.25))
     ]
     model = {**SHAPES["pythia"], "vocabulary": 512}

@@ -16,6 +16,7 @@ from infra.engine.shards import PartReader
 from infra.store.lake import Lake
 from tasks.builds import find_build
 from tasks.settings import RecipeError
+from tasks.token_artifact import VALIDATION, token_files
 from tasks.tokens import in_validation
 from tests.flows.conftest import Millrace
 
@@ -51,11 +52,15 @@ def test_planted_twins_are_not_torn_apart(millrace: Millrace, tmp_path: Path) ->
     built = millrace.json("build", str(tmp_path / "twins.yaml"), *arguments)
     assert built["documents"] == 2 * PAIRS, "all stay"
     lake = Lake.open(str(tmp_path / "lake"))
-    parts = {part.name: part for part in find_build(lake).manifest(lake, "tokens").parts}
+    tokens = find_build(lake).manifest(lake, "tokens")
     reader = PartReader(lake, tmp_path)
     training, validation = (
-        set(pq.read_table(reader.path(parts[f"{name}.lineage.parquet"]))["id"].to_pylist())
-        for name in ("text", "text.validation")
+        {
+            identity
+            for file in token_files(tokens, split)["text"]
+            for identity in pq.read_table(reader.path(file.lineage))["id"].to_pylist()  # type: ignore[arg-type]
+        }
+        for split in ("", VALIDATION)
     )
     assert not training & validation and len(training | validation) == 2 * PAIRS
     assert {identity[:-1] for identity in training} & {identity[:-1] for identity in validation} == set()

@@ -32,9 +32,9 @@ from model.huggingface.weights import SpecialTokens, crop_vocabulary
 from model.run.config import create_run, run_config
 from model.state.boxes import whole
 from model.state.slices import Slice
+from tasks.token_artifact import SUMMARY_FILE
 from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokenizer_file import tokenizer_faults
-from tasks.tokens import SUMMARY_FILE
 from tests.model.support.reference import largest_difference, random_model
 from tests.model.support.small import training_values, write_text
 from tests.model.support.weights import weights_of

@@ -134,7 +134,7 @@ def test_other_tokens_are_refused(lake: Lake, tmp_path: Path) -> None:
 
 def test_changed_token_files_are_refused(lake: Lake, tmp_path: Path) -> None:
     config = small_run(lake, tmp_path / "text")
-    path = config.sources[0].bin.path
+    path = config.sources[0].files[0].bin.path
     lake.write(path, lake.read(path)[:-2] + b"\x00\x00")
     with pytest.raises(Corrupt, match="changed after it was written"):
         train_here(lake, config, tmp_path / "cache")

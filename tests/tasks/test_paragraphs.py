@@ -1,5 +1,7 @@
+import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import hypothesis
 import numpy as np
@@ -109,7 +111,7 @@ def test_groups_do_not_see_each_other() -> None:
 
 
 def test_a_line_with_the_hash_that_marks_deletion_is_struck(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = pa.table({"shard": pa.array([], pa.int32()), "hash": pa.array([], pa.uint64())})
+    rows = reduce_paragraphs([], ParagraphConfig())
     text = documents_of(["kept"])
     assert annotate_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [0]
     # No text that hashes to 0 is known, so the marker goes to a text.
@@ -122,7 +124,7 @@ def test_empty_tables_keep_their_schema() -> None:
     mapped = map_paragraphs(documents_of([]), config)
     assert mapped.schema.names == ["partition", "row", "hash"] and mapped.num_rows == 0
     reduced = reduce_paragraphs([], config)
-    assert reduced.schema == pa.schema([("shard", pa.int32()), ("hash", pa.uint64())])
+    assert reduced.schema == pa.schema([("shard", pa.int32()), ("hash", pa.uint64()), ("keeper", pa.int32())])
     assert annotate_paragraphs(documents_of([]), reduced, config).schema == PARAGRAPH_SCHEMA
     assert annotate_paragraphs(documents_of([""]), reduced, config).to_pylist() == [
         {"edits": [], "lines": 0, "struck": 0, "bytes_struck": 0}
@@ -132,3 +134,56 @@ def test_empty_tables_keep_their_schema() -> None:
 def test_the_stage_is_found_by_its_reference() -> None:
     assert find_stage(paragraphs.reference) is paragraphs
     assert PARAGRAPH_SCHEMA.field("edits").type == EDITS_TYPE
+
+
+def kept_by_brute_force(shards: Sequence[Sequence[str]], unit: str) -> list[list[str]]:
+    """The text of each document when the first document keeps what several share."""
+    seen: set[str] = set()
+    found: list[list[str]] = []
+    for shard in shards:
+        found.append([])
+        for text in shard:
+            kept = []
+            for part in text.split("\n") if unit == "line" else re.split(r"\n(?:[^\S\n]*\n)+", text.strip("\n")):
+                key = "\n".join(map(line_for_hashing, part.split("\n")))
+                if key not in seen:
+                    kept.append(part)
+                seen.add(key)
+            found[-1].append(("\n" if unit == "line" else "\n\n").join(kept))
+    return found
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(
+    strategies.lists(
+        strategies.lists(strategies.lists(strategies.sampled_from("abcde"), min_size=1, max_size=5), max_size=4),
+        min_size=1,
+        max_size=4,
+    ),
+    strategies.sampled_from(["line", "paragraph"]),
+    strategies.integers(1, 3),
+)
+def test_the_first_document_keeps_what_several_share(
+    shards: list[list[list[str]]], unit: Literal["line", "paragraph"], partitions: int
+) -> None:
+    joint = "\n" if unit == "line" else "\n\n"
+    texts = [
+        [joint.join(f"{word}\nof {word}" if unit == "paragraph" else word for word in words) for words in shard]
+        for shard in shards
+    ]
+    results = run(texts, ParagraphConfig(unit=unit, keep="first"), partitions)
+    for shard, annotations, expected in zip(texts, results, kept_by_brute_force(texts, unit), strict=True):
+        edited, _ = apply_edits(pa.chunked_array([shard], pa.string()), annotations["edits"])
+        assert edited.to_pylist() == expected
+
+
+def test_paragraphs_are_the_lines_between_blank_ones() -> None:
+    shared = "The same\ntwo lines."
+    texts = [f"First.\n\n{shared}\n \n\nLast.", f"\n\n{shared}\n", f"Own\ntwo lines.\n\n\n{shared.upper()}"]
+    [found] = run([texts], ParagraphConfig(unit="paragraph", keep="first"))
+    edited, _ = apply_edits(pa.chunked_array([texts], pa.string()), found["edits"])
+    assert edited.to_pylist() == [texts[0], "\n\n\n", "Own\ntwo lines."]
+    assert found["lines"].to_pylist() == [3, 1, 2]
+    [none] = run([texts], ParagraphConfig(unit="paragraph"))
+    edited, _ = apply_edits(pa.chunked_array([texts], pa.string()), none["edits"])
+    assert edited.to_pylist()[0] == "First.\n\nLast."

@@ -27,8 +27,10 @@ from tasks.run_origin import describe_origin, find_origin
 from tasks.run_request import TrainingRequest, requested_run
 from tasks.run_settings import WrongSetting
 from tasks.settings import problems_of, replace_at
+from tasks.token_artifact import TOKENS_VERSION
 from tasks.tokenizer import TokenizerConfig, fit_tokenizer
-from tasks.tokens import TokensConfig, write_tokens
+from tasks.tokens import TokensConfig
+from tests.tasks.tokens_by_hand import tokens_by_hand
 
 PYTHIA = {"preset": "tiny-pythia"}
 DOCUMENT = 100_000  # tokens
@@ -64,14 +66,14 @@ def write(lake: Lake, folder: Path, tokenizer: Path, key: str = "a" * 64, **valu
                 }
             )
 
-    files = write_tokens(documents(), config, folder, tokenizer)
+    files = tokens_by_hand(documents(), config, folder, tokenizer)
     parts = [
         store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
         for name, path in files.items()
     ]
     manifest = Manifest(
         stage="tokens",
-        version=2,
+        version=TOKENS_VERSION,
         key=key,
         digest=artifact_digest(parts),
         libraries={},
@@ -134,9 +136,9 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
     assert (config.training.validation.every, config.training.spikes.window) == (10, 32)
     assert [source.name for source in config.validation_sources] == ["books", "crawl"]
     parts = {part.name: part.sha256 for part in tokens.parts}
-    assert [source.bin.sha256 for source in config.validation_sources] == [
-        parts["books.validation.bin"],
-        parts["crawl.validation.bin"],
+    assert [source.files[0].bin.sha256 for source in config.validation_sources] == [
+        parts["books-00000.validation.bin"],
+        parts["crawl-00000.validation.bin"],
     ]
 
 

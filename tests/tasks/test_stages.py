@@ -37,7 +37,8 @@ def test_a_stage_is_found_by_the_name_of_its_file() -> None:
 
 def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
-        *("heuristics", "language", "near_duplicates", "paragraphs", "perplexity", "signatures"),
+        *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraphs", "perplexity"),
+        *("repeated_substrings", "signatures"),
     ]
     assert names(StageKind.source) == ["jsonl", "web_archive", "wet"]
     assert "language_models" in names(StageKind.fit)
@@ -45,7 +46,9 @@ def test_stages_are_listed_by_kind() -> None:
 
 @pytest.mark.parametrize("name", ["unheard_of", "jsonl", "settings", "../language", "tasks.language", "Language", ""])
 def test_what_is_no_stage_of_that_kind_is_refused_with_those_that_are(name: str) -> None:
-    with pytest.raises(NoStage, match=r"there is no annotate or partitioned stage .*: there are heuristics, language,"):
+    with pytest.raises(
+        NoStage, match=r"there is no annotate or partitioned stage .*: there are exact_duplicates, heuristics,"
+    ):
         find_stage(name, *STEPS)
 
 

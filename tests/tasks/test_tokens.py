@@ -18,17 +18,17 @@ from infra.store.ledger import BooksDoNotBalance
 from infra.store.manifest import store_part
 from infra.store.tokens import TokenFile
 from tasks.lineage import LINEAGE_SUFFIX, Origin, documents_of, origins
+from tasks.token_artifact import SUMMARY_FILE, count_tokens
 from tasks.tokenizer import END_OF_TEXT, TokenizerConfig, fit_tokenizer, load_tokenizer
 from tasks.tokens import (
-    SUMMARY_FILE,
     EncodeConfig,
     TokensConfig,
-    count_tokens,
     encode,
     in_validation,
     load_encoder,
     write_tokens,
 )
+from tests.tasks.tokens_by_hand import first_file, tokens_by_hand
 
 TEXTS = ["The mill turns.", "Das Rad dreht sich.", "水は流れる。", "def f(x):\n    return x\n", "a <|endoftext|> b"]
 
@@ -78,22 +78,23 @@ def test_another_end_of_document_stands_behind_documents_and_in_the_summary(
         folder = tmp_path / path.stem
         folder.mkdir()
         tokens = TokensConfig(mixture={"s": 1.0}, end_of_document=token)
-        files = write_tokens(iter([table(["a </s> b"]).append_column("encode.ids", ids)]), tokens, folder, path)
+        files = tokens_by_hand([table(["a </s> b"]).append_column("encode.ids", ids)], tokens, folder, path)
         summary = json.loads(files[SUMMARY_FILE].read_text())
         assert summary.get("end_of_document", END_OF_TEXT) == token
         assert ("end_of_document" in summary) == (token != END_OF_TEXT)
-        document = TokenFile(files["s.bin"], files["s.idx"]).document(0).tolist()
+        document = TokenFile(files["s-00000.bin"], files["s-00000.idx"]).document(0).tolist()
         assert document == [*ids[0].as_py(), summary["end_of_text"]]
     with pytest.raises(ValueError, match="has no token </s>"):
-        write_tokens(iter([]), TokensConfig(end_of_document="</s>"), tmp_path, tokenizer_file)
+        write_tokens(iter([]), TokensConfig(end_of_document="</s>"), tmp_path, 0, tokenizer_file)
 
 
 def test_a_document_that_could_not_be_encoded_is_counted(lake: Lake, tokenizer_file: Path, tmp_path: Path) -> None:
     ids = pa.array([[5, 6], None, [7]], pa.list_(pa.int32()))
     rows = table(["one", "two", "three"]).append_column("encode.ids", ids)
-    files = write_tokens(iter([rows]), TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)
+    files = tokens_by_hand([rows], TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)
     summary = json.loads(files[SUMMARY_FILE].read_text())
-    assert summary["sources"]["s"] == {"documents": 2, "tokens": 5} and summary["not_encoded"] == {"s": 1}
+    assert (summary["sources"]["s"]["documents"], summary["sources"]["s"]["tokens"]) == (2, 5)
+    assert summary["not_encoded"] == {"s": 1}
     part = store_part(lake, files[SUMMARY_FILE], name=SUMMARY_FILE, rows=-1, content="0" * 64, suffix=".json")
     tokens = SimpleNamespace(parts=[part], path="artifacts/tokens")
     for many, balanced in ((3, True), (2, False), (4, False)):
@@ -121,7 +122,7 @@ def test_every_document_is_in_one_file_with_its_lineage(tokenizer_file: Path, tm
     for source in ("s", "t"):
         ids = encode(table(TEXTS, source), EncodeConfig(), load_encoder(EncodeConfig(), {"x": tokenizer_file}))["ids"]
         batches.append(table(TEXTS, source).append_column("encode.ids", ids))
-    files = write_tokens(iter(batches), config, tmp_path, tokenizer_file)
+    files = tokens_by_hand(batches, config, tmp_path, tokenizer_file)
     summary = json.loads(files[SUMMARY_FILE].read_text())
     assert summary["mixture"] == {"s": 0.5, "t": 0.5}
     assert {name: item["documents"] for name, item in summary["sources"].items()} == {
@@ -129,8 +130,8 @@ def test_every_document_is_in_one_file_with_its_lineage(tokenizer_file: Path, tm
         **{"t": 4, "t.held-out": 1},
     }
     for name, item in summary["sources"].items():
-        stored = TokenFile(files[f"{name}.bin"], files[f"{name}.idx"])
-        lineage = pq.read_table(files[f"{name}.lineage.parquet"]).to_pylist()
+        stored = TokenFile(files[f"{first_file(name)}.bin"], files[f"{first_file(name)}.idx"])
+        lineage = pq.read_table(files[f"{first_file(name)}.lineage.parquet"]).to_pylist()
         assert stored.tokens == item["tokens"] == sum(row["tokens"] for row in lineage)
         for row in lineage:
             ids = stored.document(row["document"])
@@ -156,9 +157,9 @@ def test_near_copies_stay_on_one_side_of_the_validation_split(tokenizer_file: Pa
         }
     )
     config = TokensConfig(mixture={"s": 1.0}, validation=share, held_out_every=10)
-    files = write_tokens(iter([table.slice(0, 300), table.slice(300)]), config, tmp_path, tokenizer_file)
+    files = tokens_by_hand([table.slice(0, 300), table.slice(300)], config, tmp_path, tokenizer_file)
     sides = {
-        name: set(pq.read_table(files[f"{name}{LINEAGE_SUFFIX}"])["id"].to_pylist())
+        name: set(pq.read_table(files[f"{first_file(name)}{LINEAGE_SUFFIX}"])["id"].to_pylist())
         for name in ("s", "s.validation", "s.held-out")
     }
     for number in range(pairs):
@@ -171,7 +172,9 @@ def test_near_copies_stay_on_one_side_of_the_validation_split(tokenizer_file: Pa
     assert abs(len(sides["s.validation"]) / len(ids) - share) < 0.06
     summary = json.loads(files[SUMMARY_FILE].read_text())["sources"]
     assert {name: item["documents"] for name, item in summary.items()} == {n: len(side) for n, side in sides.items()}
-    assert TokenFile(files["s.validation.bin"], files["s.validation.idx"]).documents == len(sides["s.validation"])
+    assert TokenFile(files["s-00000.validation.bin"], files["s-00000.validation.idx"]).documents == len(
+        sides["s.validation"]
+    )
 
 
 def _side(name: str, share: float) -> bool:
@@ -188,14 +191,14 @@ def test_the_share_is_met_and_grows_without_moving_anything() -> None:
 def test_without_clusters_there_is_no_validation_set(tokenizer_file: Path, tmp_path: Path) -> None:
     batch = table(["x"]).append_column("encode.ids", pa.array([[1]], pa.list_(pa.int32())))
     with pytest.raises(ValueError, match=r"no column cluster.* build it again"):
-        write_tokens(iter([batch]), TokensConfig(mixture={"s": 1.0}, validation=0.1), tmp_path, tokenizer_file)
+        tokens_by_hand([batch], TokensConfig(mixture={"s": 1.0}, validation=0.1), tmp_path, tokenizer_file)
 
 
 def test_lineage_answers_both_ways(tokenizer_file: Path, tmp_path: Path) -> None:
     batch = table(["x", "y", "z"]).append_column("encode.ids", pa.array([[1]] * 3, pa.list_(pa.int32())))
     batch = batch.append_column("url", pa.array(["https://a", None, "https://c"]))
-    lineage = write_tokens(iter([batch]), TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)[
-        f"s{LINEAGE_SUFFIX}"
+    lineage = tokens_by_hand([batch], TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)[
+        f"s-00000{LINEAGE_SUFFIX}"
     ]
     assert origins(lineage, [2, 0, 2]) == {0: Origin("s/0", "https://a", 2), 2: Origin("s/2", "https://c", 2)}
     assert [documents_of(lineage, name) for name in ("s/1", "https://c", "nobody")] == [[1], [2], []]
@@ -210,16 +213,18 @@ def test_a_url_may_be_of_several_documents(tokenizer_file: Path, tmp_path: Path)
     """A page that two crawls have, and a document whose id is another's URL."""
     batch = table(["x", "y", "z", "z"]).append_column("encode.ids", pa.array([[1]] * 4, pa.list_(pa.int32())))
     batch = batch.append_column("url", pa.array(["https://a", None, "https://a", "s/1"]))
-    lineage = write_tokens(iter([batch]), TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)[
-        f"s{LINEAGE_SUFFIX}"
+    lineage = tokens_by_hand([batch], TokensConfig(mixture={"s": 1.0}), tmp_path, tokenizer_file)[
+        f"s-00000{LINEAGE_SUFFIX}"
     ]
     assert [documents_of(lineage, name) for name in ("https://a", "s/1", "s/2")] == [[0, 2], [1, 3], [2]]
 
 
-def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shares", ["mixture", "epochs"])
+def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path, shares: str) -> None:
     batch = table(["x"]).append_column("encode.ids", pa.array([[1]], pa.list_(pa.int32())))
+    config = TokensConfig.model_validate({shares: {"other": 1.0}})
     with pytest.raises(ValueError, match=r"the sources \['s'\], which the mixture lacks"):
-        write_tokens(iter([batch]), TokensConfig(mixture={"other": 1.0}), tmp_path, tokenizer_file)
+        tokens_by_hand([batch], config, tmp_path, tokenizer_file)
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ def test_epochs_give_shares_by_the_tokens_that_training_sees(tokenizer_file: Pat
         for name, texts in sources.items()
     ]
     config = TokensConfig(epochs={"s": 1.0, "t": 3.0}, held_out_every=5)
-    summary = json.loads(write_tokens(iter(batches), config, tmp_path, tokenizer_file)[SUMMARY_FILE].read_text())
+    summary = json.loads(tokens_by_hand(batches, config, tmp_path, tokenizer_file)[SUMMARY_FILE].read_text())
     tokens = {name: summary["sources"][name]["tokens"] for name in sources}
     seen = tokens["s"] + 3 * tokens["t"]
     assert summary["mixture"] == pytest.approx({"s": tokens["s"] / seen, "t": 3 * tokens["t"] / seen})

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.documents import DOCUMENT_SCHEMA
+from infra.engine.group_steps import Group
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, partitioned, stage
+from infra.stage import StageConfig, StageKind, grouped, partitioned, stage
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Marker
@@ -225,3 +226,33 @@ def keep_long(documents: pa.Table, config: ToyConfig) -> tuple[pa.Table, Account
     kept = documents.filter(long).select(DOCUMENT_SCHEMA.names).cast(DOCUMENT_SCHEMA)
     short = documents.num_rows - kept.num_rows
     return kept, Account(rows_in=documents.num_rows, kept=kept.num_rows, dropped={"short": short} if short else {})
+
+
+def of_group(config: ToyConfig, before: int) -> tuple[ToyConfig, int]:
+    """The files of a group depend on the evenness of what is before it, and not on `shards_per_group`."""
+    return config.model_copy(update={"shards_per_group": None}), before % config.factor
+
+
+def concatenate(groups: list[Group], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    """All texts, one file for each source."""
+    files = {group.source: folder / group.source for group in groups}
+    for group in groups:
+        with group.open(".txt") as path, files[group.source].open("a") as stream:
+            stream.write(f"{group.rows} of {group.stem}: {path.read_text()}\n")
+    return {f"{source}.all": path for source, path in files.items()}
+
+
+@grouped(
+    "toy_groups",
+    version=1,
+    config=ToyConfig,
+    columns=["text"],
+    libraries=["pyarrow"],
+    finish=concatenate,
+    of_group=of_group,
+)
+def write_group(documents: Iterator[pa.Table], config: ToyConfig, folder: Path, place: int) -> dict[str, Path]:
+    """The texts of a group, and its place."""
+    path = folder / "group.txt"
+    path.write_text(" ".join([str(place), *(text for table in documents for text in table["text"].to_pylist())]))
+    return {".txt": path}

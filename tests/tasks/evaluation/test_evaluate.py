@@ -19,8 +19,7 @@ from infra.store.digests import canonical, sha256_file
 from infra.store.errors import NotThere, StoreUnavailable
 from infra.store.lake import Lake
 from infra.store.ledger import Account
-from infra.store.manifest import Manifest, Part, artifact_digest, fetch_part, store_part, write_manifest
-from infra.store.tokens import TokenFile
+from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
 from model.analysis.scoring import load_checkpoint
 from model.run.config import RunConfig, create_run, run_config
 from tasks.evaluation import evaluate
@@ -37,11 +36,13 @@ from tasks.evaluation.inputs import (
 from tasks.evaluation.launch import evaluate_command
 from tasks.evaluation.made_tasks import write_made_tasks
 from tasks.evaluation.results import evaluation_path, read_evaluations
+from tasks.token_artifact import TOKENS_VERSION, token_digests, token_files
 from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE
-from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder, write_tokens
+from tasks.tokens import EncodeConfig, TokensConfig, encode, load_encoder
 from tests.model.support.small import training_values
 from tests.model.support.trained import train_here
 from tests.tasks.evaluation.small import POSITIONS, SHAPE, fit_small_tokenizer, topic_texts, write_tasks
+from tests.tasks.tokens_by_hand import tokens_by_hand
 
 ROOT = Path(__file__).resolve().parents[3]
 LENGTH = 32
@@ -91,7 +92,7 @@ def write_artifact(lake: Lake, folder: Path, tokenizer: Path, held_out_every: in
     config = TokensConfig(mixture={"first": 0.75, "second": 0.25}, held_out_every=held_out_every)
     target = folder / f"tokens {held_out_every}"
     target.mkdir()
-    files = write_tokens(iter([table.append_column("encode.ids", column)]), config, target, tokenizer)
+    files = tokens_by_hand([table.append_column("encode.ids", column)], config, target, tokenizer, group_rows=9)
     parts = tuple(
         store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
         for name, path in sorted(files.items())
@@ -100,7 +101,7 @@ def write_artifact(lake: Lake, folder: Path, tokenizer: Path, held_out_every: in
         key=f"{held_out_every:064x}",
         digest=artifact_digest(parts),
         stage="tokens",
-        version=1,
+        version=TOKENS_VERSION,
         config=config.model_dump(mode="json"),
         inputs={},
         libraries={},
@@ -116,11 +117,11 @@ def write_artifact(lake: Lake, folder: Path, tokenizer: Path, held_out_every: in
 
 
 def train(lake: Lake, tokens: Manifest, cache: Path) -> RunConfig:
-    parts: dict[str, Part] = {part.name: part for part in tokens.parts}
+    files, digests = token_files(tokens), token_digests(lake, tokens)
     sources: list[dict[str, Any]] = [
         {
-            **{"name": name, "weight": weight, "epochs": 9},
-            **{"bin": asdict(parts[f"{name}.bin"]), "idx": asdict(parts[f"{name}.idx"])},
+            **{"name": name, "weight": weight, "epochs": 9, "digest": digests[name]},
+            "files": [{"bin": asdict(file.bin), "idx": asdict(file.idx)} for file in files[name]],
         }
         for name, weight in (("first", 0.75), ("second", 0.25))
     ]
@@ -177,7 +178,7 @@ def test_held_out_perplexity_by_hand(world: World, tasks: Path, tmp_path: Path) 
     model = load_checkpoint(world.lake, world.config.key, 12, tmp_path)
     total, count = 0.0, 0
     for one in held_out_files(world.tokens):
-        file = TokenFile(fetch_part(world.lake, one.bin, tmp_path), fetch_part(world.lake, one.idx, tmp_path))
+        file = one.open(world.lake, tmp_path)
         tokens = torch.from_numpy(file.read(0, file.tokens).astype("int64"))
         of_source = 0.0
         for first in range(0, len(tokens) - 1, LENGTH):

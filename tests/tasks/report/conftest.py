@@ -173,7 +173,13 @@ def _run_config(lake: Lake, build: BuildRecord) -> RunConfig:
                 "checkpoints": {"kind": "every", "every": SAVED_EVERY},
             },
             "sources": [
-                {"name": "crawl", "weight": 1.0, "epochs": 1, "bin": parts["crawl.bin"], "idx": parts["crawl.idx"]}
+                {
+                    "name": "crawl",
+                    "weight": 1.0,
+                    "epochs": 1,
+                    "bin": parts["crawl-00000.bin"],
+                    "idx": parts["crawl-00000.idx"],
+                }
             ],
             "seed": 7,
             "label": "small",

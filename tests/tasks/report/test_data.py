@@ -13,6 +13,7 @@ import pytest
 from infra.store.errors import Corrupt, NotThere
 from infra.store.ledger import BooksDoNotBalance
 from infra.store.manifest import Part, write_manifest
+from infra.store.token_files import pair_digest
 from tasks.report.data import ReportData, collect_report
 from tests.tasks.report.conftest import ATTACK, HOSTILE_URI, SAVED_EVERY, STEPS, Built
 
@@ -208,5 +209,21 @@ def test_runs_of_other_tokens_and_unknown_runs_are_refused(built: Built, tmp_pat
     other = json.loads(built.lake.read(f"runs/{built.run}/run.json"))
     other["sources"][0]["bin"]["sha256"] = "0" * 64
     built.lake.write_json("runs/other/run.json", other)
-    with pytest.raises(ValueError, match="reads none of the token files"):
+    with pytest.raises(ValueError, match="reads none of the tokens"):
+        collect_report(built.lake, built.build, tmp_path, "other")
+
+
+def test_a_run_on_the_same_tokens_in_other_files_is_reported(built: Built, tmp_path: Path) -> None:
+    other = json.loads(built.lake.read(f"runs/{built.run}/run.json"))
+    [source] = other["sources"]
+    whole = pair_digest(source["bin"]["sha256"], source["idx"]["sha256"])
+    pair = {kind: source.pop(kind) for kind in ("bin", "idx")}
+    pieces = [{kind: part | {"sha256": digit * 64} for kind, part in pair.items()} for digit in "01"]
+    source |= {"files": pieces, "digest": whole}
+    built.lake.write_json("runs/other/run.json", other)
+    data = collect_report(built.lake, built.build, tmp_path, "other")
+    assert data.training is not None and data.training.key == "other"
+    source |= {"files": []}
+    built.lake.write_json("runs/other/run.json", other)
+    with pytest.raises(Corrupt, match="has no token files"):
         collect_report(built.lake, built.build, tmp_path, "other")

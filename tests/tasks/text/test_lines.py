@@ -3,7 +3,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import hypothesis
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import strategies
 
 from tasks.text import lines as module
-from tasks.text.lines import hash_lines
+from tasks.text.lines import Lines, hash_lines, hash_paragraphs
 from tasks.text.normalise import PUNCTUATION
 from tests.tasks.text.hashing import line_for_hashing
 
@@ -41,8 +42,24 @@ def expected(texts: Sequence[str | None]) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def hashed(column: pa.ChunkedArray) -> list[tuple[int, int, int, int]]:
-    lines = hash_lines(column)
+def expected_paragraphs(texts: Sequence[str | None]) -> list[tuple[int, int, int, int]]:
+    """The same of every run of lines that are not blank; a text of blank lines is one paragraph."""
+    found = []
+    for number, text in enumerate(texts):
+        lines = [(line, start, end) for line, (_, start, end, _) in zip((text or "").split("\n"), expected([text]))]
+        runs = [list(run) for blank, run in groupby(lines, lambda line: not line[0].strip()) if not blank]
+        for run in runs:
+            key = "\n".join(line_for_hashing(line) for line, _, _ in run)
+            found.append((number, run[0][1], run[-1][2], sha1_prefix(key)))
+        if lines and not runs:
+            found.append((number, 0, lines[-1][2], sha1_prefix("")))
+    return found
+
+
+def hashed(
+    column: pa.ChunkedArray, units: Callable[[pa.ChunkedArray], Lines] = hash_lines
+) -> list[tuple[int, int, int, int]]:
+    lines = units(column)
     return list(zip(*(values.tolist() for values in (lines.document, lines.start, lines.end, lines.hash))))
 
 
@@ -52,6 +69,9 @@ def test_lines_are_those_of_cc_net_wherever_a_column_is_cut(texts: list[str | No
     whole = pa.array(["before", *texts], pa.string()).slice(1)
     assert hashed(pa.chunked_array([whole.slice(0, cut), whole.slice(cut)])) == expected(texts)
     assert hashed(pa.chunked_array([whole.cast(pa.large_string())])) == expected(texts)
+    assert hashed(pa.chunked_array([whole.slice(0, cut), whole.slice(cut)]), hash_paragraphs) == (
+        expected_paragraphs(texts)
+    )
 
 
 def test_a_line_is_stripped_lower_case_and_without_unicode_punctuation() -> None:
@@ -79,6 +99,7 @@ def test_every_character_becomes_what_it_becomes_in_a_line() -> None:
 
 def test_a_column_without_lines_has_none() -> None:
     assert hashed(pa.chunked_array([], pa.string())) == hashed(pa.chunked_array([["", None]], pa.string())) == []
+    assert hashed(pa.chunked_array([["", None]], pa.string()), hash_paragraphs) == []
 
 
 def test_lines_are_hashed_in_portions_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,4 +117,4 @@ def test_lines_are_hashed_in_portions_of_bounded_size(monkeypatch: pytest.Monkey
         given.clear()
         assert hashed(pa.chunked_array([[text, "last"]])) == expected([text, "last"])
         assert max(given) <= 1 << 20
-        assert sum(given) == len(text) - text.count("\n") + len("last")
+        assert sum(given) <= len(text) + len("\nlast")
