@@ -3,8 +3,8 @@
     python -m tests.bench.scale                                   # all three sizes: half an hour on two cores
     python -m tests.bench.scale --documents 2000 20000
 
-Texts are sentences of real pages in new combinations; one in fifty documents is an edited copy of another, and one in
-a hundred is a copy of one template. Each size is built by a process of its own, in a new lake.
+Texts are sentences of real pages in new combinations; one in a hundred documents is an edited copy of another, and one
+is a copy of a template. Each size is built by a process of its own, in a new lake.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -75,7 +74,8 @@ def write_lines(folder: Path, documents: int) -> int:
     size = 0
     for start in range(0, documents, _PER_FILE):
         with (folder / f"{start:09}.jsonl").open("w") as file:
-            for text, number in zip(_texts(sentences, start, documents), range(start, documents), strict=False):
+            for number in range(start, min(start + _PER_FILE, documents)):
+                text = _text(sentences, number)
                 size += len(text.encode())
                 file.write(json.dumps({"id": str(number), "text": text}) + "\n")
     return size
@@ -152,17 +152,12 @@ def main() -> int:
     return 1 if told else 0
 
 
-def _texts(sentences: list[str], start: int, documents: int) -> Iterator[str]:
-    template = " ".join(random.Random(0).choices(sentences, k=20))
-    for number in range(start, documents):
-        chance = random.Random(number)
-        if number % 100 == 99:
-            yield f"{template} Page {number}."
-        elif number % 50 == 49 and number >= 50:
-            original = random.Random(number - 25)
-            yield _combined(sentences, original) + f" Seen {chance.randrange(10**6)} times."
-        else:
-            yield _combined(sentences, chance)
+def _text(sentences: list[str], number: int) -> str:
+    if number % 100 == 99:
+        return f"{_combined(sentences, random.Random(0))} Page {number}."
+    if number % 100 == 49:
+        return f"{_combined(sentences, random.Random(number - 25))} Seen {number} times."
+    return _combined(sentences, random.Random(number))
 
 
 def _combined(sentences: list[str], chance: random.Random) -> str:
