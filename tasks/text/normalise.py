@@ -108,7 +108,7 @@ def _map_characters(text: str, table: _CharacterTable) -> str:
     if text.isascii():
         return text.encode("ascii").translate(table.ascii, table.ascii_deleted).decode("ascii")
     mapped = table.codes[_codes(text)]
-    return mapped[mapped != DELETED].astype("<u4").tobytes().decode("utf-32-le")
+    return mapped[mapped != DELETED].astype("<u4", copy=False).tobytes().decode("utf-32-le")
 
 
 def _codes(text: str) -> npt.NDArray[np.uint32]:
