@@ -14,9 +14,10 @@ demo: setup-dev
 setup:
 	@bash infra/setup/install.sh dev
 
-setup-dev: setup
+# First the compilers, with which the set-up builds KenLM's tools.
+setup-dev:
 	@bash infra/setup/system.sh
-	-@$(PYTHON_BIN) -m infra.kenlm_tools >/dev/null
+	@$(MAKE) --no-print-directory setup
 
 # The tests also drive a browser and an S3 server.
 setup-tests: setup-dev

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -50,29 +51,39 @@ def text_bytes(text: pa.ChunkedArray) -> int:
     return int(pc.sum(pc.binary_length(text)).as_py() or 0)
 
 
-def apply_edits(text: pa.ChunkedArray, edits: pa.ChunkedArray) -> tuple[pa.Array, int]:
+def apply_edits(text: pa.ChunkedArray | pa.Array, edits: pa.ChunkedArray) -> tuple[pa.Array, int]:
     """The text with spans replaced, and the number of UTF-8 bytes that were struck.
 
     `edits` holds, per document, sorted and disjoint spans (start, end, replacement) of UTF-8 byte offsets into the
     stored text; null means no edits. Raises ValueError for spans that overlap, run backwards or exceed the text.
     Replaced bytes count as struck.
     """
-    viewed: list[str] = []
-    struck = 0
-    for value, spans in zip(text.to_pylist(), edits.to_pylist(), strict=True):
-        if not spans:
-            viewed.append(value)
-            continue
-        stored = value.encode()
-        pieces: list[bytes] = []
-        position = 0
-        for span in spans:
-            start, end = span["start"], span["end"]
-            if not position <= start <= end <= len(stored):
-                raise ValueError(f"the edit {start}..{end} overlaps another or leaves its text of {len(stored)} bytes")
-            pieces += [stored[position:start], (span["replacement"] or "").encode()]
-            struck += end - start
-            position = end
-        pieces.append(stored[position:])
-        viewed.append(b"".join(pieces).decode())
-    return pa.array(viewed, pa.string()), struck
+    wide, spans = text.cast(pa.large_string()), edits.combine_chunks()
+    texts = wide.combine_chunks() if isinstance(wide, pa.ChunkedArray) else wide
+    counts = pc.fill_null(pc.list_value_length(spans), 0).to_numpy()
+    if not counts.any():
+        return texts.cast(pa.string()), 0
+    row = np.repeat(np.arange(len(texts)), counts)
+    columns = dict(zip(("start", "end", "replacement"), spans.flatten().flatten(), strict=True))
+    start, end = columns["start"].to_numpy(), columns["end"].to_numpy()
+    offsets = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=8 * texts.offset)
+    sizes = np.diff(offsets)[row]
+    before = np.where(np.diff(row, prepend=-1) > 0, 0, np.roll(end, 1))
+    for wrong in np.flatnonzero((start < before) | (end < start) | (end > sizes))[:1]:
+        place = f"{start[wrong]}..{end[wrong]}"
+        raise ValueError(f"the edit {place} overlaps another or leaves its text of {sizes[wrong]} bytes")
+    replacements = [(new or "").encode() for new in columns["replacement"].to_pylist()]
+    stored = memoryview(texts.buffers()[2] or b"")
+    pieces: list[bytes | memoryview] = []
+    position = int(offsets[0])
+    for first, last, new in zip((offsets[row] + start).tolist(), (offsets[row] + end).tolist(), replacements):
+        pieces += [stored[position:first], new]
+        position = last
+    pieces.append(stored[position : offsets[-1]])
+    grown = np.zeros(len(texts) + 1, np.int64)
+    np.add.at(grown, row + 1, np.array([len(new) for new in replacements]) - (end - start))
+    moved = offsets - offsets[0] + np.cumsum(grown)
+    valid = texts.is_valid().buffers()[1] if texts.null_count else None
+    viewed = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(moved), pa.py_buffer(b"".join(pieces)), valid)
+    viewed.validate(full=True)
+    return viewed.cast(pa.string()), int((end - start).sum())

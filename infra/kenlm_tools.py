@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +46,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "millrace"
 
 
+def environment_folder() -> Path:
+    """The folder of the environment to which the set-up copies the tools: whoever uses the environment has them."""
+    return Path(sys.prefix) / "lib" / "millrace"
+
+
 def find_kenlm_tools(cache: Path | None = None) -> KenlmTools | None:
-    """The tools if they are built, else None."""
-    folder = _home(cache)
-    tools = KenlmTools(*(folder / program for program in _PROGRAMS))
-    return tools if tools.lmplz.is_file() and tools.build_binary.is_file() else None
+    """The tools if they are built, else None. Without a `cache`, also those of the environment."""
+    for folder in [environment_folder(), cache_folder()] if cache is None else [cache]:
+        tools = KenlmTools(*(_home(folder) / program for program in _PROGRAMS))
+        if tools.lmplz.is_file() and tools.build_binary.is_file():
+            return tools
+    return None
 
 
 def kenlm_tools(cache: Path | None = None) -> KenlmTools:
@@ -77,6 +85,24 @@ def kenlm_tools(cache: Path | None = None) -> KenlmTools:
             # Another process was first, unless something else occupies the path.
             if find_kenlm_tools(cache) is None:
                 raise
+    return KenlmTools(*(home / program for program in _PROGRAMS))
+
+
+def install_kenlm_tools() -> KenlmTools:
+    """The tools in the environment: copies of those in the cache, which are built if they do not exist.
+
+    Raises KenlmToolsMissing.
+    """
+    home = _home(environment_folder())
+    if not home.is_dir():
+        built = kenlm_tools()
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home.parent) as folder:
+            copied = Path(folder) / home.name
+            copied.mkdir()
+            for program in (built.lmplz, built.build_binary):
+                shutil.copy2(program, copied / program.name)
+            copied.rename(home)
     return KenlmTools(*(home / program for program in _PROGRAMS))
 
 
@@ -138,10 +164,10 @@ def _run(command: list[str], failure: str, cure: str) -> None:
         raise KenlmToolsMissing(f"{failure}. {cure}\n{command[0]} ended with {done.returncode} and said:\n{last}")
 
 
-def main() -> int:
-    """Build the tools if they do not exist, and print their paths."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Build the tools if they do not exist, and print their paths; with ``install``, those in the environment."""
     try:
-        tools = kenlm_tools()
+        tools = install_kenlm_tools() if "install" in arguments else kenlm_tools()
     except KenlmToolsMissing as error:
         print(error, file=sys.stderr)
         return 1
@@ -151,4 +177,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,12 @@ class ModelFiles:
 
 
 def packaged_model(package: str, name: str) -> ModelFiles:
-    """The model file `name` of an installed package."""
-    return local_model({name: Path(str(importlib.resources.files(package) / name))})
+    """The model file `name` of an installed package, whose code does not run. Raises ModuleNotFoundError."""
+    top, *folders = package.split(".")
+    found = importlib.util.find_spec(top)
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"there is no package {top}, which contains the model {name}: run the set-up again")
+    return local_model({name: Path(found.submodule_search_locations[0], *folders, name)})
 
 
 def local_model(files: Mapping[str, Path]) -> ModelFiles:

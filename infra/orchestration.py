@@ -79,14 +79,19 @@ class StageRunner:
         for future in futures:
             # A task whose upstream task failed stays Pending; the upstream task raises the error.
             if not future.state.is_pending():
-                known |= self._manifests(future.result())
+                known |= self._manifests(future.result(), makers.made)
         return {name: known[name] for item in tasks for name in item.makes}
 
-    def _manifests(self, references: References) -> dict[str, Manifest]:
-        return {name: self._manifest(**reference) for name, reference in references.items()}
+    def _manifests(self, references: References, held: Made) -> dict[str, Manifest]:
+        return {name: self._manifest(held.get(name), **reference) for name, reference in references.items()}
 
-    def _manifest(self, stage: str, key: str, digest: str) -> Manifest:
-        manifest = read_manifest(self.lake, stage, key)
+    def _manifest(self, held: Manifest | None, stage: str, key: str, digest: str) -> Manifest:
+        """The manifest that a reference points at: the one that is `held`, while the lake has it, or that of the lake.
+
+        The manifest of many parts takes long to read, and each task needs several.
+        """
+        same = held is not None and (held.stage, held.key, held.digest) == (stage, key, digest)
+        manifest = held if held and same and self.lake.entry(held.path) else read_manifest(self.lake, stage, key)
         if manifest is None:
             raise NotThere(
                 f"the artifact {key[:12]} of {stage} was deleted during the flow: run the same command again"
@@ -97,7 +102,8 @@ class StageRunner:
         def run_task(upstream: list[References]) -> Any:
             needed = {**known}
             for references in upstream:
-                needed |= self._manifests({name: references[name] for name in references if name in item.needs})
+                wanted = {name: references[name] for name in references if name in item.needs}
+                needed |= self._manifests(wanted, makers.made)
             made, was_there = self._make(item, needed, makers)
             makers.made.update(zip(item.makes, made, strict=True))
             for manifest in made:

@@ -17,6 +17,9 @@ import pydantic
 ModelLoader = Callable[[Any, Mapping[str, Path]], Any]
 Columns = Sequence[str] | Callable[[Any], Sequence[str]]
 KERNEL = "kernel"  # the step name of a stage with a single step
+# Of a fit stage with groups. Two groups meet in one partition rarely, and then are fitted one after the other.
+FIT_PARTITIONS = 256
+PARTIAL = ".partial.json"  # how the names of files end that a group hands to the step ``join``
 
 
 class StageKind(StrEnum):
@@ -143,8 +146,17 @@ def stage(
     fitted_by: Sequence[str] = (),
     try_model: Callable[[Mapping[str, Path]], None] | None = None,
     describe: Callable[[dict[str, Any]], list[str]] | None = None,
+    groups: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Stage]:
     """Declare the decorated kernel as a stage with one step.
+
+    A fit stage with `groups` is run in steps instead, in parallel, which give the same files as the kernel:
+
+    - ``map(documents, config)`` takes the documents of a shard and returns rows with the int32 columns ``partition``,
+      below `FIT_PARTITIONS`, and ``row``;
+    - ``group(tables, config, folder)`` takes the rows of a partition, in order, and returns files by name. What ends in
+      `PARTIAL` is no file of the artifact;
+    - ``join(partial, config, folder)`` takes those of all partitions by name, and returns further files.
 
     Raises ValueError when an annotating stage has no schema, or when a column ``failed`` is not a string.
     """
@@ -161,7 +173,8 @@ def stage(
             config=config,
             kernel=kernel,
             reference=f"{kernel.__module__}:{kernel.__name__}",
-            columns={KERNEL: columns},
+            columns={KERNEL: columns, **({"map": columns} if groups else {})},
+            steps=dict(groups or {}),
             libraries=tuple(libraries),
             load=load,
             # Documents that a floor excludes have null values, even if the kernel declares its columns non-null.

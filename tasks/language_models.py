@@ -12,7 +12,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import pydantic
 import sentencepiece
 
 from infra.kenlm_tools import KenlmTools, kenlm_tools
-from infra.stage import StageConfig, StageKind, stage
+from infra.stage import FIT_PARTITIONS, PARTIAL, StageConfig, StageKind, stage
 from tasks.perplexity import DECIMALS, FITTED_CUTOFFS, MODEL_SUFFIX, TOKENIZER_SUFFIX, LanguageScorer
 from tasks.text.normalise import normalise_for_scoring
 
@@ -30,6 +31,7 @@ from tasks.text.normalise import normalise_for_scoring
 _SORT_MEMORY = "512M"
 # SentencePiece skips longer sentences, so documents are split at spaces below it. Its own default is 4192 bytes.
 _SENTENCE_CHARACTERS = 4096
+_ROWS = pa.schema([("partition", pa.int32()), ("row", pa.int32()), ("language", pa.string()), ("line", pa.string())])
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -60,6 +62,61 @@ class LanguageModelsConfig(StageConfig):
         return self
 
 
+def split_languages(documents: pa.Table, config: LanguageModelsConfig) -> pa.Table:
+    """The normalised documents that models are fitted to, by language. `documents` are as for `fit_language_models`."""
+    columns = (documents.column(name).to_pylist() for name in ("text", "language.label", "language.score"))
+    partitions: list[int] = []
+    rows: list[int] = []
+    languages: list[str] = []
+    lines: list[str] = []
+    for row, (text, language, score) in enumerate(zip(*columns, strict=True)):
+        if language is None or score < config.minimum_score:
+            continue
+        if not _LANGUAGE.fullmatch(language):
+            raise ValueError(f"the language label {language!r} cannot name a file: check the language model")
+        partitions.append(zlib.crc32(language.encode()) % FIT_PARTITIONS)
+        rows.append(row)
+        languages.append(language)
+        lines.append(normalise_for_scoring(text))
+    return pa.table([partitions, rows, languages, lines], schema=_ROWS)
+
+
+def fit_languages(tables: Iterable[pa.Table], config: LanguageModelsConfig, folder: Path) -> dict[str, Path]:
+    """Fit the models of some languages; `tables` have the rows of `split_languages`. Returns the files by name.
+
+    A partial file for each language has its entry of the cut-offs, or the number of documents where they are too few.
+    """
+    work = folder / "work"
+    work.mkdir()
+    files: dict[str, Path] = {}
+    for name, corpus in sorted(_collect(tables, config, work).items()):
+        about: dict[str, object] = {"documents": corpus.documents}
+        if corpus.documents >= config.minimum_documents:
+            tools = kenlm_tools()
+            tokenizer, model = folder / f"{name}{TOKENIZER_SUFFIX}", folder / f"{name}{MODEL_SUFFIX}"
+            _fit_tokenizer(corpus, config, tokenizer)
+            _fit_model(corpus, config, tokenizer, model, tools)
+            about = _measure(corpus, LanguageScorer(tokenizer, model))
+            files |= {tokenizer.name: tokenizer, model.name: model}
+        files[f"{name}{PARTIAL}"] = folder / f"{name}{PARTIAL}"
+        files[f"{name}{PARTIAL}"].write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
+    shutil.rmtree(work)
+    return files
+
+
+def join_cutoffs(partial: Mapping[str, Path], config: LanguageModelsConfig, folder: Path) -> dict[str, Path]:
+    """The cut-offs of all languages from the partial files of `fit_languages`."""
+    found = {name.removesuffix(PARTIAL): json.loads(path.read_text("utf-8")) for name, path in partial.items()}
+    table = {
+        "languages": {name: about for name, about in found.items() if "percentiles" in about},
+        "without_model": {name: about["documents"] for name, about in found.items() if "percentiles" not in about},
+        "parameters": config.model_dump(mode="json"),
+    }
+    path = folder / FITTED_CUTOFFS
+    path.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {FITTED_CUTOFFS: path}
+
+
 @stage(
     "language_models",
     version=1,
@@ -67,6 +124,7 @@ class LanguageModelsConfig(StageConfig):
     config=LanguageModelsConfig,
     libraries=["kenlm", "sentencepiece"],
     columns=["text", "language.label", "language.score"],
+    groups={"map": split_languages, "group": fit_languages, "join": join_cutoffs},
 )
 def fit_language_models(documents: Iterator[pa.Table], config: LanguageModelsConfig, folder: Path) -> dict[str, Path]:
     """Fit the models of every language with enough documents. Return the files by name, all of them in `folder`.
@@ -76,27 +134,11 @@ def fit_language_models(documents: Iterator[pa.Table], config: LanguageModelsCon
     perplexity, the counts behind them, and the languages without a model. Raises KenlmToolsMissing if lmplz cannot be
     built, and RuntimeError that names the language if a trainer fails.
     """
-    work = folder / "work"
-    work.mkdir()
-    corpora = _collect(documents, config, work)
-    large = {name: corpus for name, corpus in sorted(corpora.items()) if corpus.documents >= config.minimum_documents}
-    files: dict[str, Path] = {}
-    languages = {}
-    for name, corpus in large.items():
-        tools = kenlm_tools()
-        tokenizer, model = folder / f"{name}{TOKENIZER_SUFFIX}", folder / f"{name}{MODEL_SUFFIX}"
-        _fit_tokenizer(corpus, config, tokenizer)
-        _fit_model(corpus, config, tokenizer, model, tools)
-        languages[name] = _measure(corpus, LanguageScorer(tokenizer, model))
-        files |= {tokenizer.name: tokenizer, model.name: model}
-    files[FITTED_CUTOFFS] = folder / FITTED_CUTOFFS
-    table = {
-        "languages": languages,
-        "without_model": {name: corpora[name].documents for name in sorted(corpora.keys() - large.keys())},
-        "parameters": config.model_dump(mode="json"),
-    }
-    files[FITTED_CUTOFFS].write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.rmtree(work)
+    files = fit_languages((split_languages(table, config) for table in documents), config, folder)
+    partial = {name: path for name, path in files.items() if name.endswith(PARTIAL)}
+    files |= join_cutoffs(partial, config, folder)
+    for name in partial:
+        files.pop(name).unlink()
     return files
 
 
@@ -119,22 +161,16 @@ class _Corpus:
             self.characters.update(normalised)
 
 
-def _collect(documents: Iterable[pa.Table], config: LanguageModelsConfig, work: Path) -> dict[str, _Corpus]:
+def _collect(tables: Iterable[pa.Table], config: LanguageModelsConfig, work: Path) -> dict[str, _Corpus]:
     corpora: dict[str, _Corpus] = {}
-    for table in documents:
-        columns = (table.column(name).to_pylist() for name in ("text", "language.label", "language.score"))
-        for text, language, score in zip(*columns, strict=True):
-            if language is None or score < config.minimum_score:
-                continue
-            if not _LANGUAGE.fullmatch(language):
-                raise ValueError(f"the language label {language!r} cannot name a file: check the language model")
+    for table in tables:
+        for language, line in zip(table["language"].to_pylist(), table["line"].to_pylist(), strict=True):
             corpus = corpora.get(language)
             if corpus is None:
                 corpus = _Corpus(language, work / f"{language}.fitted.txt", work / f"{language}.held_back.txt")
                 corpora[language] = corpus
-            normalised = normalise_for_scoring(text)
-            if normalised and corpus.documents < config.maximum_documents:
-                corpus.add(normalised, config.held_back_every)
+            if line and corpus.documents < config.maximum_documents:
+                corpus.add(line, config.held_back_every)
     return corpora
 
 

@@ -12,9 +12,7 @@ With ``keep: first``, the first document of the group with a line keeps it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,9 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pydantic
 
+from infra.compiled import njit
 from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, partitioned
-from tasks.text.normalise import normalise_for_hashing
+from tasks.text.lines import Lines, hash_lines, hash_paragraphs
 
 PARAGRAPH_SCHEMA = pa.schema(
     [
@@ -151,70 +150,37 @@ paragraphs = partitioned(
 )
 
 
-def hash_lines(text: str) -> npt.NDArray[np.uint64]:
-    """One hash per line of `text`: the first eight bytes of the normalised line's SHA-1 (UTF-8), little-endian."""
-    sha1 = hashlib.sha1
-    digests = [sha1(line.encode()).digest()[:8] for line in normalise_for_hashing(text)]
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+def _split(documents: Documents, config: ParagraphConfig) -> Lines:
+    hash_units = hash_paragraphs if config.unit == "paragraph" else hash_lines
+    return hash_units(documents.column("text"))
 
 
-@dataclass(frozen=True)
-class _Lines:
-    """All lines of a batch, in order, as byte offsets into the document's text; the end excludes the line feed."""
-
-    document: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
-    hash: npt.NDArray[np.uint64]
-
-
-def _split(documents: Documents, config: ParagraphConfig) -> _Lines:
-    owners, starts, ends, hashes = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)], []
-    for row, text in enumerate(documents.column("text").to_pylist()):
-        if not text:
-            continue
-        feeds = np.flatnonzero(np.frombuffer(text.encode(), np.uint8) == ord("\n"))
-        first, last = np.concatenate([[0], feeds + 1]), np.append(feeds, len(text.encode()))
-        found = hash_lines(text)
-        if config.unit == "paragraph":
-            first, last, found = _paragraphs(text, first, last)
-        starts.append(first)
-        ends.append(last)
-        owners.append(np.full(len(first), row))
-        hashes.append(found)
-    return _Lines(
-        np.concatenate(owners),
-        np.concatenate(starts),
-        np.concatenate(ends),
-        np.concatenate([np.empty(0, np.uint64), *hashes]),
-    )
-
-
-def _paragraphs(
-    text: str, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Start, end and hash of each paragraph, from those of the lines; of a text of blank lines, one that is all."""
-    blank = np.array([not line.strip() for line in text.split("\n")])
-    opens = np.flatnonzero(~blank & np.append(True, blank[:-1]))
-    closes = np.flatnonzero(~blank & np.append(blank[1:], True))
-    if not len(opens):
-        return starts[:1], ends[-1:], hash_lines(text)[:1]
-    normalised = list(normalise_for_hashing(text))
-    joined = ["\n".join(normalised[first : last + 1]) for first, last in zip(opens, closes, strict=True)]
-    digests = b"".join(hashlib.sha1(paragraph.encode()).digest()[:8] for paragraph in joined)
-    return starts[opens], ends[closes], np.frombuffer(digests, "<u8").astype(np.uint64)
-
-
-def _first_in_document(lines: _Lines) -> npt.NDArray[np.int64]:
+def _first_in_document(lines: Lines) -> npt.NDArray[np.int64]:
     """The positions, in order, of lines that differ from all earlier lines of their document."""
-    order = np.lexsort((lines.hash, lines.document))
-    changed = np.ones(len(order), bool)
-    changed[1:] = (np.diff(lines.document[order]) != 0) | (lines.hash[order][1:] != lines.hash[order][:-1])
-    return np.sort(order[changed])
+    return np.flatnonzero(_differ(lines.document, lines.hash))
+
+
+@njit(cache=True, nogil=True)
+def _differ(document: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    slots = 16
+    while slots < 2 * len(hashes):
+        slots *= 2
+    held = np.full(slots, -1, np.int64)
+    differs = np.ones(len(hashes), np.bool_)
+    for line in range(len(hashes)):
+        slot = np.int64(hashes[line] & np.uint64(slots - 1))
+        # A line of an earlier document gives its place to the first one that meets it.
+        while held[slot] >= 0 and document[held[slot]] == document[line]:
+            if hashes[held[slot]] == hashes[line]:
+                differs[line] = False
+                break
+            slot = (slot + 1) & (slots - 1)
+        held[slot] = line
+    return differs
 
 
 def _struck_spans(
-    lines: _Lines, kept: npt.NDArray[np.bool_]
+    lines: Lines, kept: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Start, end and document of each run of struck lines."""
     total = len(kept)

@@ -10,11 +10,13 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from infra.engine.fit_groups import FitGroupsPlan
 from infra.engine.graph import BuildTask, Made
 from infra.engine.grouped import GroupedPlan
 from infra.engine.partitioned import PartitionedPlan
 from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectPlan, SourcePlan
 from infra.engine.units import Floor
+from infra.engine.views import Annotation, View
 from infra.models import NO_MODEL, ModelFiles, fitted_model, local_model
 from infra.stage import Stage, StageConfig, StageKind
 from infra.store.digests import key_of
@@ -24,6 +26,7 @@ from tasks.corpus.duplicates import DuplicatesStep, comparison_of, joins_cluster
 from tasks.corpus.groups import GROUPS, GroupsConfig, groups
 from tasks.corpus.ids import IDS, IdsConfig, ids
 from tasks.corpus.index import IndexConfig, index
+from tasks.corpus.known import known_documents
 from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
@@ -34,9 +37,11 @@ from tasks.recipe.passes import passes
 from tasks.recipe.resolved import FLOOR, ResolvedRecipe, ResolvedSource, ResolvedStep
 from tasks.recipe.schema import Recipe, Source
 from tasks.recipe.view_spec import ViewSpec, is_of_all, needs_of
-from tasks.stages import module_of
+from tasks.stages import find_stage, module_of
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
+
+KNOWN = "known"  # the source of documents of earlier builds
 
 
 def build_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
@@ -128,6 +133,7 @@ class _Pipeline:
             yield self._fit(name)
         yield from rest
         for step in self._resolved.across:
+            yield from self._known(step)
             yield self._partitioned(step)
         yield self._index()
         for source in sources:
@@ -212,11 +218,22 @@ class _Pipeline:
         ]
         models = (f"models/{step.model}",) if step.model in self._recipe.models else ()
 
+        known = [(name, role, _known_name(name, role)) for name, role in _known_roles(step)]
+
         def plan(lake: Lake, made: Made) -> Plan:
             configured = ConfiguredStage(step.stage, step.config, self._model(step, made))
-            return PartitionedPlan(configured, tuple(spec.view(made) for spec in specs))
+            # Behind the sources, so that these have the same places in every artifact of all of them.
+            earlier = [
+                View(
+                    KNOWN,
+                    known_documents(lake, name),
+                    annotations=tuple((role, Annotation(made[made_as])) for of, role, made_as in known if of == name),
+                )
+                for name in step.against
+            ]
+            return PartitionedPlan(configured, (*(spec.view(made) for spec in specs), *earlier))
 
-        needs = (*models, *needs_of(specs))
+        needs = (*models, *needs_of(specs), *(made_as for _, _, made_as in known))
         return BuildTask(f"all sources: {step.name}", (f"across/{step.name}",), needs, plan, (module_of(step.stage),))
 
     def _index(self) -> BuildTask:
@@ -226,6 +243,19 @@ class _Pipeline:
             return PartitionedPlan(ConfiguredStage(index, IndexConfig()), tuple(spec.view(made) for spec in specs))
 
         return BuildTask("index", ("index",), needs_of(specs), plan, (module_of(index),))
+
+    def _known(self, step: ResolvedStep) -> Iterator[BuildTask]:
+        """What a step reads of the documents of earlier builds. Later builds find it in the lake."""
+        for name, role in _known_roles(step):
+            maker = find_stage(role, StageKind.annotate)
+            config = step.stage.implied[role](step.config)
+
+            def plan(
+                lake: Lake, made: Made, name: str = name, maker: Stage = maker, config: StageConfig = config
+            ) -> Plan:
+                return PassPlan((ConfiguredStage(maker, config),), View(KNOWN, known_documents(lake, name)))
+
+            yield BuildTask(f"{name}: {role}", (_known_name(name, role),), (), plan, (module_of(maker),))
 
     def _rules(self, source: ResolvedSource) -> BuildTask:
         section = source.section
@@ -272,7 +302,16 @@ class _Pipeline:
         specs = self._beside(["rules", IDS, *(step.step for step in config.duplicates), *joined])
 
         def plan(lake: Lake, made: Made) -> Plan:
-            return PartitionedPlan(ConfiguredStage(outcomes, config), tuple(spec.view(made) for spec in specs))
+            views = [spec.view(made) for spec in specs]
+            shards = sum(len(view.documents.parts) for view in views)
+            for step in self._resolved.across:
+                first = shards
+                for name in step.against:
+                    documents = known_documents(lake, name)
+                    annotation = Annotation(made[f"across/{step.name}"], first)
+                    views.append(View(KNOWN, documents, annotations=((step.name, annotation),)))
+                    first += len(documents.parts)
+            return PartitionedPlan(ConfiguredStage(outcomes, config), tuple(views))
 
         return BuildTask("outcomes", ("outcomes",), needs_of(specs), plan, (module_of(outcomes),))
 
@@ -335,9 +374,19 @@ class _Pipeline:
         return model_files(step.stage, step.model)
 
 
+def _known_roles(step: ResolvedStep) -> list[tuple[str, str]]:
+    """The earlier builds of a step, each with every stage that the step reads of their documents."""
+    return [(name, role) for name in step.against for role in step.stage.reads(step.config)]
+
+
+def _known_name(name: str, role: str) -> str:
+    return f"{KNOWN}/{name}/{role}"
+
+
 def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Sequence[ViewSpec]) -> BuildTask:
     def plan(lake: Lake, made: Made) -> Plan:
-        return FitPlan(ConfiguredStage(stage, config), tuple(spec.view(made) for spec in specs))
+        configured, views = ConfiguredStage(stage, config), tuple(spec.view(made) for spec in specs)
+        return FitGroupsPlan(configured, views) if "group" in stage.steps else FitPlan(configured, views)
 
     return BuildTask(task, (name,), needs_of(specs), plan, (module_of(stage),))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pydantic
-from numba import njit
 
+from infra.compiled import njit
 from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
 from tasks.text.shingles import hash_shingles

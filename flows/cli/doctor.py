@@ -112,7 +112,9 @@ def _kenlm_tools() -> dict[str, Any]:
 
     tools = find_kenlm_tools()
     return _check(
-        "lmplz", True, str(tools.lmplz) if tools else "not built yet: the first fit builds it (takes half a minute)"
+        "lmplz",
+        True,
+        str(tools.lmplz) if tools else "not built: run `bash infra/setup/install.sh`, or the first fit builds it",
     )
 
 

@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import httpx
-
-from infra.server.commands import end_lost_commands, running_command
-from infra.server.local import default_state_folder, local_server
-
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
     """Yield a server's API address, with this process configured to use it. Import Prefect only inside."""
+    import httpx
+
+    from infra.server.commands import end_lost_commands, running_command
+    from infra.server.local import default_state_folder, local_server
+
     # The flow run's page has every log line; the terminal shows only progress bars and errors.
     for handler in ("CONSOLE", "DEBUG"):
         os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from infra.compiled import needed_libraries
 from infra.engine.pool import Engine, LocalPool
 
 
@@ -13,7 +14,7 @@ def open_engine(
 ) -> AbstractContextManager[Engine]:
     """An engine for a ``with`` block: `cluster` is a Ray address, `workers` the number of concurrent work units."""
     if cluster is None:
-        return LocalPool(workers, preload)
+        return LocalPool(workers, [*needed_libraries(), *preload])
     # Ray is an optional extra, and its import takes a second.
     from infra.engine.ray import RayCluster
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from infra.engine.kernels import KernelError, model_of, stage_and_config
 from infra.engine.shards import PartReader, above_floors
-from infra.engine.units import FitUnit, GroupUnit
+from infra.engine.shuffle import read_slice
+from infra.engine.units import FitGroupUnit, FitJoinUnit, FitUnit, GroupUnit
 from infra.store import faults
 from infra.store.digests import sha256_file
 from infra.store.lake import Lake
@@ -49,6 +50,30 @@ def make_files(
     if rows != expected:
         raise KernelError(f"stage {stage.name} read {rows} of {expected} documents")
     return parts, Account(rows_in=rows, kept=kept, skipped=rows - kept), {}
+
+
+def fit_group(unit: FitGroupUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
+    """Run the step ``group`` on the rows of one partition; returns its files as parts, sorted by name."""
+    stage, config = stage_and_config(unit.call)
+    read = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal read
+        for part in unit.rows:
+            table = read_slice(reader.path(part), unit.partition)
+            read += table.num_rows
+            yield table
+            faults.reach("in_fit")
+
+    parts = store_files(unit.lake, stage.steps["group"](tables(), config, folder))
+    return parts, Account(rows_in=read, kept=read), {}
+
+
+def join_fits(unit: FitJoinUnit, reader: PartReader, folder: Path) -> tuple[list[Part], Account, dict[str, Any]]:
+    """Run the step ``join`` on the partial files of all partitions; returns its files as parts, sorted by name."""
+    stage, config = stage_and_config(unit.call)
+    partial = {part.name: reader.path(part) for part in unit.partial}
+    return store_files(unit.lake, stage.steps["join"](partial, config, folder)), Account(), {}
 
 
 def store_files(lake: Lake, files: Mapping[str, Path]) -> list[Part]:

@@ -107,7 +107,7 @@ class SourcePlan:
     def names(self) -> list[str]:
         return [self.configured.stage.name]
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         # File names do not affect the documents, but the manifest must list those of this build.
         inputs = [[file.name, file.sha256] for file in self.files]
@@ -146,7 +146,7 @@ class PassPlan:
     def names(self) -> list[str]:
         return [item.stage.name for item in self.configured]
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         return [
             key_of({"identity": item.identity, "shards": identities, "floors": self._floors})
@@ -209,7 +209,7 @@ class SelectPlan:
     def names(self) -> list[str]:
         return [self.configured.stage.name]
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         shards = [shard.identity() for shard in self.view.shards()]
         return [key_of({"identity": self.configured.identity, "shards": shards})]
@@ -259,9 +259,18 @@ def named_by_shard(configured: ConfiguredStage, markers: Sequence[Marker], shard
 
 
 def run_units(engine: Engine, units: Sequence[Any], progress: Progress, names: Sequence[str]) -> dict[str, Marker]:
-    """Run units and report their progress under `names`. Returns the markers by key."""
+    """Run units and report their progress under `names`. Returns the markers by key.
+
+    Units with the same keys, such as those of partitions with the same rows, run once.
+    """
     label = ", ".join(names)
-    return flatten(engine.run(units, lambda done, all_units: progress(label, done, all_units)))
+    different = {_keys_of(unit): unit for unit in reversed(units)}
+    first = list(reversed(different.values()))
+    return flatten(engine.run(first, lambda done, all_units: progress(label, done, all_units)))
+
+
+def _keys_of(unit: Any) -> tuple[str, ...]:
+    return tuple(call.key for call in unit.calls) if isinstance(unit, PassUnit) else (unit.call.key,)
 
 
 def publish(

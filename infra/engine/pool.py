@@ -1,28 +1,27 @@
 """The local pool: single-threaded worker processes that import neither Prefect nor torch and end with the flow.
 
-A worker that dies loses only its unit. The pool retries a unit, within about a minute, when the store was unavailable
-or the worker died. Any other error fails at once.
+A worker that dies loses only its unit. One thread gives units to workers, reads their answers, and ends the worker
+that uses too much memory. Retries are those of `infra.engine.scheduling`.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import multiprocessing
 import os
+import selectors
 import signal
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any, Protocol
 
-from pebble import ProcessExpired, ProcessPool
-
 from infra.budget import cause_of_death
-from infra.engine.scheduling import Markers, WorkerDied, run_units
+from infra.engine.memory import memory_limit
+from infra.engine.scheduling import Markers, OutOfMemory, WorkerDied, run_units
 from infra.engine.units import WorkUnit
-from infra.guard import die_with_parent
+from infra.engine.workers import Worker
 from infra.scratch import scratch_folder
 from infra.store.manifest import Marker
 
@@ -33,8 +32,9 @@ _SINGLE_THREADED = (
     "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-_LOOK_SECONDS = 2.0
-_MOST_LOOKS = 3
+_LOOK_SECONDS = 0.5
+# Most units end within this time, and their markers then serve the next attempt.
+_CANCEL_SECONDS = 5.0
 
 
 class Engine(Protocol):
@@ -50,18 +50,24 @@ class Engine(Protocol):
 class LocalPool:
     """Worker processes on this machine, shared by all stages of a flow. Use it in a ``with`` block.
 
-    `preload` names modules that every worker needs; they are imported once, before the workers are forked.
+    `preload` names modules that every worker needs; they are imported once, before the workers are forked. Raises
+    WrongLimit when MILLRACE_WORKER_MEMORY is no limit of memory.
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         if workers < 1:
             raise ValueError(f"workers is {workers}: use at least one")
-        self.workers = workers
-        self._preload = ["infra.engine.work", *preload]
+        self.workers = self.places = workers
+        self._limit = memory_limit(workers)
+        self._preload = ["infra.engine.workers", "infra.engine.work", *preload]
+        self._queue: deque[_Task] = deque()
+        self._idle: list[Worker] = []
+        self._busy: dict[Worker, _Task] = {}
+        self._looked = 0.0
         self._closing = threading.Event()
-        self._opening = threading.Lock()
-        self._numbers = itertools.count()
-        self._notes: dict[Any, _Note] = {}
+        # Guards the queue and the ends of units; told when a unit ends.
+        self._change = threading.Condition()
+        self._broken: BaseException | None = None
 
     def __enter__(self) -> LocalPool:
         self._scratch = scratch_folder()
@@ -71,126 +77,193 @@ class LocalPool:
         # The forkserver and its children inherit the environment at the start of the forkserver.
         for name in _SINGLE_THREADED:
             os.environ.setdefault(name, "1")
-        self._pool = self._open()
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._serve, name="millrace-pool", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._closing.set()
-        self._pool.stop()
-        self._pool.join()
+        self._nudge()
+        self._thread.join()
+        self._selector.close()
+        for descriptor in (self._woken, self._wake):
+            os.close(descriptor)
         self._scratch.__exit__(None, None, None)
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[Markers]:
         """See `Engine`."""
         return run_units(self, 2 * self.workers, units, progress, self._closing.wait)
 
-    def start(self, unit: WorkUnit) -> object:
+    def start(self, unit: WorkUnit, places: int) -> object:
         """See `infra.engine.scheduling.Workers`."""
-        note = _Note(self._cache / f"unit-{next(self._numbers)}")
-        try:
-            handle = self._pool.schedule(_work, args=[unit, self._cache, note])
-        except RuntimeError:  # BrokenProcessPool is one
-            self._reopen(self._pool)
-            handle = self._pool.schedule(_work, args=[unit, self._cache, note])
-        self._notes[handle] = note
-        return handle
+        task = _Task(unit, places)
+        with self._change:
+            if self._broken is not None:
+                raise RuntimeError("the pool of workers has failed") from self._broken
+            self._queue.append(task)
+            waits = self._free < self._queue[0].places
+        if not waits:
+            self._nudge()
+        return task
 
     def ended(self, handles: Sequence[Any]) -> Sequence[object]:
         """See `infra.engine.scheduling.Workers`."""
-        while True:
-            done = wait(handles, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED).done
-            if done := done or {handle for handle in handles if self._notes[handle].is_abandoned()}:
-                return list(done)
+        with self._change:
+            while not (done := [handle for handle in handles if handle.has_ended]):
+                self._change.wait()
+        return done
 
     def result(self, handle: Any) -> Markers:
         """See `infra.engine.scheduling.Workers`."""
-        note = self._notes.pop(handle)
-        note.forget()
-        if not handle.done():
-            raise WorkerDied(": it ended before it was known to work")
-        try:
-            markers: Markers = handle.result()
-        except ProcessExpired as error:
-            hint = ". Use fewer workers, if the machine ran out of memory" if error.exitcode == -signal.SIGKILL else ""
-            raise WorkerDied(f": it {cause_of_death(error.exitcode)}{hint}") from error
-        except BrokenProcessPool as error:
-            self._reopen(self._pool)
-            raise WorkerDied(": all workers ended") from error
+        if handle.error is not None:
+            raise handle.error
+        markers: Markers = handle.markers
         return markers
 
     def cancel(self, handle: Any) -> None:
-        """See `infra.engine.scheduling.Workers`. A unit that runs goes on: its marker serves the next attempt.
+        """See `infra.engine.scheduling.Workers`. A unit that runs has some seconds to end, then its worker ends."""
+        with self._change:
+            handle.ends_at = time.monotonic() + _CANCEL_SECONDS
+            if handle in self._queue:
+                self._queue.remove(handle)
+        self._nudge()
 
-        Pebble 5 would kill the worker. If that has taken another unit by then, the other unit would never end.
-        """
-        self._notes.pop(handle).cancel()
+    @property
+    def _free(self) -> int:
+        return self.workers - sum(task.places for task in self._busy.values())
 
-    def _open(self) -> ProcessPool:
-        return ProcessPool(
-            max_workers=self.workers, context=self._context, initializer=_start_worker, initargs=(os.getpid(),)
-        )
+    def _nudge(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full: the thread will look anyway
+            os.write(self._wake, b".")
 
-    def _reopen(self, broken: ProcessPool) -> None:
-        """Replace a pool that gave up, as Pebble does when a worker dies while none is known to work."""
-        with self._opening:
-            if self._pool is broken and not self._closing.is_set():
-                broken.stop()
-                broken.join()
-                self._pool = self._open()
-
-
-class _Note:
-    """A file in which the worker of a unit writes its process number: Pebble can miss the death of a worker.
-
-    It learns which worker has a unit from a message. When the worker dies before the message is read, nothing ends the
-    unit.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._gone = 0
-
-    def begin(self) -> bool:
-        """Write this process's number. Returns False if the unit is cancelled."""
-        if self._path.with_suffix(".cancelled").exists():
-            return False
-        self._path.write_text(str(os.getpid()), encoding="ascii")
-        return True
-
-    def cancel(self) -> None:
-        """A worker that takes the unit from now on does nothing."""
-        self._path.with_suffix(".cancelled").touch()
-
-    def is_abandoned(self) -> bool:
-        """Whether its worker has been gone for some looks, and so its end will not be reported."""
+    def _serve(self) -> None:
+        """The thread of the pool. Whatever ends it ends all units with that error."""
+        error: BaseException = RuntimeError("the pool of workers was closed")
         try:
-            held = self._path.read_text(encoding="ascii")
-        except FileNotFoundError:
-            return False
-        self._gone = self._gone + 1 if held and not os.path.exists(f"/proc/{held}") else 0
-        return self._gone > _MOST_LOOKS
+            while not self._closing.is_set():
+                self._give()
+                for key, _ in self._selector.select(_LOOK_SECONDS if self._busy else None):
+                    self._take(key.data)
+                self._judge()
+        except BaseException as raised:  # noqa: BLE001 - given to whoever waits for a unit
+            error = raised
+        finally:
+            with self._change:
+                self._broken = error
+                left = [*self._busy.values(), *self._queue]
+            for worker in [*self._idle, *self._busy]:
+                worker.end()
+            for task in left:
+                self._end(task, error=error)
 
-    def forget(self) -> None:
-        """Delete the file."""
-        self._path.unlink(missing_ok=True)
+    def _give(self) -> None:
+        """Give waiting units to workers, in order, while there are places for them."""
+        while True:
+            with self._change:
+                if not self._queue or self._queue[0].places > self._free:
+                    return
+                task = self._queue.popleft()
+                worker = self._worker()
+                self._busy[worker] = task
+                then = self._then(task)
+            with contextlib.suppress(OSError):  # it has just died: its answer will say so
+                worker.give(task.unit, then)
+
+    def _then(self, task: _Task) -> WorkUnit | None:
+        """A waiting unit whose parts the worker of `task` may fetch, where parts must be fetched."""
+        if task.unit.lake.local_path("") is not None:
+            return None
+        found = next((other for other in self._queue if not other.fetched), None)
+        if found is None:
+            return None
+        found.fetched = True
+        return found.unit
+
+    def _worker(self) -> Worker:
+        if self._idle:
+            return self._idle.pop()
+        try:
+            worker = Worker(self._context, self._cache)
+        except OSError:  # the server that forks them was killed: the second call starts another
+            worker = Worker(self._context, self._cache)
+        self._selector.register(worker.connection, selectors.EVENT_READ, worker)
+        return worker
+
+    def _take(self, worker: Worker | None) -> None:
+        """Take the answer of a worker, or note its death; without one, somebody called."""
+        if worker is None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._woken, 1 << 16)
+            return
+        task = self._busy.pop(worker, None)
+        try:
+            markers = worker.answer()
+        except (EOFError, ConnectionError):
+            if task is None:
+                self._idle.remove(worker)
+            exit_code = self._dismiss(worker)
+            if task is not None:
+                self._end(task, error=_death(exit_code))
+            return
+        except Exception as error:  # noqa: BLE001 - the unit's own, raised where its result is taken
+            if task is not None:
+                self._end(task, error=error)
+        else:
+            if task is not None:
+                self._end(task, markers)
+        self._idle.append(worker)
+
+    def _dismiss(self, worker: Worker) -> int:
+        self._selector.unregister(worker.connection)
+        return worker.end()
+
+    def _end(self, task: _Task, markers: Markers | None = None, error: BaseException | None = None) -> None:
+        with self._change:
+            task.markers, task.error, task.has_ended = markers, error, True
+            self._change.notify_all()
+
+    def _judge(self) -> None:
+        """End the worker that uses too much memory, and those of units that were cancelled and go on."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        for worker in [worker for worker, task in self._busy.items() if task.ends_at < now]:
+            self._end(self._busy.pop(worker), error=WorkerDied(": it was cancelled"))
+            self._dismiss(worker)
+        used = {worker: (worker.private_bytes, task.places) for worker, task in self._busy.items()}
+        worst = self._limit.over(used, self.places)
+        if worst is not None:
+            task = self._busy.pop(worst)
+            self._dismiss(worst)
+            size, allowed = used[worst][0], task.places * self._limit.place_bytes
+            told = f"was ended because it used {_gibibytes(size)} of memory, of {_gibibytes(allowed)}"
+            self._end(task, error=OutOfMemory(told))
 
 
-def _work(unit: WorkUnit, cache: Path, note: _Note) -> dict[str, Marker]:
-    from infra.engine.work import do
+class _Task:
+    """A unit that waits, runs or has ended, and the places that it takes. `fetched`: a worker fetches its parts."""
 
-    return do(unit, cache) if note.begin() else {}
+    def __init__(self, unit: WorkUnit, places: int) -> None:
+        self.unit, self.places = unit, places
+        self.fetched = False
+        self.ends_at = float("inf")
+        self.has_ended = False
+        self.markers: Markers | None = None
+        self.error: BaseException | None = None
 
 
-def _start_worker(flow: int) -> None:
-    """Initialize a worker: end with the flow process, ignore Ctrl-C, which the flow handles, and use one thread."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not os.path.exists(f"/proc/{flow}"):
-        os._exit(1)
-    import pyarrow
+def _death(exit_code: int) -> WorkerDied:
+    if exit_code == -signal.SIGKILL:
+        return OutOfMemory("was killed (SIGKILL), most likely because the machine ran out of memory")
+    return WorkerDied(f": it {cause_of_death(exit_code)}")
 
-    pyarrow.set_cpu_count(1)
-    pyarrow.set_io_thread_count(1)
+
+def _gibibytes(size: int) -> str:
+    return f"{size / (1 << 30):.2f} GiB"
 
 
 def flatten(markers: Iterable[dict[str, Marker]]) -> dict[str, Marker]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +27,21 @@ class ViewedBatch:
 
 
 class PartReader:
-    """Resolves parts to verified local files: those of a local lake, or copies of a remote one in a cache."""
+    """Resolves parts to verified local files: those of a local lake, or copies of a remote one in a cache.
 
-    def __init__(self, lake: Lake, cache: Path) -> None:
+    Calls `used` for each part that it is asked for. Copies that were not used for some time make room for others.
+    """
+
+    def __init__(self, lake: Lake, cache: Path, used: Callable[[Part], None] | None = None) -> None:
         self.lake = lake
         self._cache = cache
+        self._used = used
 
     def path(self, part: Part) -> Path:
         """The part as a local file. Raises NotThere or Corrupt."""
-        return fetch_part(self.lake, part, self._cache)
+        if self._used is not None:
+            self._used(part)
+        return fetch_part(self.lake, part, self._cache, make_room=True)
 
     def batches(self, shard: Shard, columns: Iterable[str]) -> Iterator[ViewedBatch]:
         """The shard's row groups with the requested `columns` and ``id``.

@@ -180,6 +180,31 @@ class FitUnit:
 
 
 @dataclass(frozen=True)
+class FitGroupUnit:
+    """Make files from the rows of one partition. `rows` are the parts that have some, in order."""
+
+    lake: Lake
+    call: Call
+    partition: int
+    rows: tuple[Part, ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, partition {self.partition}"
+
+
+@dataclass(frozen=True)
+class FitJoinUnit:
+    """Make files from what the fits of all partitions say of themselves."""
+
+    lake: Lake
+    call: Call
+    partial: tuple[Part, ...]
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, join of {len(self.partial)} partitions"
+
+
+@dataclass(frozen=True)
 class GroupUnit:
     """Make files from the documents of a group of shards. `place` is what `of_group` of the stage says of the group."""
 
@@ -204,4 +229,16 @@ class FinishUnit:
         return f"{self.call.name}, finish of {len(self.groups)} groups"
 
 
-WorkUnit = SourceUnit | PassUnit | SelectUnit | MapUnit | ReduceUnit | AnnotateUnit | FitUnit | GroupUnit | FinishUnit
+WorkUnit = (
+    SourceUnit
+    | PassUnit
+    | SelectUnit
+    | MapUnit
+    | ReduceUnit
+    | AnnotateUnit
+    | FitUnit
+    | FitGroupUnit
+    | FitJoinUnit
+    | GroupUnit
+    | FinishUnit
+)

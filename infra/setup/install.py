@@ -20,6 +20,15 @@ from infra.setup.indexes import find_links, local_folders, pip_environment, pip_
 from infra.setup.lockfile import NotLocked, cpu_wheels, read_lock, refuse_other_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
+# What commands import: the line, training, and the server that both start.
+USED = (
+    "flows.cli.main",
+    "flows.build",
+    "flows.train",
+    "flows.evaluate",
+    "infra.engine.work",
+    "prefect.server.api.server",
+)
 # Compile for a common CPU instead of the local one: results must not depend on where a package was built.
 _PORTABLE = {"x86_64": "-march=x86-64-v2"}
 
@@ -77,6 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     home = ROOT / ".venv"
     stamp = home / f".installed-{'dev' if dev else 'runtime'}"
     if stamp.is_file() and stamp.read_text().strip() == _wanted():
+        _make_tools(home)
         return 0
     try:
         _make(home, dev)
@@ -88,6 +98,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"The set-up failed: {Path(error.cmd[0]).name} ended with {error.returncode}.", file=sys.stderr)
         return 1
     stamp.write_text(_wanted() + "\n")
+    _make_tools(home)
     return 0
 
 
@@ -107,6 +118,27 @@ def _make(home: Path, dev: bool) -> None:
     installer.install_locked(*files[1:], torch)
     installer.install_locked(lockfile.SOURCE, compiled=True)
     installer.install(["--no-deps", "--no-build-isolation", "--editable", "."])
+    _compile_used(python)
+
+
+def _compile_used(python: Path) -> None:
+    """Write the bytecode of the modules that commands import: else each command compiles them, for a second.
+
+    uv writes none, and Python writes none where PYTHONDONTWRITEBYTECODE is set, as in many images, or where another
+    user runs it. The bytecode of all packages would take longer to write than everything else here.
+    """
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    # What fails here fails again, with more context, in the command that needs it.
+    subprocess.run([str(python), "-c", f"import {', '.join(USED)}"], cwd=ROOT, env=environ, check=False)
+
+
+def _make_tools(home: Path) -> None:
+    """Build KenLM's tools for the environment, so that no build has to. Says what is missing, if something is."""
+    python = home / "bin" / "python"
+    command = [str(python), "-m", "infra.kenlm_tools", "install"]
+    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if built.returncode:
+        print(f"{built.stderr.strip()}\nOnly fitting language models needs them.", file=sys.stderr)
 
 
 def _torch_lock(folders: Sequence[Path]) -> Path:

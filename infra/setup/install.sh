@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv from the lock files in infra/setup/lock; does nothing when it is up to date.
+# Makes .venv from the lock files in infra/setup/lock, and builds KenLM's tools where there is a compiler; does nothing
+# when all is up to date.
 # `bash infra/setup/install.sh` installs what runs; with "dev" also what the tests need.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 BLOCK = 1 << 20
+_CONTAINERS = (dict, list, tuple)
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -36,8 +37,14 @@ def canonical(value: Any) -> bytes:
     Raises TypeError for types other than None, bool, int, float, str, list, tuple and dict with string keys, and
     ValueError for NaN and infinities. A key made from `repr(object)` would silently change between runs.
     """
-    _refuse_unstable(value, "value")
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    try:
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError):
+        _refuse_unstable(value, "value")
+        raise
+    if not _has_string_keys(value):
+        _refuse_unstable(value, "value")
+    return text.encode()
 
 
 def key_of(value: Any) -> str:
@@ -45,7 +52,21 @@ def key_of(value: Any) -> str:
     return sha256_bytes(canonical(value))
 
 
+def _has_string_keys(value: Any) -> bool:
+    """Whether all keys of mappings are strings: what `json` would change silently."""
+    around: list[Any] = [value] if isinstance(value, _CONTAINERS) else []
+    while around:
+        inner = around.pop()
+        if isinstance(inner, dict):
+            if not all(isinstance(name, str) for name in inner):
+                return False
+            inner = inner.values()
+        around += [item for item in inner if isinstance(item, _CONTAINERS)]
+    return True
+
+
 def _refuse_unstable(value: Any, where: str) -> None:
+    """Raise the error of `canonical` that names the place of what has no canonical form."""
     if value is None or isinstance(value, (bool, int, str)):
         return
     if isinstance(value, float):

@@ -1,30 +1,32 @@
 """Input files: finds them and computes their digests, reading each file only once.
 
-The inventory caches (URI, size, stamp) → sha256 in the lake. The stamp is the ETag, or the times and the inode of a
-local file. Files that are not in the cache are hashed in parallel.
+The inventory (`infra.store.inventory`) caches (URI, size, stamp) → sha256 in the lake. The stamp is the ETag, or the
+times and the inode of a local file. Files that are not in the cache are hashed in parallel.
 """
 
 from __future__ import annotations
 
 import io
-import logging
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from infra.store.digests import key_of, sha256_stream
-from infra.store.errors import Corrupt, NotThere, StoreDenied, StoreError
+from infra.store.digests import sha256_stream
+from infra.store.errors import NotThere, StoreDenied, StoreError
 from infra.store.input_files import local_status, match_local
+from infra.store.inventory import KnownFiles
 from infra.store.lake import Lake, s3_filesystem, store_errors
 from infra.store.roots import require_inside
 from infra.store.schema import Count, Digest, read_object
 
 PINS = "inputs"  # a folder of the lake
 _HASHING_THREADS = 4
-_logger = logging.getLogger("millrace.store")
+# What a killed build has hashed within this time is hashed again.
+_SECONDS_BETWEEN_WRITES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,6 @@ class Inventory:
     hashed_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the inventory holds of one file."""
-
-    uri: str
-    size: Count
-    stamp: str
-    sha256: Digest
-
-
 def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     """The files that match paths, folders, globs and ``s3://`` URIs, in the order given; globs are sorted by path.
 
@@ -81,14 +73,13 @@ def take_inventory(lake: Lake, patterns: Iterable[str]) -> Inventory:
     if len(set(uris)) < len(uris):
         [(twice, _)] = Counter(uris).most_common(1)
         raise StoreError(f"the inputs contain {twice} twice: its documents would be read twice")
-    with ThreadPoolExecutor(_HASHING_THREADS) as threads:
-        known = list(threads.map(lambda file: _digest(lake, *file), found))
+    known, hashed_bytes = _digests(lake, found)
     by_digest: dict[str, str] = {}
-    for file, _ in known:
+    for file in known:
         twin = by_digest.setdefault(file.sha256, file.uri)
         if twin != file.uri and file.size:
             raise StoreError(f"{twin} and {file.uri} are the same file: all of its documents would be duplicates")
-    return Inventory(tuple(file for file, _ in known), sum(file.size for file, hashed in known if hashed))
+    return Inventory(tuple(known), hashed_bytes)
 
 
 def without_wildcards(pattern: str) -> str:
@@ -200,22 +191,30 @@ def _match_s3(pattern: str, is_glob: bool) -> Iterator[tuple[str, int, str]]:
             yield f"s3://{path}", int(found[path]["size"]), str(stamp)
 
 
-def _digest(lake: Lake, uri: str, size: int, stamp: str) -> tuple[InputFile, bool]:
-    key = key_of([uri, size, stamp])
-    path = f"inventory/{key[:2]}/{key}.json"
-    try:
-        known = read_object(lake, path, _Known)
-        if (known.uri, known.size, known.stamp) == (uri, size, stamp):
-            return InputFile(uri, size, known.sha256, stamp), False
-        _logger.warning("%s/%s is about %s: %s is read again", lake.uri, path, known.uri, uri)
-    except NotThere:
-        pass
-    except Corrupt as error:
-        _logger.warning("%s: the file is read again", error)
+def _digests(lake: Lake, found: Sequence[tuple[str, int, str]]) -> tuple[list[InputFile], int]:
+    """The files with their digests, and the number of bytes that were hashed for them."""
+    inventory = KnownFiles(lake)
+    known = {uri: inventory.digest(uri, size, stamp) for uri, size, stamp in found}
+    unknown = [file for file in found if known[file[0]] is None]
+    written = time.monotonic()
+    with ThreadPoolExecutor(_HASHING_THREADS) as threads:
+        for file in threads.map(_hashed, unknown):
+            known[file.uri] = file.sha256
+            inventory.add(file.uri, file.size, file.stamp, file.sha256)
+            if time.monotonic() - written > _SECONDS_BETWEEN_WRITES:
+                inventory.write(known)
+                written = time.monotonic()
+    inventory.write(known)
+    return [InputFile(uri, size, known[uri] or "", stamp) for uri, size, stamp in found], sum(
+        size for _, size, _ in unknown
+    )
+
+
+def _hashed(found: tuple[str, int, str]) -> InputFile:
+    uri, size, stamp = found
     file = InputFile(uri, size, _sha256(uri), stamp)
     check_unchanged(file)
-    lake.write_json(path, {"uri": uri, "size": size, "stamp": stamp, "sha256": file.sha256})
-    return file, True
+    return file
 
 
 def _sha256(uri: str) -> str:

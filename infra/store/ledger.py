@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -53,23 +54,35 @@ class Account:
 
 
 def total(accounts: Iterable[Account]) -> Account:
-    """The sum of accounts; keeps the first example of each reason."""
-    result = Account()
+    """The sum of accounts; keeps the first example of each reason. Its work is that of reading them once."""
+    rows_in = kept = skipped = bytes_in = 0
+    dropped: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    bytes_out: Counter[str] = Counter()
+    measures: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    failures: list[dict[str, str | int | float | bool | None]] = []
     for account in accounts:
-        result = Account(
-            rows_in=result.rows_in + account.rows_in,
-            kept=result.kept + account.kept,
-            skipped=result.skipped + account.skipped,
-            dropped=_added(result.dropped, account.dropped),
-            failed=_added(result.failed, account.failed),
-            bytes_in=result.bytes_in + account.bytes_in,
-            bytes_out=_added(result.bytes_out, account.bytes_out),
-            examples={**account.examples, **result.examples},
-            failures=(result.failures + account.failures)[:FAILURES_KEPT],
-            measures=_added(result.measures, account.measures),
-        )
-    return result
-
-
-def _added(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
-    return {reason: left.get(reason, 0) + right.get(reason, 0) for reason in sorted({*left, *right})}
+        rows_in += account.rows_in
+        kept += account.kept
+        skipped += account.skipped
+        bytes_in += account.bytes_in
+        dropped.update(account.dropped)
+        failed.update(account.failed)
+        bytes_out.update(account.bytes_out)
+        measures.update(account.measures)
+        for reason, example in account.examples.items():
+            examples.setdefault(reason, example)
+        failures += account.failures[: FAILURES_KEPT - len(failures)]
+    return Account(
+        rows_in=rows_in,
+        kept=kept,
+        skipped=skipped,
+        dropped=dict(sorted(dropped.items())),
+        failed=dict(sorted(failed.items())),
+        bytes_in=bytes_in,
+        bytes_out=dict(sorted(bytes_out.items())),
+        examples=examples,
+        failures=failures,
+        measures=dict(sorted(measures.items())),
+    )

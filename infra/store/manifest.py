@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +27,20 @@ from infra.store.digests import key_of, sha256_bytes, sha256_file
 from infra.store.errors import Corrupt, NotThere, StoreFull
 from infra.store.lake import Entry, Lake, store_errors
 from infra.store.ledger import Account
-from infra.store.schema import MOST, SHA256, SUFFIX, Component, Count, Digest, Range, Seconds, Suffix, read_value
+from infra.store.room import lock_of, make_room_for
+from infra.store.schema import (
+    MOST,
+    SHA256,
+    SUFFIX,
+    Component,
+    Count,
+    Digest,
+    Range,
+    Seconds,
+    Suffix,
+    as_json,
+    read_value,
+)
 from infra.store.verified import has_sha256, note_sha256
 
 _logger = logging.getLogger("millrace.store")
@@ -155,35 +168,40 @@ def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, s
     return part
 
 
-def fetch_part(lake: Lake, part: Part, cache: Path) -> Path:
+def fetch_part(lake: Lake, part: Part, cache: Path, *, make_room: bool = False) -> Path:
     """A verified part as a local read-only file: the stored file of a local lake, or a copy in `cache` of a remote one.
 
     One of the processes that share the folder `cache` fetches and verifies the part while the others wait. A file that
     this user has verified on this machine is not read again while it stays as it is. Raises Corrupt when the stored
     bytes have changed, NotThere when they no longer exist, and StoreFull when the copy does not fit.
+
+    With `make_room`, copies that nobody asked for in the last minutes are deleted when the disk gets full.
     """
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Named by a digest of our own, whatever the part says.
     name = sha256_bytes(part.sha256.encode())
     try:
-        lock = os.open(cache / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        lock = os.open(cache / lock_of(name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             # The kernel releases the lock when the process dies.
             fcntl.flock(lock, fcntl.LOCK_EX)
+            os.utime(lock)  # the time of the last use
             own = lake.local_path(part.path)
-            return _copied(lake, part, cache, name) if own is None else _in_place(lake, part, own, cache)
+            return _copied(lake, part, cache, name, make_room) if own is None else _in_place(lake, part, own, cache)
         finally:
             os.close(lock)
     except NotThere as error:
         raise NotThere(f"{lake.uri}/{part.path} ({part.name}) does not exist. {_CURE}") from error
 
 
-def _copied(lake: Lake, part: Part, cache: Path, name: str) -> Path:
+def _copied(lake: Lake, part: Part, cache: Path, name: str, make_room: bool) -> Path:
     for left in cache.glob(f"*.unverified-{name}-*"):  # by a process that was killed: this one holds the lock
         left.unlink(missing_ok=True)
     local = cache / f"{part.sha256}{part.suffix}"
     if local.exists() and local.stat().st_size == part.bytes and has_sha256(local, part.sha256, cache):
         return local
+    if make_room:
+        make_room_for(part.bytes, cache)
     free = shutil.disk_usage(cache).free
     if free < part.bytes:
         raise StoreFull(
@@ -228,7 +246,7 @@ def manifest_path(stage: str, key: str) -> str:
 def write_marker(lake: Lake, stage: str, marker: Marker) -> None:
     """Publish the result of a work unit."""
     faults.reach("before_marker")
-    lake.write_json(marker_path(stage, marker.key), asdict(marker))
+    lake.write_json(marker_path(stage, marker.key), as_json(marker))
 
 
 def read_marker(lake: Lake, stage: str, key: str) -> Marker | None:
@@ -271,7 +289,7 @@ def missing_parts(lake: Lake, parts: Iterable[Part]) -> list[Part]:
 def write_manifest(lake: Lake, manifest: Manifest) -> None:
     """Publish an artifact."""
     faults.reach("before_manifest")
-    lake.write_json(manifest.path, asdict(manifest))
+    lake.write_json(manifest.path, as_json(manifest))
 
 
 def read_manifest(lake: Lake, stage: str, key: str, *, keep: bool = False) -> Manifest | None:

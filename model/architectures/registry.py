@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from model.architectures.architecture import Architecture, ModelConfig, NotDeclared
 from model.architectures.initialisation import initialise, keyed_generator
@@ -77,8 +78,21 @@ def initial_state(config: ModelConfig, seed: int) -> ReadState:
 
 def build_empty(config: ModelConfig, device: str) -> LanguageModel:
     """The model without initial weights, to be loaded; on the device "meta" it needs no memory."""
-    with torch.device(device):
+    with torch.device(device), _NoInitialValues():
         return architecture_of(config).model(config)
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Within the block, torch's own modules do not draw the values of their parameters.
+
+    On the device "meta" that takes no time in itself, but torch imports its compiler for it, for three seconds.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return function(*args, **named)
 
 
 def architecture_of(config: ModelConfig) -> Architecture:

@@ -18,8 +18,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from infra.stage import StageConfig
 
@@ -47,6 +45,10 @@ def link_rows(nodes: np.ndarray, firsts: np.ndarray, names: np.ndarray, places: 
 
 def shorten(tables: Iterable[tuple[int, pa.Table]], config: StageConfig) -> pa.Table:
     """Point every document of a partition at the first document, by name, that its links reach."""
+    # Local imports: every command that reads a recipe imports this module, and scipy takes a third of a second.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     node, other, place = _columns(tables)
     link = place == _LINK
     nodes = np.unique(np.r_[node[link], other[link]])

@@ -70,16 +70,23 @@ def _columns_of_annotate(config: OutcomesConfig) -> list[str]:
 
 
 def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
-    """What is needed of each document that passes all rules and is in a cluster, to choose among duplicates."""
+    """What is needed of each document that passes all rules and is in a cluster, to choose among duplicates.
+
+    Documents of an earlier build have no verdict of rules: they stay, and come before all others.
+    """
+    known = "rules.outcome" not in documents.column_names
     columns: dict[str, Any] = {
         "row": pa.array(np.arange(documents.num_rows, dtype=np.int32)),
         "turn": pa.array(np.zeros(documents.num_rows, np.int16)),
         **{name: documents[name] for name in ("id", "source", "date")},
-        "length": documents["rules.length"],
+        "known": pa.array(np.full(documents.num_rows, known, np.int8)),
+        "length": pa.nulls(documents.num_rows, pa.int64()) if known else documents["rules.length"],
         **{field.name: pa.nulls(documents.num_rows, field.type) for field in _EVIDENCE},
     }
-    stays = pc.and_(pc.equal(documents["rules.outcome"], KEPT), pc.equal(documents["ids.copy"], 0))
     some = pa.array(np.zeros(documents.num_rows, bool))
+    stays = pa.array(np.ones(documents.num_rows, bool))
+    if not known:
+        stays = pc.and_(pc.equal(documents["rules.outcome"], KEPT), pc.equal(documents["ids.copy"], 0))
     for number, step in enumerate(config.choosing):
         cluster = clusters_of(documents, step)
         some = pc.or_(some, pc.is_valid(cluster))
@@ -108,7 +115,11 @@ def choose(tables: Iterable[tuple[int, pa.Table]], config: OutcomesConfig) -> pa
     # Sources are numbered in the order of the recipe, which is that of the documents.
     order = pc.cast(pc.dictionary_encode(table["source"].combine_chunks()).indices, pa.int32())
     preference = [_ORDERS[name] for name in step.survivors if name != "all"]
-    table = table.append_column("order", order).sort_by([*preference, ("place", "ascending")]).drop_columns(["order"])
+    table = (
+        table.append_column("order", order)
+        .sort_by([("known", "descending"), *preference, ("place", "ascending")])
+        .drop_columns(["order"])
+    )
     rivals = pc.and_(pc.is_null(table["outcome"]), pc.is_valid(table[f"cluster_{turn}"]))
     table = _decided(table, np.flatnonzero(rivals.to_numpy()), turn, step)
     if turn + 1 == len(config.choosing):
@@ -122,6 +133,8 @@ def choose(tables: Iterable[tuple[int, pa.Table]], config: OutcomesConfig) -> pa
 def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfig) -> pa.Table:
     """The outcome of every document of a shard.
 
+    All are null for a document of an earlier build.
+
     - ``outcome`` (string): "" for a document that stays, else ``step:dropped:reason`` or ``step:failed:reason``. The
       first document of an id keeps it, and the others fail. Of the members of a cluster that pass all rules, a
       near-duplicate of one that stays is ``step:dropped:near_duplicate``;
@@ -132,6 +145,9 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
     - ``words``, ``lost`` (int64): of a document that went, its words and its distinct 3-grams that do not stand in its
       match. Null where the step does not compare texts.
     """
+    if "rules.outcome" not in documents.column_names:
+        nothing = [pa.nulls(documents.num_rows, field.type) for field in OUTCOME_SCHEMA]
+        return pa.table(nothing, schema=OUTCOME_SCHEMA)
     outcome = np.array(documents["rules.outcome"].to_pylist(), object)
     outcome[documents["ids.copy"].to_numpy() > 0] = DUPLICATE_ID
     at = rows["row"].to_numpy()
@@ -230,6 +246,7 @@ def _choice(members: pa.Table, turn: int, step: DuplicatesStep) -> Choice:
             np.r_[0, np.cumsum(pc.list_value_length(words).to_numpy(zero_copy_only=False))].astype(np.int64),
             np.frombuffer(packed, "<u4").reshape(len(signed), width),
             members["place"].to_numpy(),
+            int(pc.sum(members["known"]).as_py()),
         ),
         step.compare,
     )

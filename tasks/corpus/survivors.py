@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from infra.compiled import njit
 from tasks.corpus.comparison import Comparison
 from tasks.text.bands import band_keys
 from tasks.text.fingerprints import fingerprints
@@ -27,13 +27,14 @@ class Members:
 
     `words` (uint64) are the hashes of all their words, and `ends` (int64, shape (documents + 1,)) where each begins and
     ends. `signatures`: uint32, shape (documents, permutations), or (documents, 0) for containment. `places`: int64,
-    their order in the build.
+    their order in the build. The first `known` documents are of earlier builds: they never go.
     """
 
     words: np.ndarray
     ends: np.ndarray
     signatures: np.ndarray
     places: np.ndarray
+    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def choose_survivors(members: Members, how: Comparison) -> Choice:
         match, similarity = _all_but_the_last(
             keys.reshape(count, how.bands), key_count, members.signatures, np.argsort(members.places)
         )
-        goes = match >= 0
+        goes = (match >= 0) & (np.arange(count) >= members.known)
     else:
         grams, gram_ends = _ngram_sets(members.words, members.ends, how.words)
         if how.similarity == "jaccard":
@@ -84,13 +85,23 @@ def choose_survivors(members: Members, how: Comparison) -> Choice:
                 gram_ends,
                 how.threshold,
                 _least_agreement(how.threshold, members.signatures.shape[1]),
+                members.known,
             )
         else:
             found = [fingerprints(members.words[first:last]) for first, last in zip(members.ends, members.ends[1:])]
             key_ends = np.cumsum([0, *(len(some) for some in found)])
             keys, key_count = _dense(np.concatenate([np.empty(0, np.uint64), *found]))
             goes, match, similarity = _holders(
-                keys, key_ends, key_count, members.words, members.ends, grams, gram_ends, how.words, how.threshold
+                keys,
+                key_ends,
+                key_count,
+                members.words,
+                members.ends,
+                grams,
+                gram_ends,
+                how.words,
+                how.threshold,
+                members.known,
             )
     lost = _lost(goes, match, members.words, members.ends)
     return Choice(goes, match, np.where(match >= 0, similarity, np.nan), lost, np.diff(members.ends))
@@ -138,6 +149,7 @@ def _survivors(
     ends: np.ndarray,
     threshold: float,
     least: int,
+    known: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     count, bands = keys.shape
     head = np.full(key_count, -1, np.int64)
@@ -166,7 +178,7 @@ def _survivors(
             value = jaccard(own, grams[ends[other] : ends[other + 1]])
             if value > similarity[document]:
                 match[document], similarity[document] = other, value
-            if value >= threshold:
+            if value >= threshold and document >= known:
                 goes[document] = True
                 break
         if not goes[document]:
@@ -193,6 +205,7 @@ def _components(
     ends: np.ndarray,
     threshold: float,
     least: int,
+    known: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     count, bands = keys.shape
     head = np.full(key_count, -1, np.int64)
@@ -228,7 +241,7 @@ def _components(
             head[key] = document
     goes = np.empty(count, np.bool_)
     for document in range(count):
-        goes[document] = _root(parents, document) != document
+        goes[document] = document >= known and _root(parents, document) != document
     return goes, match, similarity
 
 
@@ -259,6 +272,7 @@ def _holders(
     gram_ends: np.ndarray,
     width: int,
     threshold: float,
+    known: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     count = ends.size - 1
     head = np.full(key_count, -1, np.int64)
@@ -299,7 +313,7 @@ def _holders(
             value = contained(own_words, own, other_words, other_grams, width)
             if value > similarity[document]:
                 match[document], similarity[document] = other, value
-            if value >= threshold:
+            if value >= threshold and document >= known:
                 goes[document] = True
                 break
         if not goes[document]:

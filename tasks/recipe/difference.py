@@ -67,13 +67,16 @@ def _described(resolved: ResolvedRecipe) -> dict[str, Any]:
         found[f"{source.name}/corpus"] = resolved.edits(source)
         found[f"{source.name}/encode"] = loaded
     for step in resolved.across:
-        found[f"across/{step.name}"] = (step.stage.name, step.config, step.model, step.sees, list(step.reads.items()))
+        found[f"across/{step.name}"] = (
+            *(step.stage.name, step.config, step.model, step.sees),
+            *(step.against, list(step.reads.items())),
+        )
     for name, model in recipe.models.items():
         found[f"models/{name}"] = model.model_dump()
     steps = [step for source in resolved.sources for step in source.steps]
     found["outcomes"] = (
         list(recipe.sources),
-        [(step.name, step.survivors) for step in (*steps, *resolved.across) if step.stage.gives_clusters],
+        [(step.name, step.survivors, step.against) for step in (*steps, *resolved.across) if step.stage.gives_clusters],
     )
     found["ids"] = found["index"] = list(recipe.sources)
     found["tokenizer"] = recipe.tokenizer

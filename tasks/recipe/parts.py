@@ -8,7 +8,7 @@ from typing import Any, Self
 import pydantic
 
 from infra.stage import Stage, StageConfig, StageKind
-from tasks.corpus.duplicates import Survivors
+from tasks.corpus.duplicates import Survivors, comparison_of
 from tasks.stages import NAME, STEPS, find_stage
 
 # Artifacts of every source, and what a funnel calls the reading and the end: no step can have their names.
@@ -78,11 +78,14 @@ class Step(StageUse):
     survivors: tuple[Survivors, ...] | None = pydantic.Field(
         None, min_length=1, description="Which member of a cluster of duplicates is kept, in order of preference."
     )
+    against: tuple[str, ...] = pydantic.Field(
+        (), description="Names of earlier builds. A document that is a duplicate of one of theirs goes."
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        value = short_form(value, "name", {"stage", "model", "sees", "reads", "survivors"})
+        value = short_form(value, "name", {"stage", "model", "sees", "reads", "survivors", "against"})
         return {"stage": value["name"], **value} if isinstance(value, dict) and "name" in value else value
 
     @pydantic.model_validator(mode="after")
@@ -95,6 +98,8 @@ class Step(StageUse):
             raise ValueError(f"{self.name}.model: {stage.name} does not use a model")
         if self.survivors is not None and not stage.gives_clusters:
             raise ValueError(f"{self.name}.survivors: {stage.name} does not find duplicates")
+        if self.against and comparison_of(self.typed_config()) is None:
+            raise ValueError(f"{self.name}.against: {stage.name} does not compare documents with those of other builds")
         if self.survivors is not None and "all" in self.survivors and len(self.survivors) > 1:
             raise ValueError(f"{self.name}.survivors: all keeps every member, so give no other preference")
         if unread := sorted(set(self.reads) - set(stage.reads(self.typed_config()))):

@@ -45,6 +45,8 @@ def _source(name: str, section: Reference, recipe: Recipe) -> ResolvedSource:
                 read = replace(read, floors=_floors_before(floors, steps), reads={name: read.reads[""]})
                 steps.append(read)
             reads.append((role, read if isinstance(read, str) else read.name))
+        if step.against:
+            raise Unresolved(f"{where}.against: list {step.name} in across, where it sees the documents of all sources")
         if any(earlier.name == step.name for earlier in steps):
             raise Unresolved(f"{where}: two steps have this name; rename one, with stage: {step.stage}")
         steps.append(
@@ -107,7 +109,7 @@ def _across(
         reads[source.name] = tuple(pairs)
         extended.append(replace(source, steps=tuple(steps)))
     found = ResolvedStep(
-        step.name, stage, config, sees, reads, (), step.model_name, step.survivors or DEFAULT_SURVIVORS
+        step.name, stage, config, sees, reads, (), step.model_name, step.survivors or DEFAULT_SURVIVORS, step.against
     )
     return found, tuple(extended)
 

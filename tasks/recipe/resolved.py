@@ -30,6 +30,7 @@ class ResolvedStep:
     floors: tuple[Threshold, ...] = ()
     model: str | None = None
     survivors: tuple[Survivors, ...] = DEFAULT_SURVIVORS
+    against: tuple[str, ...] = ()
 
     @property
     def read_steps(self) -> set[str]:

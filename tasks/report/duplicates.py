@@ -158,7 +158,7 @@ def _by_id(reader: PartReader, build: BuildParts, manifest: Manifest, identity: 
         member = _member(reader, build, manifest, source, shard, row)
         if member.id == identity:
             return member
-    raise Corrupt(f"a near-duplicate refers to the document {identity}, which the index lacks: build it again")
+    return PairMember(identity, None, "in the corpus of an earlier build", True)
 
 
 def _member(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import brotli
 
-from tasks.sources.compression import salvage
+from tasks.sources.gzip_members import salvage
 from tasks.sources.reasons import Broken
 
 _UNSUPPORTED = frozenset({"zstd", "compress", "x-compress", "sdch", "dcb", "dcz"})

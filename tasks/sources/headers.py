@@ -59,12 +59,24 @@ def media_type(content_type: str) -> tuple[str, str | None]:
     return kind, charset
 
 
-def _fields(header: bytes) -> Iterator[tuple[str, str]]:
+def _fields(header: bytes) -> list[tuple[str, str]]:
     """Names in lower case, and values.
 
     Lines are decoded as UTF-8, or as Latin-1 if they are not valid UTF-8. A line that starts with a space continues the
     previous field, after one blank (RFC 9112 section 5.2). A line without a colon is ignored.
     """
+    if b"\n " in header or b"\n\t" in header:
+        return list(_folded_fields(header))
+    try:
+        text = header.decode("utf-8")
+    except UnicodeDecodeError:
+        return list(_folded_fields(header))
+    parts = [line.partition(":") for line in text.split("\n")[1:]]
+    return [(own, value.strip()) for name, colon, value in parts if colon and (own := name.strip().lower())]
+
+
+def _folded_fields(header: bytes) -> Iterator[tuple[str, str]]:
+    """The same where lines continue or differ in their encoding."""
     name, pieces = "", [""]
     for line in header.split(b"\n")[1:]:
         text = _decoded(line.rstrip(b"\r"))

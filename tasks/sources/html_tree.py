@@ -7,7 +7,7 @@ from collections import Counter
 from typing import cast
 
 from lxml import etree
-from lxml.html import HtmlElement, HTMLParser
+from lxml.html import HtmlElement
 from resiliparse.parse.html import HTMLTree
 
 from tasks.sources.markup import MarkupLimit, check_markup
@@ -38,7 +38,9 @@ _MARK = "\0"
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _BAD_NAME = re.compile("[&<>'\"{}\x00-\x20\ufffe\uffff]")
 _ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&nbsp;", "\xa0"), ("&amp;", "&"))
-_PARSER = HTMLParser(encoding="utf-8")
+_PARSER = etree.HTMLParser(encoding="utf-8")
+# Lxml's own look-up of an element's class is a function in Python that is called for each access; it differs in forms.
+_PARSER.set_element_class_lookup(etree.ElementDefaultClassLookup(element=HtmlElement))
 
 
 def parse_html(page: str, max_elements: int) -> HTMLTree:

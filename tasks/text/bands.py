@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infra.compiled import njit
 
 
 def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:

@@ -8,8 +8,8 @@ in common.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from infra.compiled import njit
 from tasks.text.similarity import ngram_hashes
 
 _WORDS = 5

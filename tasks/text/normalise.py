@@ -1,7 +1,7 @@
 """Normalises text as cc_net does, before it hashes paragraphs and before it scores documents.
 
 The behaviour is that of ``text_normalizer.py`` of facebookresearch/cc_net at commit bda555bd, including details that
-its paper omits: ASCII punctuation and accents survive in `normalise_for_hashing`, and `normalise_for_scoring` deletes
+its paper omits: ASCII punctuation and accents survive in lines that are hashed, and `normalise_for_scoring` deletes
 control characters, including the line feed, without inserting a space.
 """
 
@@ -61,22 +61,10 @@ CONTROLS = "".join(map(chr, [*range(0, 32), *range(127, 160)]))
 
 # The stream-safe text format allows 30 marks in a row (UAX 15 section 13); more occur in attacks only.
 _MOST_MARKS = 30
-_DELETED = 0xFFFFFFFF  # no code point
+DELETED = 0xFFFFFFFF  # no code point
 _END_OF_MARKS = 0x20000  # planes 2 and up have none
 _LINE_FEED = ord("\n")
 _LONG_REPLACEMENTS = {key: value for key, value in PUNCTUATION.items() if len(value) > 1}
-
-
-def normalise_for_hashing(text: str) -> list[str]:
-    """Normalise the lines of `text` for paragraph hashing; returns as many as ``text.split("\\n")``.
-
-    This is cc_net's ``normalize_for_dedup``: it strips and lower-cases each line, replaces Unicode digits with ``0``,
-    and removes the characters of `PUNCTUATION` and the control characters.
-    """
-    # cc_net lower-cases and replaces one line at a time. The result on joined lines is the same: a line feed is
-    # neither cased nor case-ignorable (so final sigmas stay), and neither operation adds or removes line feeds.
-    stripped = "\n".join([line.strip() for line in text.split("\n")])
-    return _map_characters(stripped.lower(), _hashing_table()).split("\n")
 
 
 def normalise_for_scoring(text: str) -> str:
@@ -97,7 +85,8 @@ def normalise_for_scoring(text: str) -> str:
 def decompose(text: str) -> str:
     """NFD. Unlike ``unicodedata.normalize``, which sorts marks by insertion, it is not quadratic in their number."""
     marks = _mark_table()[_codes(text)]
-    if np.diff(np.flatnonzero(~marks), prepend=-1, append=len(marks)).max() <= _MOST_MARKS + 1:
+    longest = np.diff(np.flatnonzero(~marks), prepend=-1, append=len(marks)).max() - 1 if marks.any() else 0
+    if longest <= _MOST_MARKS:
         return unicodedata.normalize("NFD", text)
     each = "".join([unicodedata.normalize("NFD", character) for character in text])
     classes = _class_table()[_codes(each)]
@@ -119,7 +108,7 @@ def _map_characters(text: str, table: _CharacterTable) -> str:
     if text.isascii():
         return text.encode("ascii").translate(table.ascii, table.ascii_deleted).decode("ascii")
     mapped = table.codes[_codes(text)]
-    return mapped[mapped != _DELETED].astype("<u4").tobytes().decode("utf-32-le")
+    return mapped[mapped != DELETED].astype("<u4", copy=False).tobytes().decode("utf-32-le")
 
 
 def _codes(text: str) -> npt.NDArray[np.uint32]:
@@ -143,10 +132,19 @@ def _mark_table() -> npt.NDArray[np.bool_]:
 
 
 @functools.cache
-def _hashing_table() -> _CharacterTable:
+def hashing_codes() -> npt.NDArray[np.uint32]:
+    """For each code point, what stands for it in a line that is hashed: a code point, or `DELETED`.
+
+    This is cc_net's ``normalize_for_dedup`` of a line that is stripped: in lower case, with Unicode digits as ``0``,
+    and without the characters of `PUNCTUATION` and the control characters.
+
+    Two letters have another context or length in lower case, and are up to the caller: U+03A3, of which this gives the
+    form inside a word, and U+0130, of which it gives the first of two.
+    """
     codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
-    codes[[ord(character) for character in (*PUNCTUATION, *CONTROLS) if ord(character) != _LINE_FEED]] = _DELETED
-    return _table(codes)
+    codes[[ord(character) for character in (*PUNCTUATION, *CONTROLS) if ord(character) != _LINE_FEED]] = DELETED
+    codes[_digits()] = ord("0")
+    return codes[[ord(chr(code).lower()[0]) for code in range(sys.maxunicode + 1)]]
 
 
 @functools.cache
@@ -154,14 +152,18 @@ def _scoring_table() -> _CharacterTable:
     codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
     for character, replacement in PUNCTUATION.items():
         codes[ord(character)] = ord(replacement[0])  # longer replacements were made before
-    codes[[code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Mn"]] = _DELETED
-    codes[[ord(character) for character in CONTROLS]] = _DELETED
+    codes[[code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Mn"]] = DELETED
+    codes[[ord(character) for character in CONTROLS]] = DELETED
     return _table(codes)
 
 
 def _table(codes: npt.NDArray[np.uint32]) -> _CharacterTable:
-    everything = "".join(map(chr, range(sys.maxunicode + 1)))
-    codes[[match.start() for match in re.finditer(r"\d", everything)]] = ord("0")
-    kept = bytes(0 if code == _DELETED else int(code) & 0x7F for code in codes[:128])
-    deleted = bytes(code for code in range(128) if codes[code] == _DELETED)
+    codes[_digits()] = ord("0")
+    kept = bytes(0 if code == DELETED else int(code) & 0x7F for code in codes[:128])
+    deleted = bytes(code for code in range(128) if codes[code] == DELETED)
     return _CharacterTable(codes, kept + bytes(range(128, 256)), deleted)
+
+
+def _digits() -> list[int]:
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    return [match.start() for match in re.finditer(r"\d", everything)]

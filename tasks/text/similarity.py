@@ -7,7 +7,8 @@ two of the n-grams of a pair of texts collide with a probability of n² / 2⁶�
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infra.compiled import njit
 
 
 @njit(cache=True)

@@ -6,8 +6,8 @@ import functools
 import sys
 
 import numpy as np
-from numba import njit
 
+from infra.compiled import njit
 from tasks.text.words import word_classes
 
 _WIDTH_TWO, _WIDTH_THREE, _WIDTH_FOUR = 0x80, 0x800, 0x10000  # UTF-8 (RFC 3629, section 3)

@@ -12,7 +12,8 @@ import re
 import sys
 
 import numpy as np
-from numba import njit
+
+from infra.compiled import njit
 
 # Blocks of scripts without spaces between words (Unicode 15.1, Blocks.txt; chapters 16 to 18 of the standard).
 _WITHOUT_SPACES = (

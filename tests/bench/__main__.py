@@ -1,6 +1,7 @@
 """`python -m tests.bench [NAME ...]`: runs benchmarks, all of them by default; exits with 1 when outputs differ.
 
-With `--record` each writes its result as NAME.json into a folder; `make docs` renders docs/results.
+Each writes its result as build/bench/NAME.json, and with `--record` into another folder as well; `make docs` renders
+docs/results. Peers are installed under build/bench/peers when they are first needed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import DifferentOutputs
-from tests.bench.records import RECORDER, write_record
+from tests.bench.peers import tools
+from tests.bench.records import RECORDER, ROOT, write_record
 
+RESULTS = ROOT / "build" / "bench"
 # Imported when they are asked for: torch alone takes more memory than some of what is measured.
 BENCHMARKS = {
     "archives": "archives",
+    "archive_texts": "archive_texts",
+    "extraction": "extraction",
     "signatures": "signatures",
     "heuristics": "heuristics",
     "language": "language",
+    "near_duplicates": "near_duplicates",
+    "paragraphs": "paragraphs",
+    "perplexity": "perplexity",
+    "tokenizing": "tokenizing",
     "build": "build",
     "training": "training_cpu",
     "demo": "demo",
@@ -38,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--list", action="store_true", help="only list the benchmarks")
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="write each result into this folder")
+    parser.add_argument("--cc-net", type=Path, metavar="FOLDER", help="a checkout of cc_net, which is on no registry")
     chosen = parser.parse_args(arguments)
+    tools.CHECKOUTS["cc_net"] = chosen.cc_net
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}")
@@ -46,12 +57,13 @@ def main(arguments: Sequence[str]) -> int:
     for name in chosen.names or BENCHMARKS:
         benchmark = load(BENCHMARKS[name])
         if chosen.list:
-            print(f"{name:<12}{(benchmark.__doc__ or '').splitlines()[0]}")
+            print(f"{name:<16}{(benchmark.__doc__ or '').splitlines()[0]}")
             continue
         try:
             benchmark.run()
-            if chosen.record:
-                write_record(RECORDER.finish(f"python -m tests.bench {name}"), chosen.record)
+            record = RECORDER.finish(f"python -m tests.bench {name}")
+            for folder in filter(None, (RESULTS, chosen.record)):
+                write_record(record, folder)
         except DifferentOutputs as error:
             print(f"  outputs   DIFFER, nothing is timed: {error}", file=sys.stderr)
             status = 1

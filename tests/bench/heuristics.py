@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.heuristics import HeuristicsConfig, measure_heuristics
+from tasks.heuristics import GOPHER_RULES, HeuristicsConfig, measure_heuristics
 from tests.bench.inputs import page_texts
-from tests.bench.measure import Side, compare
+from tests.bench.measure import Side, Workload, compare
+from tests.bench.peers.process import Contest, contest
+from tests.bench.peers.tools import DATATROVE
 from tests.bench.report import Bar, print_bar, print_comparison, print_head
 
 CONFIG = HeuristicsConfig()
@@ -29,6 +35,44 @@ def run() -> None:
     found = compare(texts, ours, peer)
     print_comparison(texts, ours.name, peer.name, found)
     print_bar(CURATOR, texts.items / found.ours.median)
+    compare_with_datatrove(texts)
+
+
+def compare_with_datatrove(texts: Workload[list[str]]) -> None:
+    """A row against its four filters, which give verdicts: values cannot be compared, but Gopher's verdicts can."""
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
+        given = Path(folder) / "texts.json"
+        given.write_text(json.dumps({"texts": texts.value}))
+        one = Contest(
+            "all heuristic signals",
+            DATATROVE,
+            "datatrove's four filters",
+            "datatrove_filters",
+            30.0,
+            lambda: measure(texts.value),
+            lambda: verdicts(texts.value),
+            same_verdicts,
+            (("datatrove", "spacy"), ["numpy", "numba"]),
+            comparable=False,
+        )
+        contest(one, texts, given)
+
+
+def verdicts(texts: list[str]) -> list[bool]:
+    """Whether every signal of every text is within Gopher's limits."""
+    kept = []
+    for row in measure(texts).to_pylist():
+        limits = [(row[signal], *bounds) for signal, bounds in GOPHER_RULES.items()]
+        kept.append(
+            all((least is None or least <= found) and (most is None or found <= most) for found, least, most in limits)
+        )
+    return kept
+
+
+def same_verdicts(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
+    """How many verdicts agree, in words; words are other words there."""
+    same = sum(own == other for own, other in zip(ours, theirs, strict=True))
+    return f"values cannot be compared with verdicts; Gopher's verdict is the same for {same} of {len(ours)}"
 
 
 def measure(texts: list[str]) -> pa.Table:

@@ -13,7 +13,7 @@ from tasks.language import LanguageConfig, LanguageModel, identify_language, loa
 from tasks.model_files import model_files
 from tests.bench.inputs import page_texts
 from tests.bench.measure import Side, compare
-from tests.bench.report import Bar, print_bar, print_comparison, print_head
+from tests.bench.report import Bar, print_bar, print_comparison, print_head, print_row, row_of
 
 CONFIG = LanguageConfig()
 MODEL = "lid.176.ftz"
@@ -30,6 +30,7 @@ def run() -> None:
     print_head("language", about, texts, ["fasttext", "pyarrow"])
     found = compare(texts, ours, peer)
     print_comparison(texts, ours.name, peer.name, found)
+    print_row(row_of("language identification", "fastText's predict", 0.95, texts, found, ["fasttext"]))
     print_bar(CURATOR, texts.items / found.ours.median)
 
 

@@ -57,6 +57,27 @@ class Compared(_Plain):
     ratio: Spread
 
 
+class Row(_Plain):
+    """One kind of work, ours and a peer's: `unit` of CPU time, and the peer's seconds / ours, which `floor` bounds.
+
+    Without figures the peer could not be run, and `note` says why. `outputs_agree` is None where outputs cannot be
+    compared; `agreement` says in words what was compared.
+    """
+
+    work: str
+    peer: str
+    unit: str
+    floor: float
+    ours: float | None = None
+    theirs: float | None = None
+    ratio: Spread | None = None
+    outputs_agree: bool | None = None
+    agreement: str
+    versions: str
+    machine: str
+    note: str = ""
+
+
 class Record(_Plain):
     """The result of a command. `values` are figures of another form; `note` says what a reader must know of them."""
 
@@ -69,6 +90,7 @@ class Record(_Plain):
     versions: str
     input: Input | None = None
     compared: tuple[Compared, ...] = ()
+    rows: tuple[Row, ...] = ()
     values: dict[str, Any] = {}
     note: str = ""
 
@@ -81,12 +103,17 @@ class Recorder:
 
     def start(self, **fields: Any) -> None:
         """Begin a record; what follows belongs to it."""
-        self._started = {"compared": [], "values": {}, **fields}
+        self._started = {"compared": [], "rows": [], "values": {}, **fields}
 
     def add(self, compared: Compared) -> None:
         """Add a comparison to the record that was begun."""
         if self._started is not None:
             self._started["compared"].append(compared)
+
+    def row(self, row: Row) -> None:
+        """Add a row of the comparison with other projects' tools."""
+        if self._started is not None:
+            self._started["rows"].append(row)
 
     def set(self, **values: Any) -> None:
         """Add figures of another form."""

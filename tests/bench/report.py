@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.measure import Comparison, Memory, Times, Workload
-from tests.bench.records import RECORDER, Compared, Input, Side, spread
+from tests.bench.records import RECORDER, Compared, Input, Row, Side, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,39 @@ def print_side(workload: Workload[Any], side: str, times: Times, memory: Memory 
     rate = f"{workload.items / times.median:,.0f} {workload.unit}/s, {workload.bytes / times.median / 1e6:,.2f} MB/s"
     held = "" if memory is None else f"; peak {_mib(memory.peak)} MiB, {_mib(memory.loaded)} of them before it began"
     print(f"  {side}: median {times.median:.3f} s ({least:.3f} to {most:.3f}), {rate}{held}")
+
+
+def row_of(
+    work: str, peer: str, floor: float, workload: Workload[Any], found: Comparison, distributions: Sequence[str]
+) -> Row:
+    """The row of a comparison in this process, whose outputs were equal; it is recorded."""
+    row = Row(
+        work=work,
+        peer=peer,
+        unit=f"{workload.unit}/s",
+        floor=floor,
+        ours=workload.items / found.ours.median,
+        theirs=workload.items / found.peer.median,
+        ratio=spread(found.ratios.seconds, found.ratios.median),
+        outputs_agree=True,
+        agreement=f"all equal, {workload.items:,} {workload.unit}",
+        versions=versions(distributions),
+        machine=machine(),
+    )
+    RECORDER.row(row)
+    return row
+
+
+def print_row(row: Row) -> None:
+    """One line of the comparison with other projects' tools."""
+    if row.ratio is None or row.ours is None or row.theirs is None:
+        _print_row(row.peer, f"MISSING, {row.work} was not compared: {row.note}")
+        return
+    verdict = "reached" if row.ratio.median >= row.floor else "MISSED"
+    figures = f"{row.ours:,.1f} against {row.theirs:,.1f} {row.unit}"
+    pairs = f"{row.ratio.least:.2f} to {row.ratio.most:.2f}, {row.ratio.count} pairs"
+    _print_row(row.peer, f"{row.work}: {figures}, {row.ratio.median:.2f} times ({pairs}); {row.floor:g} {verdict}")
+    _print_row("outputs", row.agreement)
 
 
 def print_bar(bar: Bar, rate: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -9,11 +10,14 @@ import pyarrow as pa
 from datasketch import MinHash
 
 from tasks.signatures import SignatureConfig, signatures, unpack_signatures
+from tasks.text.words import word_classes
 from tests.bench.inputs import page_texts
 from tests.bench.measure import Side, compare
 from tests.bench.report import Bar, print_bar, print_comparison, print_head
+from tests.bench.signatures_peers import compare_with_peers
 
 CONFIG = SignatureConfig()
+_FIRST_UNSPACED = "\u0e00"
 DATATROVE = Bar("datatrove's MinHash signatures", 0.8, "MB")
 
 
@@ -27,6 +31,7 @@ def run() -> None:
     found = compare(texts, ours, peer)
     print_comparison(texts, ours.name, peer.name, found)
     print_bar(DATATROVE, texts.bytes / found.ours.median / 1e6)
+    compare_with_peers(texts, sign, our_signatures)
 
 
 def sign(texts: list[str]) -> pa.Table:
@@ -45,13 +50,27 @@ def sign_with_datasketch(texts: list[str]) -> list[np.ndarray]:
     width = CONFIG.shingle_words
     signed = []
     for text in texts:
-        words = re.findall(r"\w+", text.lower())
+        words = words_of(text)
         if words:
             minhash = MinHash(num_perm=CONFIG.permutations, seed=CONFIG.seed)
             shingles = (words[start : start + width] for start in range(max(len(words) - width + 1, 1)))
             minhash.update_batch([" ".join(shingle).encode() for shingle in shingles])
             signed.append(minhash.hashvalues)
     return signed
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text: each character of a script without spaces is one (`tasks.text.words`)."""
+    words = []
+    for run in re.findall(r"\w+", text.casefold()):
+        words += [run] if max(run) < _FIRST_UNSPACED else _unspaced().findall(run)
+    return words
+
+
+@functools.cache
+def _unspaced() -> re.Pattern[str]:
+    alone = "".join(map(chr, np.flatnonzero(word_classes() == 2)))
+    return re.compile(f"[{alone}]|[^{alone}]+")
 
 
 def datasketch_signatures(texts: list[str]) -> list[tuple[int, ...]]:

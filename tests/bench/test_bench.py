@@ -156,17 +156,24 @@ def test_archives_are_read_alike_from_the_demo_crawl(monkeypatch: pytest.MonkeyP
 
 
 def test_benchmarks_are_listed_chosen_and_fail_by_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    def agrees() -> None:
+        RECORDER.start(name="good", about="a test", machine="this one", versions="none")
+        ran.append("good")
+
     def differs() -> None:
         raise DifferentOutputs("output 7 differs")
 
     ran: list[str] = []
-    runs = {"good": lambda: ran.append("good"), "bad": differs}
+    runs = {"good": agrees, "bad": differs}
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(__main__, "BENCHMARKS", {name: name for name in runs})
     monkeypatch.setattr(__main__, "load", lambda name: SimpleNamespace(run=runs[name]))
     assert __main__.main(["good"]) == 0 and ran == ["good"]
-    assert __main__.main([]) == 1 and ran == ["good", "good"]
+    assert [file.name for file in (tmp_path / "results").iterdir()] == ["good.json"]
+    assert __main__.main(["--record", str(tmp_path / "kept")]) == 1 and ran == ["good", "good"]
+    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["good.json"]
     assert "output 7 differs" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         __main__.main(["fast"])

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ["--device", "cpu", "--shape", "tiny", "--micro-batch", "1", "--rounds", "1", "--steps", "1"]
 # What the GPU's machine does not have, and what nobody should need for a benchmark.
 ABSENT = (
-    *("prefect", "pydantic", "pyarrow", "s3fs", "fsspec", "ray", "deepspeed", "typer", "click", "rich", "pebble"),
+    *("prefect", "pydantic", "pyarrow", "s3fs", "fsspec", "ray", "deepspeed", "typer", "click", "rich"),
     *("fasttext", "kenlm", "sentencepiece", "datasketch", "numba", "tensorboard", "jinja2", "lightning"),
 )
 

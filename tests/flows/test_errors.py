@@ -30,7 +30,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a server was started")
         yield ""
 
-    monkeypatch.setattr("flows.cli.serving.local_server", refuse)
+    monkeypatch.setattr("infra.server.local.local_server", refuse)
 
 
 @pytest.fixture

@@ -85,10 +85,11 @@ def test_without_boost_the_cure_is_named(
     program(tmp_path / "bin", "g++", "exit 0")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}")
     monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "environment_folder", lambda: tmp_path / "environment")
     with pytest.raises(KenlmToolsMissing, match=r"(?s)libboost-thread-dev.*Could NOT find Boost"):
         kenlm_tools()
     assert list((tmp_path / "cache").iterdir()) == []
-    assert module.main() == 1
+    assert module.main() == module.main(["install"]) == 1
     assert "libboost-program-options-dev" in capsys.readouterr().err
 
 
@@ -142,3 +143,21 @@ def test_two_builders_at_once_leave_one_build(
     monkeypatch.setattr(module, "_compile", finish_after_another)
     assert kenlm_tools(tmp_path / "cache").lmplz.read_text() == f"built in {home.name}"
     assert list(home.parent.iterdir()) == [home]
+
+
+def test_the_set_up_copies_them_to_the_environment_for_whoever_uses_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "environment_folder", lambda: tmp_path / "environment")
+    home = tmp_path / "cache" / f"kenlm-{module.VERSION}"
+    home.mkdir(parents=True)
+    for name in ("lmplz", "build_binary"):
+        program(home, name, f"echo {name}")
+    assert module.main(["install"]) == 0
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path / "cache of another user"))
+    found = find_kenlm_tools()
+    assert found is not None and found.lmplz.is_relative_to(tmp_path / "environment")
+    assert subprocess.run([found.build_binary], capture_output=True, text=True).stdout == "build_binary\n"
+    monkeypatch.setenv("PATH", "")
+    assert kenlm_tools() == module.install_kenlm_tools() == found

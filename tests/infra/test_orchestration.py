@@ -81,6 +81,19 @@ def test_a_task_takes_what_is_made_already(lake: Lake, pool: LocalPool, tmp_path
     assert made["toy/length"].inputs == {"toy/documents": documents.digest}
 
 
+def test_a_manifest_is_read_once_however_many_tasks_need_it(
+    lake: Lake, pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = take_inventory(lake, write_inputs(tmp_path / "in")).files
+    lengths = [annotating(toy.measure_length, f"toy/length-{number}") for number in range(4)]
+    in_flow(lambda: StageRunner(lake, pool, quiet).run([reading(files), *lengths]))
+    read: list[str] = []
+    act = Lake.read
+    monkeypatch.setattr(Lake, "read", lambda self, path: read.append(path) or act(self, path))
+    in_flow(lambda: StageRunner(lake, pool, quiet).run([reading(files), *lengths]))
+    assert sum(path.startswith("artifacts/toy_lines/") for path in read) == 1
+
+
 def test_a_task_that_fails_stops_only_those_that_need_it(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     files = take_inventory(lake, write_inputs(tmp_path / "in")).files
     tasks = [

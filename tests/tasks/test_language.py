@@ -137,9 +137,9 @@ def test_words_that_only_contain_special_ones_are_left_alone(model: LanguageMode
     given: list[str] = []
 
     class Recorder:
-        def multilinePredict(self, lines: list[str], *options: object) -> tuple[list[list[str]], list[list[float]]]:
-            given.extend(lines)
-            return [["__label__en"]] * len(lines), [[1.0]] * len(lines)
+        def predict(self, line: str, *options: object) -> list[tuple[float, str]]:
+            given.append(line)
+            return [(1.0, "__label__en")]
 
     texts = ["x</s> y", "</s>x", "a__label__", "__labe__ </S>", "</s>", "a\u00a0</s>"]
     identify_language(batch(texts), CONFIG, Recorder())

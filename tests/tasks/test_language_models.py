@@ -5,12 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import sentencepiece
 
 from infra import kenlm_tools
 from infra.kenlm_tools import KenlmToolsMissing
-from tasks.language_models import LanguageModelsConfig, fit_language_models
+from infra.stage import PARTIAL
+from infra.tables import ContentDigest
+from tasks.language_models import (
+    LanguageModelsConfig,
+    fit_language_models,
+    fit_languages,
+    join_cutoffs,
+    split_languages,
+)
 from tasks.perplexity import PerplexityConfig, load_perplexity_models, score_perplexity
 from tasks.text.normalise import normalise_for_scoring
 
@@ -154,7 +163,8 @@ def test_a_label_that_is_no_file_name_is_refused(tmp_path: Path) -> None:
 def test_missing_tools_end_the_fit_with_the_cure(
     tmp_path: Path, rows: Sequence[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kenlm_tools, "cache_folder", lambda: tmp_path / "cache")
+    for folder in ("cache_folder", "environment_folder"):
+        monkeypatch.setattr(kenlm_tools, folder, lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(KenlmToolsMissing, match="apt-get install"):
         fit(rows, tmp_path / "models")
@@ -163,3 +173,24 @@ def test_missing_tools_end_the_fit_with_the_cure(
 def test_bounds_that_leave_nothing_held_back_are_refused() -> None:
     with pytest.raises(ValueError, match="each language holds back a document"):
         LanguageModelsConfig(minimum_documents=5, held_back_every=10)
+
+
+def test_the_models_of_languages_are_fitted_in_units_of_their_own(
+    rows: Sequence[Row], fitted: dict[str, Path], tmp_path: Path
+) -> None:
+    """By partitions, as the engine does: the files of one process."""
+    split = [split_languages(table, CONFIG) for table in cut(rows, 77)]
+    whole = pa.concat_tables(split)
+    ContentDigest(whole.schema).update(whole)  # raises TypeError for columns that no part can have
+    assert len(set(whole["partition"].to_pylist())) == len(set(whole["language"].to_pylist())) == 5
+    found: dict[str, Path] = {}
+    for partition in set(whole["partition"].to_pylist()):
+        folder = tmp_path / str(partition)
+        folder.mkdir()
+        rows_of = [table.filter(pc.equal(table["partition"], partition)) for table in split]
+        found |= fit_languages(rows_of, CONFIG, folder)
+    partial = {name: path for name, path in found.items() if name.endswith(PARTIAL)}
+    found |= join_cutoffs(partial, CONFIG, tmp_path)
+    assert {name: path.read_bytes() for name, path in found.items() if name not in partial} == {
+        name: path.read_bytes() for name, path in fitted.items()
+    }

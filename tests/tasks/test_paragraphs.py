@@ -1,4 +1,3 @@
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -16,13 +15,13 @@ from tasks.paragraphs import (
     PARAGRAPH_SCHEMA,
     ParagraphConfig,
     annotate_paragraphs,
-    hash_lines,
     map_paragraphs,
     paragraphs,
     reduce_paragraphs,
 )
-from tasks.text.normalise import normalise_for_hashing
+from tasks.text.lines import hash_lines
 from tests.tasks.partitioned import run_partitioned
+from tests.tasks.text.hashing import line_for_hashing
 
 
 def documents_of(texts: Sequence[str]) -> pa.Table:
@@ -41,12 +40,13 @@ def cc_net(shards: Sequence[Sequence[str]], shards_per_group: int) -> list[list[
         holders: Counter[str] = Counter()
         for texts in shards[group : group + shards_per_group]:
             for text in texts:
-                holders.update(set(normalise_for_hashing(text)) if text else set())
+                holders.update(set(map(line_for_hashing, text.split("\n"))) if text else set())
         kept.append([])
         for text in shard:
             seen: set[str] = set()
             lines = []
-            for line, key in zip(text.split("\n"), normalise_for_hashing(text), strict=True):
+            for line in text.split("\n"):
+                key = line_for_hashing(line)
                 if text and holders[key] < 2 and key not in seen:
                     lines.append(line)
                 seen.add(key)
@@ -84,13 +84,6 @@ def test_edits_are_sorted_disjoint_and_not_empty(shards: list[list[str]]) -> Non
             assert all(span["start"] < span["end"] for span in spans)
 
 
-def test_hash_is_the_first_eight_bytes_of_sha1() -> None:
-    line = "hello, world! 0000  été".encode()
-    assert hash_lines("Hello, WORLD! 2019 — Été…").tolist() == [
-        int.from_bytes(hashlib.sha1(line).digest()[:8], "little")
-    ]
-
-
 def test_all_copies_across_documents_go_and_the_first_within_one_stays() -> None:
     texts = ["own\nshared\nown\nlast", "Shared…\nother", "alone\nalone"]
     [annotations] = run([texts], ParagraphConfig())
@@ -122,7 +115,7 @@ def test_a_line_with_the_hash_that_marks_deletion_is_struck(monkeypatch: pytest.
     text = documents_of(["kept"])
     assert annotate_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [0]
     # No text that hashes to 0 is known, so the marker goes to a text.
-    monkeypatch.setattr("tasks.paragraphs._DELETED", hash_lines("kept")[0])
+    monkeypatch.setattr("tasks.paragraphs._DELETED", hash_lines(text["text"]).hash[0])
     assert annotate_paragraphs(text, rows, ParagraphConfig())["struck"].to_pylist() == [1]
 
 
@@ -152,7 +145,7 @@ def kept_by_brute_force(shards: Sequence[Sequence[str]], unit: str) -> list[list
         for text in shard:
             kept = []
             for part in text.split("\n") if unit == "line" else re.split(r"\n(?:[^\S\n]*\n)+", text.strip("\n")):
-                key = "\n".join(normalise_for_hashing(part))
+                key = "\n".join(map(line_for_hashing, part.split("\n")))
                 if key not in seen:
                     kept.append(part)
                 seen.add(key)

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -159,19 +160,35 @@ def test_percentiles_out_of_order_are_refused() -> None:
         PerplexityConfig(head_percentile=70)
 
 
+class Spelling:
+    """A tokenizer that gives the same pieces for every text."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = [piece.encode() for piece in pieces]
+
+    def encode(self, text: str, out_type: type) -> list[bytes]:
+        assert out_type is bytes
+        return self.pieces
+
+
 def test_pieces_that_spell_the_ends_of_a_sentence_are_unknown_words(files: dict[str, Path]) -> None:
     """A run of characters that the tokenizer does not know is one piece, and KenLM gives its marks 10 ** -99."""
-
-    class Spelling:
-        def __init__(self, *pieces: str) -> None:
-            self.pieces = [*pieces]
-
-        def encode(self, text: str, out_type: type) -> list[str]:
-            return self.pieces
-
     scorer = LanguageScorer(files["en.sp.model"], files["en.arpa.bin"])
     found = []
     for piece in ("<s>", "</s>", "<unk>", "\u2603"):
         scorer._tokenizer = Spelling("\u2581the", piece, "\u2581the")
         found.append(scorer.perplexity("x"))
     assert len(set(found)) == 1
+
+
+def test_white_space_inside_a_piece_is_counted_as_cc_net_counts_it(files: dict[str, Path]) -> None:
+    """Its length is that of str.split, which knows more white space than KenLM."""
+    scorer = LanguageScorer(files["en.sp.model"], files["en.arpa.bin"])
+    model = kenlm.Model(str(files["en.arpa.bin"]))
+    spaces = [chr(code) for code in range(0x80, sys.maxunicode + 1) if chr(code).isspace()]
+    assert len(spaces) > 15
+    for space in [*spaces, "\u00e9", "\u200b", "\u2014", "\u3042", "\u1e00"]:
+        line = f"\u2581the {space} a{space}b"
+        scorer._tokenizer = Spelling(*line.split(" "))
+        expected = round(10.0 ** (-model.score(line) / (len(line.split()) + 1)), 1)
+        assert scorer.perplexity("x") == expected, hex(ord(space))

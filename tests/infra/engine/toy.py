@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from infra.documents import DOCUMENT_SCHEMA
 from infra.engine.group_steps import Group
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, grouped, partitioned, stage
+from infra.stage import FIT_PARTITIONS, PARTIAL, StageConfig, StageKind, grouped, partitioned, stage
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Marker
@@ -48,6 +49,96 @@ def read_pids(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outcom
     """A document: the number of the process that reads it."""
     size = len(stream.read())
     yield Kept(Document("pid", str(os.getpid()), None, None, "toy", None), size)
+
+
+class PlacedConfig(StageConfig):
+    """`folder` is where the stage leaves signs. It holds `megabytes` so many times until somebody ends it."""
+
+    folder: str
+    megabytes: int = 0
+    held: int = 0
+
+
+@stage("toy_endless", version=1, kind=StageKind.source, config=PlacedConfig)
+def read_endless(stream: BinaryIO, name: str, config: PlacedConfig) -> Iterator[Outcome]:
+    """Write the number of the process, and go on for ever."""
+    sign = Path(config.folder, f"{name}.new")
+    sign.write_text(str(os.getpid()))
+    sign.rename(Path(config.folder, f"{name}.pid"))
+    while True:
+        signal.pause()
+    yield
+
+
+@stage("toy_large", version=1, kind=StageKind.source, config=PlacedConfig)
+def read_large(stream: BinaryIO, name: str, config: PlacedConfig) -> Iterator[Outcome]:
+    """A document; the file 0.txt takes much memory, and at first holds it."""
+    if name == "0.txt":
+        with Path(config.folder, "large").open("a") as sign:
+            sign.write(f"{name}\n")
+        memory = bytearray(config.megabytes << 20)
+        memory[:: 1 << 12] = b"x" * len(memory[:: 1 << 12])
+        while Path(config.folder, "large").read_text().count("\n") <= config.held:
+            signal.pause()
+    yield Kept(Document("large", name, None, None, "toy", None), len(stream.read()))
+
+
+@stage("toy_killed", version=1, kind=StageKind.source, config=PlacedConfig)
+def read_killed(stream: BinaryIO, name: str, config: PlacedConfig) -> Iterator[Outcome]:
+    """A document; the first process that reads a file is killed as the kernel does it."""
+    sign = Path(config.folder, f"{name}.killed")
+    if not sign.exists():
+        sign.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield Kept(Document("killed", name, None, None, "toy", None), len(stream.read()))
+
+
+@stage("toy_on_node", version=1, kind=StageKind.source, config=PlacedConfig)
+def read_on_node(stream: BinaryIO, name: str, config: PlacedConfig) -> Iterator[Outcome]:
+    """A document a file. The first worker tells its node of the Ray cluster, and waits for its end."""
+    sign = Path(config.folder, "node")
+    if not sign.exists():
+        import ray
+
+        new = sign.with_name(f"node-{os.getpid()}")
+        new.write_text(ray.get_runtime_context().get_node_id())
+        try:
+            os.link(new, sign)
+        except FileExistsError:
+            pass
+        else:
+            while True:
+                signal.pause()
+    data = stream.read()
+    yield Kept(Document(name, data.decode(), None, None, "toy", None), len(data))
+
+
+class StrangeError(Exception):
+    """Can be pickled, and not be read again."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"for {first}")
+
+
+@stage("toy_nothing", version=1, kind=StageKind.source, config=ToyConfig)
+def read_nothing(stream: BinaryIO, name: str, config: ToyConfig) -> Iterator[Outcome]:
+    raise StrangeError(name, "")
+    yield
+
+
+def wait_for(path: Path) -> str:
+    """The text of a file that another process writes."""
+    while not path.exists():
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def wait_until_gone(pid: int) -> None:
+    """Wait for the end of a process."""
+    while (
+        Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    ):
+        time.sleep(0.01)
 
 
 def texts(lake: Lake, found: Marker | Manifest) -> list[str]:
@@ -210,6 +301,44 @@ def fit_total(tables: Iterator[pa.Table], config: ToyConfig, folder: Path) -> di
     path = folder / "total.txt"
     path.write_text(str(sum(len(text) for table in tables for text in table["text"].to_pylist())))
     return {"total.txt": path}
+
+
+def split_initials(documents: pa.Table, config: ToyConfig) -> pa.Table:
+    texts = documents["text"].to_pylist()
+    schema = pa.schema([("partition", pa.int32()), ("row", pa.int32()), ("text", pa.string())])
+    return pa.table([[ord(text[0]) % FIT_PARTITIONS for text in texts], [*range(len(texts))], texts], schema=schema)
+
+
+def fit_initials(tables: Iterable[pa.Table], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    texts = [text for table in tables for text in table["text"].to_pylist()]
+    for initial in sorted({text[0] for text in texts}):
+        for name in (f"{initial}.txt", f"{initial}{PARTIAL}"):
+            files[name] = folder / name
+        found = [text for text in texts if text[0] == initial]
+        files[f"{initial}.txt"].write_text("\n".join(found))
+        files[f"{initial}{PARTIAL}"].write_text(str(len(found)))
+    return files
+
+
+def join_initials(partial: Mapping[str, Path], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    path = folder / "counts.txt"
+    path.write_text("\n".join(f"{name[0]} {partial[name].read_text()}" for name in sorted(partial)))
+    return {"counts.txt": path}
+
+
+@stage(
+    "toy_initials",
+    version=1,
+    kind=StageKind.fit,
+    config=ToyConfig,
+    groups={"map": split_initials, "group": fit_initials, "join": join_initials},
+)
+def fit_by_initial(tables: Iterator[pa.Table], config: ToyConfig, folder: Path) -> dict[str, Path]:
+    """A file for each first letter of texts, and one with the counts."""
+    files = fit_initials((split_initials(table, config) for table in tables), config, folder)
+    partial = {name: path for name, path in files.items() if name.endswith(PARTIAL)}
+    return {name: path for name, path in files.items() if name not in partial} | join_initials(partial, config, folder)
 
 
 @stage(

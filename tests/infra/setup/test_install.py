@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,3 +135,33 @@ def test_a_strange_wheel_stops_the_set_up_before_it_touches_anything(
     assert install.main(["dev"]) == 1
     assert "the lock does not name this file" in capsys.readouterr().err
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("up_to_date", [True, False])
+def test_every_set_up_builds_the_tools_and_the_bytecode_of_commands(
+    up_to_date: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`install.sh` alone does it, also when a compiler came later. Without one it says so and goes on."""
+    (tmp_path / ".venv").mkdir()
+    if up_to_date:
+        (tmp_path / ".venv" / ".installed-runtime").write_text("wanted")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(install, "ROOT", tmp_path)
+    monkeypatch.setattr(install, "_wanted", lambda: "wanted")
+    monkeypatch.setattr(install, "_make", lambda home, dev: install._compile_used(home / "bin" / "python"))
+    ran: list[tuple[list[str], bool]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        ran.append((command[1:], "PYTHONDONTWRITEBYTECODE" in options.get("env", os.environ)))
+        return subprocess.CompletedProcess(command, 1, "", "cannot build KenLM's lmplz: g++ not found\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert install.main([]) == 0
+    tools = (["-m", "infra.kenlm_tools", "install"], True)
+    used = (["-c", f"import {', '.join(install.USED)}"], False)
+    assert ran == ([tools] if up_to_date else [used, tools])
+    assert "g++ not found\nOnly fitting language models needs them." in capsys.readouterr().err
+
+
+def test_the_modules_whose_bytecode_is_written_exist() -> None:
+    assert all(importlib.util.find_spec(name) for name in install.USED)

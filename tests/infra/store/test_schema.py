@@ -185,13 +185,17 @@ def test_a_name_that_points_nowhere_is_corrupt(lake: Lake, value: object) -> Non
             act()
 
 
-@pytest.mark.parametrize("lie", [{"sha256": "../x"}, {"size": 99}, {"uri": "elsewhere"}, {"stamp": "1"}, {"more": 1}])
-def test_an_inventory_entry_about_another_file_is_not_believed(lake: Lake, tmp_path: Path, lie: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lie", [[1, "", "../x"], [99, "", ""], [1, "1", "0" * 64], {"more": 1}, "folder", "more"])
+def test_an_inventory_that_lies_is_not_believed(lake: Lake, tmp_path: Path, lie: Any) -> None:
     (tmp_path / "input").write_bytes(b"x")
     first = take_inventory(lake, [str(tmp_path / "input")])
     assert take_inventory(lake, [str(tmp_path / "input")]).hashed_bytes == 0
     [entry] = lake.list("inventory")
-    change(lake, entry.path, lambda value: value.update(lie))
+
+    def change_it(value: dict[str, Any]) -> None:
+        value.update({lie: "elsewhere"} if isinstance(lie, str) else {"files": {"input": lie}})
+
+    change(lake, entry.path, change_it)
     again = take_inventory(lake, [str(tmp_path / "input")])
     assert again.files == first.files and again.hashed_bytes == 1
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.sources.archives import read_records
-from tasks.sources.compression import salvage
+from tasks.sources.gzip_members import salvage
 from tasks.sources.reasons import Broken
 from tests.tasks.sources.samples import lz4_frame, page, read, stored, warc_record, zstd_frame
 from tests.tasks.sources.work import Inflater, work_of

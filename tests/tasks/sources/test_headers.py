@@ -49,3 +49,24 @@ def test_folded_lines_are_joined_once() -> None:
     """The pieces are kept apart until the field is complete: its value is built in one step."""
     lines = 20_000
     assert http_fields(b"x\nA: b\n" + b" c\n" * lines) == {"a": "b" + " c" * lines}
+
+
+@pytest.mark.parametrize(
+    "line_end, encoding",
+    [(b"\n", "utf-8"), (b"\r\n", "utf-8"), (b"\r\n", "latin-1"), (b"\r\r\n", "utf-8")],
+)
+def test_fields_are_the_same_whether_or_not_another_is_folded(line_end: bytes, encoding: str) -> None:
+    lines = [
+        "x",
+        "Name:  Gr\u00fc\u00dfe \u00a0",
+        "NAME : \u0085b:c\x1c",
+        "no colon",
+        ": no name",
+        "\x0b: none",
+        "Z:\ry",
+        "",
+    ]
+    header = line_end.join(line.encode(encoding) for line in lines)
+    folded = http_fields(header + b"Last: a\n b\n")
+    assert folded.pop("last") == "a b"
+    assert http_fields(header) == folded == {"name": "Gr\u00fc\u00dfe, b:c", "z": "y"}

@@ -7,14 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from tasks.text.normalise import CONTROLS, PUNCTUATION, decompose, normalise_for_hashing, normalise_for_scoring
-
-
-def one_line_for_hashing(line: str) -> str:
-    """cc_net's normalize_for_dedup from its description: one line, one character at a time."""
-    line = line.strip().lower()
-    line = "".join("0" if unicodedata.category(character) == "Nd" else character for character in line)
-    return "".join(character for character in line if character not in PUNCTUATION and character not in CONTROLS)
+from tasks.text.normalise import CONTROLS, PUNCTUATION, decompose, normalise_for_scoring
 
 
 def one_document_for_scoring(text: str) -> str:
@@ -34,10 +27,6 @@ TEXTS = strategies.text(
 )
 
 
-def test_hashing_keeps_ascii_punctuation_and_accents() -> None:
-    assert normalise_for_hashing("Hello, WORLD! 2019 — Été…") == ["hello, world! 0000  été"]
-
-
 def test_scoring_glues_lines() -> None:
     assert normalise_for_scoring("First line 2019.\nSecond") == "first line 0000.second"
 
@@ -47,8 +36,7 @@ def test_scoring_replaces_punctuation_and_strips_accents() -> None:
     assert normalise_for_scoring("「東京」、。") == '"東京",.'
 
 
-def test_empty_text_has_one_empty_line() -> None:
-    assert normalise_for_hashing("") == [""]
+def test_white_space_is_no_text() -> None:
     assert normalise_for_scoring(" \n\t") == ""
 
 
@@ -61,13 +49,7 @@ def test_the_punctuation_table_has_34_entries_and_no_ascii() -> None:
 def test_every_decimal_digit_becomes_zero() -> None:
     digits = [chr(code) for code in range(sys.maxunicode + 1) if re.fullmatch(r"\d", chr(code))]
     assert len(digits) > 600
-    assert set(normalise_for_hashing("".join(digits))[0]) == {"0"}
-
-
-@hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
-@hypothesis.given(TEXTS)
-def test_hashing_equals_the_slow_rendition(text: str) -> None:
-    assert normalise_for_hashing(text) == [one_line_for_hashing(line) for line in text.split("\n")]
+    assert set(normalise_for_scoring("".join(digits))) == {"0"}
 
 
 @hypothesis.settings(deadline=None)  # the first example pays for tables or compilation

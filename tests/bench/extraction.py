@@ -1,0 +1,70 @@
+"""Extraction of the main text of pages, against trafilatura without its fallbacks: both speed and quality."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.sources.charset import decode_page
+from tasks.sources.extraction import ExtractionError, Extractor, extract_page
+from tests.bench.gold import GoldPage, gold_pages, quality
+from tests.bench.measure import DifferentOutputs, Workload
+from tests.bench.peers.process import Contest, contest
+from tests.bench.peers.tools import TRAFILATURA
+from tests.bench.report import print_head
+
+SAMPLE = 8
+ROUNDS = 3
+
+
+def run() -> None:
+    """Compare, time and print; without gold pages, which lie beside the project, there is nothing to compare."""
+    gold = gold_pages()
+    pages = gold[::SAMPLE]
+    size = sum(len(page.body) for page in pages)
+    workload = Workload(pages, f"every {SAMPLE}th page with a gold text", len(pages), "pages", size, "of HTML")
+    about = "bytes of pages to their main text, one thread; quality is of all pages with a gold text"
+    print_head("extraction", about, workload, ["trafilatura", "Resiliparse", "lxml"])
+    if not gold:
+        print("  MISSING, no pages with gold texts lie beside the project")
+        return
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
+        given = Path(folder) / "pages.json"
+        encoded = [base64.b64encode(page.body).decode() for page in gold]
+        given.write_text(json.dumps({"gold": encoded, "pages": encoded[::SAMPLE]}))
+        one = Contest(
+            "extraction",
+            TRAFILATURA,
+            "trafilatura, fast",
+            "trafilatura_fast",
+            4.0,
+            lambda: extracted(pages),
+            lambda: extracted(gold),
+            lambda ours, theirs: qualities(gold, ours, theirs),
+            (("trafilatura", "lxml"), ["trafilatura", "Resiliparse", "lxml"]),
+        )
+        contest(one, workload, given, ROUNDS)
+
+
+def extracted(pages: Sequence[GoldPage]) -> list[str]:
+    """The texts of pages as the source extracts them."""
+    texts = []
+    for page in pages:
+        try:
+            text = decode_page(page.body, page.content_type).text
+            texts.append(extract_page(text, Extractor.trafilatura).text)
+        except ExtractionError:
+            texts.append("")
+    return texts
+
+
+def qualities(gold: Sequence[GoldPage], ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Both sides' quality. Raises DifferentOutputs if ours is worse in anything."""
+    own, other = quality(gold, ours), quality(gold, theirs)
+    told = f"{own}; the peer: {other}; {len(gold)} pages"
+    if not own.no_worse_than(other):
+        raise DifferentOutputs(f"ours is worse: {told}")
+    return told
