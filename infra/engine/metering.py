@@ -55,7 +55,7 @@ class MeteredEngine:
         pa.set_io_thread_count(1)
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
-        """See `infra.engine.pool.Engine`. Raises WorkFailed, StoreError, and WorkerDied where a batch needs too much."""
+        """See `infra.engine.pool.Engine`. Raises WorkFailed, StoreError, and WorkerDied for a batch beyond limits."""
         found: list[dict[str, Marker]] = []
         seconds: list[float] = []
         before = self._lake.requests.copy()

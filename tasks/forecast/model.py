@@ -32,7 +32,7 @@ from tasks.forecast.sample import Files, Halved, Measured, Sampled
 # The same work took up to a tenth more or less on a shared machine, beside other builds.
 NOISE = 0.10
 _PER_ALL = ("ReduceUnit",)  # kinds of units of which there is one for each partition
-_SINGLE = ("FitUnit", "FinishUnit", "FitJoinUnit")
+_SINGLE = ("FitUnit", "FitGroupUnit", "FitJoinUnit", "FinishUnit")  # as many in the whole as in the sample
 _INPUT_BLOCK = 8 << 20  # of `infra.store.inputs.open_input`
 REMOTE = "s3://"
 
