@@ -47,7 +47,8 @@ def make_forecast(
         halved = measure(resolved.recipe, sampled, every, progress)
     key = forecast_key(resolved.recipe.model_dump(mode="json"), digests_by_source(files))
     made = Extrapolation(halved, files, sampled, every, workers)
-    return made.forecast(key, resolved.recipe.name, resolved.recipe.tokenizer.file is None)
+    earlier = [name for step in resolved.recipe.across for name in step.against]
+    return made.forecast(key, resolved.recipe.name, resolved.recipe.tokenizer.file is None, earlier)
 
 
 def _some(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:

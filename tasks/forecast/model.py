@@ -48,8 +48,11 @@ class Extrapolation:
         self._shards = self._shard_growth()
         self._kept = self._kept_growth()
 
-    def forecast(self, key: str, recipe: str, fitted_tokenizer: bool) -> Forecast:
-        """The forecast. `fitted_tokenizer`: whether the tokenizer is fitted on the corpus."""
+    def forecast(self, key: str, recipe: str, fitted_tokenizer: bool, earlier: Sequence[str]) -> Forecast:
+        """The forecast. `fitted_tokenizer`: whether the tokenizer is fitted on the corpus.
+
+        `earlier` are the earlier builds that the recipe compares with.
+        """
         per_byte, spelled = self._tokens_per_byte(fitted_tokenizer)
         stages = tuple(
             self._stage(whole, first, second, per_byte.value / spelled if spelled else 1.0)
@@ -83,7 +86,7 @@ class Extrapolation:
             bytes=_sum([stage.bytes for stage in stages]) + between,
             requests=_sum([stage.requests for stage in stages]) + self._input_requests(every_file),
             memory=max((stage.memory for stage in stages), key=lambda memory: memory.value),
-            notes=tuple(self._notes(fitted_tokenizer)),
+            notes=tuple(self._notes(fitted_tokenizer, earlier)),
         )
 
     def _stage(self, whole: Measured, first: Measured, second: Measured, spelling: float) -> StageForecast:
@@ -267,8 +270,10 @@ class Extrapolation:
     def _found(self) -> float:
         return sum(growth.found for name, growth in self._growths[0].items() if name)
 
-    def _notes(self, fitted: bool) -> list[str]:
+    def _notes(self, fitted: bool, earlier: Sequence[str]) -> list[str]:
         notes = []
+        if earlier:
+            notes.append(f"The comparison with earlier builds ({', '.join(earlier)}) is not part of the forecast.")
         if self._every == 1:
             notes.append("The inputs have so few records that all were read.")
         if self._every > 1:
