@@ -12,6 +12,7 @@ SLOW_PATHS = (
     "tests/flows",
     "tests/infra/clusters",
     "tests/tasks/demo",
+    "tests/tasks/forecast/test_making.py",
     "tests/infra/engine",
     "tests/tasks/report",
     "tests/infra/server",

@@ -33,10 +33,14 @@ from model.supervision.heartbeat import Heartbeat, read_marks
 from model.supervision.logbook import Logbook, read_logbook
 from model.supervision.progress import ProgressWriter, read_progress
 from tasks.builds import BuildRecord, all_builds, disagreements, find_build, manifests_of, write_build
+from tasks.forecast.record import find_forecast
+from tasks.forecast.record import keep as keep_forecast
 from tasks.roots import find_roots
 from tasks.runs import read_run_record
 from tests.infra.store.hostile import KEY, artifact, evil_part, store, tree
 from tests.model.support.cuttings import columns_and_intervals, save, savers
+from tests.tasks.forecast.test_record import KEY as FORECAST
+from tests.tasks.forecast.test_record import forecast
 
 RUN = "run"
 EXAMPLES = 250
@@ -86,6 +90,7 @@ class Ends:
         losses = Losses(lake, RUN)
         losses.on_step_end(StepRecord(1, 1.0, 1.0, 0.1, 10, "x", 0, 0.1))
         losses.flush()
+        keep_forecast(lake, forecast())
         self.paths = sorted(entry.path for entry in lake.list("") if entry.path.endswith((".json", ".jsonl")))
         self.pristine = folder / "pristine"
         shutil.copytree(lake.uri, self.pristine)
@@ -125,6 +130,7 @@ class Ends:
             lambda: list(all_builds(lake)),
             lambda: take_inventory(lake, files),
             lambda: pinned_inventory(lake, files, "pin"),
+            lambda: find_forecast(lake, FORECAST),
             lambda: read_run_record(lake, RUN),
             lambda: read_logbook(lake, RUN),
             lambda: read_progress(lake, RUN),
