@@ -86,37 +86,42 @@ def _show(made: Forecast, kept: bool) -> None:
         f"{made.recipe}: {made.read:,} of {made.found:,} records were read, in {made.sampled_files:,} of "
         f"{made.files:,} files of {size(made.input_bytes)}"
     )
-    rows = [
+    times = [
+        [stage.name, hours(stage.seconds.value), _interval(stage.seconds, hours), hours(stage.wall_seconds.value)]
+        for stage in made.stages
+    ]
+    print_table("Time by stage", ["artifact", "CPU time", "interval", f"wall, {made.workers} workers"], times)
+    places = [
         [
             stage.name,
-            _within(stage.seconds, hours),
-            hours(stage.wall_seconds.value),
-            _within(stage.bytes, size),
+            size(stage.bytes.value),
+            _interval(stage.bytes, size),
             count(stage.requests.value),
             size(stage.memory.value),
         ]
         for stage in made.stages
     ]
-    columns = ["artifact", "CPU time", f"wall, {made.workers} workers", "disk", "requests", "memory of a worker"]
-    print_table("By stage", columns, rows)
+    print_table("Space by stage", ["artifact", "disk", "interval", "requests", "memory of a worker"], places)
     totals = [
-        ["documents in the corpus", _within(made.documents, count)],
-        ["bytes of text", _within(made.text_bytes, size)],
-        ["tokens", _within(made.tokens, count)],
-        ["CPU-hours", _within(made.seconds, lambda seconds: f"{seconds / 3600:,.3g}")],
-        [f"wall time, {made.workers} workers", _within(made.wall_seconds, hours)],
-        ["disk", _within(made.bytes, size)],
-        ["requests to a remote lake", _within(made.requests, count)],
-        ["memory of a worker", _within(made.memory, size)],
+        ["documents in the corpus", *_both(made.documents, count)],
+        ["bytes of text", *_both(made.text_bytes, size)],
+        ["tokens", *_both(made.tokens, count)],
+        ["CPU-hours", *_both(made.seconds, lambda seconds: f"{seconds / 3600:,.3g}")],
+        [f"wall time, {made.workers} workers", *_both(made.wall_seconds, hours)],
+        ["disk", *_both(made.bytes, size)],
+        ["requests to a remote lake", *_both(made.requests, count)],
+        ["memory of a worker", *_both(made.memory, size)],
     ]
-    print_table("In all", ["", "expected (interval)"], totals)
+    print_table("In all", ["", "expected", "interval"], totals)
     for note in made.notes:
         output.print(note)
     if kept:
         output.print(f"Stored as forecasts/{made.key}.json: the report of the build shows it beside what it was.")
 
 
-def _within(estimate: Estimate, shown: Callable[[float], str]) -> str:
-    if estimate.low == estimate.high:
-        return shown(estimate.value)
-    return f"{shown(estimate.value)} ({shown(estimate.low)} to {shown(estimate.high)})"
+def _both(estimate: Estimate, shown: Callable[[float], str]) -> list[str]:
+    return [shown(estimate.value), _interval(estimate, shown)]
+
+
+def _interval(estimate: Estimate, shown: Callable[[float], str]) -> str:
+    return "" if estimate.low == estimate.high else f"{shown(estimate.low)} to {shown(estimate.high)}"

@@ -11,7 +11,7 @@ from infra.engine.reading import SHARD_BYTES, SHARD_ROWS
 from infra.engine.sampling import DOCUMENTS, FINDING, FOUND, MICROSECONDS, TAKEN, TEXT_BYTES
 from infra.store.ledger import Account
 
-_CUT_AT = 0.99
+_CUT = 5  # texts of a sample that a log-normal distribution has beyond the cut
 _FEWEST = 5  # records read in a class of sizes; a class with fewer is joined to its neighbour
 
 
@@ -49,8 +49,8 @@ class Growth:
 def growth_of(account: Account, files: float, sizes: Sequence[int]) -> Growth:
     """The growth of a source from the account of its sample. `files`: bytes of all files for one of those sampled.
 
-    Records of a size give as much, and cost as much, as those of that size which were read: pages differ in size more
-    than pages of one size do. `sizes` are those of the texts of the sample.
+    Records of a size are documents as often, and take as long, as those of that size which were read. Texts are as long
+    as `sizes`, those of the sample, whatever the size of their records: the two hardly go together in web pages.
     """
     measures = account.measures
     classes = _classes(measures)
@@ -64,13 +64,17 @@ def growth_of(account: Account, files: float, sizes: Sequence[int]) -> Growth:
         )
 
     finding = measures.get(FINDING, 0) / 1e6
+    documents, text = _sum(measures, DOCUMENTS), _sum(measures, TEXT_BYTES)
+    mean = text / max(documents, 1)
+    if _sum(measures, FOUND) > _sum(measures, TAKEN):
+        mean *= typical(sizes)
     return Growth(
         found=files * _sum(measures, FOUND),
         taken=_sum(measures, TAKEN),
-        documents=_sum(measures, DOCUMENTS),
+        documents=documents,
         all_documents=whole(DOCUMENTS),
-        text_bytes=_sum(measures, TEXT_BYTES),
-        all_text_bytes=whole(TEXT_BYTES) * (typical(sizes) if _sum(measures, FOUND) > _sum(measures, TAKEN) else 1.0),
+        text_bytes=text,
+        all_text_bytes=whole(DOCUMENTS) * mean,
         read_seconds=finding + _sum(measures, MICROSECONDS) / 1e6,
         reading_seconds=files * finding + whole(MICROSECONDS) / 1e6,
     )
@@ -79,20 +83,35 @@ def growth_of(account: Account, files: float, sizes: Sequence[int]) -> Growth:
 def typical(sizes: Sequence[int]) -> float:
     """The mean size of texts with the longest ones cut, for one of the mean as it is.
 
-    One very long text in a sample of a hundred stands for twenty that are not there. Sizes above the 99th percentile of
-    a log-normal distribution with the moments of the sample count as that percentile, and what a log-normal tail has
-    beyond it is added. Of 400
-    samples of 5 % of 1,807 real pages, 94 % come within 20 % of the text in this way, and 90 % without it.
+    One very long text in a sample of a hundred stands for twenty that are not there. Sizes are cut where a log-normal
+    distribution with the moments of the sample has `_CUT` texts beyond. Of what that distribution has there, half is
+    added, as a factor: tails of real texts end earlier. Of 1,500 samples of 5 % of 1,807 real pages, 95 % come within
+    20 % of the text in this way, 91 % without the half, and 89 % without a cut.
     """
+    cut, factor = _cut(sizes)
+    return factor * sum(cut) / sum(sizes) if sum(sizes) else 1.0
+
+
+def relative_error(sizes: Sequence[int]) -> float:
+    """The standard error of the mean of sizes, their longest cut, for one of the mean."""
+    cut, _ = _cut(sizes)
+    if len(cut) < 2 or not sum(cut):
+        return 1.0
+    return statistics.stdev(cut) / statistics.fmean(cut) / math.sqrt(len(cut))
+
+
+def _cut(sizes: Sequence[int]) -> tuple[Sequence[float], float]:
+    """The sizes with the longest cut, and the factor for what is beyond the cut."""
     logarithms = [math.log(size) for size in sizes if size]
     if len(logarithms) < _FEWEST:
-        return 1.0
+        return sizes, 1.0
     mean, deviation = statistics.fmean(logarithms), statistics.pstdev(logarithms)
-    percentile = statistics.NormalDist().inv_cdf(_CUT_AT)
-    cut = math.exp(mean + percentile * deviation)
+    share = min(_CUT / len(sizes), 0.2)
+    percentile = statistics.NormalDist().inv_cdf(1 - share)
     below = statistics.NormalDist().cdf(percentile - deviation)
-    beyond = math.exp(percentile * deviation - deviation**2 / 2) * (1 - _CUT_AT)
-    return sum(min(size, cut) for size in sizes) / sum(sizes) / (below + beyond)
+    beyond = math.exp(percentile * deviation - deviation**2 / 2) * share
+    end = math.exp(mean + percentile * deviation)
+    return [min(float(size), end) for size in sizes], 1 / math.sqrt(below + beyond)
 
 
 def shards_of(account: Account, every: float) -> int:

@@ -12,8 +12,8 @@ is expected. The interval goes from the lower of them to a cost that grows with 
 Tokens per byte rise from a sample, to which a fitted tokenizer fits too well, to the whole, with the square root of the
 size, as an error of estimation falls.
 
-Intervals are two standard errors to either side: the larger of the difference between the halves, and of what a mean of
-so many documents of very different sizes has; seconds also have the noise of a machine that others use.
+Intervals are two standard errors to either side, of the mean size of so many texts; seconds also have the noise of a
+machine that others use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from infra.engine.metering import Phase
 from infra.stage import StageKind
 from infra.store.inputs import InputFile
-from tasks.forecast.growth import Growth, growth_of, shards_of
+from tasks.forecast.growth import Growth, growth_of, relative_error, shards_of
 from tasks.forecast.record import NOTHING, Estimate, Forecast, StageForecast
 from tasks.forecast.sample import Files, Halved, Measured, Sampled
 
@@ -155,12 +155,14 @@ class Extrapolation:
         return self._growths[0].get(artifact.partition("/")[0], self._growths[0][""])
 
     def _standard_error(self) -> float:
-        """The relative standard error of the growth of text, from the halves and from the number of documents."""
-        whole, *halves = (growths[""] for growths in self._growths)
-        if self._every == 1 and whole.found <= whole.taken:
+        """The relative standard error of the text of the whole, from the sizes of the texts in the sample."""
+        whole = self._growths[0][""]
+        if whole.found <= whole.taken:
             return 0.0
-        between = abs(halves[0].all_text_bytes - halves[1].all_text_bytes) / 2 / max(whole.all_text_bytes, 1)
-        return max(between, math.sqrt((1 - 1 / self._every) / max(whole.documents, 1)))
+        sampled = self._halved.whole
+        corpora = {item.name.partition("/")[0] for item in _corpora(sampled)}
+        sizes = [size for name, group in sampled.text_sizes.items() if name in corpora for size in group]
+        return math.sqrt(1 - whole.taken / whole.found) * relative_error(sizes)
 
     def _shard_growth(self) -> float:
         """Shards of the whole for one of the sample."""
