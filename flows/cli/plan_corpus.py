@@ -101,7 +101,7 @@ def _show(made: Forecast, kept: bool) -> None:
         ]
         for stage in made.stages
     ]
-    print_table("Space by stage", ["artifact", "disk", "interval", "requests", "memory of a worker"], places)
+    print_table("Space by stage", ["artifact", "disk", "interval", "requests", "memory"], places)
     totals = [
         ["documents in the corpus", *_both(made.documents, count)],
         ["bytes of text", *_both(made.text_bytes, size)],

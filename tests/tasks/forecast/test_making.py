@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flows.build import make_corpus
+from infra.child import ChildDied, run_in_child
 from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
 from tasks.builds import BuildRecord
@@ -52,10 +53,9 @@ def archives(folder: Path) -> None:
         (folder / f"{file}.warc.gz").write_bytes(b"".join(records))
 
 
-def recipe(folder: Path, reader: Any, **more: Any) -> ResolvedRecipe:
-    steps = ["language", "heuristics", "near_duplicates"]
+def recipe(folder: Path, reader: str, *steps: str) -> ResolvedRecipe:
     source = {"read": reader, "inputs": [str(folder)], "steps": steps}
-    values = {"name": "small", "sources": {"web": source}, "tokenizer": {"vocabulary_size": 600}, **more}
+    values = {"name": "small", "sources": {"web": source}, "tokenizer": {"vocabulary_size": 600}}
     return resolve(Recipe.model_validate(values))
 
 
@@ -77,7 +77,7 @@ def test_counts_come_within_a_fifth(
 ) -> None:
     (tmp_path / "in").mkdir()
     write(tmp_path / "in")
-    resolved = recipe(tmp_path / "in", reader)
+    resolved = recipe(tmp_path / "in", reader, "language", "heuristics", "near_duplicates")
     made = make_forecast(lake, resolved, 0.1, 2, told)
     keep(lake, made)
     record = built(resolved, lake, pool)
@@ -112,6 +112,26 @@ def test_few_records_are_all_read(lake: Lake, tmp_path: Path) -> None:
     made = make_forecast(lake, recipe(tmp_path / "few.jsonl", "jsonl"), 0.05, 1, said.append)
     assert made.every == 1 and made.read == made.found == 30
     assert any("too few" in line for line in said) and any("all were read" in note for note in made.notes)
+
+
+def test_a_record_that_ends_the_process_is_found_record_by_record(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "few.jsonl").write_text("".join(json.dumps({"text": text(number)}) + "\n" for number in range(30)))
+    careful: list[bool] = []
+
+    def child(function: Any, *arguments: Any, budget: Any) -> Any:
+        careful.append(arguments[-1])
+        if len(careful) == 1:
+            raise ChildDied("was killed")
+        # Watching every record is slow; `tests/infra/engine/test_metering.py` has it.
+        return run_in_child(function, *arguments[:-1], False, budget=budget)
+
+    monkeypatch.setattr("tasks.forecast.sample.run_in_child", child)
+    said: list[str] = []
+    made = make_forecast(lake, recipe(tmp_path / "few.jsonl", "jsonl"), 1.0, 1, said.append)
+    assert careful == [False, True] and made.read == 30
+    assert any("record by record" in line and "was killed" in line for line in said)
 
 
 def test_no_records_and_no_share_are_told(lake: Lake, tmp_path: Path) -> None:
