@@ -87,7 +87,7 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
         print_table("Removed records by reason", ["stage", "outcome", "reason", "documents"], out)
         if lost := _lost(ledger):
             columns = ["step", "words out", "3-grams lost", "lost per million words"]
-            print_table("What went with near-duplicates and stands in none that stays in their place", columns, lost)
+            print_table("What near-duplicates took with them", columns, lost)
         if any(reason.rpartition(":")[2] == OVER_BUDGET for _, _, reason, _ in out):
             output.print(
                 f"{OVER_BUDGET}: these records took more time or memory than a worker has for one, or crashed it. That "

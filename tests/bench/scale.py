@@ -30,6 +30,8 @@ from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
 from infra.store.manifest import all_manifests
 from tests.bench.inputs import page_texts
+from tests.bench.records import RECORDER, write_record
+from tests.bench.report import machine, versions
 
 SIZES = (2_000, 20_000, 200_000)
 _PER_FILE = 5_000
@@ -135,6 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__)
     parser.add_argument("--documents", type=int, nargs="+", default=SIZES)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the result into this folder")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
@@ -148,6 +151,11 @@ def main() -> int:
         costs.append(Cost(**json.loads(done.stdout.splitlines()[-1])))
         print(json.dumps(asdict(costs[-1])), flush=True)
     told = check(costs)
+    if chosen.record:
+        about = "builds of JSON Lines of sentences in new combinations, in new lakes"
+        RECORDER.start(name="scale", about=about, machine=machine(), versions=versions(["pyarrow", "numba"]))
+        RECORDER.set(costs=[asdict(cost) for cost in costs], faster=told)
+        write_record(RECORDER.finish("python -m tests.bench.scale"), chosen.record)
     print("\n".join(told) or "nothing grew faster than n log n")
     return 1 if told else 0
 

@@ -21,6 +21,7 @@ from tasks.demo.crawl import LIBRARY_FILE, PACKAGES_FILE, make_crawl
 from tasks.demo.planted import ARC_FILE, DAMAGED_FILE, KEPT, MIRROR_FILE, NEAR_DUPLICATE, Planted, planted_records
 from tasks.report.history import DocumentHistory, histories_of
 from tests.flows.conftest import Millrace
+from tests.tasks.text.test_words import words_of
 
 RECORDS = {record.name: record for record in planted_records()}
 DOCUMENTS = [record for record in RECORDS.values() if record.is_document]
@@ -124,6 +125,21 @@ def test_evidence_names_a_document_that_stays(built: Built) -> None:
         checked += 1
     assert checked >= 4
     assert built.history("anthology").compared == {}
+
+
+def test_the_ledger_tells_the_3_grams_that_went_with_copies(built: Built) -> None:
+    """Recounted from the texts, with tuples of words."""
+    words = lost = 0
+    for record in DOCUMENTS:
+        if record.fate == NEAR_DUPLICATE:
+            history = built.history(record.name)
+            [match] = [found for found in built.histories(history.compared["match"]) if not found.outcome]
+            own, other = words_of(history.viewed_text), words_of(match.viewed_text)
+            words += len(own)
+            lost += len({*zip(own, own[1:], own[2:], strict=False)} - {*zip(other, other[1:], other[2:], strict=False)})
+    [entry] = [entry for entry in built.result["ledger"] if entry["stage"] == "near_duplicates"]
+    assert entry["measures"] == {"dropped_words": words, "lost_3_grams": lost}
+    assert words > 1000 and lost > 0
 
 
 def test_a_family_of_copies_keeps_the_best_of_those_that_pass_every_rule(built: Built) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from infra.engine.fit_groups import FitGroupsPlan
 from infra.engine.graph import BuildTask
 from infra.engine.partitioned import PartitionedPlan
-from infra.engine.plans import FitPlan, PassPlan
+from infra.engine.plans import PassPlan
 from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, Part
@@ -160,7 +161,7 @@ def test_a_model_is_fitted_on_what_stands_before_its_first_use() -> None:
     assert tasks["fit own"].needs == ("web/documents", "web/paragraphs", "web/language", "ids")
     made = {name: manifest(name) for name in tasks["fit own"].needs}
     plan = tasks["fit own"].plan(Lake("unused"), made)
-    assert isinstance(plan, FitPlan)
+    assert isinstance(plan, FitGroupsPlan)
     [view] = plan.views
     assert [name for name, _ in view.edits] == ["paragraphs"]
     assert [(name, item.manifest.key) for name, item in view.annotations] == [

@@ -19,7 +19,7 @@ def edited(texts: list[str], tokens: int, size: int = 1000, partitions: int = 1)
     table = pa.table({"id": [str(number) for number in range(len(texts))], "text": pa.array(texts, pa.string())})
     shards = [table.slice(start, size) for start in range(0, len(texts), size)]
     found = pa.concat_tables(run_partitioned(repeated_substrings, shards, SubstringsConfig(tokens=tokens), partitions))
-    result, _ = apply_edits(pa.chunked_array([texts], pa.string()), found["edits"].combine_chunks())
+    result, _ = apply_edits(pa.chunked_array([texts], pa.string()), found["edits"])
     return result.to_pylist(), sum(found["struck"].to_pylist())
 
 

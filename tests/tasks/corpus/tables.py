@@ -105,4 +105,4 @@ def selected(
     for name in rules.edits:
         text, _ = apply_edits(text, judged[f"{name}.edits"])
     judged = judged.set_column(judged.schema.get_field_index("text"), "text", text)
-    return select_documents(judged, CorpusConfig(edits=rules.edits))
+    return select_documents(judged, CorpusConfig(edits=rules.edits, clusters=True))
