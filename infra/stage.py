@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pydantic
@@ -42,8 +42,12 @@ class StageKind(StrEnum):
 
 
 class StageConfig(pydantic.BaseModel):
-    """The options that determine the result of a stage. Every field enters its key, so omit execution settings."""
+    """The options that determine the result of a stage. Every field enters its key, so omit execution settings.
 
+    `retired`: fields of older versions, which decide nothing now. Recipes may still have them.
+    """
+
+    retired: ClassVar[tuple[str, ...]] = ()
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 

@@ -13,7 +13,7 @@ With ``keep: first``, the first document of the group with a line keeps it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,7 @@ class ParagraphConfig(StageConfig):
     - `keep`: ``none`` strikes every copy of what documents share, ``first`` all but that of the first document.
     """
 
+    retired: ClassVar[tuple[str, ...]] = ("partitions",)
     shards_per_group: int = pydantic.Field(default=50, ge=1)
     unit: Literal["line", "paragraph"] = "line"
     keep: Literal["none", "first"] = "none"

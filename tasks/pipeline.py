@@ -108,6 +108,8 @@ class _Pipeline:
         self._resolved, self._recipe, self._pin = resolved, resolved.recipe, pin
         self._order = tuple(f"{source.name}/documents" for source in resolved.sources)
         self._across = {step.name for step in resolved.across}
+        # Once per build: a name may be given to another build meanwhile.
+        self._known_documents = functools.cache(known_documents)
 
     def corpus(self) -> Iterator[BuildTask]:
         sources = self._resolved.sources
@@ -225,8 +227,8 @@ class _Pipeline:
             # Behind the sources, so that these have the same places in every artifact of all of them.
             earlier = [
                 View(
-                    KNOWN,
-                    known_documents(lake, name),
+                    f"{KNOWN}/{name}",
+                    self._known_documents(lake, name),
                     annotations=tuple((role, Annotation(made[made_as])) for of, role, made_as in known if of == name),
                 )
                 for name in step.against
@@ -253,7 +255,9 @@ class _Pipeline:
             def plan(
                 lake: Lake, made: Made, name: str = name, maker: Stage = maker, config: StageConfig = config
             ) -> Plan:
-                return PassPlan((ConfiguredStage(maker, config),), View(KNOWN, known_documents(lake, name)))
+                return PassPlan(
+                    (ConfiguredStage(maker, config),), View(f"{KNOWN}/{name}", self._known_documents(lake, name))
+                )
 
             yield BuildTask(f"{name}: {role}", (_known_name(name, role),), (), plan, (module_of(maker),))
 
@@ -292,7 +296,8 @@ class _Pipeline:
 
         def plan(lake: Lake, made: Made) -> Plan:
             configured = ConfiguredStage(groups, GroupsConfig(duplicates=steps))
-            return PartitionedPlan(configured, tuple(spec.view(made) for spec in specs))
+            views = [spec.view(made) for spec in specs]
+            return PartitionedPlan(configured, (*views, *self._earlier(lake, made, views, ())))
 
         return BuildTask(GROUPS, (GROUPS,), needs_of(specs), plan, (module_of(groups),))
 
@@ -303,17 +308,23 @@ class _Pipeline:
 
         def plan(lake: Lake, made: Made) -> Plan:
             views = [spec.view(made) for spec in specs]
-            shards = sum(len(view.documents.parts) for view in views)
-            for step in self._resolved.across:
-                first = shards
-                for name in step.against:
-                    documents = known_documents(lake, name)
-                    annotation = Annotation(made[f"across/{step.name}"], first)
-                    views.append(View(KNOWN, documents, annotations=((step.name, annotation),)))
-                    first += len(documents.parts)
-            return PartitionedPlan(ConfiguredStage(outcomes, config), tuple(views))
+            earlier = self._earlier(lake, made, views, joined)
+            return PartitionedPlan(ConfiguredStage(outcomes, config), (*views, *earlier))
 
         return BuildTask("outcomes", ("outcomes",), needs_of(specs), plan, (module_of(outcomes),))
+
+    def _earlier(self, lake: Lake, made: Made, views: Sequence[View], beside: Sequence[str]) -> Iterator[View]:
+        """The documents of earlier builds behind those of the sources, with the steps that saw them and `beside`."""
+        shards = place = sum(len(view.documents.parts) for view in views)
+        for step in self._resolved.across:
+            first = shards
+            for name in step.against:
+                documents = self._known_documents(lake, name)
+                annotations = [(step.name, Annotation(made[f"across/{step.name}"], first))]
+                annotations += [(other, Annotation(made[other], place)) for other in beside]
+                yield View(f"{KNOWN}/{name}", documents, annotations=tuple(annotations))
+                first += len(documents.parts)
+                place += len(documents.parts)
 
     def _beside(self, names: Sequence[str]) -> list[ViewSpec]:
         """A view of each source with the annotations of those steps that it goes through."""

@@ -88,9 +88,10 @@ def _compared_words(life: dict[str, Any]) -> str:
     compared = life["compared"]
     alike = "the same by that step" if compared["similarity"] is None else f"{compared['similarity']:.3f} alike"
     lost = "" if compared["lost"] is None else f"; {compared['lost']:,} of its 3-grams are lost"
-    if life["fate"].startswith(f"{compared['step']}:"):
-        return f"{compared['match']} stands for it: {alike}{lost}"
-    return f"most like {compared['match']}: {alike}"
+    match = f"{compared['match']} of an earlier build" if compared["match_known"] else compared["match"]
+    if life["fate"] != "kept":
+        return f"{match} stands for it: {alike}{lost}"
+    return f"most like {match}: {alike}"
 
 
 def _outcome_words(fate: str) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.store.digests import key_of
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Part, store_part
@@ -34,6 +33,7 @@ def store_rows(lake: Lake, path: Path, rows: pa.Table, targets: np.ndarray, name
     starts = np.flatnonzero(np.r_[True, targets[1:] != targets[:-1]]) if len(targets) else np.empty(0, np.int64)
     ends = np.r_[starts, len(targets)][1:]
     slices: Slices = {}
+    whole = ContentDigest(rows.schema)
     places: dict[str, tuple[int, int]] = {}
     groups = 0
     with pq.ParquetWriter(
@@ -43,13 +43,14 @@ def store_rows(lake: Lake, path: Path, rows: pa.Table, targets: np.ndarray, name
             cut = rows.slice(start, end - start)
             digest = ContentDigest(rows.schema)
             digest.update(cut)
+            whole.update(cut)
             writer.write_table(cut, row_group_size=_ROW_GROUP_ROWS)
             count = -(-cut.num_rows // _ROW_GROUP_ROWS)
             slices[str(targets[start])] = digest.hexdigest()
             places[str(targets[start])] = (groups, groups + count)
             groups += count
         writer.add_key_value_metadata({_SLICES: json.dumps(places)})
-    part = store_part(lake, path, name=name, rows=rows.num_rows, content=key_of(slices), suffix=".parquet")
+    part = store_part(lake, path, name=name, rows=rows.num_rows, content=whole.hexdigest(), suffix=".parquet")
     path.unlink()
     return part, slices
 

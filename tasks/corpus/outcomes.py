@@ -5,7 +5,7 @@ All sources are seen together, in partitions by cluster, and no text is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from infra.stage import StageConfig, partitioned
 from tasks.corpus.components import hash_name
 from tasks.corpus.duplicates import DuplicatesStep, clusters_of, joins_clusters
+from tasks.corpus.fates import Fates
 from tasks.corpus.groups import GROUPS
 from tasks.corpus.rules import KEPT
 from tasks.corpus.survivors import Choice, Members, choose_first, choose_survivors
@@ -27,6 +28,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("cluster", pa.string()),
         ("compared", pa.string()),
         ("match", pa.string()),
+        ("match_known", pa.bool_()),
         ("similarity", pa.float64()),
         ("words", pa.int64()),
         ("lost", pa.int64()),
@@ -58,15 +60,12 @@ class OutcomesConfig(StageConfig):
 
 def _columns_of_map(config: OutcomesConfig) -> list[str]:
     own = [f"{step.step}.{column}" for step in config.choosing for column in step.columns]
-    return list(dict.fromkeys(["id", "date", "source", "ids.copy", "rules.outcome", "rules.length", *own]))
+    joined = [f"{GROUPS}.cluster"] if joins_clusters(config.duplicates) else []
+    return list(dict.fromkeys(["id", "date", "source", "ids.copy", "rules.outcome", "rules.length", *joined, *own]))
 
 
 def _columns_of_annotate(config: OutcomesConfig) -> list[str]:
-    if joins_clusters(config.duplicates):
-        clusters = [f"{GROUPS}.cluster"]
-    else:
-        clusters = [f"{step.step}.cluster" for step in config.duplicates]
-    return list(dict.fromkeys(["source", "ids.copy", "rules.outcome", *clusters]))
+    return list(dict.fromkeys(["source", "ids.copy", "rules.outcome", *_group_columns(config)]))
 
 
 def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
@@ -75,13 +74,12 @@ def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
     Documents of an earlier build have no verdict of rules: they stay, and come before all others.
     """
     known = "rules.outcome" not in documents.column_names
+    group = _groups(documents, config)
     columns: dict[str, Any] = {
         "row": pa.array(np.arange(documents.num_rows, dtype=np.int32)),
-        "turn": pa.array(np.zeros(documents.num_rows, np.int16)),
         **{name: documents[name] for name in ("id", "source", "date")},
         "known": pa.array(np.full(documents.num_rows, known, np.int8)),
         "length": pa.nulls(documents.num_rows, pa.int64()) if known else documents["rules.length"],
-        **{field.name: pa.nulls(documents.num_rows, field.type) for field in _EVIDENCE},
     }
     some = pa.array(np.zeros(documents.num_rows, bool))
     stays = pa.array(np.ones(documents.num_rows, bool))
@@ -95,39 +93,36 @@ def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
             name = f"{step.step}.{column}"
             there = name in documents.column_names
             columns[f"{column}_{number}"] = documents[name] if there else pa.nulls(documents.num_rows, kind)
-    rows = pa.table(columns).filter(pc.and_(stays, some))
-    return rows.append_column("partition", pa.array(_partitions(rows, 0)))
+        if known:
+            group = pc.coalesce(group, cluster)
+    chosen = pc.and_(stays, some)
+    names = pc.filter(group, chosen).to_pylist()
+    partition = np.array([hash_name(name) for name in names], np.uint64)
+    return pa.table(columns).filter(chosen).append_column("partition", pa.array(partition))
 
 
 def choose(tables: Iterable[tuple[int, pa.Table]], config: OutcomesConfig) -> pa.Table:
-    """Choose among the members of the clusters of one step, its turn; those that are out travel on.
+    """Choose among the members of clusters, step by step; all clusters that share a document are in one partition.
 
-    The last step returns the columns shard, row, and ``OUTCOME_SCHEMA`` without ``cluster``, for the documents that are
-    in a cluster.
+    Returns the columns shard, row, and ``OUTCOME_SCHEMA`` without ``cluster``, for the documents that are in a cluster.
     """
     read = [_placed(number, table) for number, table in tables if table.num_rows]
     if not read:
-        # Whose turn it is, is not known: the engine takes the column that it needs.
-        return pa.schema([("partition", pa.uint64()), *_FOUND]).empty_table()
+        return _FOUND.empty_table()
     table = pa.concat_tables(read).combine_chunks().sort_by("place")
-    turn = int(table["turn"][0].as_py())
-    step = config.choosing[turn]
     # Sources are numbered in the order of the recipe, which is that of the documents.
     order = pc.cast(pc.dictionary_encode(table["source"].combine_chunks()).indices, pa.int32())
-    preference = [_ORDERS[name] for name in step.survivors if name != "all"]
-    table = (
-        table.append_column("order", order)
-        .sort_by([("known", "descending"), *preference, ("place", "ascending")])
-        .drop_columns(["order"])
-    )
-    rivals = pc.and_(pc.is_null(table["outcome"]), pc.is_valid(table[f"cluster_{turn}"]))
-    table = _decided(table, np.flatnonzero(rivals.to_numpy()), turn, step)
-    if turn + 1 == len(config.choosing):
-        return _finished(table)
-    table = table.set_column(
-        table.schema.get_field_index("turn"), "turn", pc.add(table["turn"], pa.scalar(1, pa.int16()))
-    )
-    return table.append_column("partition", pa.array(_partitions(table, turn + 1)))
+    table = table.append_column("order", order)
+    fates = Fates(table.num_rows)
+    for number, step in enumerate(config.choosing):
+        preference = [_ORDERS[name] for name in step.survivors if name != "all"]
+        keys = [("known", "descending"), *preference, ("place", "ascending")]
+        ordered = pc.sort_indices(table, sort_keys=keys).to_numpy()
+        members = table[f"cluster_{number}"].is_valid().to_numpy()
+        rivals = ordered[members[ordered] & fates.stays[ordered]]
+        fates.decide(number, rivals, _choice(table.take(pa.array(rivals)), number, step), step.compare is None)
+    fates.give_back()
+    return _rows(table, fates, config.choosing)
 
 
 def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfig) -> pa.Table:
@@ -140,8 +135,9 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
       near-duplicate of one that stays is ``step:dropped:near_duplicate``;
     - ``cluster`` (string): the same for documents that any step puts together, null for others;
     - ``compared``, ``match`` (string), ``similarity`` (float64): the last step that compared it with another document,
-      the id of that one, and how similar the two are. For a document that went, that one is the reason. For one that
-      stays, it is the most similar one;
+      the id of that one, and how similar the two are. For a document that went, that one is the reason, and it stays;
+      for one that stays, it is the most similar one. An exact copy of a document that went for another names that one;
+    - ``match_known`` (bool): whether the match is a document of an earlier build;
     - ``words``, ``lost`` (int64): of a document that went, its words and its distinct 3-grams that do not stand in its
       match. Null where the step does not compare texts.
     """
@@ -156,12 +152,7 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
     index = np.full(documents.num_rows, -1, np.int64)
     index[at] = np.arange(len(at))
     found = rows.take(pa.array(index, mask=index < 0))
-    if joins_clusters(config.duplicates):
-        cluster = documents[f"{GROUPS}.cluster"]
-    else:
-        cluster = pa.nulls(documents.num_rows, pa.string())
-        for step in config.duplicates:
-            cluster = pc.coalesce(cluster, clusters_of(documents, step))
+    cluster = _groups(documents, config)
     return pa.table(
         [pa.array(outcome, pa.string()), cluster, *(found[name] for name in OUTCOME_SCHEMA.names[2:])],
         schema=OUTCOME_SCHEMA,
@@ -177,60 +168,31 @@ outcomes = partitioned(
     columns={"map": _columns_of_map, "annotate": _columns_of_annotate},
     map=read_members,
     reduce={"choose": choose},
-    order=lambda config: ("choose",) * max(len(config.choosing), 1),
     annotate=annotate_outcomes,
     # The words and signatures of candidates are in memory: some 6 KB for a document of 350 words.
     documents_per_partition=1 << 16,
 )
 
 
-def _partitions(rows: pa.Table, turn: int) -> np.ndarray:
-    """Members of one cluster meet; a document that is out, or in no cluster of the step, goes anywhere."""
-    if f"cluster_{turn}" not in rows.column_names:
-        return np.empty(0, np.uint64)
-    clusters = rows[f"cluster_{turn}"].to_pylist()
-    return np.array([hash_name(name or id) for name, id in zip(clusters, rows["id"].to_pylist())], np.uint64)
+def _group_columns(config: OutcomesConfig) -> list[str]:
+    if joins_clusters(config.duplicates):
+        return [f"{GROUPS}.cluster"]
+    return list(dict.fromkeys(f"{step.step}.cluster" for step in config.duplicates))
+
+
+def _groups(documents: pa.Table, config: OutcomesConfig) -> pa.Array:
+    """The cluster of each document, or the clusters that share documents as one; null for a document in none."""
+    if f"{GROUPS}.cluster" in documents.column_names:
+        return documents[f"{GROUPS}.cluster"].combine_chunks()
+    found = pa.nulls(documents.num_rows, pa.string())
+    for step in config.duplicates:
+        found = pc.coalesce(found, clusters_of(documents, step))
+    return found
 
 
 def _placed(number: int, table: pa.Table) -> pa.Table:
-    if "row" not in table.column_names:
-        return table
     place = pa.array(table["row"].to_numpy().astype(np.int64) + (number << 32))
     return table.drop_columns(["row"]).append_column("place", place)
-
-
-def _decided(table: pa.Table, rivals: np.ndarray, turn: int, step: DuplicatesStep) -> pa.Table:
-    """The table after the choice among the rows `rivals`, which are in the order of preference."""
-    members = table.take(pa.array(rivals))
-    choice = _choice(members, turn, step)
-    ids = members["id"].combine_chunks()
-    matched = choice.match >= 0
-    new = {
-        "outcome": _where(choice.goes, pa.scalar(f"{step.step}:dropped:{NEAR_DUPLICATE}")),
-        "compared": _where(matched, pa.scalar(step.step)),
-        "match": ids.take(pa.array(choice.match, mask=~matched)),
-        "similarity": pa.array(np.round(choice.similarity, 6), mask=np.isnan(choice.similarity)),
-        "words": pa.array(choice.words, mask=~choice.goes | (choice.words < 0)),
-        "lost": pa.array(choice.lost, mask=~choice.goes | (choice.words < 0)),
-    }
-    index = np.full(table.num_rows, -1, np.int64)
-    index[rivals] = np.arange(len(rivals))
-    at = pa.array(index, mask=index < 0)
-    for name, values in new.items():
-        column = pc.coalesce(values.cast(table[name].type).take(at), table[name].combine_chunks())
-        table = table.set_column(table.schema.get_field_index(name), name, column)
-    # The step's own evidence is needed no more, and what is out is not compared again.
-    table = table.select([name for name in table.column_names if not name.endswith(f"_{turn}")])
-    gone = table["outcome"].combine_chunks().is_valid()
-    for name in table.column_names:
-        if name[-1].isdigit():
-            kept = pc.if_else(gone, None, table[name].combine_chunks())
-            table = table.set_column(table.schema.get_field_index(name), name, kept)
-    return table
-
-
-def _where(mask: np.ndarray, value: pa.Scalar) -> pa.Array:
-    return pc.if_else(pa.array(mask), value, pa.scalar(None, pa.string()))
 
 
 def _choice(members: pa.Table, turn: int, step: DuplicatesStep) -> Choice:
@@ -252,11 +214,26 @@ def _choice(members: pa.Table, turn: int, step: DuplicatesStep) -> Choice:
     )
 
 
-def _finished(table: pa.Table) -> pa.Table:
-    """The rows by shard, in order."""
+def _rows(table: pa.Table, fates: Fates, steps: Sequence[DuplicatesStep]) -> pa.Table:
+    """What became of each document, by shard and in order; `table` is sorted by place."""
     place = table["place"].to_numpy()
-    order = pa.array(np.argsort(place))
-    found = table.select(_EVIDENCE.names).take(order)
-    place = np.sort(place)
-    shard = pa.array((place >> 32).astype(np.int32))
-    return found.add_column(0, "shard", shard).add_column(1, "row", pa.array((place & 0xFFFFFFFF).astype(np.int32)))
+    compared = fates.match >= 0
+    at = pa.array(fates.match, mask=~compared)
+    known = pa.array(table["known"].to_numpy()[np.where(compared, fates.match, 0)] == 1, mask=~compared)
+    counted = ~fates.stays & (fates.words >= 0)
+    out = [f"{step.step}:dropped:{NEAR_DUPLICATE}" for step in steps]
+    names = [step.step for step in steps]
+    return pa.table(
+        {
+            "shard": pa.array((place >> 32).astype(np.int32)),
+            "row": pa.array((place & 0xFFFFFFFF).astype(np.int32)),
+            "outcome": pa.array(out, pa.string()).take(pa.array(fates.step, mask=fates.stays)),
+            "compared": pa.array(names, pa.string()).take(pa.array(fates.step, mask=~compared)),
+            "match": table["id"].combine_chunks().take(at),
+            "match_known": known,
+            "similarity": pa.array(np.round(fates.similarity, 6), mask=np.isnan(fates.similarity)),
+            "words": pa.array(fates.words, mask=~counted),
+            "lost": pa.array(fates.lost, mask=~counted),
+        },
+        schema=_FOUND,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import ClassVar
 
 import pydantic
 
@@ -19,13 +20,15 @@ class NearDuplicateConfig(SignatureConfig):
     """The search for near-duplicates. The fields of `SignatureConfig` must equal those of the signatures.
 
     - `similarity`: ``jaccard`` compares sets of n-grams of `shingle_words` words. ``containment`` is the share of a
-      document's case-folded 3-grams that stand in the document that stays: at 1, nothing is lost but their order;
+      document's case-folded 3-grams that stand in the document that stays: at 1, nothing is lost but their order. It
+      is for texts of 12 words and more: of shorter ones, some that stand in a longer text are not found;
     - `threshold`: the least similarity of near-duplicates;
     - `mode`: which of similar documents go, see `tasks.corpus.comparison`;
     - `bands`, `rows`: how candidates are found for ``jaccard``. By default, the most rows that find 99.9 % of the pairs
       0.05 above the threshold and 98 % of those at it, such as 18 bands of 7 rows at 0.8.
     """
 
+    retired: ClassVar[tuple[str, ...]] = ("weights", "bucket_cap", "partitions")
     similarity: Similarity = "jaccard"
     threshold: float = pydantic.Field(0.8, gt=0.0, le=1.0)
     mode: Mode = "survivors"
@@ -38,8 +41,8 @@ class NearDuplicateConfig(SignatureConfig):
             raise ValueError("give both bands and rows, or neither")
         if self.bands is not None and self.rows is not None and self.bands * self.rows > self.permutations:
             raise ValueError(f"bands x rows is {self.bands * self.rows}, more than {self.permutations} permutations")
-        if self.similarity == "containment" and (self.bands is not None or self.mode == "pile_dedupe"):
-            raise ValueError("bands, rows and the mode pile_dedupe are for similarity: jaccard")
+        if self.similarity == "containment" and (self.bands is not None or self.mode != "survivors"):
+            raise ValueError("bands, rows and other modes than survivors are for similarity: jaccard")
         return self
 
     def signatures(self) -> SignatureConfig:

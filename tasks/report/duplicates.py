@@ -115,7 +115,7 @@ def _found(reader: PartReader, build: BuildParts, name: str) -> NearDuplicates:
             Pair(left, right, row["similarity"], row["gone"])
             for row in [*nearest[True], *nearest[False]]
             if (left := _member(reader, build, manifest, row["source"], row["number"], row["row"]))
-            and (right := _by_id(reader, build, manifest, row["match"]))
+            and (right := _match(reader, build, manifest, row))
         ),
     )
 
@@ -123,7 +123,7 @@ def _found(reader: PartReader, build: BuildParts, name: str) -> NearDuplicates:
 def _compared(reader: PartReader, build: BuildParts, source: str, number: int, step: str) -> pa.Table:
     """The documents of a shard that the step compared with another: row, match, similarity and whether each went."""
     part = build.documents(source).parts[number]
-    columns = ["outcome", "compared", "match", "similarity"]
+    columns = ["outcome", "compared", "match", "match_known", "similarity"]
     found = read_table(reader.path(build.part(source, "outcomes", number)), columns, about=part.content)
     rows = np.flatnonzero(pc.fill_null(pc.equal(found["compared"], step), False).to_numpy(zero_copy_only=False))
     found = found.take(pa.array(rows))
@@ -134,6 +134,7 @@ def _compared(reader: PartReader, build: BuildParts, source: str, number: int, s
             "number": pa.array([number] * len(rows), pa.int64()),
             "row": pa.array(rows, pa.int64()),
             "match": found["match"],
+            "match_known": found["match_known"],
             "similarity": found["similarity"],
             "gone": gone,
         }
@@ -151,14 +152,17 @@ def _nearest(rows: list[dict[str, Any]], threshold: float) -> list[dict[str, Any
     return ordered[:PAIRS_ON_EACH_SIDE]
 
 
-def _by_id(reader: PartReader, build: BuildParts, manifest: Manifest, identity: str) -> PairMember:
+def _match(reader: PartReader, build: BuildParts, manifest: Manifest, row: dict[str, Any]) -> PairMember:
+    identity = row["match"]
+    if row["match_known"]:
+        return PairMember(identity, None, "in the corpus of an earlier build", True)
     rows = [part.rows for source in build.sources for part in build.documents(source).parts]
-    for number, row in find_documents(reader, build.manifests["index"], rows, identity):
-        source, shard = build.place(number)
-        member = _member(reader, build, manifest, source, shard, row)
+    for shards, place in find_documents(reader, build.manifests["index"], rows, identity):
+        source, shard = build.place(shards)
+        member = _member(reader, build, manifest, source, shard, place)
         if member.id == identity:
             return member
-    return PairMember(identity, None, "in the corpus of an earlier build", True)
+    raise Corrupt(f"a near-duplicate refers to the document {identity}, which the index lacks: build it again")
 
 
 def _member(

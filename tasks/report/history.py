@@ -33,7 +33,7 @@ class DocumentHistory:
     """One document: `document` as stored, `steps` with the columns that each wrote about it, and its outcome.
 
     `compared` says with which document the choice among duplicates compared it last: ``step``, ``match``,
-    ``similarity``, ``lost`` (see `tasks.corpus.outcomes`). It is empty if there was none.
+    ``match_known``, ``similarity``, ``lost`` (see `tasks.corpus.outcomes`). It is empty if there was none.
     """
 
     source: str
@@ -107,7 +107,8 @@ def _history(
     found = _row(reader.path(part), place.row, about=shard.content)
     compared = {}
     if found.get("compared") is not None:
-        compared = {"step": found["compared"], **{name: found[name] for name in ("match", "similarity", "lost")}}
+        names = ("match", "match_known", "similarity", "lost")
+        compared = {"step": found["compared"], **{name: found[name] for name in names}}
     return DocumentHistory(place.source, stored, shard.name, place.row, text, steps, found["outcome"] or KEPT, compared)
 
 

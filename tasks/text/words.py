@@ -1,8 +1,9 @@
 """The words of a text by which documents are compared, as hashes or as joined UTF-8.
 
-The words are those of ``re.findall(r"\\w+", text.casefold())``: runs of Unicode letters, digits and underscores. All
-other characters only separate words. In scripts that are written without spaces, every character is a word: otherwise
-a Chinese sentence would be one word, and an edited copy of a text would share few words with it.
+A word is a run of Unicode letters, digits and underscores (``\\w``) of the case-folded text, with the combining marks
+behind them: without marks, many words of Hindi or Arabic would be the same. All other characters only separate words.
+In scripts that are written without spaces, every character is a word: otherwise a Chinese sentence would be one word,
+and an edited copy of a text would share few words with it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
+import unicodedata
 
 import numpy as np
 
@@ -24,7 +26,7 @@ _WITHOUT_SPACES = (
     *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA4CF), (0xF900, 0xFAFF)),  # Han, Yi
     *((0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFF)),  # narrow katakana, kana supplement, Han extensions
 )
-_SEPARATOR, _PART, _WHOLE = 0, 1, 2
+_SEPARATOR, _PART, _WHOLE, _MARK = 0, 1, 2, 3
 
 
 def hash_words(text: str) -> np.ndarray:
@@ -43,14 +45,19 @@ def join_words(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @functools.cache
 def word_classes() -> np.ndarray:
-    """For every code point, 0 if it separates words, 1 if it is part of one, 2 if it is one: uint8, (0x110000,)."""
+    """For every code point, 0 if it separates words, 1 if it is part of one, 2 if it is one: uint8, (0x110000,).
+
+    3 is a combining mark, which is part of the word before it, and by itself none.
+    """
     every = np.arange(sys.maxunicode + 1, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
     table = np.full(len(every), _SEPARATOR, np.uint8)
     for run in re.finditer(r"\w+", every):
         table[run.start() : run.end()] = _PART
+    marks = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("M")]
+    table[marks] = _MARK
     for first, last in _WITHOUT_SPACES:
         block = table[first : last + 1]
-        block[block == _PART] = _WHOLE
+        block[block != _SEPARATOR] = _WHOLE
     table.flags.writeable = False
     return table
 
@@ -68,6 +75,8 @@ def _hash_words(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     for index in range(codes.size):
         code = codes[index]
         kind = classes[code]
+        if kind == 3:
+            kind = 1 if inside else 0
         if inside and kind != 1:
             hashes[words] = _finish(state)
             words += 1
@@ -106,6 +115,8 @@ def _join_words(codes: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.
     inside = False
     for code in codes:
         kind = classes[code]
+        if kind == 3:
+            kind = 1 if inside else 0
         if inside and kind != 1:
             ends[words] = size
             words += 1

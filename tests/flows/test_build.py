@@ -136,8 +136,9 @@ def test_explain_tells_of_kept_and_dropped_documents(millrace: Millrace, pages: 
     opened = Lake.open(str(lake))
     record = find_build(opened)
     reader = PartReader(opened, lake)
-    [found] = record.manifest(opened, "outcomes").evidence("reduce")
-    rows = pq.read_table(reader.path(found)).to_pylist()
+    parts = record.manifest(opened, "outcomes").parts
+    tables = [pq.read_table(reader.path(part)).to_pylist() for part in parts]
+    rows = [{"shard": n, "row": place, **row} for n, table in enumerate(tables) for place, row in enumerate(table)]
     documents = record.manifest(opened, "crawl/documents")
     for fate in ("", "language:dropped:low_language_score"):
         row = next(row for row in rows if row["outcome"] == fate)

@@ -55,7 +55,7 @@ def test_a_node_that_dies_in_the_middle_does_not_change_the_digests(
     def line(lake: Lake, engine: Engine) -> list[Manifest]:
         [documents] = SourcePlan(stage, take_inventory(lake, [pattern]).files).run(lake, engine, quiet)
         view = View("toy", documents)
-        [counts] = PartitionedPlan(ConfiguredStage(toy.verified_counts, toy.ToyConfig()), (view,)).run(
+        [counts] = PartitionedPlan(ConfiguredStage(toy.letter_counts, toy.ToyConfig()), (view,)).run(
             lake, engine, quiet
         )
         return [documents, counts]

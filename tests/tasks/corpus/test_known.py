@@ -48,7 +48,7 @@ def built(pool: LocalPool, folder: Path, name: str, **step: Any) -> BuildRecord:
     return record
 
 
-@pytest.mark.parametrize("step", [{}, {"similarity": "containment", "threshold": 1.0}, {"mode": "components"}])
+@pytest.mark.parametrize("step", [{}, {"similarity": "containment", "threshold": 1.0}])
 def test_what_an_earlier_corpus_has_is_not_kept_again(pool: LocalPool, tmp_path: Path, step: dict[str, Any]) -> None:
     write(tmp_path, "a", range(40))
     write(tmp_path, "b", range(30, 60), words=79)  # ten of them are those of the first, without the last word
@@ -69,6 +69,23 @@ def test_what_an_earlier_corpus_has_is_not_kept_again(pool: LocalPool, tmp_path:
         name, key = second.artifacts["known/corpus/a/signatures"]
         assert third.artifacts["known/corpus/a/signatures"] == (name, key), "the earlier corpus is not signed again"
         assert read_manifest(lake, name, key) is not None
+
+
+def test_an_earlier_document_of_the_same_id_is_told_apart(pool: LocalPool, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path, name, range(5 if name == "a" else 10))
+        lines = (tmp_path / f"{name}.jsonl").read_text().replace(f'"id": "{name}-', '"id": "same-')
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    built(pool, tmp_path, "a")
+    lake = Lake.open(str(tmp_path / "lake"))
+    second = built(pool, tmp_path, "b", against=["corpus/a"])
+    assert second.documents == 5
+    [history] = histories_of(lake, second, "web/same-3", tmp_path / "cache")
+    assert (history.compared["match"], history.compared["match_known"]) == ("web/same-3", True)
+    [near] = collect_report(lake, second, tmp_path / "cache").near_duplicates
+    assert all((pair.left.kept, pair.right.kept) == (False, True) for pair in near.pairs) and near.gone == 5
+    inputs = second.manifest(lake, "across/near_duplicates").inputs
+    assert "known/corpus/a/documents" in inputs
 
 
 def test_only_a_step_across_that_compares_takes_earlier_builds(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_a_document_without_words_shares_nothing() -> None:
         ({"bands": 20, "rows": 7}, "bands x rows is 140, more than 128"),
         ({"threshold": 0.0}, "greater than 0"),
         ({"similarity": "containment", "mode": "pile_dedupe"}, "are for similarity: jaccard"),
+        ({"similarity": "containment", "mode": "components"}, "are for similarity: jaccard"),
         ({"partitions": 16}, "Extra inputs"),
     ],
 )

@@ -244,6 +244,13 @@ def test_short_texts_planted_in_long_ones(shared_data: Path) -> None:
     check_survivors(partly, looser, 0.8, containment)
 
 
+def test_a_share_at_the_threshold_is_enough() -> None:
+    """55 of 100 3-grams, though 0.55 · 100 is more than 55 in floating point."""
+    short, long = (" ".join(f"w{number}" for number in range(words)) for words in (57, 102))
+    config = NearDuplicateConfig(similarity="containment", threshold=0.55)
+    assert [fate.stays for fate in fates_of([short, long], config, ("first",))] == [True, False]
+
+
 def test_lost_3_grams_are_those_that_brute_force_counts(shared_data: Path) -> None:
     chooser = random.Random(4)
     texts = [article["text"] for article in read_articles(shared_data)[:100]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+import unicodedata
 from pathlib import Path
 
 import hypothesis
@@ -15,18 +16,18 @@ from tasks.text.words import hash_words, join_words, word_classes
 
 
 def words_of(text: str) -> list[str]:
-    """The definition: ``\\w+``, but every character of a script without spaces is a word."""
-    found = []
-    for run in re.findall(r"\w+", text.casefold()):
-        word = ""
-        for letter in run:
-            if word_classes()[ord(letter)] == 2:
-                found += [word] if word else []
-                found.append(letter)
-                word = ""
-            else:
-                word += letter
+    """The definition: ``\\w+`` and the marks behind, but every character of a script without spaces is a word."""
+    found: list[str] = []
+    word = ""
+    for letter in f"{text.casefold()} ":
+        mark = unicodedata.category(letter).startswith("M")
+        whole = word_classes()[ord(letter)] == 2
+        if not whole and (re.match(r"\w", letter) or (mark and word)):
+            word += letter
+            continue
         found += [word] if word else []
+        word = ""
+        found += [letter] if whole else []
     return found
 
 
@@ -61,7 +62,14 @@ def test_words_of_real_texts_in_every_script(shared_data: Path) -> None:
 
 def test_which_scripts_have_no_spaces() -> None:
     assert words_of("中文 word 한국어 ไทย") == ["中", "文", "word", "한국어", "ไ", "ท", "ย"]
-    assert words_of("Привет мир, नमस्ते") == ["привет", "мир", *re.findall(r"\w+", "नमस्ते")]
+    assert words_of("Привет мир, नमस्ते") == ["привет", "мир", "नमस्ते"]
+
+
+def test_marks_are_part_of_words() -> None:
+    for one, other in (("की", "का"), ("बिल", "बाल"), ("কি", "কা"), ("กิน", "กัน"), ("cafe\u0301s", "cafes")):
+        assert hash_words(one).tolist() != hash_words(other).tolist()
+        assert joined(one) == words_of(one)
+    assert joined("cafe\u0301s \u0301 x\ufe0f \ufe0f") == ["cafe\u0301s", "x\ufe0f"]
 
 
 @hypothesis.settings(deadline=None)
