@@ -120,6 +120,12 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
     used = {origin for model in recipe.models.values() for origin in model.on}
     if idle := [name for name in recipe.references if name not in used]:
         raise Unresolved(f"references.{idle[0]}: no model is fitted on it; remove it")
+    for step in resolved.across:
+        if f"corpus/{recipe.name}" in step.against:
+            raise Unresolved(
+                f"across.{step.name}.against: corpus/{recipe.name} names the builds of this recipe: the next one would "
+                "find all its documents there. Give that build a name of its own with --name"
+            )
     if recipe.tokens.validation > 0:
         everywhere = any(step.stage.gives_clusters for step in resolved.across)
         alone = len(resolved.sources) == 1 and any(step.stage.gives_clusters for step in resolved.sources[0].steps)

@@ -93,6 +93,9 @@ def test_only_a_step_across_that_compares_takes_earlier_builds(tmp_path: Path) -
     own = {"name": "x", "sources": {"web": {**source, "steps": [{"near_duplicates": {"against": ["corpus/a"]}}]}}}
     with pytest.raises(Unresolved, match=r"against: list near_duplicates in across"):
         resolve(parse_recipe(own, "x"))
+    itself = {"name": "a", "sources": {"web": source}, "across": [{"near_duplicates": {"against": ["corpus/a"]}}]}
+    with pytest.raises(Unresolved, match="names the builds of this recipe"):
+        resolve(parse_recipe(itself, "x"))
     exact = {"name": "x", "sources": {"web": source}, "across": [{"exact_duplicates": {"against": ["corpus/a"]}}]}
     with pytest.raises(RecipeError, match="exact_duplicates does not compare documents with those of other builds"):
         parse_recipe(exact, "x")
