@@ -41,7 +41,7 @@ from tasks.stages import find_stage, module_of
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
 
-KNOWN = "known"  # the source of documents of earlier builds
+EARLIER = "earlier"  # where artifacts about documents of earlier builds are
 
 
 def build_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
@@ -227,7 +227,7 @@ class _Pipeline:
             # Behind the sources, so that these have the same places in every artifact of all of them.
             earlier = [
                 View(
-                    f"{KNOWN}/{name}",
+                    f"{EARLIER}/{name}",
                     self._known_documents(lake, name),
                     annotations=tuple((role, Annotation(made[made_as])) for of, role, made_as in known if of == name),
                 )
@@ -256,7 +256,7 @@ class _Pipeline:
                 lake: Lake, made: Made, name: str = name, maker: Stage = maker, config: StageConfig = config
             ) -> Plan:
                 return PassPlan(
-                    (ConfiguredStage(maker, config),), View(f"{KNOWN}/{name}", self._known_documents(lake, name))
+                    (ConfiguredStage(maker, config),), View(f"{EARLIER}/{name}", self._known_documents(lake, name))
                 )
 
             yield BuildTask(f"{name}: {role}", (_known_name(name, role),), (), plan, (module_of(maker),))
@@ -322,7 +322,7 @@ class _Pipeline:
                 documents = self._known_documents(lake, name)
                 annotations = [(step.name, Annotation(made[f"across/{step.name}"], first))]
                 annotations += [(other, Annotation(made[other], place)) for other in beside]
-                yield View(f"{KNOWN}/{name}", documents, annotations=tuple(annotations))
+                yield View(f"{EARLIER}/{name}", documents, annotations=tuple(annotations))
                 first += len(documents.parts)
                 place += len(documents.parts)
 
@@ -391,7 +391,7 @@ def _known_roles(step: ResolvedStep) -> list[tuple[str, str]]:
 
 
 def _known_name(name: str, role: str) -> str:
-    return f"{KNOWN}/{name}/{role}"
+    return f"{EARLIER}/{name}/{role}"
 
 
 def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Sequence[ViewSpec]) -> BuildTask:

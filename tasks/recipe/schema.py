@@ -14,7 +14,7 @@ from tasks.recipe.parts import FittedModel, Reader, Section, Step
 from tasks.tokenizer import END_OF_TEXT, TokenizerConfig
 
 _SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
-RESERVED = ("across", "models", "known")  # first parts of names of artifacts, beside the names of sources
+RESERVED = ("across", "models", "earlier")  # first parts of names of artifacts, beside the names of sources
 DEFAULT_SURVIVORS: tuple[Survivors, ...] = ("longest", "earliest")
 
 

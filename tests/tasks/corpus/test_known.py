@@ -66,8 +66,8 @@ def test_what_an_earlier_corpus_has_is_not_kept_again(pool: LocalPool, tmp_path:
     third = built(pool, tmp_path, "c", **step, against=["corpus/a", "corpus/b"])
     assert third.documents == 10
     if "similarity" not in step:
-        name, key = second.artifacts["known/corpus/a/signatures"]
-        assert third.artifacts["known/corpus/a/signatures"] == (name, key), "the earlier corpus is not signed again"
+        name, key = second.artifacts["earlier/corpus/a/signatures"]
+        assert third.artifacts["earlier/corpus/a/signatures"] == (name, key), "the earlier corpus is not signed again"
         assert read_manifest(lake, name, key) is not None
 
 
@@ -85,7 +85,7 @@ def test_an_earlier_document_of_the_same_id_is_told_apart(pool: LocalPool, tmp_p
     [near] = collect_report(lake, second, tmp_path / "cache").near_duplicates
     assert all((pair.left.kept, pair.right.kept) == (False, True) for pair in near.pairs) and near.gone == 5
     inputs = second.manifest(lake, "across/near_duplicates").inputs
-    assert "known/corpus/a/documents" in inputs
+    assert "earlier/corpus/a/documents" in inputs
 
 
 def test_only_a_step_across_that_compares_takes_earlier_builds(tmp_path: Path) -> None:
