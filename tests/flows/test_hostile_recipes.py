@@ -39,7 +39,7 @@ WRONG = [  # one a line: they are read side by side
     "name: x\nsources: {a: {read: jsonl, steps: [{language: {sees: [language]}}]}}",
     "name: x\nsources: {a: {read: jsonl, steps: [{language: {survivors: [first]}}]}}",
     "name: x\nsources: {a: {read: jsonl, steps: [{near_duplicates: {survivors: []}}]}}",
-    "name: x\nsources: {a: {read: jsonl, steps: [{near_duplicates: {weights: [.nan, .nan]}}]}}",
+    "name: x\nsources: {a: {read: jsonl, steps: [{near_duplicates: {threshold: .nan}}]}}",
     "name: x\nsources: {a: {read: jsonl, steps: [perplexity]}}",
     "name: x\nsources: {a: {read: jsonl, steps: [language, {perplexity: {model: nowhere}}]}}",
     "name: x\nsources: {a: {read: jsonl, share: .inf}}",
