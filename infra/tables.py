@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,25 @@ def read_table(path: Path, columns: list[str] | None = None, about: str | None =
         return pa.concat_tables(groups)
     schema = pq.read_schema(path)
     return (pa.schema([schema.field(name) for name in columns]) if columns is not None else schema).empty_table()
+
+
+def stack_rows(tables: Iterable[tuple[int, pa.Table]], **kinds: type[np.generic]) -> dict[str, np.ndarray]:
+    """Columns of the numbered tables that a partitioned stage's steps are given, as one array each, and ``shard``.
+
+    `kinds` maps names of columns to their types, for when there is no table. ``shard`` (int32) is the table's number.
+    """
+    read = list(tables)
+    numbers = [np.full(table.num_rows, number, np.int32) for number, table in read]
+    found = {"shard": np.concatenate([np.empty(0, np.int32), *numbers])}
+    for name, kind in kinds.items():
+        found[name] = np.concatenate([np.empty(0, kind), *(table[name].to_numpy() for _, table in read)])
+    return found
+
+
+def places_of(rows: dict[str, np.ndarray]) -> np.ndarray:
+    """shard · 2³² + row of stacked rows, which names a document in one number: int64."""
+    places: np.ndarray = rows["row"].astype(np.int64) + (rows["shard"].astype(np.int64) << 32)
+    return places
 
 
 class _ColumnDigest:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, partitioned
+from infra.tables import stack_rows
 
 EXACT_SCHEMA = pa.schema([pa.field("cluster", pa.string())])
 
@@ -34,12 +35,8 @@ def read_texts(documents: Documents, config: ExactDuplicatesConfig) -> pa.Table:
 
 def find_equal(tables: Iterable[tuple[int, pa.Table]], config: ExactDuplicatesConfig) -> pa.Table:
     """The documents whose hash another one has too: columns shard, row (int32), high and low (uint64)."""
-    read = [(np.full(table.num_rows, shard, np.int32), table) for shard, table in tables]
-    shard = np.concatenate([np.empty(0, np.int32), *(numbers for numbers, _ in read)])
-    row, high, low = (
-        np.concatenate([np.empty(0, kind), *(table[name].to_numpy() for _, table in read)])
-        for name, kind in (("row", np.int32), ("high", np.uint64), ("low", np.uint64))
-    )
+    rows = stack_rows(tables, row=np.int32, high=np.uint64, low=np.uint64)
+    shard, row, high, low = rows["shard"], rows["row"], rows["high"], rows["low"]
     _, number, count = np.unique(np.stack([high, low], axis=1), axis=0, return_inverse=True, return_counts=True)
     several = count[number.reshape(-1)] > 1 if len(row) else np.empty(0, bool)
     return pa.table({"shard": shard[several], "row": row[several], "high": high[several], "low": low[several]})

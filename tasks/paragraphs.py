@@ -23,6 +23,7 @@ import pydantic
 from infra.compiled import njit
 from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, partitioned
+from infra.tables import stack_rows
 from tasks.text.lines import Lines, hash_lines, hash_paragraphs
 
 PARAGRAPH_SCHEMA = pa.schema(
@@ -73,12 +74,8 @@ def reduce_paragraphs(tables: Iterable[tuple[int, pa.Table]], config: ParagraphC
     Takes the mapped rows of one partition of a group by shard, in shard order. Columns: shard (int32) and hash
     (uint64), sorted by both, and keeper (int32): the row of the document of this shard that keeps it, or -1.
     """
-    group = [(np.full(table.num_rows, shard, np.int32), table) for shard, table in tables]
-    shards = np.concatenate([np.empty(0, np.int32), *(numbers for numbers, _ in group)])
-    hashes, rows = (
-        np.concatenate([np.empty(0, kind), *(table[name].to_numpy() for _, table in group)])
-        for name, kind in (("hash", np.uint64), ("row", np.int32))
-    )
+    stacked = stack_rows(tables, hash=np.uint64, row=np.int32)
+    shards, hashes, rows = stacked["shard"], stacked["hash"], stacked["row"]
     order = np.lexsort((rows, shards, hashes))
     shards, hashes, rows = shards[order], hashes[order], rows[order]
     first = np.ones(len(order), bool)

@@ -15,6 +15,7 @@ import pydantic
 
 from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, partitioned
+from infra.tables import stack_rows
 from tasks.text.similarity import ngram_hashes
 from tasks.text.tokens import token_spans
 
@@ -50,12 +51,8 @@ def find_repeated(tables: Iterable[tuple[int, pa.Table]], config: SubstringsConf
 
     `first` is true for the first of each in the order of documents.
     """
-    read = [(np.full(table.num_rows, shard, np.int32), table) for shard, table in tables]
-    shard = np.concatenate([np.empty(0, np.int32), *(numbers for numbers, _ in read)])
-    hashes, row, position = (
-        np.concatenate([np.empty(0, kind), *(table[name].to_numpy() for _, table in read)])
-        for name, kind in (("hash", np.uint64), ("row", np.int32), ("position", np.int32))
-    )
+    rows = stack_rows(tables, hash=np.uint64, row=np.int32, position=np.int32)
+    shard, hashes, row, position = rows["shard"], rows["hash"], rows["row"], rows["position"]
     order = np.lexsort((position, row, shard, hashes))
     hashes, shard, row, position = hashes[order], shard[order], row[order], position[order]
     first = np.ones(len(order), bool)

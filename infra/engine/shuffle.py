@@ -67,12 +67,6 @@ def read_slice(path: Path, target: int) -> pa.Table:
     return file.read_row_groups(list(range(first, end))).replace_schema_metadata(None)
 
 
-def read_slices(path: Path) -> dict[int, pa.Table]:
-    """The rows of a file by target. Raises Corrupt."""
-    places = _places(pq.ParquetFile(path), path)
-    return {int(target): read_slice(path, int(target)) for target in places}
-
-
 def _places(file: pq.ParquetFile, path: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(file.metadata.metadata[_SLICES])

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.stage import StageConfig
+from infra.tables import stack_rows
 
 _LINK = -1
 
@@ -84,12 +85,8 @@ def place_members(tables: Iterable[tuple[int, pa.Table]], config: StageConfig) -
 
 
 def _columns(tables: Iterable[tuple[int, pa.Table]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    read = [table for _, table in tables]
-    columns = [
-        np.concatenate([np.empty(0, kind), *(table[name].to_numpy() for table in read)])
-        for name, kind in (("node", np.uint64), ("other", np.uint64), ("place", np.int64))
-    ]
-    return columns[0], columns[1], columns[2]
+    rows = stack_rows(tables, node=np.uint64, other=np.uint64, place=np.int64)
+    return rows["node"], rows["other"], rows["place"]
 
 
 def _distinct(names: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.stage import StageConfig, partitioned
+from infra.tables import places_of, stack_rows
 from tasks.corpus.components import hash_name, link_rows, place_members, shorten
 from tasks.corpus.duplicates import DuplicatesStep, clusters_of
 
@@ -41,13 +42,8 @@ def read_clusters(documents: pa.Table, config: GroupsConfig) -> pa.Table:
 
 def join(tables: Iterable[tuple[int, pa.Table]], config: GroupsConfig) -> pa.Table:
     """The rows of `tasks.corpus.components`, whose documents here are clusters."""
-    node, other, place = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for shard, table in tables:
-        node.append(table["node"].to_numpy())
-        other.append(table["other"].to_numpy())
-        place.append(table["row"].to_numpy().astype(np.int64) + (shard << 32))
-    nodes, others, places = np.concatenate(node), np.concatenate(other), np.concatenate(place)
-    return link_rows(others, nodes, nodes, places)
+    rows = stack_rows(tables, node=np.uint64, other=np.uint64, row=np.int32)
+    return link_rows(rows["other"], rows["node"], rows["node"], places_of(rows))
 
 
 def annotate_groups(documents: pa.Table, rows: pa.Table, config: GroupsConfig) -> pa.Table:

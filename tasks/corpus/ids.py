@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.stage import StageConfig, partitioned
+from infra.tables import stack_rows
 
 IDS = "ids"
 IDS_SCHEMA = pa.schema([("copy", pa.int64())])
@@ -31,13 +32,8 @@ def read_ids(documents: pa.Table, config: IdsConfig) -> pa.Table:
 
 def find_copies(tables: Iterable[tuple[int, pa.Table]], config: IdsConfig) -> pa.Table:
     """The documents with the id of an earlier one: columns shard, row, and copy, the number of those before it."""
-    read = [(np.full(table.num_rows, shard, np.int32), table) for shard, table in tables]
-    shard = np.concatenate([np.empty(0, np.int32), *(numbers for numbers, _ in read)])
-    row = np.concatenate([np.empty(0, np.int32), *(table["row"].to_numpy() for _, table in read)])
-    high, low = (
-        np.concatenate([np.empty(0, np.uint64), *(table[name].to_numpy() for _, table in read)])
-        for name in ("high", "low")
-    )
+    rows = stack_rows(tables, row=np.int32, high=np.uint64, low=np.uint64)
+    shard, row, high, low = rows["shard"], rows["row"], rows["high"], rows["low"]
     # Stable, so that documents of one id stay in the order of shards and rows.
     order = np.lexsort((np.arange(len(row)), low, high))
     places = np.arange(len(order))

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from infra.engine.shards import PartReader
 from infra.stage import StageConfig, partitioned
 from infra.store.manifest import Manifest
+from infra.tables import places_of, stack_rows
 
 INDEX_SCHEMA = pa.schema([("key", pa.uint64()), ("place", pa.int64())])
 _OLD_FILE = "index.parquet"  # of builds before 2026-11-29: one file, with the number of each document over all shards
@@ -41,11 +42,8 @@ def read_names(documents: pa.Table, config: IndexConfig) -> pa.Table:
 
 def sort_names(tables: Iterable[tuple[int, pa.Table]], config: IndexConfig) -> pa.Table:
     """The entries of one partition by hash; ``place`` is shard · 2³² + row, with shards counted over all sources."""
-    keys, places = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for shard, table in tables:
-        keys.append(table["key"].to_numpy())
-        places.append(table["row"].to_numpy().astype(np.int64) + (shard << 32))
-    key, place = np.concatenate(keys), np.concatenate(places)
+    rows = stack_rows(tables, key=np.uint64, row=np.int32)
+    key, place = rows["key"], places_of(rows)
     order = np.lexsort((place, key))
     return pa.table([pa.array(key[order]), pa.array(place[order])], schema=INDEX_SCHEMA)
 

@@ -93,8 +93,6 @@ def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
             name = f"{step.step}.{column}"
             there = name in documents.column_names
             columns[f"{column}_{number}"] = documents[name] if there else pa.nulls(documents.num_rows, kind)
-        if known:
-            group = pc.coalesce(group, cluster)
     chosen = pc.and_(stays, some)
     names = pc.filter(group, chosen).to_pylist()
     partition = np.array([hash_name(name) for name in names], np.uint64)

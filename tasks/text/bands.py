@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from infra.compiled import njit
+from tasks.text.mixing import mix
 
 
 def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
@@ -14,15 +15,12 @@ def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
 
 @njit(cache=True)
 def _band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
-    """Each band's number and values go in order through the finaliser of SplitMix64 (see `tasks.text.words`)."""
+    """Each band's number and values go in order through `tasks.text.mixing`."""
     keys = np.empty((signatures.shape[0], bands), np.uint64)
     for document in range(signatures.shape[0]):
         for band in range(bands):
             state = np.uint64(band + 1)
             for value in signatures[document, band * rows : (band + 1) * rows]:
-                state = (state + np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(value)
-                state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-                state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-                state = state ^ (state >> np.uint64(31))
+                state = mix((state + np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(value))
             keys[document, band] = state
     return keys

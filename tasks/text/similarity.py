@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from infra.compiled import njit
+from tasks.text.mixing import mix
 
 
 @njit(cache=True)
@@ -33,11 +34,8 @@ def ngram_hashes(words: np.ndarray, width: int) -> np.ndarray:
     for index in range(found.size):
         state = np.uint64(taken)
         for word in words[index : index + taken]:
-            # SplitMix64's finaliser after each word, so that the order of the words counts.
-            state = (state + np.uint64(0x9E3779B97F4A7C15)) ^ word
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state = state ^ (state >> np.uint64(31))
+            # Mixed after each word, so that the order of the words counts.
+            state = mix((state + np.uint64(0x9E3779B97F4A7C15)) ^ word)
         found[index] = state
     return found
 

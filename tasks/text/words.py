@@ -16,6 +16,7 @@ import unicodedata
 import numpy as np
 
 from infra.compiled import njit
+from tasks.text.mixing import mix
 
 # Blocks of scripts without spaces between words (Unicode 15.1, Blocks.txt; chapters 16 to 18 of the standard).
 _WITHOUT_SPACES = (
@@ -32,8 +33,7 @@ _SEPARATOR, _PART, _WHOLE, _MARK = 0, 1, 2, 3
 def hash_words(text: str) -> np.ndarray:
     """A 64-bit hash of every word of a text, in order: uint64, shape (words,).
 
-    It is FNV-1a (Fowler, Noll, Vo) over code points, finished as in SplitMix64 (Steele, Lea, Flood, Fast Splittable
-    Pseudorandom Number Generators, 2014).
+    It is FNV-1a (Fowler, Noll, Vo) over code points, finished by `tasks.text.mixing`.
     """
     return _hash_words(_codes(text), word_classes())
 
@@ -78,7 +78,7 @@ def _hash_words(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if kind == 3:
             kind = 1 if inside else 0
         if inside and kind != 1:
-            hashes[words] = _finish(state)
+            hashes[words] = mix(state)
             words += 1
             inside = False
         if kind == 0:
@@ -87,21 +87,14 @@ def _hash_words(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
             state = np.uint64(0xCBF29CE484222325)
         state = (state ^ np.uint64(code)) * np.uint64(0x100000001B3)
         if kind == 2:
-            hashes[words] = _finish(state)
+            hashes[words] = mix(state)
             words += 1
         else:
             inside = True
     if inside:
-        hashes[words] = _finish(state)
+        hashes[words] = mix(state)
         words += 1
     return hashes[:words].copy()
-
-
-@njit(cache=True)
-def _finish(state: np.uint64) -> np.uint64:
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
 
 
 @njit(cache=True)
