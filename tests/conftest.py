@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,3 +51,11 @@ def pool() -> Iterator[LocalPool]:
     """Two workers, shared by the tests of a session."""
     with LocalPool(2) as pool:
         yield pool
+
+
+@pytest.fixture
+def ports_of_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The machine's ports to oneself: `millrace doctor` tells of every port, also of one that another test opens."""
+    with (tmp_path_factory.getbasetemp().parent / "ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

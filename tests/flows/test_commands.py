@@ -26,6 +26,7 @@ def built(millrace: Millrace, pages: list[str], tmp_path_factory: pytest.TempPat
     return lake, build(millrace, lake, pages[:1])
 
 
+@pytest.mark.usefixtures("ports_of_machine")
 def test_doctor_finds_everything(millrace: Millrace, tmp_path: Path) -> None:
     millrace = replace(millrace, environment={**millrace.environment, "MILLRACE_STATE": str(tmp_path)})
     found = millrace.json("doctor", "--lake", str(tmp_path / "lake"))

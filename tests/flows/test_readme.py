@@ -25,12 +25,13 @@ def folder(millrace: Millrace, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.mark.usefixtures("ports_of_machine")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_works_as_shown(command: str, folder: Path, millrace: Millrace) -> None:
     name, *arguments = shlex.split(command)
     assert name == "millrace"
     done = millrace.run(*arguments, MILLRACE_LAKE=str(folder / "lake"))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     assert done.stdout
 
 

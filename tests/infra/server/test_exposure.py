@@ -67,6 +67,7 @@ def test_a_server_without_a_password_is_told(tmp_path: Path) -> None:
     assert authentication(tmp_path) == (True, f"nothing answers at {url}; each server that starts requires a password")
 
 
+@pytest.mark.usefixtures("ports_of_machine")
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_ports_beyond_loopback_are_told(host: str) -> None:
     with listens(host) as (_, port):
