@@ -9,15 +9,13 @@ from typing import Any
 
 from infra.engine.plans import ConfiguredStage, Progress, named_by_shard, publish, run_units
 from infra.engine.pool import Engine
-from infra.engine.units import AnnotateUnit, Call, Floor, MapUnit, ReduceUnit, Shard, shard_identity
-from infra.engine.views import View, digests_of, floored_shards
+from infra.engine.units import AnnotateUnit, Call, MapUnit, ReduceUnit, shard_identity
+from infra.engine.views import FlooredShard, View, digests_of, floored_shards
 from infra.store.digests import key_of
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest, Marker
 
 _MOST_ROUNDS = 64  # a round at least halves the longest path between two documents, so 2^64 documents need no more
-
-FlooredShard = tuple[Shard, tuple[Floor, ...]]
 
 
 @dataclass(frozen=True)

@@ -282,15 +282,16 @@ def publish(
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
     seconds: float | None = None,
+    unread: int = 0,
 ) -> Manifest:
     """Check the account of a stage and write its manifest. Does not replace a whole artifact with another digest.
 
-    `seconds` is the work of all steps, if `markers` are of the last one only.
+    `seconds` is the work of all steps, if `markers` are of the last one only. No unit read the `unread` documents.
 
     Failures that another machine might not have are in the details, as ``machine_dependent``.
     """
     stage = configured.stage
-    account: Account = total(marker.account for marker in markers)
+    account: Account = total([*(marker.account for marker in markers), Account(rows_in=unread, skipped=unread)])
     account.check(f"stage {stage.name}")
     over_budget = account.failed.get(OVER_BUDGET, 0)
     depends = {"machine_dependent": {OVER_BUDGET: over_budget}} if over_budget else {}

@@ -30,9 +30,9 @@ def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
     stage, config = stage_and_config(unit.call)
     documents = reader.whole(unit.shard, [*stage.columns_of(config, "map"), *(floor.column for floor in unit.floors)])
     # Rows count the documents of the shard, whether the kernel is given all of them or not.
-    passing = np.flatnonzero(above_floors(documents, unit.floors))
+    passing = np.flatnonzero(above_floors(documents, unit.floors).slice(0, unit.first))
     rows = stage.steps["map"](documents.take(passing) if len(passing) < documents.num_rows else documents, config)
-    if len(passing) < documents.num_rows:
+    if len(passing) < documents.num_rows and "row" in rows.column_names:
         places = pa.array(passing.astype(np.int32)).take(rows["row"])
         rows = rows.set_column(rows.schema.get_field_index("row"), "row", places)
     stored = _store_rows(unit, folder, rows, unit.partitions, f"{stage.name}/map/{unit.shard.documents.name}")

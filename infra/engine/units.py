@@ -123,13 +123,17 @@ class SelectUnit:
 
 @dataclass(frozen=True)
 class MapUnit:
-    """Map the documents of one shard that satisfy the floors into rows for `partitions`."""
+    """Map the documents of one shard that satisfy the floors into rows for `partitions`.
+
+    With `first`, only so many documents at the beginning of the shard are read.
+    """
 
     lake: Lake
     call: Call
     shard: Shard
     floors: tuple[Floor, ...]
     partitions: int
+    first: int | None = None
 
     def __str__(self) -> str:
         return f"{self.call.name}, map of {self.shard.documents.name}"
