@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.engine.plans import ConfiguredStage, Progress, publish, run_units
 from infra.engine.pool import Engine
+from infra.engine.shuffle import ROWS_FORMAT
 from infra.engine.units import FitGroupUnit, FitJoinUnit, MapUnit, shard_identity
 from infra.engine.views import FlooredShard, View, digests_of, floored_shards
 from infra.stage import FIT_PARTITIONS, PARTIAL
@@ -71,7 +72,7 @@ class FitGroupsPlan:
                 mapped,
                 digests_of(self.views),
                 {"markers": [marker.key for marker in inner]},
-                seconds=sum(marker.seconds for marker in inner),
+                work=inner,
                 unread=sum(shard.documents.rows for (shard, _), rows in self._read if not rows),
             )
         ]
@@ -80,7 +81,7 @@ class FitGroupsPlan:
         """The map of the first `rows` documents of a shard."""
         first = rows if rows < floored[0].documents.rows else None
         only = {} if first is None else {"first": first}
-        call = self.configured.keyed(step="map", shard=shard_identity(*floored), **only)
+        call = self.configured.keyed(step="map", shard=shard_identity(*floored), rows_format=ROWS_FORMAT, **only)
         return MapUnit(lake, call, *floored, FIT_PARTITIONS, first)
 
     @cached_property
