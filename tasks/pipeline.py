@@ -25,7 +25,7 @@ from tasks.corpus.duplicates import DuplicatesStep, comparison_of, joins_cluster
 from tasks.corpus.groups import GROUPS, GroupsConfig, groups
 from tasks.corpus.ids import IDS, IdsConfig, ids
 from tasks.corpus.index import IndexConfig, index
-from tasks.corpus.known import EarlierBuilds
+from tasks.corpus.known import EarlierBuilds, KnownDocuments, known_documents
 from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
@@ -41,14 +41,21 @@ from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
 
 
-def build_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
-    """The tasks of a build, each after the tasks that it needs. `pin` is that of `infra.store.inputs`."""
-    return [*corpus_tasks(resolved, pin), *token_tasks(resolved.recipe)]
+def build_tasks(
+    resolved: ResolvedRecipe, pin: str | None = None, known: KnownDocuments = known_documents
+) -> list[BuildTask]:
+    """The tasks of a build, each after the tasks that it needs. `pin` is that of `infra.store.inputs`.
+
+    `known` finds the documents of the earlier builds with which this one is compared.
+    """
+    return [*corpus_tasks(resolved, pin, known), *token_tasks(resolved.recipe)]
 
 
-def corpus_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
+def corpus_tasks(
+    resolved: ResolvedRecipe, pin: str | None = None, known: KnownDocuments = known_documents
+) -> list[BuildTask]:
     """The tasks from input files to the corpus of each source, and the index."""
-    return list(_Pipeline(resolved, pin).corpus())
+    return list(_Pipeline(resolved, pin, known).corpus())
 
 
 def token_tasks(recipe: Recipe) -> list[BuildTask]:
@@ -101,11 +108,11 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
 class _Pipeline:
     """Builds the tasks of a recipe, source by source."""
 
-    def __init__(self, resolved: ResolvedRecipe, pin: str | None) -> None:
+    def __init__(self, resolved: ResolvedRecipe, pin: str | None, known: KnownDocuments) -> None:
         self._resolved, self._recipe, self._pin = resolved, resolved.recipe, pin
         self._order = tuple(f"{source.name}/documents" for source in resolved.sources)
         self._across = {step.name for step in resolved.across}
-        self._earlier = EarlierBuilds(resolved.across)
+        self._earlier = EarlierBuilds(resolved.across, known)
 
     def corpus(self) -> Iterator[BuildTask]:
         sources = self._resolved.sources

@@ -6,7 +6,7 @@ Artifacts about them are named ``earlier/BUILD/STAGE``.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from infra.engine.graph import BuildTask, Made
@@ -20,15 +20,19 @@ from tasks.recipe.resolved import ResolvedStep
 from tasks.stages import find_stage, module_of
 
 EARLIER = "earlier"
+KnownDocuments = Callable[[Lake, str], Manifest]
 
 
 class EarlierBuilds:
-    """What the tasks of one build need of earlier ones; `across` are its steps across sources."""
+    """What the tasks of one build need of earlier ones; `across` are its steps across sources.
 
-    def __init__(self, across: Sequence[ResolvedStep]) -> None:
+    `documents` finds those of a build by its name.
+    """
+
+    def __init__(self, across: Sequence[ResolvedStep], documents: KnownDocuments) -> None:
         self._across = across
         # Once per build: a name may be given to another build meanwhile.
-        self._documents = functools.cache(known_documents)
+        self._documents = functools.cache(documents)
 
     def tasks(self, step: ResolvedStep) -> Iterator[BuildTask]:
         """What a step reads of the documents of earlier builds. Later builds find it in the lake."""
