@@ -148,7 +148,7 @@ class Scripted:
             done.append({unit.call.key: Marker(unit.call.key, (part,), Account(), 0.0, slices)})  # type: ignore[union-attr]
             self.inputs += len(getattr(unit, "inputs", ())) + len(getattr(unit, "rows", ()))
         gc.collect()
-        self.most = max(self.most, sum(len(one.slices) for one in gc.get_objects() if isinstance(one, Marker)))
+        self.most = max(self.most, sum(len(one.slices) for one in gc.get_objects() if type(one) is Marker))
         return done
 
 
