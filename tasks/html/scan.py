@@ -218,6 +218,11 @@ def _copy(
             elif byte == 32 or 9 <= byte <= 13:
                 space = True
             continue
+        ideographic = byte == 0xE3 and position + 1 < size and source[position] == 0x80
+        if ideographic and source[position + 1] == 0x80 and not verbatim:  # U+3000, the ideographic space
+            position += 2
+            space = True
+            continue
         if space and length > start and not verbatim:
             text[length] = 32
             length += 1
@@ -236,7 +241,7 @@ def _copy(
         elif 0xE3 <= byte <= 0xED:
             width += 1
             # U+3001 and U+3002, ideographic comma and full stop
-            if byte == 0xE3 and position + 1 < size and source[position] == 0x80:
+            if ideographic:
                 stops += source[position + 1] in (0x81, 0x82)
         elif byte == 0xEF and position + 1 < size and source[position] == 0xBC:
             width += 1

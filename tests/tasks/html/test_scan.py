@@ -60,6 +60,7 @@ def texts(page: Scan) -> list[str]:
         ('<p a"b=c =d e>f', ["f"]),
         ("<!-- <p>x --> a <!x>", ["a"]),
         ("\x01a\x7fb\u200dc", ["ab\u200dc"]),
+        ("<p>\u3000日\u3000本<pre>\u3000日</pre>", ["日 本", "\u3000日"]),
     ],
 )
 def test_a_block_is_what_stands_between_breaks_of_a_line(page: str, lines: list[str]) -> None:
