@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.outcomes import Kept, read_all
@@ -36,9 +37,12 @@ def two_archives() -> tuple[Path, Path]:
 
 
 @functools.cache
-def page_texts() -> Workload[list[str]]:
-    """The texts that the source stage keeps of some archives."""
-    if CRAWL.is_dir():
+def page_texts(whole: bool = False) -> Workload[list[str]]:
+    """The texts that the source stage keeps of some archives, or of the whole crawl."""
+    archives: Sequence[Path]
+    if whole:
+        archives = whole_crawl()
+    elif CRAWL.is_dir():
         archives = [CRAWL / f"{name}.warc.gz" for name in TEXT_ARCHIVES]
     else:
         archives = [_demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE]
