@@ -60,7 +60,7 @@ def parse_html(page: str, max_elements: int) -> HTMLTree:
 
 
 def serialised(tree: HTMLTree) -> str:
-    """Lexbor's serialisation of the tree, without templates, in which hidden raw texts are empty and shown ones escaped.
+    """Lexbor's serialisation of the tree without templates, in which hidden raw texts are empty and shown ones escaped.
 
     The tree itself changes so. Raw texts could look like end tags, and those in templates are found by no selector.
     """
