@@ -98,7 +98,7 @@ def _scan(source: npt.NDArray[np.uint8]) -> Any:
             block[DIGITS] += digits
             block[CAPITALS] += capitals
             continue
-        if position + 1 < size and source[position + 1] == 33:
+        if position + 1 < size and source[position + 1] in (33, 63):  # ! and ?
             position = _declaration_end(source, position)
             continue
         closing = position + 1 < size and source[position + 1] == 47
@@ -251,9 +251,9 @@ def _copy(
 
 @njit(cache=True)
 def _declaration_end(source: npt.NDArray[np.uint8], position: int) -> int:
-    """Where a comment or a document type ends that begins at `position`."""
+    """Where a comment, a document type or a processing instruction ends that begins at `position`."""
     size = len(source)
-    if position + 3 < size and source[position + 2] == 45 and source[position + 3] == 45:
+    if position + 3 < size and source[position + 1] == 33 and source[position + 2] == source[position + 3] == 45:
         position += 4
         while position + 2 < size and not (
             source[position] == 45 and source[position + 1] == 45 and source[position + 2] == 62

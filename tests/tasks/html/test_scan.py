@@ -63,6 +63,7 @@ def texts(page: Scan) -> list[str]:
         ("<p x='>' y=\"a>b\" z=&quot;>a", ["a"]),
         ('<p a"b=c =d e>f', ["f"]),
         ("<!-- <p>x --> a <!x>", ["a"]),
+        ("<?-- x=\"> a <!--?--><b class=\"c\">d</b> <?x='&lt>é", ["a d é"]),
         ("\x01a\x7fb\u200dc", ["ab\u200dc"]),
         ("<p>\u3000日\u3000本<pre>\u3000日</pre>", ["日 本", "\u3000日"]),
     ],
