@@ -10,10 +10,11 @@ from pathlib import Path
 
 from tasks.sources.charset import decode_page
 from tasks.sources.extraction import ExtractionError, Extractor, extract_page
-from tests.bench.gold import GoldPage, gold_pages, quality
+from tests.bench.gold import GoldPage, Quality, gold_pages, quality
 from tests.bench.measure import DifferentOutputs, Workload
 from tests.bench.peers.process import Contest, contest
 from tests.bench.peers.tools import TRAFILATURA
+from tests.bench.records import read_records
 from tests.bench.report import print_head
 
 SAMPLE = 8
@@ -61,10 +62,16 @@ def extracted(pages: Sequence[GoldPage]) -> list[str]:
     return texts
 
 
+def unseen() -> Quality:
+    """Our quality on sites that the trees did not learn from, as `python -m tests.bench.main_text` recorded it."""
+    found = read_records()["main_text"].values
+    return Quality(dict(zip(found["sets"], found["unseen"]["f1"], strict=True)), found["unseen"]["segments"])
+
+
 def qualities(gold: Sequence[GoldPage], ours: Sequence[str], theirs: Sequence[str]) -> str:
     """Both sides' quality. Raises DifferentOutputs if ours is worse in anything."""
     own, other = quality(gold, ours), quality(gold, theirs)
-    told = f"{own}; the peer: {other}; {len(gold)} pages"
+    told = f"{own}; the peer: {other}; {len(gold)} pages. Ours learned from them; on sites not seen: {unseen()}"
     if not own.no_worse_than(other):
         raise DifferentOutputs(f"ours is worse: {told}")
     return told
