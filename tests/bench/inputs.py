@@ -35,13 +35,17 @@ def two_archives() -> tuple[Path, Path]:
     return _demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE
 
 
+def mixed_archives() -> tuple[Path, ...]:
+    """Some archives of pages of every kind."""
+    if CRAWL.is_dir():
+        return tuple(CRAWL / f"{name}.warc.gz" for name in TEXT_ARCHIVES)
+    return _demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE
+
+
 @functools.cache
 def page_texts() -> Workload[list[str]]:
     """The texts that the source stage keeps of some archives."""
-    if CRAWL.is_dir():
-        archives = [CRAWL / f"{name}.warc.gz" for name in TEXT_ARCHIVES]
-    else:
-        archives = [_demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE]
+    archives = mixed_archives()
     texts: list[str] = []
     for archive in archives:
         with archive.open("rb") as stream:
