@@ -1,9 +1,9 @@
 """The whole line, from WARC files to packed tokens: a build in this process, against the same steps of datatrove.
 
-The steps are main text, language, Gopher's rules, near-duplicates, GPT-NeoX's tokenizer, and one token file. Our side is
-the build of a recipe in a new lake, with its keys, ledgers and lineage, and without Prefect. The rule of stop words is
-left out on both sides: it is for English only. What differs is stated in words: texts are those of other extractions,
-so that documents and tokens cannot be compared one by one.
+The steps are main text, language, Gopher's rules, near-duplicates, GPT-NeoX's tokenizer, and one token file. Our side
+is the build of a recipe in a new lake, with its keys, ledgers and lineage, and without Prefect. The rule of stop words
+is left out on both sides: it is for English only. What differs is stated in words: texts are those of other
+extractions, so that documents and tokens cannot be compared one by one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tasks.heuristics import GOPHER_RULES
 from tasks.lineage import LINEAGE_SUFFIX
 from tasks.recipe.resolve import resolve
 from tasks.sources.archives import read_records
-from tests.bench.inputs import kind_of_crawl, mixed_archives
+from tests.bench.inputs import kind_of_crawl, third_of_crawl
 from tests.bench.measure import DifferentOutputs, Workload
 from tests.bench.peers.process import Contest, contest
 from tests.bench.peers.tools import DATATROVE
@@ -60,7 +60,7 @@ class ThisProcess:
 
 def run() -> None:
     """Compare, time and print; without the tokenizer, which lies beside the project, there is nothing to compare."""
-    archives = mixed_archives()
+    archives = third_of_crawl()
     stored = sum(path.stat().st_size for path in archives)
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as name:
         folder = Path(name)
@@ -92,7 +92,7 @@ def build(archives: Sequence[Path], folder: Path) -> list[Any]:
     """Build in a new lake: documents read, kept by the rules and at the end, tokens, and ids of the documents kept."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         place = Path(name)
-        # Under a name of its own, so that it is loaded again, with empty caches.
+        # Under a name of its own, so that it is loaded anew, with empty caches.
         tokenizer = Path(shutil.copy(TOKENIZER, place / "tokenizer.json"))
         (place / "cache").mkdir()
         lake = Lake.open(str(place / "lake"))

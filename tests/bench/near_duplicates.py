@@ -1,4 +1,4 @@
-"""Near-duplicates from texts to what stays, every pair verified, against datatrove and text-dedup, which verify none."""
+"""Near-duplicates from texts to what stays, each pair verified; against datatrove and text-dedup, which verify none."""
 
 from __future__ import annotations
 

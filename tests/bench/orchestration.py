@@ -31,7 +31,7 @@ from tests.bench.records import RECORDER, write_record
 from tests.bench.report import print_head
 from tests.bench.scale import RECIPE, write_lines
 
-DOCUMENTS = 200_000
+DOCUMENTS = 300_000
 # The design allows orchestration so much of the work, from five minutes of work on.
 SHARE_WANTED = 0.02
 START_WORKERS = "starting workers"
