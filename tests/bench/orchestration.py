@@ -40,6 +40,7 @@ EXIT = "Python's end"
 # Paid once by a command or a server, whatever the build: the rest is of the build itself.
 FIXED = (IMPORTS, SERVER_START, EXIT)
 _LOOK_SECONDS = 0.1
+_IDLE_SECONDS = 10.0
 
 
 def main() -> None:
@@ -63,6 +64,7 @@ def main() -> None:
     print(f"  work      {counts['work']:.1f} CPU s of {counts['units']} units, wall {counts['wall']:.1f} s")
     for what, seconds in counts["beside"].items():
         print(f"  beside    {seconds:6.2f} s {seconds / counts['work']:7.2%}  {what}")
+    print(f"  idle      {counts['idle']:.2f} s of the server's are what it takes when nothing is asked of it")
     for what, share in found.items():
         print(f"  {what:<9} {share:.2%} of the work; wanted {SHARE_WANTED:.0%}")
     if chosen.record:
@@ -70,13 +72,18 @@ def main() -> None:
 
 
 def build(folder: Path, workers: int) -> dict[str, Any]:
-    """Build what lies in `folder`/in: seconds of work and beside it, units, and wall seconds."""
+    """Build what lies in `folder`/in: seconds of work and beside it, units, and wall seconds.
+
+    `idle` is what the server takes in that time when nothing is asked of it.
+    """
     recipe = folder / "recipe.yaml"  # JSON is YAML
     sources = {"lines": {**RECIPE["sources"]["lines"], "inputs": [str(folder / "in")]}}  # type: ignore[index]
     recipe.write_text(json.dumps({**RECIPE, "sources": sources}))
     state = folder / "state"
     with local_server(state):
         server = _Server(state)
+        idle = server.idle()
+        waited = server.seconds()
         started = time.perf_counter()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "tests.bench.build_apart", str(recipe), str(folder / "lake"), str(workers)]
@@ -98,7 +105,7 @@ def build(folder: Path, workers: int) -> dict[str, Any]:
         EXIT: max(0.0, whole - sum(driver.values())),
         START_WORKERS: tree.start,
         SERVER_START: server.start,
-        SERVER: server_seconds - server.start,
+        SERVER: server_seconds - waited,
     }
     lake = Lake.open(str(folder / "lake"))
     return {
@@ -107,6 +114,7 @@ def build(folder: Path, workers: int) -> dict[str, Any]:
         "units": sum(1 for _ in lake.list("markers")),
         "artifacts": len(list(all_manifests(lake))),
         "wall": round(wall, 1),
+        "idle": round(idle * wall, 2),
     }
 
 
@@ -167,6 +175,12 @@ class _Server:
         keeper = psutil.Process(json.loads((state / STATE_FILE).read_text())["keeper"])
         self._processes = [keeper, *keeper.children(recursive=True)]
         self.start = self.seconds()
+
+    def idle(self) -> float:
+        """Their CPU time in a second in which nothing is asked of them."""
+        before = self.seconds()
+        time.sleep(_IDLE_SECONDS)
+        return (self.seconds() - before) / _IDLE_SECONDS
 
     def seconds(self) -> float:
         """Their CPU time so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -21,8 +22,10 @@ def test_our_side_counts_what_a_build_does(tmp_path: Path) -> None:
     archive = tmp_path / "pages.warc.gz"
     compress = COMPRESSIONS["gzip"]
     archive.write_bytes(b"".join(compress(warc_record(page(body), number=n)) for n, body in enumerate(bodies, 1)))
-    texts, within, unique, tokens, ids = build([archive], tmp_path)
+    spent: Counter[str] = Counter()
+    texts, within, unique, tokens, ids = build([archive], tmp_path, spent)
     assert (texts, within, unique) == (3, 2, 1), "one is too short, and one is a near-copy"
+    assert {"read_web_archive", "near_duplicates", "encode", "write_tokens"} <= spent.keys()
     assert tokens > 100 and len(ids) == 1 and "/" not in ids[0]
 
 

@@ -31,7 +31,8 @@ def test_shares_are_of_the_work() -> None:
 
 
 @pytest.mark.heavy
-def test_every_part_of_a_small_build_is_counted(tmp_path: Path) -> None:
+def test_every_part_of_a_small_build_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestration, "_IDLE_SECONDS", 0.5)
     (tmp_path / "in").mkdir()
     write_lines(tmp_path / "in", 600)
     counts = orchestration.build(tmp_path, 2)
