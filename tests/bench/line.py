@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.build import make_corpus
 from flows.recipe import parse_recipe
+from infra.engine.arrow import set_up_arrow
 from infra.engine.units import WorkUnit
 from infra.engine.work import do
 from infra.store.lake import Lake
@@ -53,8 +53,7 @@ class ThisProcess:
 
     def __init__(self, cache: Path, spent: Counter[str]) -> None:
         self._cache, self._spent = cache, spent
-        pa.set_cpu_count(1)
-        pa.set_io_thread_count(1)
+        set_up_arrow()
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
         """See `infra.engine.pool.Engine`."""
