@@ -63,6 +63,7 @@ class Stage:
       installed packages that contain them. `default_model` is used when a recipe names no model. `try_model`
       loads the files of a model and uses them once. It runs in a child process, as wrong files can crash libraries. It
       raises ValueError for files that the stage cannot use;
+    - `first`: see `stage`;
     - `implied`: for each step that this stage reads and that a recipe may omit, a function from this stage's config
       to the config of that step;
     - `steps`, `order`, `repeated`, `documents_per_partition`: see `partitioned`;
@@ -83,6 +84,7 @@ class Stage:
     order: Callable[[Any], Sequence[str]] = lambda config: ()
     repeated: frozenset[str] = frozenset()
     documents_per_partition: int = 1 << 18
+    first: Callable[[Any], int] | None = None
     bundled: Mapping[str, str] = field(default_factory=dict)
     default_model: str | None = None
     fitted_by: tuple[str, ...] = ()
@@ -151,16 +153,19 @@ def stage(
     try_model: Callable[[Mapping[str, Path]], None] | None = None,
     describe: Callable[[dict[str, Any]], list[str]] | None = None,
     groups: Mapping[str, Callable[..., Any]] | None = None,
+    first: Callable[[Any], int] | None = None,
 ) -> Callable[[Callable[..., Any]], Stage]:
     """Declare the decorated kernel as a stage with one step.
 
     A fit stage with `groups` is run in steps instead, in parallel, which give the same files as the kernel:
 
     - ``map(documents, config)`` takes the documents of a shard and returns rows with the int32 columns ``partition``,
-      below `FIT_PARTITIONS`, and ``row``;
+      below `FIT_PARTITIONS`, and perhaps ``row``;
     - ``group(tables, config, folder)`` takes the rows of a partition, in order, and returns files by name. What ends in
       `PARTIAL` is no file of the artifact;
     - ``join(partial, config, folder)`` takes those of all partitions by name, and returns further files.
+
+    With `first`, a function of the config, so many documents are read, the first of all sources; others are skipped.
 
     Raises ValueError when an annotating stage has no schema, or when a column ``failed`` is not a string.
     """
@@ -179,6 +184,7 @@ def stage(
             reference=f"{kernel.__module__}:{kernel.__name__}",
             columns={KERNEL: columns, **({"map": columns} if groups else {})},
             steps=dict(groups or {}),
+            first=first,
             libraries=tuple(libraries),
             load=load,
             # Documents that a floor excludes have null values, even if the kernel declares its columns non-null.

@@ -16,7 +16,6 @@ from infra.engine.grouped import GroupedPlan
 from infra.engine.partitioned import PartitionedPlan
 from infra.engine.plans import ConfiguredStage, FitPlan, PassPlan, Plan, SelectPlan, SourcePlan
 from infra.engine.units import Floor
-from infra.engine.views import Annotation, View
 from infra.models import NO_MODEL, ModelFiles, fitted_model, local_model
 from infra.stage import Stage, StageConfig, StageKind
 from infra.store.digests import key_of
@@ -26,7 +25,7 @@ from tasks.corpus.duplicates import DuplicatesStep, comparison_of, joins_cluster
 from tasks.corpus.groups import GROUPS, GroupsConfig, groups
 from tasks.corpus.ids import IDS, IdsConfig, ids
 from tasks.corpus.index import IndexConfig, index
-from tasks.corpus.known import known_documents
+from tasks.corpus.known import EarlierBuilds, KnownDocuments, known_documents
 from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
@@ -37,21 +36,26 @@ from tasks.recipe.passes import passes
 from tasks.recipe.resolved import FLOOR, ResolvedRecipe, ResolvedSource, ResolvedStep
 from tasks.recipe.schema import Recipe, Source
 from tasks.recipe.view_spec import ViewSpec, is_of_all, needs_of
-from tasks.stages import find_stage, module_of
+from tasks.stages import module_of
 from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
 
-EARLIER = "earlier"  # where artifacts about documents of earlier builds are
+
+def build_tasks(
+    resolved: ResolvedRecipe, pin: str | None = None, known: KnownDocuments = known_documents
+) -> list[BuildTask]:
+    """The tasks of a build, each after the tasks that it needs. `pin` is that of `infra.store.inputs`.
+
+    `known` finds the documents of the earlier builds with which this one is compared.
+    """
+    return [*corpus_tasks(resolved, pin, known), *token_tasks(resolved.recipe)]
 
 
-def build_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
-    """The tasks of a build, each after the tasks that it needs. `pin` is that of `infra.store.inputs`."""
-    return [*corpus_tasks(resolved, pin), *token_tasks(resolved.recipe)]
-
-
-def corpus_tasks(resolved: ResolvedRecipe, pin: str | None = None) -> list[BuildTask]:
+def corpus_tasks(
+    resolved: ResolvedRecipe, pin: str | None = None, known: KnownDocuments = known_documents
+) -> list[BuildTask]:
     """The tasks from input files to the corpus of each source, and the index."""
-    return list(_Pipeline(resolved, pin).corpus())
+    return list(_Pipeline(resolved, pin, known).corpus())
 
 
 def token_tasks(recipe: Recipe) -> list[BuildTask]:
@@ -104,12 +108,11 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
 class _Pipeline:
     """Builds the tasks of a recipe, source by source."""
 
-    def __init__(self, resolved: ResolvedRecipe, pin: str | None) -> None:
+    def __init__(self, resolved: ResolvedRecipe, pin: str | None, known: KnownDocuments) -> None:
         self._resolved, self._recipe, self._pin = resolved, resolved.recipe, pin
         self._order = tuple(f"{source.name}/documents" for source in resolved.sources)
         self._across = {step.name for step in resolved.across}
-        # Once per build: a name may be given to another build meanwhile.
-        self._known_documents = functools.cache(known_documents)
+        self._earlier = EarlierBuilds(resolved.across, known)
 
     def corpus(self) -> Iterator[BuildTask]:
         sources = self._resolved.sources
@@ -135,7 +138,7 @@ class _Pipeline:
             yield self._fit(name)
         yield from rest
         for step in self._resolved.across:
-            yield from self._known(step)
+            yield from self._earlier.tasks(step)
             yield self._partitioned(step)
         yield self._index()
         for source in sources:
@@ -220,22 +223,12 @@ class _Pipeline:
         ]
         models = (f"models/{step.model}",) if step.model in self._recipe.models else ()
 
-        known = [(name, role, _known_name(name, role)) for name, role in _known_roles(step)]
-
         def plan(lake: Lake, made: Made) -> Plan:
             configured = ConfiguredStage(step.stage, step.config, self._model(step, made))
-            # Behind the sources, so that these have the same places in every artifact of all of them.
-            earlier = [
-                View(
-                    f"{EARLIER}/{name}",
-                    self._known_documents(lake, name),
-                    annotations=tuple((role, Annotation(made[made_as])) for of, role, made_as in known if of == name),
-                )
-                for name in step.against
-            ]
+            earlier = self._earlier.compared(lake, made, step)
             return PartitionedPlan(configured, (*(spec.view(made) for spec in specs), *earlier))
 
-        needs = (*models, *needs_of(specs), *(made_as for _, _, made_as in known))
+        needs = (*models, *needs_of(specs), *self._earlier.needs(step))
         return BuildTask(f"all sources: {step.name}", (f"across/{step.name}",), needs, plan, (module_of(step.stage),))
 
     def _index(self) -> BuildTask:
@@ -245,21 +238,6 @@ class _Pipeline:
             return PartitionedPlan(ConfiguredStage(index, IndexConfig()), tuple(spec.view(made) for spec in specs))
 
         return BuildTask("index", ("index",), needs_of(specs), plan, (module_of(index),))
-
-    def _known(self, step: ResolvedStep) -> Iterator[BuildTask]:
-        """What a step reads of the documents of earlier builds. Later builds find it in the lake."""
-        for name, role in _known_roles(step):
-            maker = find_stage(role, StageKind.annotate)
-            config = step.stage.implied[role](step.config)
-
-            def plan(
-                lake: Lake, made: Made, name: str = name, maker: Stage = maker, config: StageConfig = config
-            ) -> Plan:
-                return PassPlan(
-                    (ConfiguredStage(maker, config),), View(f"{EARLIER}/{name}", self._known_documents(lake, name))
-                )
-
-            yield BuildTask(f"{name}: {role}", (_known_name(name, role),), (), plan, (module_of(maker),))
 
     def _rules(self, source: ResolvedSource) -> BuildTask:
         section = source.section
@@ -297,7 +275,7 @@ class _Pipeline:
         def plan(lake: Lake, made: Made) -> Plan:
             configured = ConfiguredStage(groups, GroupsConfig(duplicates=steps))
             views = [spec.view(made) for spec in specs]
-            return PartitionedPlan(configured, (*views, *self._earlier(lake, made, views, ())))
+            return PartitionedPlan(configured, (*views, *self._earlier.behind(lake, made, views, ())))
 
         return BuildTask(GROUPS, (GROUPS,), needs_of(specs), plan, (module_of(groups),))
 
@@ -308,23 +286,10 @@ class _Pipeline:
 
         def plan(lake: Lake, made: Made) -> Plan:
             views = [spec.view(made) for spec in specs]
-            earlier = self._earlier(lake, made, views, joined)
+            earlier = self._earlier.behind(lake, made, views, joined)
             return PartitionedPlan(ConfiguredStage(outcomes, config), (*views, *earlier))
 
         return BuildTask("outcomes", ("outcomes",), needs_of(specs), plan, (module_of(outcomes),))
-
-    def _earlier(self, lake: Lake, made: Made, views: Sequence[View], beside: Sequence[str]) -> Iterator[View]:
-        """The documents of earlier builds behind those of the sources, with the steps that saw them and `beside`."""
-        shards = place = sum(len(view.documents.parts) for view in views)
-        for step in self._resolved.across:
-            first = shards
-            for name in step.against:
-                documents = self._known_documents(lake, name)
-                annotations = [(step.name, Annotation(made[f"across/{step.name}"], first))]
-                annotations += [(other, Annotation(made[other], place)) for other in beside]
-                yield View(f"{EARLIER}/{name}", documents, annotations=tuple(annotations))
-                first += len(documents.parts)
-                place += len(documents.parts)
 
     def _beside(self, names: Sequence[str]) -> list[ViewSpec]:
         """A view of each source with the annotations of those steps that it goes through."""
@@ -383,15 +348,6 @@ class _Pipeline:
         if step.model in self._recipe.models:
             return fitted_model(made[f"models/{step.model}"])
         return model_files(step.stage, step.model)
-
-
-def _known_roles(step: ResolvedStep) -> list[tuple[str, str]]:
-    """The earlier builds of a step, each with every stage that the step reads of their documents."""
-    return [(name, role) for name in step.against for role in step.stage.reads(step.config)]
-
-
-def _known_name(name: str, role: str) -> str:
-    return f"{EARLIER}/{name}/{role}"
 
 
 def _fit_task(task: str, name: str, stage: Stage, config: StageConfig, specs: Sequence[ViewSpec]) -> BuildTask:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,14 @@ import pyarrow as pa
 import pydantic
 import tokenizers
 
-from infra.stage import StageConfig, StageKind, stage
+from infra.stage import PARTIAL, StageConfig, StageKind, stage
+from tasks.text.byte_pairs import byte_pairs
 
 TOKENIZER_FILE = "tokenizer.json"
 END_OF_TEXT = "<|endoftext|>"  # ends a document, unless a recipe names another token of its file
 PADDING = "<|padding|>"
+_PARTITIONS = 8  # the words of all shards are summed in so many parts, in parallel
+_ROWS = pa.schema([("partition", pa.int32()), ("word", pa.string()), ("count", pa.int64())])
 _MOST_LISTED = 20  # special tokens in a message
 PANIC = "pyo3_runtime"  # where PanicException is from, which is no Exception and cannot be pickled
 
@@ -27,30 +33,76 @@ class TokenizerConfig(StageConfig):
     most_documents: int = pydantic.Field(100_000, ge=1)
 
 
-@stage("tokenizer", version=1, kind=StageKind.fit, config=TokenizerConfig, libraries=["tokenizers"], columns=["text"])
-def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
-    """Fit the tokenizer on the first `most_documents` documents; the others are read and ignored.
-
-    Normaliser, splitting and special tokens are those of EleutherAI's 20B_tokenizer.json, without its tokens for runs
-    of spaces, which are useless in a small corpus.
-    """
-    # With several threads, the order in which counts are summed would vary between runs.
-    os.environ["RAYON_NUM_THREADS"] = "1"
+def count_words(documents: pa.Table, config: TokenizerConfig) -> pa.Table:
+    """How often each word occurs, in the characters of byte-level BPE, sorted. Whatever the order of documents."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.normalizer = tokenizers.normalizers.NFC()
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=config.vocabulary_size,
-        special_tokens=[END_OF_TEXT, PADDING],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_texts(documents, config.most_documents), trainer)
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=0, limit_alphabet=0, show_progress=False)
+    _untrained().train_from_iterator(iter(documents["text"].to_pylist()), trainer)
+    # The trainer keeps its words and their counts, and shows them only when it is pickled.
+    counted = json.loads(trainer.__getstate__())["BpeTrainer"]["words"]
+    words = sorted(counted)
+    partitions = [zlib.crc32(word.encode()) % _PARTITIONS for word in words]
+    return pa.table([partitions, words, [counted[word] for word in words]], schema=_ROWS)
+
+
+def sum_words(tables: Iterable[pa.Table], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
+    """The sums of several counts of `count_words`, as a partial file."""
+    total = Counter[str]()
+    for table in tables:
+        for word, count in zip(table["word"].to_pylist(), table["count"].to_pylist(), strict=True):
+            total[word] += count
+    name = f"{zlib.crc32(min(total, default='').encode()) % _PARTITIONS}{PARTIAL}"  # as are all words of a partition
+    path = folder / name
+    path.write_text(json.dumps(total, sort_keys=True), encoding="utf-8")
+    return {name: path}
+
+
+def merge_words(partial: Mapping[str, Path], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
+    """The tokenizer for the words of the partial files of `sum_words`."""
+    alphabet = _bytes_of_characters()
+    to_bytes = {ord(character): byte for character, byte in alphabet.items()}
+    words: dict[bytes, int] = {}
+    for name in sorted(partial):
+        counted = json.loads(partial[name].read_text("utf-8"))
+        words |= {word.translate(to_bytes).encode("latin-1"): count for word, count in counted.items()}
+    names = [END_OF_TEXT, PADDING, *sorted(alphabet)]
+    ids = [names.index(character) for character in sorted(alphabet, key=alphabet.__getitem__)]
+    merges = []
+    for left, right in byte_pairs(words, ids, len(names), config.vocabulary_size):
+        merges.append((names[left], names[right]))
+        names.append(names[left] + names[right])
+    tokenizer = _untrained()
+    tokenizer.model = tokenizers.models.BPE({name: number for number, name in enumerate(names)}, merges)
+    tokenizer.add_special_tokens([END_OF_TEXT, PADDING])
     path = folder / TOKENIZER_FILE
     tokenizer.save(str(path), pretty=False)
     return {TOKENIZER_FILE: path}
+
+
+@stage(
+    "tokenizer",
+    version=1,
+    kind=StageKind.fit,
+    config=TokenizerConfig,
+    libraries=["tokenizers"],
+    columns=["text"],
+    groups={"map": count_words, "group": sum_words, "join": merge_words},
+    first=lambda config: config.most_documents,
+)
+def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
+    """Fit the tokenizer on the first `most_documents` documents; the others are ignored.
+
+    Normaliser, splitting and special tokens are those of EleutherAI's 20B_tokenizer.json, without its tokens for runs
+    of spaces, which are useless in a small corpus. The words are counted shard by shard, in parallel, and the merges
+    are made from the sums: they are those of the trainer of the `tokenizers` library for all documents at once.
+    """
+    partial = sum_words(
+        (count_words(table, config) for table in _first(documents, config.most_documents)), config, folder
+    )
+    files = merge_words(partial, config, folder)
+    for path in partial.values():
+        path.unlink()
+    return files
 
 
 def load_tokenizer(path: Path, end_of_document: str = END_OF_TEXT) -> Any:
@@ -92,9 +144,24 @@ def encode_texts(tokenizer: Any, texts: list[str]) -> list[list[int]]:
         raise ValueError(f"the tokenizer cannot encode these texts ({error}): use another tokenizer file") from None
 
 
-def _texts(documents: Iterator[pa.Table], most: int) -> Iterator[str]:
+def _untrained() -> Any:
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.normalizer = tokenizers.normalizers.NFC()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    return tokenizer
+
+
+def _first(documents: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
     left = most
     for table in documents:
-        texts = table["text"].to_pylist()[: max(left, 0)]
-        left -= len(texts)
-        yield from texts
+        yield table.slice(0, left)
+        left = max(left - table.num_rows, 0)
+
+
+def _bytes_of_characters() -> dict[str, int]:
+    """The byte that each character of byte-level BPE stands for: its own, or in order one that has no character."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    own = {character: ord(character) for character in alphabet if ord(character) < 256}
+    others = sorted({*range(256)} - {*own.values()})
+    return own | dict(zip((character for character in alphabet if character not in own), others, strict=True))

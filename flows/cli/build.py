@@ -83,6 +83,8 @@ def print_funnel(ledger: list[dict[str, Any]]) -> None:
         for entry in ledger
     ]
     print_table("What became of every record", ["stage", "in", "kept", "out", "bytes in"], rows)
+    for step, count in _undated(ledger):
+        output.print(f"{step}: {count:,} dates cannot be read; these documents were as without a date, and came last")
     if out := _out(ledger):
         print_table("Removed records by reason", ["stage", "outcome", "reason", "documents"], out)
         if lost := _lost(ledger):
@@ -109,6 +111,11 @@ def _lost(ledger: list[dict[str, Any]]) -> list[list[Any]]:
         for entry in entries
         if entry.lost_per_million_words is not None
     ]
+
+
+def _undated(ledger: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    found = [(entry["stage"], entry.get("measures", {}).get("unreadable_dates", 0)) for entry in ledger]
+    return [(step, count) for step, count in found if count]
 
 
 def _out(ledger: list[dict[str, Any]]) -> list[list[Any]]:

@@ -15,6 +15,7 @@ from infra.engine.kernels import KernelError, model_of
 from infra.engine.scheduling import WorkerDied
 from infra.engine.shards import PartReader, above_floors
 from infra.engine.units import Call, PassUnit
+from infra.engine.usage import peak, requests
 from infra.engine.watch import OverBudget, Watch, run_carefully
 from infra.outcomes import OVER_BUDGET
 from infra.stage import find_stage
@@ -36,6 +37,7 @@ def _annotate(unit: PassUnit, folder: Path, watch: Watch) -> dict[str, Marker]:
     cache = folder.parent
     done: dict[str, Marker] = {}
     open_calls: list[_OpenAnnotation] = []
+    before = requests(unit.lake)
     for number, call in enumerate(unit.calls):
         found = read_marker(unit.lake, find_stage(call.reference).name, call.key)
         if found is not None:
@@ -50,7 +52,9 @@ def _annotate(unit: PassUnit, folder: Path, watch: Watch) -> dict[str, Marker]:
                 for annotation in open_calls:
                     annotation.annotate(batch.documents, passing, batch.stored_bytes)
         for annotation in open_calls:
-            done[annotation.call.key] = annotation.finish()
+            # What all of them read is in the account of the first.
+            done[annotation.call.key] = annotation.finish(before)
+            before = requests(unit.lake)
     return done
 
 
@@ -103,7 +107,8 @@ class _OpenAnnotation:
         )
         self._seconds += time.monotonic() - started
 
-    def finish(self) -> Marker:
+    def finish(self, before: int) -> Marker:
+        """Write the part and the marker, whose requests are those after the first `before`."""
         unit = self._unit
         written = self._writer.close()
         name = f"{self.stage.name}/{unit.shard.documents.name}"
@@ -116,7 +121,8 @@ class _OpenAnnotation:
         part = store_part(
             unit.lake, self._path, name=name, rows=written.rows, content=written.content, suffix=".parquet"
         )
-        marker = Marker(self.call.key, (part,), account, round(self._seconds, 3))
+        used = requests(unit.lake) - before + 1
+        marker = Marker(self.call.key, (part,), account, round(self._seconds, 3), requests=used, peak=peak())
         write_marker(unit.lake, self.stage.name, marker)
         return marker
 

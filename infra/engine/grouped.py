@@ -13,15 +13,13 @@ from functools import cached_property
 
 from infra.engine.plans import ConfiguredStage, Progress, publish, run_units
 from infra.engine.pool import Engine
-from infra.engine.units import FinishUnit, Floor, GroupUnit, Shard, shard_identity
-from infra.engine.views import View, digests_of
+from infra.engine.units import FinishUnit, GroupUnit, Shard, shard_identity
+from infra.engine.views import FlooredShard, View, digests_of
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 
 MEAN_SHARDS = 8
 MOST_SHARDS = 32
-
-Floored = tuple[Shard, tuple[Floor, ...]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class GroupedPlan:
         parts = [*named, *last.parts]
         return [publish(lake, self.configured, self._key, parts, [*markers, last], digests_of(self.views))]
 
-    def _unit(self, lake: Lake, group: tuple[Floored, ...], before: int) -> GroupUnit:
+    def _unit(self, lake: Lake, group: tuple[FlooredShard, ...], before: int) -> GroupUnit:
         config, place = self.configured.stage.steps["of_group"](self.configured.config, before)
         identities = [shard_identity(*floored) for floored in group]
         call = replace(self.configured, config=config).keyed(step="group", shards=identities, place=place)
@@ -68,7 +66,7 @@ class GroupedPlan:
         return self.configured.keyed(sources=shards).key
 
     @cached_property
-    def _groups(self) -> list[tuple[str, tuple[Floored, ...], int]]:
+    def _groups(self) -> list[tuple[str, tuple[FlooredShard, ...], int]]:
         """The source, the shards, and the number of documents before them, of each group with documents."""
         found = []
         for view in self.views:

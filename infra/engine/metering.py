@@ -5,7 +5,6 @@ It is meant for a process of its own (`infra.child`): a unit that exceeds its bu
 
 from __future__ import annotations
 
-import contextlib
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +18,6 @@ from infra.engine.work import do
 from infra.store.counted import READ, CountedLake
 from infra.store.errors import StoreError
 from infra.store.manifest import Marker
-
-_PEAK = "VmHWM:"  # of proc(5): the most resident memory since it was reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,6 @@ class MeteredEngine:
         found: list[dict[str, Marker]] = []
         seconds: list[float] = []
         before = self._lake.requests.copy()
-        with contextlib.suppress(OSError):  # a kernel that does not reset it tells the peak of the process
-            Path("/proc/self/clear_refs").write_text("5")
         for unit in units:
             if self._careful and isinstance(unit, SourceUnit | PassUnit):
                 unit = replace(unit, careful=True)
@@ -77,7 +72,7 @@ class MeteredEngine:
                 max(seconds, default=0.0),
                 used[READ],
                 used.total(),
-                _peak(),
+                max((marker.peak for markers in found for marker in markers.values()), default=0),
             )
         )
         return found
@@ -100,10 +95,3 @@ def processor_seconds() -> float:
     """Processor time of this process and of its children that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _peak() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(_PEAK):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {_PEAK}")

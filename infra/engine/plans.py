@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -281,16 +281,17 @@ def publish(
     markers: Sequence[Marker],
     inputs: Mapping[str, str],
     details: Mapping[str, Any] | None = None,
-    seconds: float | None = None,
+    work: Iterable[Marker] | None = None,
+    unread: int = 0,
 ) -> Manifest:
     """Check the account of a stage and write its manifest. Does not replace a whole artifact with another digest.
 
-    `seconds` is the work of all steps, if `markers` are of the last one only.
+    `work` are the markers of all steps, if `markers` are of one only. No unit read the `unread` documents.
 
     Failures that another machine might not have are in the details, as ``machine_dependent``.
     """
     stage = configured.stage
-    account: Account = total(marker.account for marker in markers)
+    account: Account = total([*(marker.account for marker in markers), Account(rows_in=unread, skipped=unread)])
     account.check(f"stage {stage.name}")
     over_budget = account.failed.get(OVER_BUDGET, 0)
     depends = {"machine_dependent": {OVER_BUDGET: over_budget}} if over_budget else {}
@@ -306,7 +307,7 @@ def publish(
         parts=tuple(parts),
         account=account,
         details={**(details or {}), **depends},
-        cost={"worker_seconds": round(sum(marker.seconds for marker in markers) if seconds is None else seconds, 3)},
+        cost=_cost(list(markers if work is None else work)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     first = read_manifest(lake, stage.name, key, keep=True)
@@ -322,3 +323,11 @@ def publish(
         return first
     write_manifest(lake, manifest)
     return manifest
+
+
+def _cost(work: Sequence[Marker]) -> dict[str, float]:
+    return {
+        "worker_seconds": round(sum(marker.seconds for marker in work), 3),
+        "worker_requests": sum(marker.requests for marker in work),
+        "worker_peak": max((marker.peak for marker in work), default=0),
+    }

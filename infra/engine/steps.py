@@ -1,7 +1,8 @@
 """The steps of partitioned stages, and the step of select stages.
 
 Map turns a shard into rows for partitions. Each further step turns the rows of a partition into rows for partitions
-again, the last one into rows for shards. Annotate joins them to the documents of a shard.
+again, the last one into rows for shards. Annotate joins them to the documents of a shard. Where many units give rows,
+these are merged before the next step.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import pyarrow as pa
 
 from infra.engine.kernels import KernelError, stage_and_config
 from infra.engine.shards import PartReader, above_floors
-from infra.engine.shuffle import Slices, read_slice, store_rows
-from infra.engine.units import AnnotateUnit, MapUnit, ReduceUnit, SelectUnit
+from infra.engine.shuffle import GIVEN_BY, Slices, by_giver, merge_rows, read_slice, store_rows
+from infra.engine.units import AnnotateUnit, MapUnit, MergeUnit, ReduceUnit, SelectUnit
 from infra.store import faults
 from infra.store.ledger import Account
 from infra.store.manifest import Part, store_part
@@ -30,9 +31,9 @@ def map_step(unit: MapUnit, reader: PartReader, folder: Path) -> Outcome:
     stage, config = stage_and_config(unit.call)
     documents = reader.whole(unit.shard, [*stage.columns_of(config, "map"), *(floor.column for floor in unit.floors)])
     # Rows count the documents of the shard, whether the kernel is given all of them or not.
-    passing = np.flatnonzero(above_floors(documents, unit.floors))
+    passing = np.flatnonzero(above_floors(documents, unit.floors).slice(0, unit.first))
     rows = stage.steps["map"](documents.take(passing) if len(passing) < documents.num_rows else documents, config)
-    if len(passing) < documents.num_rows:
+    if len(passing) < documents.num_rows and "row" in rows.column_names:
         places = pa.array(passing.astype(np.int32)).take(rows["row"])
         rows = rows.set_column(rows.schema.get_field_index("row"), "row", places)
     stored = _store_rows(unit, folder, rows, unit.partitions, f"{stage.name}/map/{unit.shard.documents.name}")
@@ -51,7 +52,7 @@ def reduce_step(unit: ReduceUnit, reader: PartReader, folder: Path) -> Outcome:
             table = read_slice(reader.path(part), unit.partition)
             read += table.num_rows
             faults.reach("in_reduce")
-            yield number, table
+            yield from by_giver(number, table)
 
     rows = stage.steps[unit.step](tables(), config)
     if unit.partitions is None and "annotate" not in stage.steps:
@@ -59,6 +60,14 @@ def reduce_step(unit: ReduceUnit, reader: PartReader, folder: Path) -> Outcome:
         return [part], Account(rows_in=read, kept=read), {}
     parts, slices = _store_rows(unit, folder, rows, unit.partitions, f"{stage.name}/{unit.step}/{unit.partition}")
     return parts, Account(rows_in=read, kept=read), slices
+
+
+def merge_step(unit: MergeUnit, reader: PartReader, folder: Path) -> Outcome:
+    """Merge the rows of several units; one part with them by partition or by shard."""
+    given = [(number, reader.path(part)) for number, part in unit.inputs]
+    name = f"{stage_and_config(unit.call)[0].name}/{unit.step}, merged"
+    part, slices = merge_rows(unit.lake, folder / "rows.parquet", given, name, unit.digests)
+    return [part], Account(rows_in=sum(part.rows for _, part in unit.inputs), kept=part.rows), slices
 
 
 def annotate_step(unit: AnnotateUnit, reader: PartReader, folder: Path) -> Outcome:
@@ -112,9 +121,11 @@ def _store_rows(
     targets = rows[column].to_numpy()
     if partitions is not None:
         targets = (targets % np.uint64(partitions)).astype(np.int64)
-    part, slices = store_rows(unit.lake, folder / "rows.parquet", rows.drop_columns([column]), targets, name)
+    path = folder / "rows.parquet"
+    part, slices = store_rows(unit.lake, path, rows.drop_columns([column]), targets, name, unit.digests)
     return [part], slices
 
 
 def _rows_of(reader: PartReader, parts: tuple[Part, ...], shard: int) -> pa.Table:
-    return pa.concat_tables([read_slice(reader.path(part), shard) for part in parts])
+    found = pa.concat_tables([read_slice(reader.path(part), shard) for part in parts])
+    return found.drop_columns([GIVEN_BY]) if GIVEN_BY in found.column_names else found

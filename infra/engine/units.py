@@ -123,13 +123,19 @@ class SelectUnit:
 
 @dataclass(frozen=True)
 class MapUnit:
-    """Map the documents of one shard that satisfy the floors into rows for `partitions`."""
+    """Map the documents of one shard that satisfy the floors into rows for `partitions`.
+
+    With `first`, only so many documents at the beginning of the shard are read. `digests`: whether the marker has the
+    digests of its slices, of which there is one for each partition. Rows that are merged before use need none.
+    """
 
     lake: Lake
     call: Call
     shard: Shard
     floors: tuple[Floor, ...]
     partitions: int
+    first: int | None = None
+    digests: bool = True
 
     def __str__(self) -> str:
         return f"{self.call.name}, map of {self.shard.documents.name}"
@@ -139,7 +145,8 @@ class MapUnit:
 class ReduceUnit:
     """Reduce one partition. `inputs` are (number of the unit that gave the rows, part) pairs, in order.
 
-    The rows are for `partitions` of the next step, or for shards where that is None.
+    The rows are for `partitions` of the next step, or for shards where that is None. `digests`: see `MapUnit`. Merged
+    rows tell themselves which units gave them.
     """
 
     lake: Lake
@@ -148,9 +155,24 @@ class ReduceUnit:
     partition: int
     inputs: tuple[tuple[int, Part], ...]
     partitions: int | None
+    digests: bool
 
     def __str__(self) -> str:
         return f"{self.call.name}, {self.step} of partition {self.partition}"
+
+
+@dataclass(frozen=True)
+class MergeUnit:
+    """Merge the rows of several units. `inputs` and `digests`: see `ReduceUnit`."""
+
+    lake: Lake
+    call: Call
+    step: str
+    inputs: tuple[tuple[int, Part], ...]
+    digests: bool
+
+    def __str__(self) -> str:
+        return f"{self.call.name}, merge of {len(self.inputs)} after {self.step}"
 
 
 @dataclass(frozen=True)
@@ -235,6 +257,7 @@ WorkUnit = (
     | SelectUnit
     | MapUnit
     | ReduceUnit
+    | MergeUnit
     | AnnotateUnit
     | FitUnit
     | FitGroupUnit

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from infra.engine.units import Floor, Shard
 from infra.store.manifest import Manifest, Part
 
+FlooredShard = tuple[Shard, tuple[Floor, ...]]  # with the floors that its documents must satisfy
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -61,8 +63,8 @@ class View:
         }
 
 
-def floored_shards(views: Sequence[View]) -> list[tuple[Shard, tuple[Floor, ...]]]:
-    """The shards of several sources in order, each with the floors that its documents must satisfy."""
+def floored_shards(views: Sequence[View]) -> list[FlooredShard]:
+    """The shards of several sources in order, each with its floors."""
     return [(shard, view.floors) for view in views for shard in view.shards()]
 
 

@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from infra.engine.fitting import fit, fit_group, join_fits
 from infra.engine.group_steps import finish_step, group_step
 from infra.engine.reading import read_source
 from infra.engine.shards import PartReader
-from infra.engine.steps import annotate_step, map_step, reduce_step, select_step
+from infra.engine.steps import annotate_step, map_step, merge_step, reduce_step, select_step
 from infra.engine.units import (
     AnnotateUnit,
     Call,
@@ -30,12 +31,14 @@ from infra.engine.units import (
     FitUnit,
     GroupUnit,
     MapUnit,
+    MergeUnit,
     PassUnit,
     ReduceUnit,
     SelectUnit,
     SourceUnit,
     WorkUnit,
 )
+from infra.engine.usage import counted, peak, requests, reset_peak
 from infra.engine.workers import work_prefix
 from infra.stage import find_stage
 from infra.store.errors import StoreFull
@@ -49,6 +52,7 @@ _STEPS: dict[type, Callable[[Any, PartReader, Path], Outcome]] = {
     SelectUnit: select_step,
     MapUnit: map_step,
     ReduceUnit: reduce_step,
+    MergeUnit: merge_step,
     AnnotateUnit: annotate_step,
     FitUnit: fit,
     FitGroupUnit: fit_group,
@@ -64,6 +68,8 @@ def do(unit: WorkUnit, cache: Path, then: WorkUnit | None = None) -> dict[str, M
     `cache` is a folder for copies of remote parts and for temporary files. Parts of a remote lake are copied ahead of
     their use; so are those of `then`, a unit that is likely to be next.
     """
+    unit = replace(unit, lake=counted(unit.lake))
+    reset_peak()
     with _room_for(cache), tempfile.TemporaryDirectory(dir=cache, prefix=work_prefix(os.getpid())) as folder:
         if isinstance(unit, PassUnit):
             # It reads its one shard at once: only what comes after can be copied ahead.
@@ -92,11 +98,13 @@ def _room_for(cache: Path) -> Iterator[None]:
 
 def _once(lake: Lake, call: Call, work: Callable[[], Outcome]) -> dict[str, Marker]:
     name = find_stage(call.reference).name
+    before = requests(lake)
     found = read_marker(lake, name, call.key)
     if found is None:
         started = time.monotonic()
         parts, account, slices = work()
         account.check(f"stage {name}")
-        found = Marker(call.key, tuple(parts), account, round(time.monotonic() - started, 3), slices)
+        seconds = round(time.monotonic() - started, 3)
+        found = Marker(call.key, tuple(parts), account, seconds, slices, requests(lake) - before + 1, peak())
         write_marker(lake, name, found)
     return {call.key: found}

@@ -29,6 +29,11 @@ USED = (
     "infra.engine.work",
     "prefect.server.api.server",
 )
+# What compiles the code that reads web pages, for 20 s: else the first build does. Numba keeps it beside the modules.
+COMPILES = """
+from tasks.sources.extraction import Extractor, extract_page
+extract_page("<p>The wheel turns.</p>", Extractor.millrace)
+"""
 # Compile for a common CPU instead of the local one: results must not depend on where a package was built.
 _PORTABLE = {"x86_64": "-march=x86-64-v2"}
 
@@ -122,14 +127,15 @@ def _make(home: Path, dev: bool) -> None:
 
 
 def _compile_used(python: Path) -> None:
-    """Write the bytecode of the modules that commands import: else each command compiles them, for a second.
+    """Write the bytecode of the modules that commands import, else each command compiles them, and machine code.
 
-    uv writes none, and Python writes none where PYTHONDONTWRITEBYTECODE is set, as in many images, or where another
-    user runs it. The bytecode of all packages would take longer to write than everything else here.
+    uv writes no bytecode, and Python writes none where PYTHONDONTWRITEBYTECODE is set, as in many images, or where
+    another user runs it. The bytecode of all packages would take longer to write than everything else here.
     """
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     # What fails here fails again, with more context, in the command that needs it.
-    subprocess.run([str(python), "-c", f"import {', '.join(USED)}"], cwd=ROOT, env=environ, check=False)
+    for code in (f"import {', '.join(USED)}", COMPILES):
+        subprocess.run([str(python), "-c", code], cwd=ROOT, env=environ, check=False)
 
 
 def _make_tools(home: Path) -> None:

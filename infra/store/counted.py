@@ -48,10 +48,11 @@ class CountedLake(Lake):
         return super().list(prefix)
 
     def local_path(self, path: str) -> Path | None:
-        if path.startswith("parts/") and path not in self._copied:
+        found = super().local_path(path)
+        if found is not None and path.startswith("parts/") and path not in self._copied:
             self._copied.add(path)
             self.requests[READ] += 1
-        return super().local_path(path)
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A child process gets the lake alone; what it asks for is not counted.

@@ -89,6 +89,8 @@ class OldSlice:
 class Marker:
     """The result of one work unit: its parts, its account and its run time in seconds.
 
+    `requests` are those that a remote lake gets, with the one that writes this, and `peak` is the most memory of the
+    worker, in bytes; both are 0 where they were not measured.
     `slices` holds, for a part with rows for several partitions or shards, the digest of the rows for each.
     """
 
@@ -97,11 +99,13 @@ class Marker:
     account: Account
     seconds: Seconds
     slices: dict[str, Digest | OldSlice] = field(default_factory=dict)
+    requests: Count = 0
+    peak: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One artifact: its parts, its inputs and its cost.
+    """One artifact: its parts, its inputs and its cost (``worker_seconds``, ``worker_requests``, ``worker_peak``).
 
     `details` holds stage-specific entries and does not enter the digest. Garbage collection keeps the targets of two
     entries as long as the artifact: ``evidence``, the parts of inner steps that explain the result, by step; and

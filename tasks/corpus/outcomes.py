@@ -19,6 +19,7 @@ from tasks.corpus.fates import Fates
 from tasks.corpus.groups import GROUPS
 from tasks.corpus.rules import KEPT
 from tasks.corpus.survivors import Choice, Members, choose_first, choose_survivors
+from tasks.text.dates import instants, is_there
 
 DUPLICATE_ID = "documents:failed:duplicate_id"
 NEAR_DUPLICATE = "near_duplicate"
@@ -32,6 +33,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("similarity", pa.float64()),
         ("words", pa.int64()),
         ("lost", pa.int64()),
+        ("undated", pa.string()),
     ]
 )
 _ORDERS: dict[str, tuple[str, str]] = {
@@ -71,13 +73,15 @@ def _columns_of_annotate(config: OutcomesConfig) -> list[str]:
 def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
     """What is needed of each document that passes all rules and is in a cluster, to choose among duplicates.
 
+    ``date`` is an instant, null for a document without a date and for one whose date cannot be read; ``dated`` tells
+    them apart.
     Documents of an earlier build have no verdict of rules: they stay, and come before all others.
     """
     known = "rules.outcome" not in documents.column_names
     group = _groups(documents, config)
     columns: dict[str, Any] = {
         "row": pa.array(np.arange(documents.num_rows, dtype=np.int32)),
-        **{name: documents[name] for name in ("id", "source", "date")},
+        **{name: documents[name] for name in ("id", "source")},
         "known": pa.array(np.full(documents.num_rows, known, np.int8)),
         "length": pa.nulls(documents.num_rows, pa.int64()) if known else documents["rules.length"],
     }
@@ -96,7 +100,14 @@ def read_members(documents: pa.Table, config: OutcomesConfig) -> pa.Table:
     chosen = pc.and_(stays, some)
     names = pc.filter(group, chosen).to_pylist()
     partition = np.array([hash_name(name) for name in names], np.uint64)
-    return pa.table(columns).filter(chosen).append_column("partition", pa.array(partition))
+    dates = documents["date"].filter(chosen).to_pylist()
+    return (
+        pa.table(columns)
+        .filter(chosen)
+        .append_column("date", pa.array(instants(dates), pa.int64()))
+        .append_column("dated", pa.array([is_there(date) for date in dates], pa.bool_()))
+        .append_column("partition", pa.array(partition))
+    )
 
 
 def choose(tables: Iterable[tuple[int, pa.Table]], config: OutcomesConfig) -> pa.Table:
@@ -112,15 +123,19 @@ def choose(tables: Iterable[tuple[int, pa.Table]], config: OutcomesConfig) -> pa
     order = pc.cast(pc.dictionary_encode(table["source"].combine_chunks()).indices, pa.int32())
     table = table.append_column("order", order)
     fates = Fates(table.num_rows)
+    unread = (table["date"].is_null().to_numpy()) & table["dated"].to_numpy()
+    undated = np.full(table.num_rows, -1, np.int64)
     for number, step in enumerate(config.choosing):
         preference = [_ORDERS[name] for name in step.survivors if name != "all"]
         keys = [("known", "descending"), *preference, ("place", "ascending")]
         ordered = pc.sort_indices(table, sort_keys=keys).to_numpy()
         members = table[f"cluster_{number}"].is_valid().to_numpy()
+        if any(column == "date" for column, _ in preference):
+            undated[members & unread] = number
         rivals = ordered[members[ordered] & fates.stays[ordered]]
         fates.decide(number, rivals, _choice(table.take(pa.array(rivals)), number, step), step.compare is None)
     fates.give_back()
-    return _rows(table, fates, config.choosing)
+    return _rows(table, fates, undated, config.choosing)
 
 
 def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfig) -> pa.Table:
@@ -137,7 +152,9 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
       for one that stays, it is the most similar one. An exact copy of a document that went for another names that one;
     - ``match_known`` (bool): whether the match is a document of an earlier build;
     - ``words``, ``lost`` (int64): of a document that went, its words and its distinct 3-grams that do not stand in its
-      match. Null where the step does not compare texts.
+      match. Null where the step does not compare texts;
+    - ``undated`` (string): the last step that chose by date and could not read that of the document. It was without a
+      date there, and so came last.
     """
     if "rules.outcome" not in documents.column_names:
         nothing = [pa.nulls(documents.num_rows, field.type) for field in OUTCOME_SCHEMA]
@@ -159,7 +176,7 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
 
 outcomes = partitioned(
     "outcomes",
-    version=3,
+    version=4,
     config=OutcomesConfig,
     reference="tasks.corpus.outcomes:outcomes",
     schema=OUTCOME_SCHEMA,
@@ -212,8 +229,8 @@ def _choice(members: pa.Table, turn: int, step: DuplicatesStep) -> Choice:
     )
 
 
-def _rows(table: pa.Table, fates: Fates, steps: Sequence[DuplicatesStep]) -> pa.Table:
-    """What became of each document, by shard and in order; `table` is sorted by place."""
+def _rows(table: pa.Table, fates: Fates, undated: np.ndarray, steps: Sequence[DuplicatesStep]) -> pa.Table:
+    """What became of each document, by shard and in order; `table` is sorted by place. `undated`: steps, or -1."""
     place = table["place"].to_numpy()
     compared = fates.match >= 0
     at = pa.array(fates.match, mask=~compared)
@@ -232,6 +249,7 @@ def _rows(table: pa.Table, fates: Fates, steps: Sequence[DuplicatesStep]) -> pa.
             "similarity": pa.array(np.round(fates.similarity, 6), mask=np.isnan(fates.similarity)),
             "words": pa.array(fates.words, mask=~counted),
             "lost": pa.array(fates.lost, mask=~counted),
+            "undated": pa.array(names, pa.string()).take(pa.array(undated, mask=undated < 0)),
         },
         schema=_FOUND,
     )

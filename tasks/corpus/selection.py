@@ -29,12 +29,13 @@ class CorpusConfig(StageConfig):
 
 @stage(
     "corpus",
-    version=4,
+    version=5,
     kind=StageKind.select,
     config=CorpusConfig,
     columns=[
         *DOCUMENT_SCHEMA.names,
-        *("outcomes.outcome", "outcomes.cluster", "outcomes.words", "outcomes.lost", "rules.length", "rules.struck"),
+        *("outcomes.outcome", "outcomes.cluster", "outcomes.words", "outcomes.lost", "outcomes.undated"),
+        *("rules.length", "rules.struck"),
     ],
     schema=CORPUS_SCHEMA,
 )
@@ -44,7 +45,8 @@ def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Tabl
     Bytes are UTF-8 bytes of text: of a document as stored, what each edit struck, and what was left when the document
     was kept or dropped. A document with a repeated id is out before any edit, with its text as stored. The measures
     ``STEP:dropped_words`` and ``STEP:lost_3_grams`` say what went with near-duplicates: their words, and their distinct
-    3-grams that do not stand in the document because of which each went.
+    3-grams that do not stand in the document because of which each went. ``STEP:unreadable_dates`` are the documents
+    that had no date for the step although one is written.
     """
     outcome = documents["outcomes.outcome"].combine_chunks()
     kept = documents.filter(pc.equal(outcome, KEPT))
@@ -79,7 +81,7 @@ def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Tabl
 
 
 def _measures(documents: pa.Table, outcome: pa.Array) -> dict[str, int]:
-    """The words and the lost 3-grams of near-duplicates that went, by step."""
+    """The words and the lost 3-grams of near-duplicates that went, and dates that cannot be read, by step."""
     known = documents["outcomes.words"].combine_chunks().is_valid()
     found: dict[str, int] = {}
     for name in sorted(pc.unique(outcome.filter(known)).to_pylist()):
@@ -87,6 +89,9 @@ def _measures(documents: pa.Table, outcome: pa.Array) -> dict[str, int]:
         step = name.partition(":")[0]
         for column, measure in (("words", "dropped_words"), ("lost", "lost_3_grams")):
             found[f"{step}:{measure}"] = pc.sum(documents[f"outcomes.{column}"].filter(chosen)).as_py()
+    undated = documents["outcomes.undated"].combine_chunks().drop_null()
+    for value in undated.value_counts().to_pylist():
+        found[f"{value['values']}:unreadable_dates"] = value["counts"]
     return found
 
 

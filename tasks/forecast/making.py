@@ -7,6 +7,7 @@ from collections.abc import Callable
 from infra.engine.sampling import FOUND
 from infra.store.inputs import InputFile, take_inventory
 from infra.store.lake import Lake
+from tasks.forecast.earlier import sample_earlier
 from tasks.forecast.model import Extrapolation, digests_by_source
 from tasks.forecast.record import Forecast, forecast_key
 from tasks.forecast.sample import Halved, measure
@@ -25,7 +26,8 @@ def make_forecast(
 ) -> Forecast:
     """Forecast a build from a sample of about `share` of its records; more of them where that is very few.
 
-    `lake` keeps the digests of the inputs, which a build then need not compute again. Raises NoForecast,
+    `lake` keeps the digests of the inputs, which a build then need not compute again, and has the earlier builds with
+    which the recipe compares. Raises NoForecast,
     also for a share beyond 0 to 1, and what a build raises.
     """
     if not 0 < share <= 1:
@@ -35,7 +37,8 @@ def make_forecast(
     every = max(round(1 / share), 1)
     sampled = {name: _some(group) for name, group in files.items()}
     progress(f"{sum(map(len, files.values())):,} input files, one of {every} records")
-    halved = measure(resolved.recipe, sampled, every, progress)
+    earlier = sample_earlier(lake, (name for step in resolved.across for name in step.against))
+    halved = measure(lake, resolved.recipe, sampled, earlier, every, progress)
     found, read = _records(halved)
     if not found:
         raise NoForecast(
@@ -44,11 +47,10 @@ def make_forecast(
     if read < FEWEST_RECORDS and every > 1:
         every = max(found // FEWEST_RECORDS, 1)
         progress(f"{read} of {found:,} records are too few: one of {every} is taken")
-        halved = measure(resolved.recipe, sampled, every, progress)
+        halved = measure(lake, resolved.recipe, sampled, earlier, every, progress)
     key = forecast_key(resolved.recipe.model_dump(mode="json"), digests_by_source(files))
-    made = Extrapolation(halved, files, sampled, every, workers)
-    earlier = [name for step in resolved.recipe.across for name in step.against]
-    return made.forecast(key, resolved.recipe.name, resolved.recipe.tokenizer.file is None, earlier)
+    made = Extrapolation(halved, files, sampled, earlier, every, workers)
+    return made.forecast(key, resolved.recipe.name, resolved.recipe.tokenizer.file is None)
 
 
 def _some(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:

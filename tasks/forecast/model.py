@@ -9,6 +9,9 @@ halves, and the rest (models to load, units to start, columns of a file) is both
 whole (`tasks.forecast.sample`), and neither a line nor a power of the size describes them: the geometric mean of both
 is expected. The interval goes from the lower of them to a cost that grows with all of the sample's.
 
+Documents of earlier builds are in the whole sample and in both halves. What they cost is in the rest, and grows with
+the shards that there are, new and earlier.
+
 Tokens per byte rise from a sample, to which a fitted tokenizer fits too well, to the whole, with the square root of the
 size, as an error of estimation falls.
 
@@ -25,6 +28,9 @@ from collections.abc import Mapping, Sequence
 from infra.engine.metering import Phase
 from infra.stage import StageKind
 from infra.store.inputs import InputFile
+from tasks.corpus.groups import GROUPS
+from tasks.corpus.known import EARLIER
+from tasks.forecast.earlier import EarlierSample
 from tasks.forecast.growth import Growth, growth_of, relative_error, shards_of
 from tasks.forecast.record import NOTHING, Estimate, Forecast, StageForecast
 from tasks.forecast.sample import Files, Halved, Measured, Sampled
@@ -38,21 +44,23 @@ REMOTE = "s3://"
 
 
 class Extrapolation:
-    """The forecast of one sample, for `workers`. `files` are all files, and `sampled` those that the sample read."""
+    """The forecast of one sample, for `workers`. `files` are all files, and `sampled` those that the sample read.
 
-    def __init__(self, halved: Halved, files: Files, sampled: Files, every: int, workers: int) -> None:
-        self._halved, self._files, self._sampled = halved, files, sampled
+    The sample and both halves were compared with the same `earlier` documents.
+    """
+
+    def __init__(
+        self, halved: Halved, files: Files, sampled: Files, earlier: EarlierSample, every: int, workers: int
+    ) -> None:
+        self._halved, self._files, self._sampled, self._earlier = halved, files, sampled, earlier
         self._every, self._workers = every, workers
         self._growths = [self._growth(one) for one in (halved.whole, *halved.halves)]
         self._error = self._standard_error()
         self._shards = self._shard_growth()
         self._kept = self._kept_growth()
 
-    def forecast(self, key: str, recipe: str, fitted_tokenizer: bool, earlier: Sequence[str]) -> Forecast:
-        """The forecast. `fitted_tokenizer`: whether the tokenizer is fitted on the corpus.
-
-        `earlier` are the earlier builds that the recipe compares with.
-        """
+    def forecast(self, key: str, recipe: str, fitted_tokenizer: bool) -> Forecast:
+        """The forecast. `fitted_tokenizer`: whether the tokenizer is fitted on the corpus."""
         per_byte, spelled = self._tokens_per_byte(fitted_tokenizer)
         stages = tuple(
             self._stage(whole, first, second, per_byte.value / spelled if spelled else 1.0)
@@ -86,24 +94,29 @@ class Extrapolation:
             bytes=_sum([stage.bytes for stage in stages]) + between,
             requests=_sum([stage.requests for stage in stages]) + self._input_requests(every_file),
             memory=max((stage.memory for stage in stages), key=lambda memory: memory.value),
-            notes=tuple(self._notes(fitted_tokenizer, earlier)),
+            notes=tuple(self._notes(fitted_tokenizer)),
         )
 
     def _stage(self, whole: Measured, first: Measured, second: Measured, spelling: float) -> StageForecast:
+        if whole.name.startswith(f"{EARLIER}/"):
+            return self._of_earlier(whole)
         growth = self._of(whole.name)
         fits = whole.kind is StageKind.fit
         times = (growth.text if whole.reads_text else growth.rows) * self._part_kept(whole)
         if whole.kind is StageKind.source:
             reading = [self._growths[number][whole.name.partition("/")[0]] for number in range(3)]
             rest = [one.seconds - read.read_seconds for one, read in zip((whole, first, second), reading, strict=True)]
-            seconds = self._grown(rest[0], rest[1], rest[2], growth.rows, NOISE) + self._within(
+            seconds = self._grown(rest[0], rest[1], rest[2], growth.rows, NOISE, self._shards) + self._within(
                 reading[0].reading_seconds, NOISE
             )
         elif fits:
             seconds = self._fitted(whole.seconds, first.seconds, second.seconds, times, NOISE)
         else:
-            seconds = self._grown(whole.seconds, first.seconds, second.seconds, times, NOISE)
-        size = (self._fitted if fits else self._grown)(whole.bytes, first.bytes, second.bytes, times, 0.0)
+            seconds = self._grown(whole.seconds, first.seconds, second.seconds, times, NOISE, self._shards_for(whole))
+        if fits:
+            size = self._fitted(whole.bytes, first.bytes, second.bytes, times, 0.0)
+        else:
+            size = self._grown(whole.bytes, first.bytes, second.bytes, times, 0.0, self._shards_for(whole))
         if whole.stage in ("encode", "tokens"):
             size = Estimate(size.value * spelling, size.low * min(spelling, 1.0), size.high * spelling)
         longest = self._wall_share(whole)
@@ -117,10 +130,26 @@ class Extrapolation:
             memory=self._memory(whole),
         )
 
-    def _grown(self, whole: float, first: float, second: float, times: float, noise: float) -> Estimate:
-        """What grows with documents by `times`, and what does not."""
+    def _of_earlier(self, item: Measured) -> StageForecast:
+        """An artifact about documents of an earlier build, which are no sample, or whole shards of it."""
+        times = self._earlier.growth(item.name)
+        seconds = _around(times * item.seconds, NOISE)
+        share = max(1 / self._workers, 1 / max(round(times * sum(phase.units for phase in item.phases)), 1))
+        requests = item.requests + times * item.share * sum(phase.requests for phase in item.phases)
+        return StageForecast(
+            name=item.name,
+            stage=item.stage,
+            seconds=seconds,
+            wall_seconds=Estimate(seconds.value * share, seconds.low * share, seconds.high * share),
+            bytes=_around(times * item.bytes, 0.0 if times == 1 else 0.1),
+            requests=_around(requests, 0.0 if times == 1 else 0.1),
+            memory=self._memory(item),
+        )
+
+    def _grown(self, whole: float, first: float, second: float, times: float, noise: float, shards: float) -> Estimate:
+        """What grows with new documents by `times`, and what grows with all `shards`."""
         fixed = min(max(first + second - whole, 0.0), whole, first, second) if self._every > 1 else 0.0
-        return self._within(self._shards * fixed + times * (whole - fixed), noise)
+        return self._within(shards * fixed + times * (whole - fixed), noise)
 
     def _fitted(self, whole: float, first: float, second: float, times: float, noise: float) -> Estimate:
         """What a fit costs or gives: between a line and a power of the size."""
@@ -172,6 +201,18 @@ class Extrapolation:
         files = sum(len(group) for group in self._files.values()) / max(chosen, 1)
         return files * sum(shards_of(file.account, self._every) for file in found) / sampled if sampled else 1.0
 
+    def _shards_for(self, item: Measured) -> float:
+        """Shards of the whole that a stage sees, for one of the sample."""
+        return self._with_earlier if _sees_earlier(item) else self._shards
+
+    @property
+    def _with_earlier(self) -> float:
+        """Shards of the whole and of earlier builds, for one of those that the sample has or is compared with."""
+        new = sum(file.shards for file in self._halved.whole.files)
+        taken = sum(shards for _, shards in self._earlier.taken.values())
+        every = sum(shards for _, shards in self._earlier.all.values())
+        return (new * self._shards + every) / (new + taken) if new + taken else 1.0
+
     def _kept_growth(self) -> float:
         """How the share of text that the corpus keeps changes from the sample to the whole, as from half to whole.
 
@@ -215,12 +256,16 @@ class Extrapolation:
             max(one.lake_bytes - sum(item.bytes for item in one.artifacts), 0)
             for one in (self._halved.whole, *self._halved.halves)
         ]
-        return self._grown(sizes[0], sizes[1], sizes[2], self._growths[0][""].text, 0.0)
+        return self._grown(sizes[0], sizes[1], sizes[2], self._growths[0][""].text, 0.0, self._with_earlier)
 
     def _partitions(self, item: Measured) -> float:
         """Partitions of the whole for one of the sample: a power of two, as in `infra.engine.partitioned`."""
         growth = self._growths[0][""]
-        rows = (growth.documents, growth.all_documents)
+        taken, every = (
+            sum(documents for documents, _ in one.values()) if _sees_earlier(item) else 0
+            for one in (self._earlier.taken, self._earlier.all)
+        )
+        rows = (growth.documents + taken, growth.all_documents + every)
         few, many = (max(1, 2 ** math.ceil(math.log2(max(one, 1) / item.documents_per_partition))) for one in rows)
         return many / few
 
@@ -228,7 +273,7 @@ class Extrapolation:
         """Units of the whole for one of the sample."""
         if phase.kind in _SINGLE:
             return 1.0
-        return self._partitions(item) if phase.kind in _PER_ALL else self._shards
+        return self._partitions(item) if phase.kind in _PER_ALL else self._shards_for(item)
 
     def _requests(self, item: Measured) -> Estimate:
         """Each unit reads its parts and writes some objects; a reduce, an annotate and a fit read those of many."""
@@ -236,7 +281,7 @@ class Extrapolation:
         for phase in item.phases:
             units = self._units(phase, item)
             many = phase.kind in _PER_ALL or phase.kind in _SINGLE
-            reads = self._shards * (units if phase.kind in _PER_ALL else 1.0) if many else units
+            reads = self._shards_for(item) * (units if phase.kind in _PER_ALL else 1.0) if many else units
             whole += item.share * (phase.reads * reads + (phase.requests - phase.reads) * units)
         return _around(whole, 0.1 if self._every > 1 else 0.0)
 
@@ -272,10 +317,17 @@ class Extrapolation:
     def _found(self) -> float:
         return sum(growth.found for name, growth in self._growths[0].items() if name)
 
-    def _notes(self, fitted: bool, earlier: Sequence[str]) -> list[str]:
+    def _notes(self, fitted: bool) -> list[str]:
         notes = []
-        if earlier:
-            notes.append(f"The comparison with earlier builds ({', '.join(earlier)}) is not part of the forecast.")
+        if self._earlier.all:
+            notes.append(
+                f"The comparison with {', '.join(self._earlier.all)} is forecast as if the lake had nothing of it yet."
+            )
+        if self._earlier.share < 1:
+            notes.append(
+                f"The sample was compared with {self._earlier.share:.1%} of the documents of earlier builds: where the "
+                "others have copies, fewer documents remain."
+            )
         if self._every == 1:
             notes.append("The inputs have so few records that all were read.")
         if self._every > 1:
@@ -287,6 +339,11 @@ class Extrapolation:
         if self._workers > 1:
             notes.append("Wall time takes it that each worker has a core, and leaves out Prefect's server.")
         return notes
+
+
+def _sees_earlier(item: Measured) -> bool:
+    """Whether the documents of earlier builds are among those of a stage, if the recipe compares with any."""
+    return item.name.startswith("across/") or item.name in ("outcomes", GROUPS)
 
 
 def _corpora(sampled: Sampled) -> list[Measured]:

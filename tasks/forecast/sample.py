@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from infra.child import ChildDied, run_in_child
+from infra.engine.graph import BuildTask
 from infra.engine.metering import MeteredEngine, Phase, processor_seconds
 from infra.engine.plans import ConfiguredStage, Plan, SourcePlan, present
 from infra.engine.sampling import Sample
@@ -29,8 +30,9 @@ from infra.store.inputs import InputFile
 from infra.store.lake import Lake
 from infra.store.lease import lease
 from infra.store.ledger import Account
-from infra.store.manifest import Manifest
+from infra.store.manifest import Manifest, Part
 from infra.tables import read_table
+from tasks.forecast.earlier import EarlierSample
 from tasks.pipeline import build_tasks
 from tasks.recipe.resolve import resolve
 from tasks.recipe.resolved import ResolvedRecipe
@@ -100,34 +102,52 @@ class Halved:
     halves: tuple[Sampled, Sampled]
 
 
-def measure(recipe: Recipe, files: Files, every: int, progress: Callable[[str], None]) -> Halved:
+def measure(
+    lake: Lake, recipe: Recipe, files: Files, earlier: EarlierSample, every: int, progress: Callable[[str], None]
+) -> Halved:
     """Build the sample of one record of `every`, and its halves. Raises what a build raises, and ChildDied.
 
-    Comparison with earlier builds is left out: its cost is theirs, and no sample of it says how much it drops.
+    All three are compared with the `earlier` documents, which `lake` has.
     """
-    recipe = recipe.model_copy(
-        update={"across": tuple(step.model_copy(update={"against": ()}) for step in recipe.across)}
-    )
     samples = (Sample(every, 0), Sample(every, 1), Sample(every))
     with scratch_folder("forecast-") as folder:
+        copies = earlier.copy(lake, folder / "earlier")
         progress("building the sample and its two halves")
+        values = recipe.model_dump(mode="json")
         try:
-            return run_in_child(_measure, recipe.model_dump(mode="json"), files, samples, folder, False, budget=None)
+            return run_in_child(_measure, values, files, earlier, copies, samples, folder, False, budget=None)
         except (ChildDied, WorkerDied) as error:
             # A record ended the process, or its batch exceeded the budget. Engines find it, record by record.
             progress(f"a record of the sample ended its process ({error}): it is built again, record by record")
-        return run_in_child(_measure, recipe.model_dump(mode="json"), files, samples, folder, True, budget=None)
+        return run_in_child(_measure, values, files, earlier, copies, samples, folder, True, budget=None)
 
 
-def _measure(recipe: Mapping[str, Any], files: Files, samples: Sequence[Sample], folder: Path, careful: bool) -> Halved:
+def _measure(
+    recipe: Mapping[str, Any],
+    files: Files,
+    earlier: EarlierSample,
+    copies: Sequence[tuple[Part, Path]],
+    samples: Sequence[Sample],
+    folder: Path,
+    careful: bool,
+) -> Halved:
     resolved = resolve(Recipe.model_validate(recipe))
+    tasks = build_tasks(resolved, known=earlier.documents)
+    found = []
+    for sample in samples:
+        own = Path(tempfile.mkdtemp(dir=folder))
+        for part, path in copies:
+            Lake.open(str(own / "lake")).upload(path, part.path)
+        found.append(_build(resolved, tasks, files, sample, own, careful))
     first, second, whole = (
-        _build(resolved, files, sample, Path(tempfile.mkdtemp(dir=folder)), careful) for sample in samples
+        replace(one, lake_bytes=one.lake_bytes - sum(part.bytes for part, _ in copies)) for one in found
     )
     return Halved(whole, (first, second))
 
 
-def _build(resolved: ResolvedRecipe, files: Files, sample: Sample, folder: Path, careful: bool) -> Sampled:
+def _build(
+    resolved: ResolvedRecipe, tasks: Sequence[BuildTask], files: Files, sample: Sample, folder: Path, careful: bool
+) -> Sampled:
     """A measured build below `folder`."""
     lake = CountedLake.open(str(folder / "lake"))
     assert isinstance(lake, CountedLake)
@@ -136,11 +156,11 @@ def _build(resolved: ResolvedRecipe, files: Files, sample: Sample, folder: Path,
     made: dict[str, Manifest] = {}
     artifacts: list[Measured] = []
     driver = 0.0
-    for task in build_tasks(resolved):
+    for task in tasks:
         started, before = processor_seconds(), lake.requests.copy()
-        if not task.needs:
-            [name] = task.makes
-            plan = _source_plan(resolved, name.partition("/")[0], files, sample)
+        source, _, what = task.makes[0].partition("/")
+        if what == "documents":
+            plan = _source_plan(resolved, source, files, sample)
         else:
             plan = _with_limits(task.plan(lake, {name: made[name] for name in task.needs}), limits)
         for name in task.needs:  # a build looks whether what it needs is still there

@@ -21,7 +21,8 @@ class NearDuplicateConfig(SignatureConfig):
 
     - `similarity`: ``jaccard`` compares sets of n-grams of `shingle_words` words. ``containment`` is the share of a
       document's case-folded 3-grams that stand in the document that stays: at 1, nothing is lost but their order. It
-      is for texts of 12 words and more: of shorter ones, some that stand in a longer text are not found;
+      is for texts of 12 words and more: of shorter ones, some that stand in a longer text are not found. To find them
+      all, every document would need a key for each of its words, instead of 2 for 9 words;
     - `threshold`: the least similarity of near-duplicates;
     - `mode`: which of similar documents go, see `tasks.corpus.comparison`;
     - `bands`, `rows`: how candidates are found for ``jaccard``. By default, the most rows that find 99.9 % of the pairs

@@ -45,6 +45,7 @@ class FunnelStep:
     bytes_struck: int
     payload: bool
     lost_per_million_words: float | None = None
+    unreadable_dates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ def _funnel(
                 entry["bytes_struck"],
                 payload=number == 0,
                 lost_per_million_words=FunnelEntry(**entry).lost_per_million_words,
+                unreadable_dates=FunnelEntry(**entry).measures.get("unreadable_dates", 0),
             )
         )
     return tuple(steps)

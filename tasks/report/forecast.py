@@ -9,19 +9,22 @@ from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from tasks.builds import BuildRecord
-from tasks.forecast.record import Estimate, Forecast, find_forecast, key_of_build
+from tasks.forecast.record import NOTHING, Estimate, Forecast, StageForecast, find_forecast, key_of_build
 from tasks.forecast.sample import bytes_of
 
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """One artifact: processor seconds and bytes as forecast, and worker seconds and bytes as they were."""
+    """One artifact: a forecast, and what it was. Requests and memory are None where the build did not measure them.
 
-    name: str
-    seconds: Estimate
+    `stored_bytes` are without the parts between steps, and `worker_requests` without those of the flow.
+    """
+
+    forecast: StageForecast
     worker_seconds: float
-    bytes: Estimate
     stored_bytes: int
+    worker_requests: int | None
+    worker_peak: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,26 @@ class Compared:
         return sum(stage.stored_bytes for stage in self.stages)
 
     @property
+    def worker_requests(self) -> int | None:
+        """Of all artifacts; None if one of them did not measure its own."""
+        found = [stage.worker_requests for stage in self.stages if stage.worker_requests is not None]
+        return sum(found) if len(found) == len(self.stages) else None
+
+    @property
+    def worker_peak(self) -> int | None:
+        """The most memory of a worker; None if it was not measured for every artifact."""
+        found = [stage.worker_peak for stage in self.stages if stage.worker_peak is not None]
+        return max(found) if len(found) == len(self.stages) else None
+
+    @property
     def forecast_bytes(self) -> Estimate:
         """Of all artifacts, without the parts between their steps."""
-        return sum((stage.bytes for stage in self.stages[1:]), self.stages[0].bytes)
+        return sum((stage.forecast.bytes for stage in self.stages), NOTHING)
 
     @property
     def forecast_seconds(self) -> Estimate:
         """Of all artifacts, without the driver."""
-        return sum((stage.seconds for stage in self.stages[1:]), self.stages[0].seconds)
+        return sum((stage.forecast.seconds for stage in self.stages), NOTHING)
 
 
 def compared_with_forecast(lake: Lake, build: BuildRecord, manifests: Mapping[str, Manifest]) -> Compared | None:
@@ -67,12 +82,17 @@ def compared_with_forecast(lake: Lake, build: BuildRecord, manifests: Mapping[st
         forecast,
         tuple(
             StageCost(
-                name,
-                expected[name].seconds,
+                expected[name],
                 manifest.cost.get("worker_seconds", 0.0),
-                expected[name].bytes,
                 bytes_of(manifest),
+                _measured(manifest, "worker_requests"),
+                _measured(manifest, "worker_peak"),
             )
             for name, manifest in manifests.items()
         ),
     )
+
+
+def _measured(manifest: Manifest, name: str) -> int | None:
+    """Older versions did not measure it, nor does a process that a record's budget watches."""
+    return int(manifest.cost.get(name, 0)) or None

@@ -61,6 +61,7 @@ def render_report(data: ReportData) -> str:
         duration=duration,
         size=size,
         count=lambda value: f"{value:,.0f}",
+        measured=measured,
         sections=sections,
         place=failure_place,
         numbering={slug: position for position, (slug, _) in enumerate(sections, start=1)},
@@ -111,6 +112,11 @@ def score(value: float) -> str:
 def estimate(value: Estimate, shown: Callable[[float], str]) -> str:
     """An expected value with its interval, each as `shown` writes it."""
     return f"{shown(value.value)} ({shown(value.low)} to {shown(value.high)})"
+
+
+def measured(value: float | None, shown: Callable[[float], str]) -> str:
+    """A value as `shown` writes it; a dash if it was not measured."""
+    return "–" if value is None else shown(value)
 
 
 def about(value: float) -> str:

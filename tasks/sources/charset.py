@@ -62,10 +62,12 @@ def decode_page(data: bytes, content_type: str | None) -> Decoded:
         return _decode(data, sent)
     if data.isascii() and b"\x1b" not in data and b"~{" not in data:
         return _decode(data, "utf-8")
+    unicode = _decode(data, "utf-8")
+    if not (unicode.replaced or data.isascii() or b"\x1b" in data):
+        return unicode  # whatever is declared
     declared = _declared(data, sent)
     if data.isascii() or (b"\x1b$" in data and "iso2022_jp" in declared):
         return _decode(data, _seven_bit(data, declared))
-    unicode = _decode(data, "utf-8")
     if _is_utf_8(unicode, data, declared):
         return unicode
     detected = detect_encoding(data) or _DEFAULT

@@ -9,19 +9,21 @@ from enum import StrEnum
 from lxml.etree import LxmlError
 from resiliparse.extract.html2text import extract_plain_text
 
-from tasks.sources.html_tree import parse_html, to_lxml
-from tasks.sources.main_text import main_text
+from tasks.html import choice
+from tasks.html.scan import scan
+from tasks.sources import main_text
+from tasks.sources.html_tree import parse_html, serialised, to_lxml
 from tasks.sources.markup import MAX_ELEMENTS, MarkupLimit
 
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85]")
 _UNSTORABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _MARKUP_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, LxmlError)
 
 
 class Extractor(StrEnum):
-    """The library that chooses the main text of a page."""
+    """What chooses the main text of a page: our own trees (`tasks.html`), or a library."""
 
+    millrace = "millrace"
     resiliparse = "resiliparse"
     trafilatura = "trafilatura"
 
@@ -45,12 +47,14 @@ def extract_page(page: str, extractor: Extractor, max_elements: int = MAX_ELEMEN
     ExtractionError if the page exceeds a limit of `check_markup`, or if the extractor's own code fails.
     """
     try:
-        tree = parse_html(_SURROGATES.sub("", page), max_elements)
+        tree = parse_html(page, max_elements)
         title = tree.title
-        if extractor is Extractor.resiliparse:
+        if extractor is Extractor.millrace:
+            text = choice.main_text(scan(serialised(tree)))
+        elif extractor is Extractor.resiliparse:
             text = extract_plain_text(tree, main_content=True, alt_texts=False, comments=False)
         else:
-            text = main_text(to_lxml(tree, max_elements))
+            text = main_text.main_text(to_lxml(tree, max_elements))
     except MarkupLimit as error:
         raise ExtractionError(str(error)) from error
     except _MARKUP_ERRORS as error:

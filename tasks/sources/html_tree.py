@@ -31,7 +31,9 @@ _MOST_DEEP_TEXT = 1_000_000_000
 _SYNONYMS = {"xmp": "pre", "listing": "pre", "plaintext": "pre"}
 # Lexbor serialises the text of these elements without escapes.
 _RAW = frozenset({"script", "style", "xmp", "iframe", "noembed", "noframes", "plaintext"})
+_RAW_ELEMENTS = ",".join(sorted(_RAW))
 _SHOWN = frozenset({"xmp", "plaintext"})
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _LINKED_DATA = "application/ld+json"
 # NUL is in no tree: the tokenizer drops or replaces it.
 _MARK = "\0"
@@ -44,9 +46,29 @@ _PARSER.set_element_class_lookup(etree.ElementDefaultClassLookup(element=HtmlEle
 
 
 def parse_html(page: str, max_elements: int) -> HTMLTree:
-    """The tree of a page or a fragment, as browsers without scripting build it. Raises MarkupLimit."""
-    check_markup(page, max_elements)
+    """The tree of a page or a fragment, as browsers without scripting build it, without lone surrogates.
+
+    Raises MarkupLimit.
+    """
+    try:
+        encoded = page.encode()
+    except UnicodeEncodeError:
+        page = _SURROGATES.sub("", page)
+        encoded = page.encode()
+    check_markup(encoded, max_elements)
     return HTMLTree.parse(page)
+
+
+def serialised(tree: HTMLTree) -> str:
+    """Lexbor's serialisation of the tree, in which hidden raw texts are empty and shown ones have escapes.
+
+    The raw texts of `tree` itself are replaced: they could look like end tags.
+    """
+    document = tree.document
+    for element in document.query_selector_all(_RAW_ELEMENTS).values() if document is not None else []:
+        shown = (element.text or "") if element.tag in _SHOWN else ""
+        element.text = shown.replace("&", "&amp;").replace("<", "&lt;")
+    return str(tree)
 
 
 def to_lxml(tree: HTMLTree, max_elements: int) -> HtmlElement:
@@ -65,7 +87,7 @@ def _take_raw_texts(tree: HTMLTree) -> list[str]:
     """Replace each raw text in the tree by a mark with its index in the list: it could look like an end tag."""
     texts: list[str] = []
     document = tree.document
-    found = document.query_selector_all(",".join(sorted(_RAW))).values() if document is not None else []
+    found = document.query_selector_all(_RAW_ELEMENTS).values() if document is not None else []
     for element in found:
         wanted = element.tag in _SHOWN or (element.getattr("type") or "").strip().lower() == _LINKED_DATA
         text = (element.text or "") if wanted else ""

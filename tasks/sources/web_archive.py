@@ -43,11 +43,11 @@ _ARC_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?$")
 class WebArchiveConfig(StageConfig):
     """`source` names the crawl and is the prefix of every id. Sizes are of a stored record and of its decoded body.
 
-    The work on a page grows with `max_elements`: up to 0.4 ms each.
+    The work on a page grows with `max_elements`: with trafilatura, up to 0.4 ms each.
     """
 
     source: str = pydantic.Field(default="web", min_length=1, pattern=r"^[^\s/]+$")
-    extractor: Extractor = Extractor.trafilatura
+    extractor: Extractor = Extractor.millrace
     min_characters: int = pydantic.Field(default=1, ge=1)
     max_record_bytes: int = pydantic.Field(default=MAX_RECORD_BYTES, ge=1 << 10)
     max_body_bytes: int = pydantic.Field(default=_MAX_BODY_BYTES, ge=1 << 10)

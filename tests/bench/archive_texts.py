@@ -27,7 +27,7 @@ def run() -> None:
     name = f"{kind_of_crawl()} crawl, {len(archives)} files"
     workload = Workload(archives, name, len(texts), "pages", stored, "of WARC as stored")
     about = "WARC to the main text of every page, one thread"
-    print_head("archive_texts", about, workload, ["trafilatura", "Resiliparse", "isal"])
+    print_head("archive_texts", about, workload, ["Resiliparse", "numba", "isal"])
     gold = [page for page in gold_pages() if page.truth["type"] == "segments"]
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         given = Path(folder) / "archives.json"
@@ -41,7 +41,7 @@ def run() -> None:
             lambda: page_texts_of(archives),
             lambda: page_texts_of(archives),
             lambda ours, theirs: qualities(gold, ours, theirs),
-            (("datatrove", "trafilatura", "warcio"), ["trafilatura", "Resiliparse", "isal"]),
+            (("datatrove", "trafilatura", "warcio"), ["Resiliparse", "numba", "isal"]),
         )
         contest(one, workload, given, ROUNDS)
 

@@ -27,7 +27,7 @@ def run() -> None:
     size = sum(len(page.body) for page in pages)
     workload = Workload(pages, f"every {SAMPLE}th page with a gold text", len(pages), "pages", size, "of HTML")
     about = "bytes of pages to their main text, one thread; quality is of all pages with a gold text"
-    print_head("extraction", about, workload, ["trafilatura", "Resiliparse", "lxml"])
+    print_head("extraction", about, workload, ["Resiliparse", "numba"])
     if not gold:
         print("  MISSING, no pages with gold texts lie beside the project")
         return
@@ -44,7 +44,7 @@ def run() -> None:
             lambda: extracted(pages),
             lambda: extracted(gold),
             lambda ours, theirs: qualities(gold, ours, theirs),
-            (("trafilatura", "lxml"), ["trafilatura", "Resiliparse", "lxml"]),
+            (("trafilatura", "lxml"), ["Resiliparse", "numba"]),
         )
         contest(one, workload, given, ROUNDS)
 
@@ -55,7 +55,7 @@ def extracted(pages: Sequence[GoldPage]) -> list[str]:
     for page in pages:
         try:
             text = decode_page(page.body, page.content_type).text
-            texts.append(extract_page(text, Extractor.trafilatura).text)
+            texts.append(extract_page(text, Extractor.millrace).text)
         except ExtractionError:
             texts.append("")
     return texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.outcomes import Kept, read_all
@@ -41,9 +42,15 @@ def third_of_crawl() -> tuple[Path, ...]:
 
 
 @functools.cache
-def page_texts() -> Workload[list[str]]:
-    """The texts that the source stage keeps of some archives."""
-    archives = tuple(CRAWL / f"{name}.warc.gz" for name in TEXT_ARCHIVES) if CRAWL.is_dir() else _demo_archives()
+def page_texts(whole: bool = False) -> Workload[list[str]]:
+    """The texts that the source stage keeps of some archives, or of the whole crawl."""
+    archives: Sequence[Path]
+    if whole:
+        archives = whole_crawl()
+    elif CRAWL.is_dir():
+        archives = [CRAWL / f"{name}.warc.gz" for name in TEXT_ARCHIVES]
+    else:
+        archives = _demo_archives()
     texts: list[str] = []
     for archive in archives:
         with archive.open("rb") as stream:

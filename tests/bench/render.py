@@ -1,4 +1,4 @@
-"""`python -m tests.bench.render [--check]`: render the figures of README.md and docs/performance.md from docs/results.
+"""`python -m tests.bench.render [--check]`: render the figures of documents from docs/results.
 
 A region of a document begins with ``<!-- results: NAME -->`` and ends with ``<!-- end of results -->``. Its text is
 what the template docs/results/NAME.md.j2 gives for the records.
@@ -16,7 +16,7 @@ import jinja2
 
 from tests.bench.records import FOLDER, ROOT, Record, read_records
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "extraction.md")
 _REGION = re.compile(r"(<!-- results: ([a-z-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 

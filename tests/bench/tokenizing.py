@@ -21,7 +21,7 @@ ROUNDS = 5
 
 def run() -> None:
     """Compare, time and print; without the tokenizer, which lies beside the project, there is nothing to compare."""
-    texts = page_texts()
+    texts = page_texts(whole=True)
     about = "GPT-NeoX's tokenizer, loaded anew for each round, so that its caches are empty; one thread"
     print_head("tokenizing", about, texts, ["gigatoken", "tokenizers"])
     if not TOKENIZER.is_file():

@@ -158,10 +158,11 @@ def test_every_set_up_builds_the_tools_and_the_bytecode_of_commands(
     monkeypatch.setattr(subprocess, "run", run)
     assert install.main([]) == 0
     tools = (["-m", "infra.kenlm_tools", "install"], True)
-    used = (["-c", f"import {', '.join(install.USED)}"], False)
-    assert ran == ([tools] if up_to_date else [used, tools])
+    compiled = [(["-c", f"import {', '.join(install.USED)}"], False), (["-c", install.COMPILES], False)]
+    assert ran == ([tools] if up_to_date else [*compiled, tools])
     assert "g++ not found\nOnly fitting language models needs them." in capsys.readouterr().err
 
 
-def test_the_modules_whose_bytecode_is_written_exist() -> None:
+def test_what_is_compiled_at_set_up_exists() -> None:
     assert all(importlib.util.find_spec(name) for name in install.USED)
+    exec(install.COMPILES, {})

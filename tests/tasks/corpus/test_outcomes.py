@@ -10,6 +10,7 @@ from tasks.corpus.comparison import Comparison
 from tasks.corpus.duplicates import DuplicatesStep
 from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import Rule, RulesConfig
+from tasks.corpus.selection import CorpusConfig, select_documents
 from tests.tasks.corpus.tables import documents, fates, with_outcomes
 
 SCORE = RulesConfig(rules=(Rule(column="language.score", at_least=0.5, reason="low_score"),))
@@ -53,6 +54,29 @@ def test_dates_choose_and_a_document_without_one_comes_last() -> None:
     shard = documents(of("c", date="2024-05-01"), of("c", date="2023-01-01"), of("c", date=None))
     assert fates([shard], None, near("earliest")) == [[OUT, "", OUT]]
     assert fates([shard], None, near("latest")) == [["", OUT, OUT]]
+
+
+def test_dates_are_compared_as_instants_and_not_as_strings() -> None:
+    # 22:00 of the day before, and midnight, in UTC.
+    shard = documents(of("c", date="2024-05-01T00:00:00Z"), of("c", date="2024-05-01T08:00:00+10:00"))
+    assert fates([shard], None, near("earliest")) == [[OUT, ""]]
+    assert fates([shard], None, near("latest")) == [["", OUT]]
+    # Two forms of one instant leave the choice to the next preference.
+    same = documents(of("c", date="2024-05-01T02:00:00+02:00", text="a"), of("c", date="20240501000000", text="a b"))
+    assert fates([same], None, near("earliest", "longest")) == [[OUT, ""]]
+
+
+def test_a_date_that_cannot_be_read_is_none_and_is_counted() -> None:
+    shard = documents(
+        of("c", date="0 BC", text="a b c"), of("c", date="2024-05-01", text="a"), of("c", date=" "), of("c", date=None)
+    )
+    for order in ("earliest", "latest"):
+        [found] = with_outcomes([shard], None, near(order))
+        assert found["outcomes.outcome"].to_pylist() == [OUT, "", OUT, OUT]
+        assert found["outcomes.undated"].to_pylist() == ["near_duplicates", None, None, None]
+        assert select_documents(found, CorpusConfig())[1].measures["near_duplicates:unreadable_dates"] == 1
+    [found] = with_outcomes([shard], None, near("longest"))
+    assert found["outcomes.undated"].null_count == 4, "nobody asked for it"
 
 
 def test_later_preferences_choose_among_equals_and_the_first_place_in_the_end() -> None:

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from flows.build import make_corpus
+from flows.recipe import parse_recipe
 from infra.child import ChildDied, run_in_child
 from infra.engine.pool import LocalPool
+from infra.store.errors import StoreError
 from infra.store.lake import Lake
+from infra.store.names import Reference, point
 from tasks.builds import BuildRecord
 from tasks.forecast.making import NoForecast, make_forecast
 from tasks.forecast.record import Estimate, Forecast, find_forecast, keep, key_of_build
@@ -92,12 +95,61 @@ def test_counts_come_within_a_fifth(
     # The build finds the forecast by its recipe and inputs, and the page has one row for each artifact.
     assert find_forecast(lake, key_of_build(record.recipe, manifests)) == made
     compared = compared_with_forecast(lake, record, manifests)
-    assert compared is not None and [stage.name for stage in compared.stages] == list(manifests)
+    assert compared is not None and [stage.forecast.name for stage in compared.stages] == list(manifests)
     assert compared.stored_bytes == sum(map(bytes_of, manifests.values()))
     # As many units as the whole has, so as many requests.
     whole = make_forecast(lake, resolved, 1.0, 2, told)
     assert near(made.requests, whole.requests.value)
     assert_exact(whole, record)
+
+
+@pytest.mark.parametrize("most", [100_000, 100])
+def test_what_an_earlier_build_has_is_forecast(
+    most: int, lake: Lake, pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 600 documents, 200 stand in the corpus of an earlier build, with 200 others, in four shards."""
+    (tmp_path / "in").mkdir()
+    json_lines(tmp_path / "in")
+    (tmp_path / "old").mkdir()
+    for file, start in enumerate((0, 100, 1000, 1100)):
+        lines = (json.dumps({"text": text(number)}) for number in range(start, start + 100))
+        (tmp_path / "old" / f"{file}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    first = built(recipe(tmp_path / "old", "jsonl"), lake, pool)
+    point(lake, "corpus/old", Reference("build", first.key, first.digest))
+    resolved = compared(tmp_path / "in", "corpus/old")
+    monkeypatch.setattr("tasks.forecast.earlier.MOST_DOCUMENTS", most)
+    made = make_forecast(lake, resolved, 0.1, 2, told)
+    if most == 100:
+        [note] = [note for note in made.notes if "25.0% of the documents of earlier builds" in note]
+        assert 400 <= made.documents.value <= 600
+    else:
+        record = built(resolved, lake, pool)
+        assert record.documents == 400 and near(made.documents, 400)
+        manifests = {name: record.manifest(lake, name) for name in record.artifacts}
+        stages = {stage.name: stage for stage in made.stages}
+        assert stages.keys() == manifests.keys(), "so the page of the build shows it"
+        assert near(stages["earlier/corpus/old/signatures"].bytes, bytes_of(manifests["earlier/corpus/old/signatures"]))
+        # The words of those that have copies: how many of the 60 in the sample do is chance.
+        assert 0.6 < stages["across/near_duplicates"].bytes.value / bytes_of(manifests["across/near_duplicates"]) < 1.6
+    stage = next(stage for stage in made.stages if stage.name == "earlier/corpus/old/signatures")
+    assert stage.seconds.value > 0 and near(stage.bytes, 400 * 512), "400 signatures, in any case"
+
+
+def test_an_earlier_build_that_is_not_there_is_told(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    json_lines(tmp_path / "in")
+    with pytest.raises(StoreError, match="corpus/none"):
+        make_forecast(lake, compared(tmp_path / "in", "corpus/none"), 0.1, 2, told)
+
+
+def compared(folder: Path, earlier: str) -> ResolvedRecipe:
+    values = {
+        "name": "new",
+        "sources": {"web": {"read": "jsonl", "inputs": [str(folder)]}},
+        "across": [{"near_duplicates": {"survivors": ["first"], "against": [earlier]}}],
+        "tokenizer": {"vocabulary_size": 600},
+    }
+    return resolve(parse_recipe(values, "test"))
 
 
 def assert_exact(whole: Forecast, record: BuildRecord) -> None:

@@ -51,6 +51,7 @@ def token_f1(text: str, gold: str) -> float:
 @pytest.mark.parametrize(
     ("extractor", "least"),
     [
+        (Extractor.millrace, {SCRAPINGHUB: 0.93, ANDY: 0.9}),
         (Extractor.trafilatura, {SCRAPINGHUB: 0.94, ANDY: 0.88}),
         (Extractor.resiliparse, {SCRAPINGHUB: 0.91, ANDY: 0.77}),
     ],
@@ -66,7 +67,7 @@ def test_text_is_close_to_gold(
 
 
 def test_the_default_extractor_is_the_better_one() -> None:
-    assert WebArchiveConfig().extractor is Extractor.trafilatura
+    assert WebArchiveConfig().extractor is Extractor.millrace
 
 
 @pytest.mark.parametrize("extractor", Extractor)
