@@ -60,14 +60,17 @@ def parse_html(page: str, max_elements: int) -> HTMLTree:
 
 
 def serialised(tree: HTMLTree) -> str:
-    """Lexbor's serialisation of the tree, in which hidden raw texts are empty and shown ones have escapes.
+    """Lexbor's serialisation of the tree without templates, in which hidden raw texts are empty and shown ones escaped.
 
-    The raw texts of `tree` itself are replaced: they could look like end tags.
+    The tree itself changes so. Raw texts could look like end tags, and those in templates are found by no selector.
     """
     document = tree.document
-    for element in document.query_selector_all(_RAW_ELEMENTS).values() if document is not None else []:
-        shown = (element.text or "") if element.tag in _SHOWN else ""
-        element.text = shown.replace("&", "&amp;").replace("<", "&lt;")
+    for element in document.query_selector_all(f"template,{_RAW_ELEMENTS}").values() if document is not None else []:
+        if element.tag == "template":
+            element.decompose()
+        else:
+            shown = (element.text or "") if element.tag in _SHOWN else ""
+            element.text = shown.replace("&", "&amp;").replace("<", "&lt;")
     return str(tree)
 
 

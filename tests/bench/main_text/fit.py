@@ -19,7 +19,7 @@ from tests.bench.main_text.pages import LabelledPage
 from tests.bench.peers.environment import Peer, environment
 
 LIGHTGBM = Peer("lightgbm", ("lightgbm==4.7.0",))
-FOLDS = 5
+FOLDS = 10
 ROUNDS = (80, 60)
 Columns = Sequence[npt.NDArray[np.float32]]
 
