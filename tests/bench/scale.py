@@ -35,7 +35,7 @@ from tests.bench.report import machine, versions
 
 SIZES = (2_000, 20_000, 200_000)
 _PER_FILE = 5_000
-_RECIPE = {
+RECIPE = {
     "name": "scale",
     "sources": {
         "lines": {
@@ -92,8 +92,8 @@ def build(documents: int, workers: int, folder: Path) -> Cost:
 
     (folder / "in").mkdir()
     text_bytes = write_lines(folder / "in", documents)
-    sources = {"lines": {**_RECIPE["sources"]["lines"], "inputs": [str(folder / "in")]}}  # type: ignore[index]
-    resolved = resolve(parse_recipe({**_RECIPE, "sources": sources}, "scale"))
+    sources = {"lines": {**RECIPE["sources"]["lines"], "inputs": [str(folder / "in")]}}  # type: ignore[index]
+    resolved = resolve(parse_recipe({**RECIPE, "sources": sources}, "scale"))
     lake = Lake.open(str(folder / "lake"))
     with LocalPool(workers) as pool, _Peaks() as peaks:
         started = time.perf_counter()
