@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -14,6 +13,7 @@ from flows import parameters
 from flows.recipe import load_recipe, read_recipe, require_inputs
 from infra.attempts import require_progress
 from infra.engine.choice import open_engine
+from infra.flow import flow
 from infra.orchestration import StageRunner
 from infra.progress import report_progress
 from infra.store.lake import Lake
@@ -28,7 +28,7 @@ from tasks.token_artifact import count_tokens
 WITH_FAILURES = "Completed with failures"  # name of a flow run state of type Completed
 
 
-@flow(name="build-corpus", log_prints=True)
+@flow(name="build-corpus")
 def build_corpus(
     recipe: parameters.Recipe = "crawl",
     inputs: parameters.Inputs = None,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows import parameters
 from infra.attempts import require_progress
+from infra.flow import flow
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
@@ -19,7 +19,7 @@ from tasks.evaluation.process import evaluate
 from tasks.runs import find_run
 
 
-@flow(name="evaluate-run", log_prints=True)
+@flow(name="evaluate-run")
 def evaluate_run(
     run: Annotated[str, parameters.RUN],
     lake: parameters.Lake = "lake",

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
-
 from flows import parameters
 from flows.build import build_corpus
 from flows.evaluate import evaluate_run
 from flows.report import make_report
 from flows.train import train_model
+from infra.flow import flow
 from infra.store.lake import Lake
 from tasks.builds import find_build
 
 
-@flow(name="line", log_prints=True)
+@flow(name="line")
 def run_line(
     recipe: parameters.Recipe = "demo",
     inputs: parameters.Inputs = None,

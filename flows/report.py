@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from prefect import flow
-
 from flows import parameters
 from infra.attempts import require_progress
+from infra.flow import flow
 from infra.scratch import scratch_folder
 from infra.store.lake import Lake
 from infra.store.roots import require_inside
@@ -19,7 +18,7 @@ from tasks.report.page import write_report
 from tasks.runs import find_run
 
 
-@flow(name="report", log_prints=True)
+@flow(name="report")
 def report_run(
     corpus: parameters.Corpus = None,
     run: Annotated[str | None, parameters.TRAINED_RUN] = None,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from prefect import flow
-
 from flows import parameters
 from flows.recipe import with_tokens
 from infra.attempts import require_progress
 from infra.engine.choice import open_engine
+from infra.flow import flow
 from infra.orchestration import StageRunner
 from infra.progress import report_progress
 from infra.store.lake import Lake
@@ -20,7 +19,7 @@ from tasks.pipeline import token_tasks
 from tasks.token_artifact import count_tokens
 
 
-@flow(name="tokenize-corpus", log_prints=True)
+@flow(name="tokenize-corpus")
 def tokenize_corpus(
     corpus: parameters.Corpus = None,
     lake: parameters.Lake = "lake",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
@@ -15,6 +14,7 @@ from flows import parameters
 from flows.parameters import Parameter
 from flows.training import TrainingSection, load_training
 from infra.attempts import require_checkpoint
+from infra.flow import flow
 from infra.orchestration import as_task
 from infra.progress import report_progress
 from infra.store.lake import Lake
@@ -37,7 +37,7 @@ from tasks.training import (
 STOPPED = "Stopped"  # name of a flow run state of type Completed
 
 
-@flow(name="train-model", log_prints=True)
+@flow(name="train-model")
 def train_model(
     config: Annotated[str | None, parameters.CONFIG] = "tiny-pythia",
     corpus: parameters.Corpus = None,

@@ -16,7 +16,8 @@ from prefect.exceptions import PrefectException
 
 Listener = Callable[[str, int, int, str], None]
 
-SECONDS_BETWEEN_UPDATES = 3.0
+# An update takes some 10 ms of processor time, most of it of the server: with more of them, long builds pay for these.
+SECONDS_BETWEEN_UPDATES = 10.0
 _listeners: list[Listener] = []
 _logger = logging.getLogger("millrace.progress")
 
@@ -32,7 +33,7 @@ def watched_by(listener: Listener) -> Iterator[None]:
 
 
 class ProgressReports:
-    """Forwards progress to listeners at once, and to Prefect every few seconds and at the end of each step.
+    """Forwards progress to listeners at once, and to Prefect every ten seconds and at the end of each step.
 
     A `note` says more than the numbers, such as the loss of a training.
     """

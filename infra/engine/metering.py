@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
-
+from infra.engine.arrow import set_up_arrow
 from infra.engine.scheduling import WorkerDied, WorkFailed
 from infra.engine.units import PassUnit, SourceUnit, WorkUnit
 from infra.engine.work import do
@@ -48,8 +47,7 @@ class MeteredEngine:
         self._lake, self._cache, self._careful = lake, cache, careful
         self._phases: list[Phase] = []
         self.files: list[tuple[str, Marker]] = []
-        pa.set_cpu_count(1)
-        pa.set_io_thread_count(1)
+        set_up_arrow()
 
     def run(self, units: Sequence[WorkUnit], progress: Callable[[int, int], None]) -> list[dict[str, Marker]]:
         """See `infra.engine.pool.Engine`. Raises WorkFailed, StoreError, and WorkerDied for a batch beyond limits."""

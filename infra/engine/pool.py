@@ -165,8 +165,8 @@ class LocalPool:
             with self._change:
                 if not self._queue or self._queue[0].places > self._free:
                     return
+                worker = self._worker()  # if there is none, its unit still waits, and ends with that error
                 task = self._queue.popleft()
-                worker = self._worker()
                 self._busy[worker] = task
                 then = self._then(task)
             with contextlib.suppress(OSError):  # it has just died: its answer will say so
@@ -187,7 +187,7 @@ class LocalPool:
             return self._idle.pop()
         try:
             worker = Worker(self._context, self._cache)
-        except OSError:  # the server that forks them was killed: the second call starts another
+        except (OSError, EOFError):  # the server that forks them was killed: the second call starts another
             worker = Worker(self._context, self._cache)
         self._selector.register(worker.connection, selectors.EVENT_READ, worker)
         return worker

@@ -117,7 +117,10 @@ def _work(unit: WorkUnit) -> dict[str, Marker]:
 def _cache() -> tuple[contextlib.ExitStack, Path]:
     """The cache folder of this worker process: models and parts are fetched once and deleted when it ends.
 
-    The folder of a worker that was killed is deleted by the next one on its machine.
+    The folder of a worker that was killed is deleted by the next one on its machine. Sets up the process, too.
     """
+    from infra.engine.arrow import set_up_arrow
+
+    set_up_arrow()
     stack = contextlib.ExitStack()
     return stack, stack.enter_context(scratch_folder("ray-"))

@@ -81,12 +81,10 @@ def _serve(connection: Connection, cache: Path, flow: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not os.path.exists(f"/proc/{flow}"):
         os._exit(1)
-    import pyarrow
-
+    from infra.engine.arrow import set_up_arrow
     from infra.engine.work import do
 
-    pyarrow.set_cpu_count(1)
-    pyarrow.set_io_thread_count(1)
+    set_up_arrow()
     with contextlib.suppress(EOFError, OSError):  # the pool ended
         while True:
             unit, ahead = connection.recv()

@@ -11,7 +11,6 @@ from resiliparse.extract.html2text import extract_plain_text
 
 from tasks.html import choice
 from tasks.html.scan import scan
-from tasks.sources import main_text
 from tasks.sources.html_tree import parse_html, serialised, to_lxml
 from tasks.sources.markup import MAX_ELEMENTS, MarkupLimit
 
@@ -54,7 +53,9 @@ def extract_page(page: str, extractor: Extractor, max_elements: int = MAX_ELEMEN
         elif extractor is Extractor.resiliparse:
             text = extract_plain_text(tree, main_content=True, alt_texts=False, comments=False)
         else:
-            text = main_text.main_text(to_lxml(tree, max_elements))
+            from tasks.sources.main_text import main_text  # trafilatura takes 0.2 s to import
+
+            text = main_text(to_lxml(tree, max_elements))
     except MarkupLimit as error:
         raise ExtractionError(str(error)) from error
     except _MARKUP_ERRORS as error:

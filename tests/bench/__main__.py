@@ -30,6 +30,7 @@ BENCHMARKS = {
     "paragraphs": "paragraphs",
     "perplexity": "perplexity",
     "tokenizing": "tokenizing",
+    "line": "line",
     "build": "build",
     "training": "training_cpu",
     "demo": "demo",

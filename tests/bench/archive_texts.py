@@ -64,7 +64,7 @@ def qualities(gold: Sequence[GoldPage], ours: Sequence[Sequence[str]], theirs: S
     judged = [key for key in own if key in pages]
     sides = [quality([pages[key] for key in judged], [side.get(key, "") for key in judged]) for side in (own, other)]
     told = f"{len(own)} pages, the peer's {len(other)}; segments rightly kept or dropped "
-    told += f"{sides[0].segments:.4f}, the peer's {sides[1].segments:.4f}"
+    told += f"{sides[0].segments:.4f}, the peer's {sides[1].segments:.4f} (ours learned from these pages)"
     if sides[0].segments < sides[1].segments:
         raise DifferentOutputs(f"ours are worse: {told}")
     return told

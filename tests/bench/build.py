@@ -15,7 +15,7 @@ from typing import Any
 from infra.server.local import local_server
 from infra.store.lake import Lake
 from infra.store.manifest import all_manifests
-from tests.bench.inputs import kind_of_crawl, two_archives
+from tests.bench.inputs import kind_of_crawl, whole_crawl
 from tests.bench.measure import Times, Workload, alternate, ratios, refuse_differences
 from tests.bench.records import RECORDER, spread
 from tests.bench.report import print_head, print_side
@@ -27,17 +27,21 @@ SHARE_WANTED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """One build: seconds of the command, of the flow in it, and of the workers in their units, added up."""
+    """One build: seconds of the command, of the flow in it, and of the workers in their units, by stage."""
 
     command: float
     flow: float
-    workers: float
+    stages: dict[str, float]
     result: dict[str, Any]
+
+    @property
+    def workers(self) -> float:
+        return sum(self.stages.values())
 
 
 def run() -> None:
     """Compare the digests, time and print."""
-    archives = two_archives()
+    archives = whole_crawl()
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, local_server(Path(folder) / "state"):
         numbers = itertools.count()
 
@@ -72,10 +76,12 @@ def build(archives: tuple[Path, ...], lake: Path, workers: int) -> Built:
     return Built(seconds, result["seconds"], worker_seconds(Lake.open(str(lake))), result)
 
 
-def worker_seconds(lake: Lake) -> float:
-    """What the manifests of all artifacts of a lake say that workers took."""
-    manifests = all_manifests(lake)
-    return sum(manifest.cost.get("worker_seconds", 0.0) for manifest in manifests)
+def worker_seconds(lake: Lake) -> dict[str, float]:
+    """What the manifests of all artifacts of a lake say that workers took, by stage, the most first."""
+    found: dict[str, float] = {}
+    for manifest in all_manifests(lake):
+        found[manifest.stage] = found.get(manifest.stage, 0.0) + manifest.cost.get("worker_seconds", 0.0)
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
 def digests(built: Built) -> list[tuple[str, str]]:
@@ -98,6 +104,7 @@ def _print(workload: Workload[Any], one: list[Built], two: list[Built], unchange
         ratio=_recorded(ratios(two_workers, one_worker)),
         worker_seconds=[Times(tuple(built.workers for built in side)).median for side in (one, two)],
         outside=_recorded(Times(tuple((built.flow - built.workers) / built.flow for built in one))),
+        stages=one[0].stages,
         unchanged=unchanged.flow,
         around=Times(tuple(built.command - built.flow for built in one + two)).median,
     )

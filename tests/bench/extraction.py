@@ -5,15 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from resiliparse.parse.html import HTMLTree
+
+from tasks.html.choice import main_text
+from tasks.html.scan import scan
 from tasks.sources.charset import decode_page
 from tasks.sources.extraction import ExtractionError, Extractor, extract_page
-from tests.bench.gold import GoldPage, gold_pages, quality
+from tasks.sources.html_tree import serialised
+from tasks.sources.markup import MAX_ELEMENTS, check_markup
+from tests.bench.gold import GoldPage, Quality, gold_pages, quality
 from tests.bench.measure import DifferentOutputs, Workload
 from tests.bench.peers.process import Contest, contest
 from tests.bench.peers.tools import TRAFILATURA
+from tests.bench.records import RECORDER, read_records
 from tests.bench.report import print_head
 
 SAMPLE = 8
@@ -47,6 +56,27 @@ def run() -> None:
             (("trafilatura", "lxml"), ["Resiliparse", "numba"]),
         )
         contest(one, workload, given, ROUNDS)
+    RECORDER.set(milliseconds_a_page=apart(pages))
+
+
+def apart(pages: Sequence[GoldPage]) -> dict[str, float]:
+    """CPU milliseconds a page of each part of our side."""
+
+    def timed(name: str, run: Callable[[Any], Any], values: list[Any]) -> list[Any]:
+        started = time.process_time()
+        results = [run(value) for value in values]
+        found[name] = (time.process_time() - started) / len(values) * 1000
+        return results
+
+    found: dict[str, float] = {}
+    texts = timed("decoding", lambda page: decode_page(page.body, page.content_type).text, list(pages))
+    encoded = timed("encoding for the parser", str.encode, texts)
+    timed("limits on markup", lambda page: check_markup(page, MAX_ELEMENTS), encoded)
+    trees = timed("parsing", HTMLTree.parse, texts)
+    sources = timed("serialising", serialised, trees)
+    scans = timed("reading blocks", scan, sources)
+    timed("features, trees and writing", main_text, scans)
+    return found
 
 
 def extracted(pages: Sequence[GoldPage]) -> list[str]:
@@ -61,10 +91,16 @@ def extracted(pages: Sequence[GoldPage]) -> list[str]:
     return texts
 
 
+def unseen() -> Quality:
+    """Our quality on sites that the trees did not learn from, as `python -m tests.bench.main_text` recorded it."""
+    found = read_records()["main_text"].values
+    return Quality(dict(zip(found["sets"], found["unseen"]["f1"], strict=True)), found["unseen"]["segments"])
+
+
 def qualities(gold: Sequence[GoldPage], ours: Sequence[str], theirs: Sequence[str]) -> str:
     """Both sides' quality. Raises DifferentOutputs if ours is worse in anything."""
     own, other = quality(gold, ours), quality(gold, theirs)
-    told = f"{own}; the peer: {other}; {len(gold)} pages"
+    told = f"{own}; the peer: {other}; {len(gold)} pages. Ours learned from them; on sites not seen: {unseen()}"
     if not own.no_worse_than(other):
         raise DifferentOutputs(f"ours is worse: {told}")
     return told

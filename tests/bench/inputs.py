@@ -33,7 +33,12 @@ def two_archives() -> tuple[Path, Path]:
     """Two archives of about the same size, so that two workers can share them."""
     if CRAWL.is_dir():
         return CRAWL / "html-trafilatura-eval-00.warc.gz", CRAWL / "html-trafilatura-eval-01.warc.gz"
-    return _demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE
+    return _demo_archives()
+
+
+def third_of_crawl() -> tuple[Path, ...]:
+    """Every third archive: at least one of each collection."""
+    return whole_crawl()[2::3] if CRAWL.is_dir() else _demo_archives()
 
 
 @functools.cache
@@ -45,7 +50,7 @@ def page_texts(whole: bool = False) -> Workload[list[str]]:
     elif CRAWL.is_dir():
         archives = [CRAWL / f"{name}.warc.gz" for name in TEXT_ARCHIVES]
     else:
-        archives = [_demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE]
+        archives = _demo_archives()
     texts: list[str] = []
     for archive in archives:
         with archive.open("rb") as stream:
@@ -58,6 +63,10 @@ def page_texts(whole: bool = False) -> Workload[list[str]]:
 def kind_of_crawl() -> str:
     """Which of the two inputs this is, in a word."""
     return "real" if CRAWL.is_dir() else "demo"
+
+
+def _demo_archives() -> tuple[Path, Path]:
+    return _demo_crawl() / LIBRARY_FILE, _demo_crawl() / PACKAGES_FILE
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Near-duplicates from texts to what stays, every pair verified, against datatrove's four steps, which verify none."""
+"""Near-duplicates from texts to what stays, each pair verified; against datatrove and text-dedup, which verify none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.near_duplicates.config import NearDuplicateConfig
 from tests.bench.inputs import page_texts
 from tests.bench.measure import DifferentOutputs, Workload
 from tests.bench.peers.process import Contest, contest
-from tests.bench.peers.tools import DATATROVE
+from tests.bench.peers.tools import DATATROVE, TEXT_DEDUP
 from tests.bench.report import print_head
 from tests.tasks.near_duplicates.choosing import fates_of
 
@@ -32,20 +32,25 @@ def run() -> None:
     print_head("near_duplicates", "signatures to survivors, one thread", workload, ["numpy", "numba", "pyarrow"])
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         given = Path(folder) / "texts.json"
-        given.write_text(json.dumps({"texts": texts}))
-        one = Contest(
-            "near-duplicates end to end, verified",
-            DATATROVE,
-            "datatrove",
-            "datatrove_near_duplicates",
-            5.0,
-            lambda: kept(texts),
-            lambda: kept(texts),
-            lambda ours, theirs: copies_found(len(pages.value), len(texts), ours, theirs),
-            (("datatrove", "spacy"), ["numpy", "numba", "pyarrow"]),
-            comparable=False,
-        )
-        contest(one, workload, given, ROUNDS)
+        value = {"texts": texts, "words": CONFIG.shingle_words, "threshold": CONFIG.threshold}
+        given.write_text(json.dumps(value))
+        for peer, title, side, versions in (
+            (DATATROVE, "datatrove", "datatrove_near_duplicates", ("datatrove", "spacy")),
+            (TEXT_DEDUP, "text-dedup", "text_dedup_near_duplicates", ("text-dedup", "datasets", "numpy")),
+        ):
+            one = Contest(
+                "near-duplicates end to end, verified",
+                peer,
+                title,
+                side,
+                5.0,
+                lambda: kept(texts),
+                lambda: kept(texts),
+                lambda ours, theirs: copies_found(len(pages.value), len(texts), ours, theirs),
+                (versions, ["numpy", "numba", "pyarrow"]),
+                comparable=False,
+            )
+            contest(one, workload, given, ROUNDS)
 
 
 def edited_copies(texts: Sequence[str]) -> list[str]:

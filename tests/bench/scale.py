@@ -29,13 +29,14 @@ import psutil
 from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
 from infra.store.manifest import all_manifests
+from tasks.builds import BuildRecord
 from tests.bench.inputs import page_texts
 from tests.bench.records import RECORDER, write_record
 from tests.bench.report import machine, versions
 
 SIZES = (2_000, 20_000, 200_000)
 _PER_FILE = 5_000
-_RECIPE = {
+RECIPE = {
     "name": "scale",
     "sources": {
         "lines": {
@@ -68,15 +69,15 @@ class Cost:
     worker_peak: float
 
 
-def write_lines(folder: Path, documents: int) -> int:
-    """Write the documents in files of `_PER_FILE`; returns their UTF-8 bytes of text."""
+def write_lines(folder: Path, documents: int, per_file: int = _PER_FILE) -> int:
+    """Write the documents in files of so many; returns their UTF-8 bytes of text."""
     sentences = [
         part for text in page_texts().value for part in re.split(r"(?<=[.!?])\s+", text) if 40 < len(part) < 400
     ]
     size = 0
-    for start in range(0, documents, _PER_FILE):
+    for start in range(0, documents, per_file):
         with (folder / f"{start:09}.jsonl").open("w") as file:
-            for number in range(start, min(start + _PER_FILE, documents)):
+            for number in range(start, min(start + per_file, documents)):
                 text = _text(sentences, number)
                 size += len(text.encode())
                 file.write(json.dumps({"id": str(number), "text": text}) + "\n")
@@ -85,19 +86,12 @@ def write_lines(folder: Path, documents: int) -> int:
 
 def build(documents: int, workers: int, folder: Path) -> Cost:
     """Make the corpus and the tokens of so many documents in a new lake below `folder`."""
-    from flows.build import make_corpus
-    from flows.recipe import parse_recipe
-    from tasks.recipe.resolve import resolve
-    from tests.tasks.report.conftest import DirectRunner
-
     (folder / "in").mkdir()
     text_bytes = write_lines(folder / "in", documents)
-    sources = {"lines": {**_RECIPE["sources"]["lines"], "inputs": [str(folder / "in")]}}  # type: ignore[index]
-    resolved = resolve(parse_recipe({**_RECIPE, "sources": sources}, "scale"))
     lake = Lake.open(str(folder / "lake"))
     with LocalPool(workers) as pool, _Peaks() as peaks:
         started = time.perf_counter()
-        record = make_corpus(DirectRunner(lake, pool, lambda label, done, total: None), resolved)
+        record = corpus_of(folder / "in", lake, pool)
         wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     dropped = {entry["stage"]: sum(entry["dropped"].values()) for entry in record.ledger}
@@ -114,6 +108,18 @@ def build(documents: int, workers: int, folder: Path) -> Cost:
         driver_peak=round(used.ru_maxrss / 1024, 1),
         worker_peak=round(peaks.most / (1 << 20), 1),
     )
+
+
+def corpus_of(inputs: Path, lake: Lake, pool: LocalPool) -> BuildRecord:
+    """Build the corpus and the tokens of the files of a folder, without Prefect."""
+    from flows.build import make_corpus
+    from flows.recipe import parse_recipe
+    from tasks.recipe.resolve import resolve
+    from tests.tasks.report.conftest import DirectRunner
+
+    sources = {"lines": {**RECIPE["sources"]["lines"], "inputs": [str(inputs)]}}  # type: ignore[index]
+    resolved = resolve(parse_recipe({**RECIPE, "sources": sources}, "scale"))
+    return make_corpus(DirectRunner(lake, pool, lambda label, done, total: None), resolved)
 
 
 def check(costs: list[Cost]) -> list[str]:

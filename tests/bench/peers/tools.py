@@ -15,6 +15,25 @@ DATATROVE = Peer(
     alone=("trafilatura==2.3.1",),
 )
 TRAFILATURA = Peer("trafilatura", ("trafilatura==2.3.1", "lxml_html_clean==0.4.6"))
+# Its own requirements include Spark and UniSim, which its MinHash command does not import.
+TEXT_DEDUP = Peer(
+    "text_dedup",
+    (
+        "click==8.1.8",
+        "click-option-group==0.5.7",
+        "datasets==4.4.1",
+        "ftfy==6.3.1",
+        "numpy==2.3.5",
+        "psutil==7.1.3",
+        "regex==2025.11.3",
+        "rich==13.9.4",
+        "scipy==1.16.3",
+        "setuptools==80.9.0",
+        "tqdm==4.67.1",
+        "xxhash==3.6.0",
+    ),
+    alone=("text-dedup==0.4.0",),
+)
 FASTTEXT = Peer("fasttext", ("fasttext-numpy2-wheel==0.9.2",))
 TOKENIZERS = Peer("tokenizers", ("tokenizers==0.23.3",))
 _CC_NET = (

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from infra.engine.plans import ConfiguredStage, SourcePlan
 from infra.engine.pool import LocalPool
 from infra.engine.scheduling import OutOfMemory, WorkFailed
 from infra.engine.units import SourceUnit
+from infra.engine.workers import Worker
 from infra.store.inputs import InputFile, take_inventory
 from infra.store.lake import Lake
 from infra.store.manifest import Marker
@@ -162,6 +164,25 @@ def test_the_server_that_forks_workers_may_die(lake: Lake, files: tuple[InputFil
             server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
             os.kill(server, signal.SIGKILL)
             toy.wait_until_gone(server)
+
+
+@pytest.mark.parametrize(("errors", "runs"), [([EOFError()], True), ([EOFError(), EOFError()], False)])
+def test_a_unit_does_not_wait_for_a_worker_that_does_not_start(
+    errors: list[Exception], runs: bool, lake: Lake, files: tuple[InputFile, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(context: Any, cache: Path) -> Worker:
+        if errors:
+            raise errors.pop()
+        return Worker(context, cache)
+
+    monkeypatch.setattr(pool_module, "Worker", start)
+    unit = source(lake, ConfiguredStage(toy.read_pids, toy.ToyConfig()), files[0])
+    with LocalPool(1) as pool:
+        if runs:
+            assert len(run(pool, unit)) == 1
+        else:
+            with pytest.raises(WorkFailed, match="EOFError"):
+                run(pool, unit)
 
 
 def test_an_error_that_cannot_be_sent_is_told(lake: Lake, files: tuple[InputFile, ...]) -> None:
