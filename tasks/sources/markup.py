@@ -9,17 +9,19 @@ import numpy.typing as npt
 
 from infra.compiled import njit
 
-# Of 1,808 real pages, the largest have 12,800 elements, 282 attributes in one tag, 20,000 in all, and 51 levels.
+# Of 1,808 real pages, the largest have 12,800 elements, 282 attributes in one tag, 20,000 in all, 51 levels, and 965
+# options.
 MAX_ELEMENTS = 50_000
 _MAX_ATTRIBUTES = 1_000
 _MAX_ATTRIBUTES_OF_PAGE = 100_000
 _MAX_NESTED = 5_000
+_MAX_OPTIONS = 5_000
 # Bytes of a tag from which its attributes are counted: shorter tags hold at most half as many.
 _COUNTED_FROM = 200
 _REOPENED_PER_ELEMENT = 10
 _COUNTED = (
     *("elements", "elements nested in each other", "attributes in one tag", "attributes"),
-    "elements opened again, because they were not closed",
+    *("elements opened again, because they were not closed", "options", "attributes in tags of html and body"),
 )
 # Elements that have no content, or whose end tag is optional.
 _OPEN_ENDED = (
@@ -44,6 +46,7 @@ for _row, _name in enumerate(_NAMES):
 _ENDS = np.cumsum([len(names.split()) for names in (_OPEN_ENDED, _REOPENED, _PERHAPS_MARKUP, _HTML_AGAIN, _RAW)])
 _FIRST_REOPENED, _FIRST_PERHAPS, _FIRST_AGAIN, _FIRST_RAW = (int(end) for end in _ENDS[:-1])
 _SCRIPT, _PLAINTEXT = _FIRST_RAW, _FIRST_RAW + 1
+_OPTION, _HTML, _BODY = (_NAMES.index(name) for name in ("option", "html", "body"))
 # By first letter, where to look in the table.
 _BY_LETTER = [[n for n, name in enumerate(_NAMES) if ord(name[0]) == letter] for letter in range(97, 123)]
 _STARTS = np.cumsum([0, *map(len, _BY_LETTER)])
@@ -58,12 +61,15 @@ class MarkupLimit(Exception):
 def check_markup(page: bytes, max_elements: int) -> None:
     """Raise MarkupLimit if a page, in UTF-8, is too much work for a parser.
 
-    Parsers need more than linear time or memory for attributes (quadratic in one tag), for open elements (searched at
-    every tag) and for unclosed formatting elements (opened again in every block). The limits are `max_elements` tags,
-    1,000 attributes in a tag and 100,000 in a page, 5,000 elements nested in each other, not counting those whose end
-    tag is optional, and 10 * `max_elements` elements opened again.
+    Parsers need more than linear time or memory for attributes (quadratic in one element, to which further tags of
+    `html` and `body` add theirs), for open elements (searched at every tag), for unclosed formatting elements (opened
+    again in every block) and for options (each looks for the selected one of its list). The limits are `max_elements`
+    tags, 1,000 attributes in a tag and 100,000 in a page, 5,000 elements nested in each other, not counting those whose
+    end tag is optional, 5,000 options, and 10 * `max_elements` elements opened again.
     """
-    limits = (max_elements, _MAX_NESTED, _MAX_ATTRIBUTES, _MAX_ATTRIBUTES_OF_PAGE, _REOPENED_PER_ELEMENT * max_elements)
+    reopened = _REOPENED_PER_ELEMENT * max_elements
+    limits = (max_elements, _MAX_NESTED, _MAX_ATTRIBUTES, _MAX_ATTRIBUTES_OF_PAGE, reopened)
+    limits += (_MAX_OPTIONS, _MAX_ATTRIBUTES)
     beyond = _first_beyond(np.frombuffer(page, np.uint8), np.array(limits))
     if beyond >= 0:
         raise MarkupLimit(f"the page has more than {limits[beyond]} {_COUNTED[beyond]}")
@@ -75,7 +81,7 @@ def _first_beyond(page: npt.NDArray[np.uint8], limits: npt.NDArray[np.int64]) ->
 
     Reads every tag outside of raw texts. A raw text that a parser may read as markup is read as such, too.
     """
-    counts = np.zeros(5, np.int64)  # elements, nested, attributes of the tag and of all, opened again
+    counts = np.zeros(len(limits), np.int64)  # of what _COUNTED names
     formats = _no_formats(min(limits[0], len(page) // 3))
     opened = np.zeros(len(_TABLE), np.int64)
     around, perhaps = 0, 0  # open elements that read HTML again, and that may read raw texts as markup
@@ -88,7 +94,7 @@ def _first_beyond(page: npt.NDArray[np.uint8], limits: npt.NDArray[np.int64]) ->
         if kind == 0:
             continue
         closing = kind == 2
-        number, beyond = _count_tag(page, start, position, closing, counts, limits, formats)
+        number, beyond = _count_tag(page, start, position, closing, perhaps > 0, counts, limits, formats)
         if beyond >= 0:
             return beyond
         if _FIRST_PERHAPS <= number < _FIRST_RAW:
@@ -108,7 +114,7 @@ def _first_beyond(page: npt.NDArray[np.uint8], limits: npt.NDArray[np.int64]) ->
                 if start < 0:
                     break
                 if kind > 0:
-                    _, beyond = _count_tag(page, start, position, kind == 2, counts, limits, formats)
+                    _, beyond = _count_tag(page, start, position, kind == 2, True, counts, limits, formats)
                     if beyond >= 0:
                         return beyond
         position = raw_end
@@ -241,9 +247,12 @@ def _same_name(page: Any, start: int, size: int, number: int) -> bool:
 
 @njit(cache=True)
 def _count_tag(
-    page: Any, start: int, end: int, closing: bool, counts: Any, limits: Any, formats: Any
+    page: Any, start: int, end: int, closing: bool, foreign: bool, counts: Any, limits: Any, formats: Any
 ) -> tuple[int, int]:
-    """Count a tag; returns the number of its name, and the first limit that it passes, or -1."""
+    """Count a tag; returns the number of its name, and the first limit that it passes, or -1.
+
+    A slash at the end of a start tag closes elements that may be `foreign` only; HTML ignores it.
+    """
     name = start + (2 if closing else 1)
     inside = _name_end(page, name, end)
     number = _number(page, name, inside)
@@ -256,12 +265,14 @@ def _count_tag(
         return number, -1
     last = end - 1 if page[end - 1] == 62 else end
     counts[0] += 1
-    counts[1] += step if not (last < end and page[last - 1] == 47) else 0
+    counts[1] += step if not (foreign and last < end and page[last - 1] == 47) else 0
     counts[4] += formats[0][0]
     if kind >= 0:
         _open(page, inside, last, kind, formats)
+    counts[5] += number == _OPTION
+    root = number == _HTML or number == _BODY
     counts[2] = 0
-    if last - inside >= _COUNTED_FROM:
+    if root or last - inside >= _COUNTED_FROM:
         position = inside
         while True:
             found, position = _attribute(page, position, last)
@@ -269,7 +280,8 @@ def _count_tag(
                 break
             counts[2] += 1
         counts[3] += counts[2]
-    for index in range(5):
+        counts[6] += counts[2] if root else 0
+    for index in range(len(counts)):
         if counts[index] > limits[index]:
             return number, index
     return number, -1
