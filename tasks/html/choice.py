@@ -25,25 +25,28 @@ _SENTENCE = 60
 _TABLE, _TR, _LI = (ELEMENT[name] for name in ("table", "tr", "li"))
 _IS_PRE = flags_of_elements("pre listing xmp plaintext")
 _IS_CELL = flags_of_elements("td th")
+# Columns of places.
+_GROUP, _LISTING, _ROW, _CELL, _ITEM = range(5)
 
 
 def main_text(page: Scan) -> str:
     """The main text of a scanned page, a block a line; empty if the page has no text.
 
-    Items of lists begin with "- "; cells of a row are separated by " | "; listings keep their white space.
+    Items of lists begin with "- ". Rows of a table of data are lines with a bar between two cells, also around an empty
+    one, as in "| Jan | | Mar". Listings keep their white space, and have no marks of items.
     """
     if not len(page.blocks):
         return ""
     features = features_of(page)
-    return text_of(page, features, probabilities(page, features))
+    return text_of(page, probabilities(page, features))
 
 
-def text_of(page: Scan, features: Features, probabilities: npt.NDArray[np.float64]) -> str:
+def text_of(page: Scan, probabilities: npt.NDArray[np.float64]) -> str:
     """The text of those blocks whose probabilities, shape (blocks,), promise the best F1."""
-    groups, rows = _groups(page.parents, page.elements, page.blocks)
+    places = _places(page.parents, page.elements, page.blocks)
     kept = best_by_f1(probabilities, page.blocks[:, WIDTH])
-    _keep_whole(kept, groups, page.blocks[:, WIDTH])
-    written = _write(page.text, page.blocks, page.elements, features.owners, kept, rows)
+    _keep_whole(kept, places[:, _GROUP], page.blocks[:, WIDTH])
+    written = _write(page.text, page.blocks, kept, places, page.elements)
     return bytes(written).decode()
 
 
@@ -82,47 +85,54 @@ def _best_by_f1(probabilities: Any, widths: Any) -> Any:
 
 
 @njit(cache=True)
-def _groups(parents: Any, elements: Any, blocks: Any) -> tuple[Any, Any]:
-    """For each block, the listing or table of data that it stands in, and the row of such a table; -1 for none.
+def _places(parents: Any, elements: Any, blocks: Any) -> Any:
+    """Where each block stands: the listing or table of data that stays or goes as a whole, the listing, the row of a
+    table of data, the number of the cell in the row, and the item of a list; -1 for none.
 
     A table of data has two rows and two cells a row at least, no table in it, and less than half of its text in
     sentences: others are there for the look.
     """
     count = len(parents)
-    listing, table, row = np.full(count, -1), np.full(count, -1), np.full(count, -1)
-    rows, cells, widths, prose = np.zeros((4, count))
+    table, rows, cells = np.full(count, -1), np.zeros(count), np.zeros(count)
+    widths, prose = np.zeros((2, count))
+    around = np.full((count, 5), -1, np.int32)
     for element in range(count):
         parent, kind = parents[element], elements[element]
+        own = around[element]
         if parent >= 0:
-            listing[element], table[element], row[element] = listing[parent], table[parent], row[parent]
-        if _IS_PRE[kind] and listing[element] < 0:
-            listing[element] = element
+            own[:] = around[parent]
+            table[element] = table[parent]
+        if kind == _LI:
+            own[_ITEM] = element
+        if _IS_PRE[kind] and own[_LISTING] < 0:
+            own[_LISTING] = element
         if kind == _TABLE:
             if table[element] >= 0:
                 prose[table[element]] = np.inf
-            table[element], row[element] = element, -1
+            table[element], own[_ROW] = element, -1
         elif table[element] >= 0:
             if kind == _TR:
-                row[element] = element
+                own[_ROW], own[_CELL] = element, 0
                 rows[table[element]] += 1
             elif _IS_CELL[kind]:
+                own[_CELL] = cells[own[_ROW]] if own[_ROW] >= 0 else 0
+                cells[own[_ROW]] += own[_ROW] >= 0
                 cells[table[element]] += 1
     for block in blocks:
-        around = table[block[ELEMENT_OF]]
-        if around >= 0:
-            widths[around] += block[WIDTH]
-            prose[around] += block[WIDTH] if block[WIDTH] >= _SENTENCE and block[STOPS] > 0 else 0
-    groups, rows_of_blocks = np.full(len(blocks), -1), np.full(len(blocks), -1)
+        grid = table[block[ELEMENT_OF]]
+        if grid >= 0:
+            widths[grid] += block[WIDTH]
+            prose[grid] += block[WIDTH] if block[WIDTH] >= _SENTENCE and block[STOPS] > 0 else 0
+    places = np.empty((len(blocks), 5), np.int32)
     for index in range(len(blocks)):
         element = blocks[index, ELEMENT_OF]
-        around = table[element]
-        if listing[element] >= 0:
-            groups[index] = listing[element]
-            continue
-        data = around >= 0 and rows[around] >= 2 and cells[around] >= 2 * rows[around]
-        if data and 2 * prose[around] < widths[around]:
-            groups[index], rows_of_blocks[index] = around, row[element]
-    return groups, rows_of_blocks
+        place, grid = places[index], table[element]
+        place[:] = around[element]
+        data = grid >= 0 and rows[grid] >= 2 and cells[grid] >= 2 * rows[grid] and 2 * prose[grid] < widths[grid]
+        place[_GROUP] = place[_LISTING] if place[_LISTING] >= 0 or not data else grid
+        if place[_LISTING] >= 0 or not data:
+            place[_ROW] = -1
+    return places
 
 
 @njit(cache=True)
@@ -141,25 +151,33 @@ def _keep_whole(kept: Any, groups: Any, widths: Any) -> None:
 
 
 @njit(cache=True)
-def _write(text: Any, blocks: Any, elements: Any, owners: Any, kept: Any, rows: Any) -> Any:
-    written = np.empty(len(text) + 3 * len(blocks), np.uint8)
+def _write(text: Any, blocks: Any, kept: Any, places: Any, elements: Any) -> Any:
+    written = np.empty(len(text) + 3 * (len(blocks) + len(elements)), np.uint8)
+    begun = np.zeros(len(elements), np.bool_)  # rows and items
+    cells = np.zeros(len(elements), np.int32)  # the last one of each row
     length = 0
-    last_row = last_owner = -1
+    last_row = -1
     for index in range(len(blocks)):
         if not kept[index]:
             continue
-        before = b""
-        if length and rows[index] >= 0 and rows[index] == last_row:
-            before = b" | "
-        elif elements[owners[index]] == _LI and owners[index] != last_owner:
-            before = b"\n- " if length else b"- "
-        elif length:
-            before = b"\n"
-        for byte in before:
-            written[length] = byte
+        row, cell, item = places[index, _ROW], places[index, _CELL], places[index, _ITEM]
+        same_row = row >= 0 and row == last_row
+        if length:
+            written[length] = 32 if same_row else 10
             length += 1
+        if row >= 0:
+            bars = max(cell - cells[row], 0) if same_row or not begun[row] else 0
+            for _ in range(bars):
+                written[length], written[length + 1] = 124, 32
+                length += 2
+            begun[row], cells[row] = True, max(cell, cells[row])
+        elif item >= 0 and not begun[item] and places[index, _LISTING] < 0:
+            written[length], written[length + 1] = 45, 32  # a hyphen and a space
+            length += 2
+        if item >= 0:
+            begun[item] = True
         start, end = blocks[index, START], blocks[index, END]
         written[length : length + end - start] = text[start:end]
         length += end - start
-        last_row, last_owner = rows[index], owners[index]
+        last_row = row
     return written[:length]

@@ -68,8 +68,8 @@ def check_markup(page: bytes, max_elements: int) -> None:
     end tag is optional, 5,000 options, and 10 * `max_elements` elements opened again.
     """
     reopened = _REOPENED_PER_ELEMENT * max_elements
-    limits = (max_elements, _MAX_NESTED, _MAX_ATTRIBUTES, _MAX_ATTRIBUTES_OF_PAGE, reopened)
-    limits += (_MAX_OPTIONS, _MAX_ATTRIBUTES)
+    attributes = (_MAX_ATTRIBUTES, _MAX_ATTRIBUTES_OF_PAGE)
+    limits = (max_elements, _MAX_NESTED, *attributes, reopened, _MAX_OPTIONS, _MAX_ATTRIBUTES)
     beyond = _first_beyond(np.frombuffer(page, np.uint8), np.array(limits))
     if beyond >= 0:
         raise MarkupLimit(f"the page has more than {limits[beyond]} {_COUNTED[beyond]}")
@@ -270,7 +270,7 @@ def _count_tag(
     if kind >= 0:
         _open(page, inside, last, kind, formats)
     counts[5] += number == _OPTION
-    root = number == _HTML or number == _BODY
+    root = number in (_HTML, _BODY)
     counts[2] = 0
     if root or last - inside >= _COUNTED_FROM:
         position = inside

@@ -55,7 +55,7 @@ def main() -> None:
 
 def measured(pages: Sequence[LabelledPage], probabilities: Sequence[npt.NDArray[np.float64]]) -> Quality:
     """The quality of the texts that these probabilities give."""
-    texts = {page.id: text_of(page.page, page.features, own) for page, own in zip(pages, probabilities, strict=True)}
+    texts = {page.id: text_of(page.page, own) for page, own in zip(pages, probabilities, strict=True)}
     gold = gold_pages()
     return quality(gold, [texts.get(page.id, "") for page in gold])
 
