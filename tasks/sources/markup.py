@@ -15,13 +15,15 @@ MAX_ELEMENTS = 50_000
 _MAX_ATTRIBUTES = 1_000
 _MAX_ATTRIBUTES_OF_PAGE = 100_000
 _MAX_NESTED = 5_000
-_MAX_OPTIONS = 5_000
 # Bytes of a tag from which its attributes are counted: shorter tags hold at most half as many.
 _COUNTED_FROM = 200
 _REOPENED_PER_ELEMENT = 10
+_SEEN_BY_OPTIONS_PER_ELEMENT = 500
+_ENDS_PER_ELEMENT = 2
 _COUNTED = (
     *("elements", "elements nested in each other", "attributes in one tag", "attributes"),
-    *("elements opened again, because they were not closed", "options", "attributes in tags of html and body"),
+    *("elements opened again, because they were not closed", "elements that options look through"),
+    *("attributes in tags of html and body", "end tags"),
 )
 # Elements that have no content, or whose end tag is optional.
 _OPEN_ENDED = (
@@ -63,13 +65,14 @@ def check_markup(page: bytes, max_elements: int) -> None:
 
     Parsers need more than linear time or memory for attributes (quadratic in one element, to which further tags of
     `html` and `body` add theirs), for open elements (searched at every tag), for unclosed formatting elements (opened
-    again in every block) and for options (each looks for the selected one of its list). The limits are `max_elements`
-    tags, 1,000 attributes in a tag and 100,000 in a page, 5,000 elements nested in each other, not counting those whose
-    end tag is optional, 5,000 options, and 10 * `max_elements` elements opened again.
+    again in every block) and for options (each looks for the selected one among all elements of the list). The limits
+    are `max_elements` tags, 2 * `max_elements` end tags, 1,000 attributes in a tag and 100,000 in a page, 5,000
+    elements nested in each other, not counting those whose end tag is optional, 10 * `max_elements` elements opened
+    again, and 500 * `max_elements` elements before options, counted for each option.
     """
-    reopened = _REOPENED_PER_ELEMENT * max_elements
     attributes = (_MAX_ATTRIBUTES, _MAX_ATTRIBUTES_OF_PAGE)
-    limits = (max_elements, _MAX_NESTED, *attributes, reopened, _MAX_OPTIONS, _MAX_ATTRIBUTES)
+    by_elements = (_REOPENED_PER_ELEMENT * max_elements, _SEEN_BY_OPTIONS_PER_ELEMENT * max_elements)
+    limits = (max_elements, _MAX_NESTED, *attributes, *by_elements, _MAX_ATTRIBUTES, _ENDS_PER_ELEMENT * max_elements)
     beyond = _first_beyond(np.frombuffer(page, np.uint8), np.array(limits))
     if beyond >= 0:
         raise MarkupLimit(f"the page has more than {limits[beyond]} {_COUNTED[beyond]}")
@@ -260,16 +263,17 @@ def _count_tag(
     kind = number - _FIRST_REOPENED if _FIRST_REOPENED <= number < _FIRST_PERHAPS else -1
     if closing:
         counts[1] = max(0, counts[1] - step)
+        counts[7] += 1
         if kind >= 0:
             _close(formats, kind)
-        return number, -1
+        return number, 7 if counts[7] > limits[7] else -1
     last = end - 1 if page[end - 1] == 62 else end
     counts[0] += 1
     counts[1] += step if not (foreign and last < end and page[last - 1] == 47) else 0
     counts[4] += formats[0][0]
     if kind >= 0:
         _open(page, inside, last, kind, formats)
-    counts[5] += number == _OPTION
+    counts[5] += counts[0] if number == _OPTION else 0
     root = number in (_HTML, _BODY)
     counts[2] = 0
     if root or last - inside >= _COUNTED_FROM:
