@@ -17,7 +17,7 @@ _LATIN = re.compile(r"ascii|cp125[02478]|iso8859-(1|2|3|4|9|10|13|14|15|16)")
 _NO_TEXT = re.compile("[\ufffd\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")
 _UTF_16 = ("utf-16-le", "utf-16-be")
 _DEFAULT = "cp1252"
-_NOT_ASCII = re.compile("[^\x00-\x7f]")
+_NOT_ASCII = bytes(range(0x80, 0x100))
 _ENOUGH = 10  # non-ASCII bytes, for one invalid character among them to be damage
 _TOLERATED_ERRORS = 0.02
 # Labels that Resiliparse does not know (WHATWG Encoding section 4.2).
@@ -105,11 +105,13 @@ def _seven_bit(data: bytes, declared: list[str]) -> str:
 
 def _decode(data: bytes, charset: str) -> Decoded:
     text = decode(data, charset)
-    return Decoded(text, charset, text.count("\ufffd") if charset == "utf-8" else len(_NO_TEXT.findall(text)))
+    return Decoded(
+        text, charset, text.count("\ufffd") if charset == "utf-8" else sum(1 for _ in _NO_TEXT.finditer(text))
+    )
 
 
 def _is_utf_8(decoded: Decoded, data: bytes, declared: list[str]) -> bool:
-    valid = len(_NOT_ASCII.findall(decoded.text)) - decoded.replaced
+    valid = len(decoded.text) - len(decoded.text.encode("ascii", "ignore")) - decoded.replaced
     if "utf-8" in declared:
         return decoded.replaced <= valid
     return _sound(decoded, data) or (not declared and decoded.replaced <= valid // 4)
@@ -117,5 +119,5 @@ def _is_utf_8(decoded: Decoded, data: bytes, declared: list[str]) -> bool:
 
 def _sound(decoded: Decoded, data: bytes) -> bool:
     """Whether few replacements were needed relative to the non-ASCII bytes: a damaged page, not a wrong charset."""
-    foreign = sum(map(len, re.findall(rb"[\x80-\xff]+", data))) if decoded.replaced else 0
+    foreign = len(data) - len(data.translate(None, _NOT_ASCII)) if decoded.replaced else 0
     return decoded.replaced <= _TOLERATED_ERRORS * foreign or (decoded.replaced == 1 and foreign >= _ENOUGH)

@@ -76,8 +76,8 @@ def test_context(page: Scan) -> None:
     assert rows[0]["probability_of_30"] == pytest.approx(mass / 194)
 
 
-def test_deep_and_wide_pages_are_no_more_work_than_others() -> None:
-    """Every block below the same thousands of elements, and many more blocks than a limit of elements lets through."""
+def test_blocks_of_deep_and_wide_pages_all_have_features() -> None:
+    """Pages whose blocks, all of them, stand below thousands of elements, or in many copies of an unclosed one."""
     for markup in ("<i>" * 4_000 + "a<br>" * 40_000, "<div>" * 4_000 + "<p>a" * 40_000, "<b><p>a" * 200):
         page = scan(serialised(parse_html(markup, MAX_ELEMENTS)))
         assert len(features_of(page).numbers) == len(page.blocks) == markup.count("a")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,13 @@ def _is_utf_8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+@pytest.mark.parametrize("declared", ["utf-8", "iso-8859-1"])
+def test_counting_characters_takes_no_memory_for_each(declared: str) -> None:
+    data = ("水" * 300_000 if declared == "utf-8" else "a水" * 300_000).encode() + b"\xff"
+    tracemalloc.start()
+    decode_page(data, f"text/html; charset={declared}")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * len(data)
