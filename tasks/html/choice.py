@@ -87,7 +87,7 @@ def _best_by_f1(probabilities: Any, widths: Any) -> Any:
 @njit(cache=True)
 def _places(parents: Any, elements: Any, blocks: Any) -> Any:
     """Where each block stands: the listing or table of data that stays or goes as a whole, the listing, the row of a
-    table of data, the number of the cell in the row, and the item of a list; -1 for none.
+    table of data, the cell's column among those that hold text, and the item of a list; -1 for none.
 
     A table of data has two rows and two cells a row at least, no table in it, and less than half of its text in
     sentences: others are there for the look.
@@ -95,6 +95,7 @@ def _places(parents: Any, elements: Any, blocks: Any) -> Any:
     count = len(parents)
     table, rows, cells = np.full(count, -1), np.zeros(count), np.zeros(count)
     widths, prose = np.zeros((2, count))
+    columns = np.zeros(count, np.int32)
     around = np.full((count, 5), -1, np.int32)
     for element in range(count):
         parent, kind = parents[element], elements[element]
@@ -109,20 +110,26 @@ def _places(parents: Any, elements: Any, blocks: Any) -> Any:
         if kind == _TABLE:
             if table[element] >= 0:
                 prose[table[element]] = np.inf
-            table[element], own[_ROW] = element, -1
+            table[element], own[_ROW], own[_CELL] = element, -1, -1
         elif table[element] >= 0:
             if kind == _TR:
-                own[_ROW], own[_CELL] = element, 0
+                own[_ROW], own[_CELL] = element, -1
                 rows[table[element]] += 1
             elif _IS_CELL[kind]:
                 own[_CELL] = cells[own[_ROW]] if own[_ROW] >= 0 else 0
                 cells[own[_ROW]] += own[_ROW] >= 0
                 cells[table[element]] += 1
+                columns[table[element]] = max(columns[table[element]], own[_CELL] + 1)
+    starts = np.cumsum(columns) - columns
+    filled = np.zeros(np.sum(columns) + 1, np.int32)
     for block in blocks:
         grid = table[block[ELEMENT_OF]]
         if grid >= 0:
+            if around[block[ELEMENT_OF], _CELL] >= 0:
+                filled[starts[grid] + around[block[ELEMENT_OF], _CELL]] = 1
             widths[grid] += block[WIDTH]
             prose[grid] += block[WIDTH] if block[WIDTH] >= _SENTENCE and block[STOPS] > 0 else 0
+    before = np.cumsum(filled) - filled
     places = np.empty((len(blocks), 5), np.int32)
     for index in range(len(blocks)):
         element = blocks[index, ELEMENT_OF]
@@ -132,6 +139,8 @@ def _places(parents: Any, elements: Any, blocks: Any) -> Any:
         place[_GROUP] = place[_LISTING] if place[_LISTING] >= 0 or not data else grid
         if place[_LISTING] >= 0 or not data:
             place[_ROW] = -1
+        elif place[_CELL] >= 0:
+            place[_CELL] = before[starts[grid] + place[_CELL]] - before[starts[grid]]
     return places
 
 

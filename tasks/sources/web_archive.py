@@ -56,7 +56,7 @@ class WebArchiveConfig(StageConfig):
 
 @stage(
     "web_archive",
-    version=3,
+    version=4,
     kind=StageKind.source,
     config=WebArchiveConfig,
     libraries=["FastWARC", "Resiliparse", "trafilatura", "lxml", "warcio", "brotli"],

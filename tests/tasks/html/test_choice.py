@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def test_a_page_of_doubt_is_not_empty() -> None:
             "<table><tr><td>a<td><pre>x\n  y</pre><td>b<td>c<tr><td>d<td>e<td>f<td>g</table>",
             "a\nx\n  y\nb | c\nd | e | f | g",
         ),
+        ("<table><tr><td><td>a<td><td>b<tr><td><td>c<td><td>d</table>", "a | b\nc | d"),  # columns for the look
         ("<table><tr><th>a<th>b<tr><td>1<td>2</table>c", "a | b\n1 | 2\nc"),
         ("<table><tr><td>a<tr><td>b</table>", "a\nb"),
         ("<p>x<pre>\n  a\n\tb</pre>y", "x\n  a\n\tb\ny"),
@@ -74,6 +76,17 @@ def test_cells_in_cells_are_no_more_than_they_are() -> None:
     nested = "".join(f"<td>{number}</td><mi>x</mi>" for number in range(300))
     text = written(f"<table><tr><td>a<td>b<tr><td>c<td><math><td>{nested}</td></math></table>")
     assert text.startswith("a | b\nc |") and text.count("|") == 1 + 302 and text.count("x") == 300
+
+
+def test_all_kept_text_is_written_once_whatever_stands_in_what() -> None:
+    pieces = (
+        "<table> </table> <tr> <td> </td> <th> <caption> <math> </math> <mtext> <pre> </pre> <li> <ul> </ul> <p> <br>"
+    )
+    random = Random(4)
+    for _ in range(1_000):
+        page = "".join(random.choices([*pieces.split(), "a", "bb", "c d."], k=random.randrange(1, 80)))
+        text = written(page).replace("|", "").replace("-", "")
+        assert "".join(text.split()) == "".join(bytes(scanned(page).text).decode().split()), page
 
 
 def test_a_listing_and_a_table_of_data_stay_or_go_as_a_whole() -> None:
