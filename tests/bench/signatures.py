@@ -62,9 +62,16 @@ def sign_with_datasketch(texts: list[str]) -> list[np.ndarray]:
 def words_of(text: str) -> list[str]:
     """The words of a text: each character of a script without spaces is one (`tasks.text.words`)."""
     words = []
-    for run in re.findall(r"\w+", text.casefold()):
+    for run in _runs().findall(text.casefold()):
         words += [run] if max(run) < _FIRST_UNSPACED else _unspaced().findall(run)
     return words
+
+
+@functools.cache
+def _runs() -> re.Pattern[str]:
+    """Word characters: those of `\\w` and marks, such as the ring of an a that is written as two characters."""
+    marks = "".join(char for char in map(chr, np.flatnonzero(word_classes())) if not re.match(r"\w", char))
+    return re.compile(rf"\w[\w{re.escape(marks)}]*")
 
 
 @functools.cache
