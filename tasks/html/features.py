@@ -101,7 +101,7 @@ def _features(
     for element in range(count):
         parent = max(parents[element], 0)
         kind = elements[element]
-        breaks = IS_BLOCK[kind] or kind == 0 or element == 0
+        breaks = IS_BLOCK[kind] or element == 0
         breaker[element] = element if breaks else breaker[parent]
         own_meanings[element] = meanings[element] | (np.uint64(0) if breaks else own_meanings[parent])
         children[parent] += breaks

@@ -114,8 +114,7 @@ def _scan(source: npt.NDArray[np.uint8]) -> Any:
         if not closing:
             position, meaning, flag = _attributes(source, position)
         position += 1  # the >
-        # Custom elements, whose names have a hyphen, mostly are blocks.
-        if (IS_BLOCK[element] or (element == 0 and hyphen)) and not (pre > 0 and element == _BR):
+        if IS_BLOCK[element] and skipped == 0 and not (pre > 0 and element == _BR):
             if blocks[found, WIDTH] > 0:
                 while text[length - 1] <= 32:
                     length -= 1
@@ -126,7 +125,8 @@ def _scan(source: npt.NDArray[np.uint8]) -> Any:
             else:
                 length = start
             start, space = length, False
-        elif IS_SKIPPED[element] and element not in (_SCRIPT, _STYLE, _TEMPLATE):
+        elif (IS_SKIPPED[element] and element not in (_SCRIPT, _STYLE, _TEMPLATE)) or (element == 0 and hyphen):
+            # Custom elements, whose names have a hyphen, stand in sentences or beside each other.
             space = True
         elif element == _BR and not closing:
             text[length] = 10
