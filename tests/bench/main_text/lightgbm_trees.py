@@ -20,7 +20,7 @@ PARAMETERS = {
     "deterministic": True,
     "force_row_wise": True,
     "num_threads": 2,
-    "seed": 1,
+    "seed": 2,
     "verbose": -1,
 }
 
