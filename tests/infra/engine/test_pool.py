@@ -112,7 +112,7 @@ def test_a_worker_over_its_limit_is_ended_and_its_unit_gets_more(
 ) -> None:
     """Alone it may use the memory of both workers. The neighbour does not notice."""
     caplog.set_level(logging.WARNING)
-    large = ConfiguredStage(toy.read_large, toy.PlacedConfig(folder=str(tmp_path), megabytes=200, held=1))
+    large = ConfiguredStage(toy.read_large, toy.PlacedConfig(folder=str(tmp_path), megabytes=230, held=1))
     [manifest] = SourcePlan(large, files[:2]).run(lake, small, quiet)
     assert manifest.rows == 2
     assert (tmp_path / "large").read_text() == "0.txt\n0.txt\n", "the first time it held the memory until it was ended"
