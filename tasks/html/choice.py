@@ -54,8 +54,13 @@ def probabilities(page: Scan, features: Features) -> npt.NDArray[np.float64]:
     """The probability of each block to be main text: by what it is, then by what its neighbours are, too."""
     first, second = _forests()
     alone = first.probabilities(features.numbers, features.bits)
-    context = context_of(alone, page.blocks, page.parents, features.owners, features.containers)
-    return second.probabilities(np.concatenate((features.numbers, context), axis=1), features.bits)
+    return second.probabilities(with_context(page, features, alone), features.bits)
+
+
+def with_context(page: Scan, features: Features, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """The numbers of blocks, and the columns CONTEXT that these probabilities give: what the second look sees."""
+    context = context_of(probabilities, page.blocks, page.parents, features.owners, features.containers)
+    return np.concatenate((features.numbers, context), axis=1)
 
 
 @functools.cache

@@ -19,13 +19,9 @@ CONTEXT = (
 )
 
 
+@njit(cache=True)
 def context_of(probabilities: Any, blocks: Any, parents: Any, owners: Any, containers: Any) -> npt.NDArray[np.float32]:
     """Columns CONTEXT for every block. Means are weighted by width, the first container is the block's own element."""
-    return _context(probabilities, blocks, parents, owners, containers)  # type: ignore[no-any-return]
-
-
-@njit(cache=True)
-def _context(probabilities: Any, blocks: Any, parents: Any, owners: Any, containers: Any) -> Any:
     count, found = len(parents), len(blocks)
     columns = np.zeros((found, len(CONTEXT)), np.float32)
     kept, widths, held = np.zeros((3, count))

@@ -10,6 +10,7 @@ from lxml import etree
 from lxml.html import HtmlElement
 from resiliparse.parse.html import HTMLTree
 
+from tasks.html.vocabulary import VOID
 from tasks.sources.markup import MarkupLimit, check_markup
 
 # Blink stops at this depth (kMaximumHTMLParserDOMTreeDepth).
@@ -21,8 +22,6 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(r' ([^ \t\n\f\r/>][^ \t\n\f\r/>=]*)="([^"]*)"')
-_WITHOUT_END_TAG = "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr"
-VOID = frozenset(_WITHOUT_END_TAG.split())
 # An extractor may look at a link, or at a character, once for every element around it. Of 1,808 real pages, the largest
 # have 30,000 links and 15 million characters, each counted as often as it is deep.
 _MOST_DEEP_LINKS = 1_000_000

@@ -29,7 +29,7 @@ from tests.bench.build_apart import IMPORTS, KEYS, PREFECT, SCHEDULING
 from tests.bench.measure import Workload
 from tests.bench.records import RECORDER, write_record
 from tests.bench.report import print_head
-from tests.bench.scale import RECIPE, write_lines
+from tests.bench.scale import recipe_of, write_lines
 
 DOCUMENTS = 300_000
 # The design allows orchestration so much of the work, from five minutes of work on.
@@ -77,8 +77,7 @@ def build(folder: Path, workers: int) -> dict[str, Any]:
     `idle` is what the server takes in that time when nothing is asked of it.
     """
     recipe = folder / "recipe.yaml"  # JSON is YAML
-    sources = {"lines": {**RECIPE["sources"]["lines"], "inputs": [str(folder / "in")]}}  # type: ignore[index]
-    recipe.write_text(json.dumps({**RECIPE, "sources": sources}))
+    recipe.write_text(json.dumps(recipe_of(folder / "in")))
     state = folder / "state"
     with local_server(state):
         server = _Server(state)

@@ -23,6 +23,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -110,6 +111,12 @@ def build(documents: int, workers: int, folder: Path) -> Cost:
     )
 
 
+def recipe_of(inputs: Path) -> dict[str, Any]:
+    """The recipe for the files of a folder."""
+    sources = {"lines": {**RECIPE["sources"]["lines"], "inputs": [str(inputs)]}}  # type: ignore[index]
+    return {**RECIPE, "sources": sources}
+
+
 def corpus_of(inputs: Path, lake: Lake, pool: LocalPool) -> BuildRecord:
     """Build the corpus and the tokens of the files of a folder, without Prefect."""
     from flows.build import make_corpus
@@ -117,8 +124,7 @@ def corpus_of(inputs: Path, lake: Lake, pool: LocalPool) -> BuildRecord:
     from tasks.recipe.resolve import resolve
     from tests.tasks.report.conftest import DirectRunner
 
-    sources = {"lines": {**RECIPE["sources"]["lines"], "inputs": [str(inputs)]}}  # type: ignore[index]
-    resolved = resolve(parse_recipe({**RECIPE, "sources": sources}, "scale"))
+    resolved = resolve(parse_recipe(recipe_of(inputs), "scale"))
     return make_corpus(DirectRunner(lake, pool, lambda label, done, total: None), resolved)
 
 

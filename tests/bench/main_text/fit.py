@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.html.context import context_of
+from tasks.html import choice
 from tasks.html.forest import Forest
 from tests.bench.main_text.pages import LabelledPage
 from tests.bench.peers.environment import Peer, environment
@@ -41,14 +41,7 @@ def unseen(pages: Sequence[LabelledPage], numbers: Columns, rounds: int) -> list
 def with_context(pages: Sequence[LabelledPage], probabilities: Sequence[npt.NDArray[np.float64]]) -> Columns:
     """The numbers of pages, and the context that probabilities of their blocks give."""
     return [
-        np.concatenate(
-            (
-                page.features.numbers,
-                context_of(given, page.page.blocks, page.page.parents, page.features.owners, page.features.containers),
-            ),
-            axis=1,
-        )
-        for page, given in zip(pages, probabilities, strict=True)
+        choice.with_context(page.page, page.features, given) for page, given in zip(pages, probabilities, strict=True)
     ]
 
 
