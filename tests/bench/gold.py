@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +53,23 @@ def gold_pages() -> list[GoldPage]:
             return []
         with gzip.open(gold) as lines:
             rows = {row["sha256"]: row for row in map(json.loads, lines)}
-        for path in sorted(CRAWL.glob(f"{name}-*.warc.gz")):
-            with path.open("rb") as stream:
-                for record in read_records(stream, path.name):
-                    message = message_of(record) if isinstance(record, ArchiveRecord) else None
-                    body = decode_body(message, _MOST_BODY).data if message else b""
-                    row = rows.get(hashlib.sha256(body).hexdigest())
-                    if message and row and isinstance(record, ArchiveRecord):
-                        kind = message.headers.get("content-type")
-                        found.append(GoldPage(own_id(record.id), body, kind, row["gt"], row.get("source", name)))
+        for id, body, kind, row in annotated(f"{name}-*.warc.gz", rows):
+            found.append(GoldPage(id, body, kind, row["gt"], row.get("source", name)))
     return found
+
+
+def annotated(
+    archives: str, rows: Mapping[str, dict[str, Any]]
+) -> Iterator[tuple[str, bytes, str | None, dict[str, Any]]]:
+    """Own id, body, content type and row of each page of the crawl's archives whose body's SHA-256 has a row."""
+    for path in sorted(CRAWL.glob(archives)):
+        with path.open("rb") as stream:
+            for record in read_records(stream, path.name):
+                message = message_of(record) if isinstance(record, ArchiveRecord) else None
+                body = decode_body(message, _MOST_BODY).data if message else b""
+                row = rows.get(hashlib.sha256(body).hexdigest())
+                if message and row and isinstance(record, ArchiveRecord):
+                    yield own_id(record.id), body, message.headers.get("content-type"), row
 
 
 def own_id(id: str | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -16,17 +15,14 @@ import numpy.typing as npt
 
 from tasks.html.features import Features, features_of
 from tasks.html.scan import END, START, Scan, scan
-from tasks.sources.archives import ArchiveRecord, read_records
 from tasks.sources.charset import decode_page
 from tasks.sources.extraction import ExtractionError, Extractor, extract_page
 from tasks.sources.html_tree import parse_html, serialised
-from tasks.sources.http import decode_body, message_of
 from tasks.sources.markup import MAX_ELEMENTS
-from tests.bench.gold import own_id
+from tests.bench.gold import annotated
 from tests.bench.inputs import CRAWL
 
 SETS = ("html-article-gold", "html-trafilatura-eval", "html-fundus-news", "html-misc", "html-recipes")
-_MOST_BODY = 16 << 20
 # A gold text gives a page this many words of weight; what trafilatura alone says of a page, some tens.
 _WORDS_OF_PAGE = 300
 _FEWEST_GOLD_WORDS = 50
@@ -54,18 +50,12 @@ def labelled_pages() -> Iterator[LabelledPage]:
         with gzip.open(CRAWL / "gold" / f"{name}.jsonl.gz") as lines:
             for row in map(json.loads, lines):
                 rows.setdefault(row["sha256"], row)
-    for path in sorted(CRAWL.glob("html-*.warc.gz")):
-        with path.open("rb") as stream:
-            for record in read_records(stream, path.name):
-                message = message_of(record) if isinstance(record, ArchiveRecord) else None
-                body = decode_body(message, _MOST_BODY).data if message else b""
-                row = rows.get(hashlib.sha256(body).hexdigest())
-                if message and row and isinstance(record, ArchiveRecord):
-                    html = decode_page(body, message.headers.get("content-type")).text
-                    page = scan(serialised(parse_html(html, MAX_ELEMENTS)))
-                    if len(page.blocks):
-                        labels, weights = labels_of(page, html, row.get("gt") or {})
-                        yield LabelledPage(own_id(record.id), site(row), page, features_of(page), labels, weights)
+    for id, body, kind, row in annotated("html-*.warc.gz", rows):
+        html = decode_page(body, kind).text
+        page = scan(serialised(parse_html(html, MAX_ELEMENTS)))
+        if len(page.blocks):
+            labels, weights = labels_of(page, html, row.get("gt") or {})
+            yield LabelledPage(id, site(row), page, features_of(page), labels, weights)
 
 
 def site(row: dict[str, Any]) -> str:
