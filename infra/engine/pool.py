@@ -183,8 +183,11 @@ class LocalPool:
         return found.unit
 
     def _worker(self) -> Worker:
-        if self._idle:
-            return self._idle.pop()
+        while self._idle:
+            worker = self._idle.pop()
+            if not worker.has_died:
+                return worker
+            self._dismiss(worker)
         try:
             worker = Worker(self._context, self._cache)
         except (OSError, EOFError):  # the server that forks them was killed: the second call starts another

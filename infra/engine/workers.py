@@ -44,6 +44,11 @@ class Worker:
         """Its memory, with that of the programs that it started: see `infra.engine.memory`."""
         return private_bytes(self._process.pid or 0)
 
+    @property
+    def has_died(self) -> bool:
+        """Whether it has ended. Ask only while it has no unit: an answer that waits looks the same."""
+        return self.connection.poll()
+
     def give(self, unit: WorkUnit, ahead: WorkUnit | None) -> None:
         """Give it a unit, and one whose remote parts it may fetch meanwhile. Raises OSError if it has ended."""
         self.connection.send((unit, ahead))
