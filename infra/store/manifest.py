@@ -154,7 +154,9 @@ class Manifest:
         counts: list[int] = self.details.get("shards") or list(self._named_after(files))
         if (len(counts), sum(counts)) != (len(files), len(self.parts)):
             told = f"{len(self.parts)} parts of {len(files)} files, but its files have {counts}"
-            raise Corrupt(f"{self.path} is not what Millrace writes there: {told}. Delete it, so that it is made again.")
+            raise Corrupt(
+                f"{self.path} is not what Millrace writes there: {told}. Delete it, so that it is made again."
+            )
         return counts
 
     def _named_after(self, files: Iterable[dict[str, Any]]) -> Iterator[int]:
