@@ -29,9 +29,9 @@ class LanguageConfig(StageConfig):
     With `compat: ccnet`, words that are special to fastText are special: a text is read up to a word ``</s>``.
     """
 
-    compat: Literal["ccnet"] | None = None
     line_feed: Literal["", " "] = ""
     decimals: int = pydantic.Field(default=2, ge=1, le=6)
+    compat: Literal["ccnet"] | None = None
 
 
 class LanguageModel(Protocol):

@@ -46,9 +46,9 @@ class PerplexityConfig(StageConfig):
     With `compat: ccnet`, a piece that spells a mark of KenLM, such as ``</s>``, is that mark and no text.
     """
 
-    compat: Literal["ccnet"] | None = None
     head_percentile: int = pydantic.Field(default=30, ge=0, le=99)
     middle_percentile: int = pydantic.Field(default=60, ge=0, le=99)
+    compat: Literal["ccnet"] | None = None
 
     @pydantic.model_validator(mode="after")
     def _in_order(self) -> PerplexityConfig:
