@@ -38,6 +38,7 @@ def test_its_recipes_resolve(folder: Path) -> None:
     assert [step.name for step in books.steps] == ["near_duplicates_signatures", "near_duplicates"]
     [crawl] = resolve(parse_recipe(yaml.safe_load(FILES["ccnet.yaml"]), "ccnet.yaml")).sources
     assert [getattr(step.config, "compat", None) for step in crawl.steps] == [None, "ccnet", "ccnet"]
+    assert load_recipe("parts.yaml").recipe.shares() == {"pile.pile-cc": 0.7, "pile.arxiv": 0.3}
     whole = load_recipe("twice.yaml").sources[0].step("whole")
     assert whole is not None and whole.sees == () and whole.stage.name == "heuristics"
 
