@@ -47,7 +47,7 @@ class ArchiveRecord:
     that holds the record, and `inner` is the record's offset in the decompressed member. `type` is the WARC type, or
     `arc_header` or `response` for ARC. `uri` is without Wget's angle brackets, and in WARC its spaces are %20, as in
     warcio 1.8.1. `headers` has lower-case names; `date` is as stored. `line_ends` are those between the block and the
-    next record, no more than 64 KiB of them.
+    next record, no more than 64 KiB of them; they are no part of the record.
     """
 
     type: str
@@ -58,7 +58,7 @@ class ArchiveRecord:
     offset: int
     inner: int
     headers: dict[str, str] = field(repr=False)
-    line_ends: bytes = field(repr=False, default=b"")
+    line_ends: bytes = field(repr=False, compare=False, default=b"")
 
     @property
     def content_type(self) -> str:

@@ -14,7 +14,7 @@ _RECORD = "WARC/1.0"
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The title and the text of a record; `lines_cut` counts lines behind one that cc_net takes for a new record."""
+    """The title and the text of a record; `lines_cut` counts the lines that cc_net takes for another record."""
 
     title: str
     text: str

@@ -283,7 +283,7 @@ def test_books_balance_and_a_document_tells_its_life(pool: LocalPool, tmp_path: 
     assert json.loads(kept.document["metadata"])["title"] == "A title\0\x1b[2J"
     assert kept.outcome == ""
     [cut] = histories_of(lake, record, name.format(3), tmp_path / "cache")
-    assert json.loads(cut.document["metadata"])["lines_cut"] == 2
+    assert json.loads(cut.document["metadata"])["lines_cut"] == 3
     page = render_report(collect_report(lake, record, tmp_path / "cache"))
     html.document_fromstring(page)
     assert "\0" not in page and "\x1b" not in page
