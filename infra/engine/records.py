@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from infra.engine.watch import OverBudget, Watch
-from infra.outcomes import OVER_BUDGET, Failed, Outcome, Record
+from infra.outcomes import OVER_BUDGET, Failed, Found, Outcome, Record, Underway
 from infra.store.digests import sha256_bytes
 from infra.store.inputs import InputFile
 from infra.store.verdicts import Verdicts
@@ -21,7 +21,7 @@ class RecordReader:
         self._file, self._watch, self._verdicts = file, watch, verdicts
         self._offset = 0
 
-    def outcomes(self, found: Iterable[Record | Outcome]) -> Iterator[Outcome]:
+    def outcomes(self, found: Iterable[Found]) -> Iterator[Outcome]:
         """The outcome of every record. If the source itself exceeds the budget, the rest of the file is one failure."""
         items = iter(found)
         number = failed = 0
@@ -36,6 +36,8 @@ class RecordReader:
                 return
             if item is None:
                 return
+            if isinstance(item, Underway):
+                continue
             outcome = self._read(item) if isinstance(item, Record) else item
             failed += isinstance(outcome, Failed) and outcome.reason == OVER_BUDGET
             number += 1

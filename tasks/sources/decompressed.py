@@ -1,0 +1,119 @@
+"""The decompressed bytes of a dump: plain, gzip, bzip2, xz, zstd with windows of up to 2 GiB, and LZ4."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from backports import zstd
+
+from tasks.sources.codecs import MAGIC, SKIPPABLE, Codec, StoredFault, detect_codec
+from tasks.sources.compression import decode
+from tasks.sources.reasons import Broken
+
+PIECE = 1 << 17
+_CHUNK = 1 << 15
+# PushShift compressed its dumps with `zstd --long=31`, the largest window of the 64-bit decoder. Memory is taken only
+# as far as the window is used.
+_LARGEST_WINDOW_LOG = 31
+# `xz -9` needs 65 MiB; its format allows 4 GiB.
+_XZ_MEMORY = 1 << 30
+_ERRORS = (OSError, lzma.LZMAError, zstd.ZstdError)
+
+
+def decompressed(stream: BinaryIO) -> Iterator[bytes]:
+    """The content of a file in pieces of at most 256 KiB. All members, streams or frames of it count.
+
+    Raises StoredFault at damage, after yielding everything before it.
+    """
+    stream.seek(0)
+    head = stream.read(8)
+    stream.seek(0)
+    kind = next((kind for kind in _KINDS if any(head.startswith(magic) for magic in kind.magic)), None)
+    if kind is None and SKIPPABLE.match(head):
+        kind = _ZSTD
+    if kind is not None:
+        return _members(kind, stream)
+    return (piece for _, piece in decode(detect_codec(head), stream, 0))
+
+
+class _Decompressor(Protocol):
+    """What the decompressors of bz2, lzma and zstd have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A format: its name, what begins its members, what may follow them as padding, and its decompressor."""
+
+    name: str
+    magic: tuple[bytes, ...]
+    padding: bytes
+    new: Callable[[], _Decompressor]
+
+    def begins(self, head: bytes) -> bool:
+        return head.startswith(self.magic) or (self is _ZSTD and SKIPPABLE.match(head) is not None)
+
+
+def _members(kind: _Kind, stream: BinaryIO) -> Iterator[bytes]:
+    offset, data = 0, stream.read(_CHUNK)
+    while data:
+        if len(data) < len(kind.magic[0]):
+            data += stream.read(_CHUNK)
+        if not kind.begins(data):
+            rest = data.lstrip(kind.padding) if kind.padding else data
+            if len(rest) == len(data):
+                raise StoredFault(Broken.stray_bytes, offset, f"no {kind.name} stream starts where the last one ends")
+            offset += len(data) - len(rest)
+            data = rest or stream.read(_CHUNK)
+            continue
+        decompressor = kind.new()
+        read = len(data)
+        while not decompressor.eof:
+            try:
+                piece = decompressor.decompress(data, PIECE)
+            except _ERRORS as error:
+                raise _fault(error, kind, offset) from None
+            data = b""
+            if piece:
+                yield piece
+            if not decompressor.eof and decompressor.needs_input:
+                data = stream.read(_CHUNK)
+                read += len(data)
+                if not data:
+                    detail = f"the file ends inside a {kind.name} stream"
+                    raise StoredFault(Broken.truncated, offset, detail, offset + read)
+        data = decompressor.unused_data
+        offset += read - len(data)
+        data = data or stream.read(_CHUNK)
+
+
+def _fault(error: Exception, kind: _Kind, offset: int) -> StoredFault:
+    detail = f"{kind.name}: {error}"
+    check = "checksum" in str(error).lower() or "integrity" in str(error).lower()
+    return StoredFault(Broken.bad_checksum if check else Broken.corrupt_member, offset, detail)
+
+
+def _new_xz() -> _Decompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+
+def _new_zstd() -> _Decompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG})
+
+
+# bzip2: each stream of a multistream file begins with the block size; xz: format 1.1.0, sections 2.1.1.1 and 2.2.
+_BZIP2 = _Kind("bzip2", tuple(b"BZh%d" % size for size in range(1, 10)), b"", bz2.BZ2Decompressor)
+_XZ = _Kind("xz", (b"\xfd7zXZ\0",), b"\0", _new_xz)
+_ZSTD = _Kind("zstd", (MAGIC[Codec.zstd],), b"", _new_zstd)
+_KINDS = (_BZIP2, _XZ, _ZSTD)
