@@ -21,14 +21,28 @@ _CHUNK = 1 << 15
 _LARGEST_WINDOW_LOG = 31
 # `xz -9` needs 65 MiB; its format allows 4 GiB.
 _XZ_MEMORY = 1 << 30
+# A file may always hold this much, and otherwise this many times its own size. Dumps shrink to a tenth, or a fiftieth.
+ALWAYS_ALLOWED = 1 << 30
+MOST_EXPANDED = 1_000
 _ERRORS = (OSError, lzma.LZMAError, zstd.ZstdError)
 
 
 def decompressed(stream: BinaryIO) -> Iterator[bytes]:
     """The content of a file in pieces of at most 256 KiB. All members, streams or frames of it count.
 
-    Raises StoredFault at damage, after yielding everything before it.
+    Raises StoredFault at damage, after yielding everything before it, and when the content is more than a GiB and more
+    than 1,000 times what was read for it.
     """
+    size = 0
+    for piece in _content(stream):
+        size += len(piece)
+        if size > ALWAYS_ALLOWED and size > MOST_EXPANDED * stream.tell():
+            detail = f"the first {stream.tell()} bytes expand to more than {size} bytes"
+            raise StoredFault(Broken.bomb, 0, detail)
+        yield piece
+
+
+def _content(stream: BinaryIO) -> Iterator[bytes]:
     stream.seek(0)
     head = stream.read(8)
     stream.seek(0)

@@ -71,8 +71,8 @@ class Dump:
         self._ended |= b"</" + self._root in data
         where = f"{self._name}, byte {around.offset}"
         place = stray(data, self._root) if around.size == len(data) else 0
-        if place is None:
-            return
+        if place is None or (around.last and data[place:].startswith(b"<") and b">" not in data[place:]):
+            return  # a tag that is cut by the end of the file, which is told by itself
         offset = around.offset + place
         if b"<!DOCTYPE" in data:
             detail = f"{where}: a document type, whose entities are not read"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from xml.parsers import expat
@@ -9,6 +10,7 @@ from xml.parsers import expat
 # The elements of a page are four levels deep, those of rows one.
 _MOST_LEVELS = 16
 _SPACE = b" \t\r\n"
+_REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,9})|([0-9]{1,9}));")
 
 
 class BrokenDump(StrEnum):
@@ -74,12 +76,27 @@ def parse_element(
 
 
 def attributes_of(row: bytes, encoding: str | None) -> dict[str, str]:
-    """The attributes of an element like ``<row A="b" />``. Raises XmlFault."""
+    """The attributes of an element like ``<row A="b" />``. Raises XmlFault.
+
+    Some dumps refer to characters that XML forbids (``&#x1F;``): these are left out.
+    """
     found: list[dict[str, str]] = []
     stripped = row.rstrip(_SPACE)
     closed = stripped if stripped.endswith(b"/>") else stripped + b"</row>"
-    parse_element(closed, encoding, lambda name, attributes: found.append(attributes))
-    return found[0]
+    try:
+        parse_element(closed, encoding, lambda name, attributes: found.append(attributes))
+    except XmlFault:
+        allowed = _REFERENCE.sub(lambda reference: reference[0] if _is_character(reference) else b"", closed)
+        if allowed == closed:
+            raise
+        parse_element(allowed, encoding, lambda name, attributes: found.append(attributes))
+    return found[-1]
+
+
+def _is_character(reference: re.Match[bytes]) -> bool:
+    """Whether XML allows the character (XML 1.0 section 2.2)."""
+    number = int(reference[2], 10) if reference[2] else int(reference[1], 16)
+    return number in (9, 10, 13) or 0x20 <= number < 0xD800 or 0xE000 <= number < 0xFFFE or 0xFFFF < number <= 0x10FFFF
 
 
 def stray(data: bytes, root: bytes) -> int | None:

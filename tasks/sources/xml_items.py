@@ -18,7 +18,8 @@ from tasks.sources.codecs import StoredFault
 _MOST_AROUND = 1 << 20
 # No tag that is searched for is longer.
 _LONGEST_TAG = 16
-_BETWEEN_PAUSES = 16 << 20
+# A second of work, or less.
+BETWEEN_PAUSES = 16 << 20
 _UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _DECLARED = re.compile(rb"""\s*<\?xml\s[^<>]*?\bencoding\s*+=\s*+["']([A-Za-z][\w.:-]*+)["']""")
 
@@ -39,11 +40,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What stands before, between or behind items: at most its first MiB."""
+    """What stands before, between or behind items: at most its first MiB. `last`: the file ends behind it."""
 
     offset: int
     size: int
     data: bytes = field(repr=False)
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def read_items(pieces: Iterable[bytes], tags: Tags, longest: int) -> Iterator[It
         for piece in _in_bytes(pieces):
             yield from cutter.feed(piece)
             read += len(piece)
-            if read >= _BETWEEN_PAUSES:
+            if read >= BETWEEN_PAUSES:
                 read = 0
                 yield Pause()
     except StoredFault as fault:
@@ -151,7 +153,7 @@ class _Cutter:
         if self._inside:
             whole = self._tags is ROWS and self._held.rstrip().endswith(b">")
             yield self._item(len(self._held), whole, last=True)
-        yield from self._gap(len(self._held))
+        yield from self._gap(len(self._held), last=True)
 
     def _let_go(self) -> None:
         """Of an item that is too long, and of what stands around items, the end may be a part of a tag."""
@@ -172,11 +174,11 @@ class _Cutter:
         self._pass(end)
         return item
 
-    def _gap(self, end: int) -> Iterator[Around]:
+    def _gap(self, end: int, last: bool = False) -> Iterator[Around]:
         self._around += self._held[: min(end, _MOST_AROUND - len(self._around))]
         size = self._skipped + end
         if size:
-            yield Around(self._offset, size, bytes(self._around))
+            yield Around(self._offset, size, bytes(self._around), last)
         self._around.clear()
         self._pass(end)
 
