@@ -90,6 +90,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
         end_of_document=recipe.tokenizer.end_of_document,
         mixture=recipe.shares(),
         epochs=recipe.epochs(),
+        parts=tuple(name for name, source in recipe.sources.items() if source.parts),
         **recipe.tokens.model_dump(),
     )
     encoded = [
@@ -151,7 +152,7 @@ class _Pipeline:
 
     def _read(self, origin: ResolvedSource) -> BuildTask:
         reader = origin.section.read
-        configured = ConfiguredStage(reader.declared(), reader.config_for(origin.name))
+        configured = ConfiguredStage(reader.declared(), origin.section.reader_config(origin.name))
 
         @functools.cache
         def files(lake: Lake) -> tuple[InputFile, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from infra.engine.watch import OverBudget, Watch
-from infra.outcomes import OVER_BUDGET, Failed, Found, Outcome, Record, Underway
+from infra.outcomes import OVER_BUDGET, Failed, Found, Kept, Outcome, Record, Underway
 from infra.store.digests import sha256_bytes
 from infra.store.inputs import InputFile
 from infra.store.verdicts import Verdicts
@@ -38,7 +40,7 @@ class RecordReader:
                 return
             if isinstance(item, Underway):
                 continue
-            outcome = self._read(item) if isinstance(item, Record) else item
+            outcome = self._identified(item, self._read(item)) if isinstance(item, Record) else item
             failed += isinstance(outcome, Failed) and outcome.reason == OVER_BUDGET
             number += 1
             yield outcome
@@ -49,6 +51,13 @@ class RecordReader:
             return self._watch.take(record.outcome, self._is_known(record.data))
         except OverBudget as over:
             return self._failure(record.data, len(record.data), str(over))
+
+    def _identified(self, record: Record, outcome: Outcome) -> Outcome:
+        """The outcome; a document without an id of its own gets one. Copies of a file have the same ids."""
+        if not isinstance(outcome, Kept) or outcome.document.id is not None:
+            return outcome
+        place = hashlib.sha1(f"{self._file.sha256} {record.offset}".encode()).hexdigest()
+        return replace(outcome, document=replace(outcome.document, id=f"{outcome.document.source}/{place}"))
 
     def _is_known(self, data: bytes) -> bool:
         # Without a verdict in the lake, there is nothing to compare a digest with.

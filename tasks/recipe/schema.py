@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pydantic
 
+from infra.stage import StageConfig
 from tasks.corpus.duplicates import Survivors
 from tasks.corpus.rules import Rule, Threshold
 from tasks.recipe.parts import FittedModel, Reader, Section, Step
+from tasks.token_artifact import SPLITS, part_name
 from tasks.tokenizer import END_OF_TEXT, TokenizerConfig
 
 _SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+_NAME_RULE = "use a-z, 0-9, _ and -, and start with a-z or 0-9"
 RESERVED = ("across", "models", "earlier")  # first parts of names of artifacts, beside the names of sources
 DEFAULT_SURVIVORS: tuple[Survivors, ...] = ("longest", "earliest")
 
@@ -28,15 +31,63 @@ class Reference(Section):
         (), description="Later steps do not read documents outside these thresholds."
     )
 
+    def reader_config(self, name: str) -> StageConfig:
+        """The config of its reader, under that name."""
+        return self.read.config_for(name)
+
+
+Share = Annotated[float | None, pydantic.Field(gt=0, le=1e6, description="Its share of the training tokens.")]
+Epochs = Annotated[
+    float | None,
+    pydantic.Field(gt=0, le=1e6, description="How often its tokens are trained on, relative to 1 for other sources."),
+]
+
+
+class PartOfSource(Section):
+    """The documents of a source with one value of the reader's `part_field`."""
+
+    value: str = pydantic.Field(description="The value. Written alone, it is the part.")
+    share: Share = None
+    epochs: Epochs = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"value": value} if isinstance(value, str) else value
+
 
 class Source(Reference):
     """A source of the corpus."""
 
     rules: tuple[Rule, ...] = pydantic.Field((), description="In order; the first rule that a document fails drops it.")
-    share: float | None = pydantic.Field(None, gt=0, le=1e6, description="Its share of the training tokens.")
-    epochs: float | None = pydantic.Field(
-        None, gt=0, le=1e6, description="How often its tokens are trained on, relative to 1 for other sources."
+    parts: dict[str, PartOfSource] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda parts: not parts,
+        description="Parts with token files and a place in the mixture of their own, by name.",
     )
+    share: Share = None
+    epochs: Epochs = None
+
+    @pydantic.model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if not self.parts:
+            if self.read.config.get("part_field") is not None:
+                raise ValueError(f"read.{self.read.stage}.part_field cuts the source: list its parts")
+            return self
+        if self.read.config.get("part_field") is None:
+            raise ValueError(f"parts: set read.{self.read.stage}.part_field, the field that says which part it is")
+        if self.share is not None or self.epochs is not None:
+            raise ValueError("parts: give the parts share or epochs, and the source neither")
+        for name in self.parts:
+            if not re.fullmatch(_SOURCE_NAME, name) or f".{name}" in SPLITS:
+                raise ValueError(f"parts: the name {name!r} is invalid: {_NAME_RULE}")
+        values = [part.value for part in self.parts.values()]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ValueError(f"parts: the value {twice[0]!r} is that of two parts")
+        return self
+
+    def reader_config(self, name: str) -> StageConfig:
+        return self.read.config_for(name, {part.value: own for own, part in self.parts.items()})
 
 
 class TokenizerSection(TokenizerConfig):
@@ -108,9 +159,7 @@ class Recipe(Section):
         for kind, names in (("sources", self.sources), ("references", self.references), ("models", self.models)):
             for name in names:
                 if not re.fullmatch(_SOURCE_NAME, name):
-                    raise ValueError(
-                        f"{kind}: the name {name!r} is invalid: use a-z, 0-9, _ and -, and start with a-z or 0-9"
-                    )
+                    raise ValueError(f"{kind}: the name {name!r} is invalid: {_NAME_RULE}")
                 if name in RESERVED:
                     raise ValueError(f"{kind}: {name} is reserved; choose another name")
                 if kind != "models" and name in taken:
@@ -118,16 +167,27 @@ class Recipe(Section):
                 taken.add(name)
         return self
 
+    def mixed(self) -> dict[str, Source | PartOfSource]:
+        """What the mixture consists of: each source, or each of its parts as ``SOURCE.PART``."""
+        found: dict[str, Source | PartOfSource] = {}
+        for name, source in self.sources.items():
+            found |= {part_name(name, part): body for part, body in source.parts.items()}
+            if not source.parts:
+                found[name] = source
+        return found
+
     def shares(self) -> dict[str, float]:
-        """The mixture by shares: source → share of tokens, summing to 1. Empty when the sources give epochs."""
-        if any(source.epochs is not None for source in self.sources.values()):
+        """The mixture by shares: name → share of tokens, summing to 1. Empty when epochs are given."""
+        mixed = self.mixed()
+        if any(one.epochs is not None for one in mixed.values()):
             return {}
-        given = {name: source.share if source.share is not None else 1.0 for name, source in self.sources.items()}
+        given = {name: one.share if one.share is not None else 1.0 for name, one in mixed.items()}
         total = sum(given.values())
         return {name: share / total for name, share in given.items()}
 
     def epochs(self) -> dict[str, float]:
-        """The mixture by epochs: source → epochs. Empty when the sources give shares."""
-        if all(source.epochs is None for source in self.sources.values()):
+        """The mixture by epochs: name → epochs. Empty when shares are given."""
+        mixed = self.mixed()
+        if all(one.epochs is None for one in mixed.values()):
             return {}
-        return {name: source.epochs if source.epochs is not None else 1.0 for name, source in self.sources.items()}
+        return {name: one.epochs if one.epochs is not None else 1.0 for name, one in mixed.items()}

@@ -223,7 +223,7 @@ def test_a_url_may_be_of_several_documents(tokenizer_file: Path, tmp_path: Path)
 def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path, shares: str) -> None:
     batch = table(["x"]).append_column("encode.ids", pa.array([[1]], pa.list_(pa.int32())))
     config = TokensConfig.model_validate({shares: {"other": 1.0}})
-    with pytest.raises(ValueError, match=r"the sources \['s'\], which the mixture lacks"):
+    with pytest.raises(ValueError, match="the corpus has s, which the mixture lacks"):
         tokens_by_hand([batch], config, tmp_path, tokenizer_file)
 
 

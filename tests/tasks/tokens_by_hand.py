@@ -39,7 +39,7 @@ def tokens_by_hand(
             stem = f"{source}-{number:05d}"
             (folder / stem).mkdir(parents=True)
             table = own.slice(first, group_rows)
-            of, place = of_group(config, first)
+            of, place = of_group(config, source, first)
             # In two batches, as row groups come.
             batches = [table.slice(0, 1), table.slice(1)]
             made = write_tokens(iter(batches), of, folder / stem, place, tokenizer)
