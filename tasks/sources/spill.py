@@ -7,10 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backports import zstd
+
 from infra.scratch import scratch_folder
 
 # Pages in memory, in KiB: what PRAGMA cache_size means by a negative number.
 _CACHE = 64 << 10
+_SPEED = 1  # of compression: the fastest level that still halves texts
 
 
 @contextmanager
@@ -39,3 +42,19 @@ def spill(purpose: str, *declarations: str) -> Iterator[sqlite3.Connection]:
             raise OSError(errno.ENOSPC, detail, str(folder)) from error
         finally:
             database.close()
+
+
+class Packer:
+    """Compresses values of rows. One compressor for all of them takes a third of the time of one for each."""
+
+    def __init__(self) -> None:
+        self._compressor = zstd.ZstdCompressor(_SPEED)
+
+    def pack(self, data: bytes) -> bytes:
+        """The data, compressed."""
+        return self._compressor.compress(data, self._compressor.FLUSH_FRAME)
+
+    @staticmethod
+    def unpack(data: bytes) -> bytes:
+        """The data of a row, which this process has compressed."""
+        return zstd.decompress(data)

@@ -13,10 +13,8 @@ from enum import StrEnum
 from itertools import groupby
 from operator import itemgetter
 
-from backports import zstd
-
 from infra.outcomes import Dropped, Failed, Underway
-from tasks.sources.spill import spill
+from tasks.sources.spill import Packer, spill
 from tasks.sources.xml_dump import Dump
 from tasks.sources.xml_element import BrokenDump, XmlFault, attributes_of
 from tasks.sources.xml_items import Item
@@ -70,16 +68,19 @@ def read_threads(
 
     A thread of more than `longest` bytes is one failure. Raises OSError.
     """
+    packer = Packer()
     with spill("posts-", _TABLE, _INDEX) as rows:
         for item in found:
-            outcome = _put_aside(rows, item, name, dump.encoding) if isinstance(item, Item) else item
+            outcome = _put_aside(rows, packer, item, name, dump.encoding) if isinstance(item, Item) else item
             if outcome is not None:
                 yield outcome
         for thread, group in groupby(rows.execute(_IN_ORDER), itemgetter(0)):
             yield from _joined(thread, group, name, longest)
 
 
-def _put_aside(rows: sqlite3.Connection, item: Item, name: str, encoding: str | None) -> Dropped | Failed | None:
+def _put_aside(
+    rows: sqlite3.Connection, packer: Packer, item: Item, name: str, encoding: str | None
+) -> Dropped | Failed | None:
     where = f"{name}, byte {item.offset}"
     data = item.data or b""
     try:
@@ -96,7 +97,7 @@ def _put_aside(rows: sqlite3.Connection, item: Item, name: str, encoding: str | 
     if "DeletionDate" in post:
         return Dropped(UnwantedPost.deleted, item.size, where)
     thread, rank = (int(number), _FIRST) if kind == _QUESTION else (int(post["ParentId"]), -int(score))
-    values = (thread, rank, int(number), item.offset, item.size, zstd.compress(data, 1))
+    values = (thread, rank, int(number), item.offset, item.size, packer.pack(data))
     rows.execute("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)", values)
     return None
 
@@ -128,7 +129,7 @@ def _joined(
             size += length
             if size <= longest:
                 seen.add(post)
-            content = zstd.decompress(data) if size <= longest else b""
+            content = Packer.unpack(data) if size <= longest else b""
             if question is None:
                 question = offset, content
             elif size <= longest:
