@@ -23,10 +23,11 @@ from infra.stage import StageConfig, StageKind, grouped, stage
 from infra.store.token_files import JoinedDigest
 from infra.store.tokens import TokenFile
 from tasks.encoding.encoder import Encoder
+from tasks.encoding.forms import open_files
 from tasks.sources.fields import PART
 from tasks.split_writer import SplitWriter
 from tasks.token_artifact import HELD_OUT, SPLITS, SUMMARY_FILE, TOKENS_VERSION, VALIDATION
-from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
+from tasks.tokenizer import END_OF_TEXT, SENTENCEPIECE_FILE, TOKENIZER_FILE
 
 
 class EndOfDocument(StageConfig):
@@ -42,11 +43,8 @@ class EncodeConfig(EndOfDocument):
 
 
 def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
-    """Load the tokenizer from the only file in `files`."""
-    [path] = files.values()
-    tokenizer = load_tokenizer(path, config.end_of_document)
-    tokenizer.encode_special_tokens = not config.end_of_text
-    return Encoder(tokenizer)
+    """Load the tokenizer from its files."""
+    return Encoder(open_files(files, config.end_of_document, special_are_text=not config.end_of_text))
 
 
 @stage(
@@ -55,7 +53,7 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
     kind=StageKind.annotate,
     config=EncodeConfig,
     # The two give the same ids where they were compared. Which one encoded is not recorded, so both versions are.
-    libraries=["tokenizers", "gigatoken"],
+    libraries=["tokenizers", "gigatoken", "sentencepiece"],
     load=load_encoder,
     schema=pa.schema([("ids", pa.list_(pa.int32()))]),
 )
@@ -95,10 +93,9 @@ class TokensConfig(EndOfDocument):
         return mixture
 
 
-def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path:
-    """The only file in `files`."""
-    [path] = files.values()
-    return path
+def given_files(config: TokensConfig, files: Mapping[str, Path]) -> Mapping[str, Path]:
+    """The tokenizer's files, by name."""
+    return files
 
 
 def of_group(config: TokensConfig, source: str, before: int) -> tuple[TokensConfig, int]:
@@ -116,13 +113,17 @@ def columns_of(config: TokensConfig) -> list[str]:
     return ["id", "url", "cluster", "encode.ids", *(["metadata"] if config.parts else [])]
 
 
-def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, tokenizer_file: Path) -> dict[str, Path]:
-    """Write ``summary.json``, with counts and digest of each source, and ``tokenizer.json``.
+def finish_tokens(
+    groups: Sequence[Group], config: TokensConfig, folder: Path, tokenizer_files: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Write ``summary.json``, with counts and digest of each source, and the tokenizer.
+
+    That is ``tokenizer.json``, and a SentencePiece model as it is, too.
 
     Documents without tokens are counted as ``not_encoded``, by source. The summary names `end_of_document` unless it is
     ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus, or a part of one.
     """
-    tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
+    tokenizer = open_files(tokenizer_files, config.end_of_document).tokenizer
     sources: dict[str, dict[str, Any]] = {}
     failed: dict[str, int] = {}
     mixed = config.mixture or config.epochs
@@ -149,8 +150,14 @@ def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, t
         summary["not_encoded"] = failed
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
     # Readers of the tokens need their tokenizer, wherever it was loaded from.
-    shutil.copyfile(tokenizer_file, folder / TOKENIZER_FILE)
-    return {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
+    written = {name: folder / name for name in (SUMMARY_FILE, TOKENIZER_FILE)}
+    for name in (TOKENIZER_FILE, SENTENCEPIECE_FILE):
+        if name in tokenizer_files:
+            written[name] = folder / name
+            shutil.copyfile(tokenizer_files[name], folder / name)
+    if TOKENIZER_FILE not in tokenizer_files:
+        tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    return written
 
 
 @grouped(
@@ -158,13 +165,13 @@ def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, t
     version=TOKENS_VERSION,
     config=TokensConfig,
     libraries=["numpy", "pyarrow"],
-    load=find_tokenizer_file,
+    load=given_files,
     columns=columns_of,
     finish=finish_tokens,
     of_group=of_group,
 )
 def write_tokens(
-    documents: Iterable[pa.Table], config: TokensConfig, folder: Path, place: int, tokenizer_file: Path
+    documents: Iterable[pa.Table], config: TokensConfig, folder: Path, place: int, tokenizer_files: Mapping[str, Path]
 ) -> dict[str, Path]:
     """Write the ``.bin``, ``.idx`` and ``.lineage.parquet`` of a group of documents of one source.
 
@@ -174,7 +181,7 @@ def write_tokens(
     (GPT-NeoX, ``--append-eod``). `place` is where the group begins within `held_out_every` documents. Raises ValueError
     if the corpus has no clusters for a validation split.
     """
-    tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
+    tokenizer = open_files(tokenizer_files, config.end_of_document).tokenizer
     end: int = tokenizer.token_to_id(config.end_of_document)
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     files: dict[str, SplitWriter] = {}

@@ -136,7 +136,7 @@ def test_what_is_in_no_part_is_told(pool: LocalPool, tmp_path: Path) -> None:
         ({"parts": {"a": "x", "b": "x"}}, "two parts"),
         ({"parts": {"validation": "x"}}, "invalid"),
         ({"parts": {"A b": "x"}}, "invalid"),
-        ({"parts": {"a": {"value": "x", "share": 1}, "b": "y"}}, "or part of one"),
+        ({"parts": {"a": {"value": "x", "share": 1}, "b": "y"}}, "in place of a source, its parts"),
         ({"read": {"wet": {}}}, "part_field"),
         ({"read": {"jsonl": {"parts": {"x": "y"}, "part_field": "z"}}}, "list them there"),
     ],
