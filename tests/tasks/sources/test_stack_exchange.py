@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import pytest
 
 from infra.outcomes import Kept, Outcome, Record, Underway, read_all
-from tasks.sources import spill, xml_items
+from tasks.sources import xml_items
 from tasks.sources.stack_exchange import StackExchangeConfig, read_stack_exchange
 from tests.tasks.sources.dumps import COMPRESSIONS, Repeated, counts, failures, kept, peak_of
 from tests.tasks.sources.seven_zip_samples import SAMPLES, packed
@@ -264,12 +264,3 @@ def test_the_reader_is_under_way_while_it_puts_rows_aside(monkeypatch: pytest.Mo
     records = [item for item in found if isinstance(item, Record)]
     assert len(records) == 499
     assert all(data[item.offset :].startswith(item.data) for item in records)
-
-
-def test_a_full_disk_says_what_to_do() -> None:
-    with pytest.raises(OSError, match="Set TMPDIR") as caught:
-        with spill.spill("test-", "CREATE TABLE row (data BLOB)") as database:
-            database.execute("PRAGMA max_page_count = 3")
-            for _ in range(100):
-                database.execute("INSERT INTO row VALUES (?)", (bytes(9_000),))
-    assert caught.value.errno == 28
