@@ -15,9 +15,9 @@ from tasks.wikitext.languages import LANGUAGES
 from tasks.wikitext.site import Site, folded
 from tasks.wikitext.tags import BLOCKS, EXTENSIONS, HIDDEN, INLINE, VERBATIM_SHOWN
 
-# XML has neither character, so no page has them: the place where something was, and what encloses the number of a text
-# that stays as it is.
-GONE, OPEN, CLOSE = "\0", "\1", "\2"
+# XML has none of these characters, so no page has them: the place where something was, what encloses the number of a
+# text that stays as it is, and the place of a mark of HTML or of a link, at which other marks end.
+GONE, OPEN, CLOSE, JOINT = "\0", "\1", "\2", "\3"
 # MediaWiki stops at 100 levels of nodes by default ($wgMaxPPExpandDepth); real pages have about 15.
 MOST_NESTED = 200
 _TOKEN = re.compile(
@@ -33,7 +33,7 @@ _CLOSING = {name: re.compile(rf"</{name}\s*+>", re.IGNORECASE) for name in EXTEN
 _IN_SHOWN = re.compile(r"</?nowiki\s*+/?>", re.IGNORECASE)
 # A file whose namespace is not known: dumps without their head do not tell it.
 _FILE = re.compile(
-    r":[^:\n]*\.(?:jpe?g|png|svg|gif|webp|tiff?|og[agv]|webm|mp3|wav|flac|midi?|pdf|djvu|xcf|stl)$", re.I
+    r"[^:\n]*+:[^:\n]*\.(?:jpe?g|png|svg|gif|webp|tiff?|og[agv]|webm|mp3|wav|flac|midi?|pdf|djvu|xcf|stl)$", re.I
 )
 _OF_TABLE = re.compile(r"^[ \t:*#;]*+(?:\{\||[|!]).*+\n?", re.MULTILINE)
 _REFERENCE = re.compile(r"&(?:#\d{1,8}|#[xX][0-9a-fA-F]{1,7}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -159,6 +159,8 @@ class _Flattener:
                 self._push(_Frame("table"))
         elif name in BLOCKS:
             self._add("\n* " if name == "li" and not closing else "\n")
+        else:
+            self._add(JOINT)
         return position
 
     def _extension(self, name: str, attributes: str, position: int) -> int:
@@ -218,7 +220,7 @@ class _Flattener:
                     self._drop_frame()
                     continue
                 label = "".join(self._pop().pieces).strip(" \t")
-                self._add(label or GONE)
+                self._add(JOINT + label + JOINT if label else GONE)
                 count -= 1
             elif kind == "[" and count >= 2:
                 self._add(self._link("".join(self._pop().pieces)))
@@ -229,15 +231,15 @@ class _Flattener:
 
     def _link(self, content: str) -> str:
         target, _, label = content.partition("|")
-        target = target.strip(" _\t\n" + GONE)
+        target = target.strip(" _\t\n" + GONE + JOINT)
         if target.startswith(":"):
             target = target[1:]
         else:
             space, colon, _ = target.partition(":")
-            language = space.strip().lower() in LANGUAGES
-            if colon and (language or folded(space) in self._site.hidden or _FILE.search(target[-300:])):
+            is_file = not self._site.namespaces and _FILE.match(target[:300])
+            if colon and (is_file or space.strip().lower() in LANGUAGES or folded(space) in self._site.hidden):
                 return GONE
-        return label if label.strip(" \t\n" + GONE) else target
+        return JOINT + (label if label.strip(" \t\n" + GONE) else target) + JOINT
 
     def _close_table(self, kind: str) -> None:
         depth = len(self._stack) - 1

@@ -49,6 +49,9 @@ LIST = "- one\n  - two\n- three\nterm : more\nindented\ngoes on"
         ("* one\n** two\n# three\n; term : more\n: indented\n*: goes on\n*\n*{{x}}", LIST),
         ("'''Bold''', ''italic'' and '''''both'''''", "Bold, italic and both"),
         ("sous l'''arbre'' tombe", "sous l'arbre tombe"),
+        ("''x''<sub>''i''</sub> ''y''[[a|''b'']]'''c'''[http://d ''e'']", "xi ybce"),
+        ("one\n<span id=x></span>\ntwo\n<small>* three</small>", "one\ntwo\n* three"),
+        ("<b>== one ==</b>\n[[a]]\ntwo", "== one ==\na\ntwo"),
         ("the ''mill'''s wheel", "the mill's wheel"),
         ("a&nbsp;b &lt;c&gt; &amp;amp; &copy &bogus; &#65;&#x42;&#1;", "a\xa0b <c> &amp; &copy &bogus; AB"),
         ("a<br/>b<br >c <small>d</small> <span style='x'>e</span> <div>f</div>", "a\nb\nc d e\nf\n"),
@@ -135,6 +138,7 @@ def test_the_dump_names_its_namespaces() -> None:
     site = read_site(head)
     assert (site.name, site.language, site.url("Ä b/c?")) == ("xxwiki", "xx", "https://xx.example/wiki/%C3%84_b/c%3F")
     assert shown("one[[Beeld_&_klank:X|y]][[soort:Z]] two", site) == "one two"
+    assert shown("[[commons:A.jpg|one]]", site) == shown("[[wikisource:File:A.pdf|one]]") == "one"
     assert [site.namespace(title) for title in ("Praat:A", "A: b", "Other:A", "A")] == [1, 0, 0, 0]
 
 
