@@ -13,7 +13,7 @@ import pydantic
 from infra.outcomes import Document, Dropped, Failed, Found, Kept, Outcome, Record, Underway
 from infra.stage import StageConfig, StageKind, stage
 from tasks.sources.codecs import StoredFault
-from tasks.sources.decompressed import decompressed
+from tasks.sources.decompressed import decompressed, in_band
 from tasks.sources.extraction import storable
 from tasks.sources.markup import MarkupLimit
 from tasks.sources.post_html import post_text
@@ -75,7 +75,7 @@ def read_stack_exchange(stream: BinaryIO, name: str, config: StackExchangeConfig
             if file.lower() == "posts.xml":
                 read = True
                 site = config.site or _site(folder.rpartition("/")[2]) or _site(name)
-                yield from _posts(member.pieces, inside, site, config)
+                yield from _posts(in_band(member.pieces), inside, site, config)
             else:
                 passed = 0
                 for piece in member.pieces:
@@ -100,7 +100,9 @@ def _site(name: str) -> str | None:
     return found[1].lower() if found else None
 
 
-def _posts(pieces: Iterable[bytes], name: str, site: str | None, config: StackExchangeConfig) -> Iterator[Found]:
+def _posts(
+    pieces: Iterable[bytes | StoredFault], name: str, site: str | None, config: StackExchangeConfig
+) -> Iterator[Found]:
     dump = Dump(name, "posts", ROWS, config.max_thread_bytes)
     for found in read_threads(dump, dump.read(pieces), name, config.max_thread_bytes):
         if isinstance(found, Thread):

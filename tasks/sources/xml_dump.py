@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from infra.outcomes import Failed, Underway
+from tasks.sources.codecs import StoredFault
 from tasks.sources.xml_element import BrokenDump, stray
 from tasks.sources.xml_items import Around, Cut, Item, Pause, Tags, declared_encoding, read_items
 
@@ -18,17 +19,22 @@ class Dump:
         self.head = ""
         self.encoding: str | None = None
 
-    def read(self, pieces: Iterable[bytes]) -> Iterator[Item | Failed | Underway]:
+    def read(self, pieces: Iterable[bytes | StoredFault]) -> Iterator[Item | Failed | Underway]:
         """The items that are whole, in order, and a failure for each fault."""
         end = items = 0
         first: Around | None = None
+        damaged = False  # just before
         for found in read_items(pieces, self._tags, self._longest):
             match found:
                 case Pause():
                     yield Underway()
                 case Cut(size, fault):
                     yield Failed(fault.reason, size, f"{self._name}: {fault.detail}", fault.offset)
-                    return
+                    damaged = True
+                case Around() if damaged:
+                    # The rest of what the damage cut.
+                    end, damaged = found.offset + found.size, False
+                    self._ended |= b"</" + self._root in found.data
                 case Around() if not items and first is None:
                     first = found
                     self._read_head(found.data)
@@ -40,8 +46,11 @@ class Dump:
                     if first is not None and not items:
                         yield from self._stray(first)
                     items += 1
+                    damaged = False
                     end = found.offset + found.size
                     yield self._checked(found)
+        if damaged:
+            return  # that the file ends there is told
         if items or self._begun:
             yield from self._ending(end, None if items else first)
         else:

@@ -55,7 +55,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The file cannot be decompressed further; `size` bytes of an unfinished item lie before that."""
+    """The file is damaged; `size` bytes of an unfinished item lie before that. What follows may begin anywhere."""
 
     size: int
     fault: StoredFault
@@ -74,7 +74,9 @@ PAGES = Tags(re.compile(rb"<page[\s>]"), re.compile(rb"</page>|(?P<next><page[\s
 ROWS = Tags(re.compile(rb"<row[\s/>]"), re.compile(rb"(?P<next><)"))
 
 
-def read_items(pieces: Iterable[bytes], tags: Tags, longest: int) -> Iterator[Item | Around | Pause | Cut]:
+def read_items(
+    pieces: Iterable[bytes | StoredFault], tags: Tags, longest: int
+) -> Iterator[Item | Around | Pause | Cut]:
     """The items of a dump and what stands around them, in order; each byte is searched once.
 
     Offsets are those in the decompressed text, in UTF-8 where the dump is UTF-16. At most `longest` bytes of an item
@@ -82,17 +84,20 @@ def read_items(pieces: Iterable[bytes], tags: Tags, longest: int) -> Iterator[It
     """
     cutter = _Cutter(tags, longest)
     read = 0
-    try:
-        for piece in _in_bytes(pieces):
-            yield from cutter.feed(piece)
-            read += len(piece)
-            if read >= BETWEEN_PAUSES:
-                read = 0
-                yield Pause()
-    except StoredFault as fault:
-        yield Cut(cutter.unfinished, fault)
-        return
-    yield from cutter.finish()
+    whole = True
+    for piece in _in_bytes(pieces):
+        if isinstance(piece, StoredFault):
+            yield Cut(cutter.forget(), piece)
+            whole = False
+            continue
+        whole = True
+        yield from cutter.feed(piece)
+        read += len(piece)
+        if read >= BETWEEN_PAUSES:
+            read = 0
+            yield Pause()
+    if whole:
+        yield from cutter.finish()
 
 
 def declared_encoding(prologue: bytes) -> str | None:
@@ -102,11 +107,14 @@ def declared_encoding(prologue: bytes) -> str | None:
     return None if name.startswith(("utf-8", "utf8", "utf-16", "utf16")) else name
 
 
-def _in_bytes(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _in_bytes(pieces: Iterable[bytes | StoredFault]) -> Iterator[bytes | StoredFault]:
     """The pieces, from UTF-16 to UTF-8: in it, a tag is not the bytes that are searched for."""
     decoder: codecs.IncrementalDecoder | None = None
     first = True
     for piece in pieces:
+        if isinstance(piece, StoredFault):
+            yield piece
+            continue
         if first:
             piece = piece.removeprefix(codecs.BOM_UTF8)
             encoding = _UTF_16.get(piece[:2])
@@ -128,10 +136,13 @@ class _Cutter:
         self._inside = False
         self._from = 0
 
-    @property
-    def unfinished(self) -> int:
-        """The bytes of the item that has begun."""
-        return self._skipped + len(self._held) if self._inside else 0
+    def forget(self) -> int:
+        """Forget what is held; returns the bytes of the item that has begun."""
+        size = self._skipped + len(self._held)
+        unfinished = size if self._inside else 0
+        self._around.clear()
+        self._pass(len(self._held))
+        return unfinished
 
     def feed(self, piece: bytes) -> Iterator[Item | Around]:
         self._held += piece

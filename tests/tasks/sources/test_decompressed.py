@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 import pytest
 from backports import zstd
 
+import tasks.sources.decompressed
 from tasks.sources.codecs import StoredFault
 from tasks.sources.decompressed import decompressed
 from tests.tasks.sources.dumps import COMPRESSIONS, long_window
@@ -21,15 +22,16 @@ SKIPPABLE = b"\x5a\x2a\x4d\x18\x04\0\0\0abcd"
 
 
 def read(data: bytes) -> tuple[bytes, str | None]:
-    """What is decompressed, and the reason why there is no more."""
+    """What is decompressed, and the reasons why something is missing."""
     pieces: list[bytes] = []
-    try:
-        for piece in decompressed(io.BytesIO(data)):
+    reasons: list[str] = []
+    for piece in decompressed(io.BytesIO(data)):
+        if isinstance(piece, StoredFault):
+            reasons.append(str(piece.reason))
+        else:
             assert len(piece) <= 256 << 10
             pieces.append(piece)
-    except StoredFault as fault:
-        return b"".join(pieces), str(fault.reason)
-    return b"".join(pieces), None
+    return b"".join(pieces), " ".join(reasons) or None
 
 
 @pytest.mark.parametrize("compression", sorted(COMPRESSIONS))
@@ -77,7 +79,38 @@ def test_damage_is_a_fault_behind_what_lies_before_it(compression: str) -> None:
 def test_a_bomb_is_given_in_pieces(compress: Callable[[bytes], bytes]) -> None:
     data = compress(bytes(64 << 20))
     pieces = decompressed(cast(BinaryIO, io.BytesIO(data)))
-    assert [len(next(pieces)) <= 256 << 10 for _ in range(9)] == [True] * 9
+    for _ in range(9):
+        piece = next(pieces)
+        assert isinstance(piece, bytes) and len(piece) <= 256 << 10
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress, zstd.compress], ids=["bzip2", "xz", "zstd"])
+def test_behind_damage_the_next_stream_is_read(compress: Callable[[bytes], bytes]) -> None:
+    texts = [TEXT[start : start + 9_000] for start in (0, 50_000, 100_000)]
+    first, second, third = map(compress, texts)
+    middle = len(second) // 2
+    broken = second[:middle] + bytes(99) + second[middle + 99 :]
+    found, reason = read(first + broken + third)
+    if compress is zstd.compress and reason is None:
+        return  # without a checksum, some damage is content
+    assert reason in ("corrupt_member", "bad_checksum")
+    assert found.startswith(texts[0]) and found.endswith(texts[2])
+    found, reason = read(first + b"stray" * 20_000 + third + second[:-9])
+    assert found.startswith(texts[0] + texts[2])
+    assert reason == "stray_bytes truncated"
+
+
+def test_a_file_of_damage_is_given_up() -> None:
+    piece = bz2.compress(TEXT[:500])[:60]
+    _, reasons = read(piece * 5_000)
+    assert reasons is not None and len(reasons.split()) == 100
+
+
+def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.sources.decompressed, "ALWAYS_ALLOWED", 1 << 20)
+    found, reason = read(bz2.compress(bytes(64 << 20)))
+    assert reason == "bomb" and len(found) < 2 << 20
+    assert read(TEXT * 9)[1] is None
 
 
 def test_an_xz_dictionary_beyond_the_limit_is_a_fault() -> None:

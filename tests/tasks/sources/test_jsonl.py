@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -89,6 +90,18 @@ def test_files_are_read_in_every_compression(compression: str) -> None:
     assert [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)] == [
         f"document {number}" for number in range(99)
     ]
+
+
+def test_behind_damage_lines_are_read_from_the_next_on() -> None:
+    """Parallel compressors end a stream anywhere in a line."""
+    lines = b"".join(b'{"text": "document %d of many"}\n' % number for number in range(900))
+    first, second, third = map(bz2.compress, (lines[:9_000], lines[9_000:18_000], lines[18_000:]))
+    outcomes = read(first + second[:60] + bytes(9) + second[69:] + third)
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Failed)]
+    texts = [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)]
+    assert len(reasons) == 1
+    assert texts[0] == "document 0 of many" and texts[-1] == "document 899 of many"
+    assert len(texts) > 500
 
 
 TEXT = b'"text": "words"'

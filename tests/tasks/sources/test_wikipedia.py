@@ -229,6 +229,18 @@ def test_an_archive_that_is_cut_keeps_what_lies_before_the_end(compression: str)
     assert len(found) > 300 or compression == "lz4"  # whose only block is damaged
 
 
+def test_behind_a_damaged_stream_of_a_multistream_dump_the_next_is_read() -> None:
+    """As Wikimedia writes them: the head, a hundred pages and the end in streams of their own."""
+    parts = [HEAD.encode(), *(dump(page(n), page(n + 1), head="", end="") for n in range(1, 9, 2)), END.encode()]
+    streams = [bz2.compress(part) for part in parts]
+    middle = len(streams[2]) // 2
+    streams[2] = streams[2][:middle] + bytes(9) + streams[2][middle + 9 :]
+    outcomes = read(b"".join(streams))
+    assert numbers(outcomes) == [1, 2, 5, 6, 7, 8]
+    assert failures(outcomes) == [("corrupt_member", len(streams[0]) + len(streams[1]))]
+    assert {document.metadata["wiki"] for document in kept(outcomes)} == {"dewiki"}
+
+
 def test_text_between_pages_is_a_fault() -> None:
     lost = page(2).replace("<page>", "<pagf>")
     outcomes = read(dump(page(1), lost, "<logitem><id>1</id></logitem><!-- a -->", page(3)))
