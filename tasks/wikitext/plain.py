@@ -28,7 +28,7 @@ _BEFORE_BRACKET = re.compile(rf"(?<![ \xa0,;:/{GONE}])(?:[ \xa0,;:/]*+{GONE})+[ 
 _PLACE = re.compile(rf"(?<! )(?: *+{GONE})+ *+")
 _KEPT = re.compile(rf"{OPEN}(\d+){CLOSE}")
 # Rests of broken markup, whose parts may meet where something between them was taken out.
-_RESTS = re.compile(rf"\[(?:{GONE}*+\[)++|\{{(?:{GONE}*+\{{)++|<(?=/?ref)", re.IGNORECASE)
+_BRACKETS = re.compile(rf"[\[{{<][\[{{<{GONE}]*+(/?{GONE}*+ref)?", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 _MARKS = re.compile(f"[{GONE}{OPEN}{CLOSE}{JOINT}]")
 
@@ -49,7 +49,7 @@ def plain_text(wikitext: str, site: Site) -> PlainText:
         text = _VARIANT.sub(_variant, text)
     for pattern, replacement in ((_EMPTY_BRACKETS, GONE), (_AFTER_BRACKET, "("), (_BEFORE_BRACKET, ")")):
         text = pattern.sub(replacement, text)
-    text = _PLACE.sub(_space, _RESTS.sub("", text))
+    text = _PLACE.sub(_space, _BRACKETS.sub(_without_rests, text))
     text = resolve(text)
     text = _KEPT.sub(lambda found: flat.kept[int(found[1])], _BLANK_LINES.sub("\n\n", text))
     return PlainText(text.strip("\n"), flat.unclosed)
@@ -122,6 +122,13 @@ def _variant(found: re.Match[str]) -> str:
         return GONE
     variants = [text for text in parts[2].split(";") if _CODE.match(text)]
     return _CODE.sub("", variants[0], count=1).strip() if variants else parts[2]
+
+
+def _without_rests(found: re.Match[str]) -> str:
+    """Brackets that stand together: none where they look like the start of markup."""
+    brackets = found[0].removesuffix(found[1] or "").replace(GONE, "")
+    is_start = "[[" in brackets or "{{" in brackets or (brackets.endswith("<") and found[1])
+    return GONE + (found[1] or "") if is_start else found[0]
 
 
 def _space(found: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 import pytest
@@ -174,6 +175,8 @@ def test_marks_against_conversion_between_scripts_go(wikitext: str, expected: st
         ("<ref one", "ref one"),
         ("<<ref>ref x", "ref x"),
         ("<nowiki>never {{closed}}", "never"),
+        ("<<b><ref one", "ref one"),
+        ("<[[ref {[[{a", "ref a"),
         ("</ref></nowiki></table></div>one", "one"),
         ("\0\1" + "0\2 one", "0 one"),
     ],
@@ -182,6 +185,21 @@ def test_what_is_never_closed_is_text_without_its_brackets(wikitext: str, expect
     found = shown(wikitext)
     assert found.strip() == expected
     assert not any(sign in found for sign in ("[[", "{{", "<ref"))
+
+
+PARTS = (
+    "[[ ]] [ ] {{ }} {{{ }}} { } | {| |} <ref> </ref> <ref <ref␣name=x/> <!-- --> '' ''' = ⏎==␣a␣==⏎ ⏎*␣ ⏎ ⏎{| ⏎|} a b␣c ␣ "
+    "http://x [http://x␣ <table> </table> <br> <b> </b> -{ }- ( ) , ; __NOTOC__ File: Категорија: fr: : <gallery> </gallery> < /"
+)
+
+
+def test_no_mix_of_marks_leaves_the_start_of_markup() -> None:
+    parts = [part.replace("␣", " ").replace("⏎", "\n") for part in PARTS.split(" ")]
+    chance = random.Random(11)
+    for _ in range(3_000):
+        wikitext = "".join(chance.choices(parts, k=chance.randint(1, 60)))
+        found = shown(wikitext, of("sr"))
+        assert not any(sign in found for sign in ("[[", "{{", "<ref", "\0", "\1", "\2", "\3")), wikitext
 
 
 def test_what_is_never_closed_is_counted() -> None:
