@@ -188,8 +188,9 @@ def test_what_is_never_closed_is_text_without_its_brackets(wikitext: str, expect
 
 
 PARTS = (
-    "[[ ]] [ ] {{ }} {{{ }}} { } | {| |} <ref> </ref> <ref <ref␣name=x/> <!-- --> '' ''' = ⏎==␣a␣==⏎ ⏎*␣ ⏎ ⏎{| ⏎|} a b␣c ␣ "
-    "http://x [http://x␣ <table> </table> <br> <b> </b> -{ }- ( ) , ; __NOTOC__ File: Категорија: fr: : <gallery> </gallery> < /"
+    "[[ ]] [ ] {{ }} {{{ }}} { } | {| |} <ref> </ref> <ref <ref␣name=x/> <!-- --> '' ''' = ⏎==␣a␣==⏎ ⏎*␣ ⏎ ⏎{| ⏎|} "
+    "a b␣c ␣ http://x [http://x␣ <table> </table> <br> <b> </b> "
+    "-{ }- ( ) , ; __NOTOC__ File: Категорија: fr: : <gallery> </gallery> < /"
 )
 
 
