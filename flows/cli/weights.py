@@ -1,4 +1,4 @@
-"""`millrace export`, `millrace import` and `millrace generate`: checkpoints outside the lake, and text generation."""
+"""`millrace export`, `import weights` and `generate`: checkpoints outside the lake, and text generation."""
 
 from __future__ import annotations
 
