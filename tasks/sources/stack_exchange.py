@@ -18,7 +18,7 @@ from tasks.sources.extraction import storable
 from tasks.sources.markup import MarkupLimit
 from tasks.sources.post_html import post_text
 from tasks.sources.seven_zip import MAGIC, read_members
-from tasks.sources.threads import BrokenPost, Thread, read_threads
+from tasks.sources.stack_exchange_threads import BrokenPost, Thread, read_threads
 from tasks.sources.xml_dump import Dump
 from tasks.sources.xml_element import BrokenDump, attributes_of
 from tasks.sources.xml_items import BETWEEN_PAUSES, ROWS

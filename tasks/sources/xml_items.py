@@ -115,7 +115,7 @@ def _in_bytes(pieces: Iterable[bytes | StoredFault]) -> Iterator[bytes | StoredF
         if isinstance(piece, StoredFault):
             yield piece
             continue
-        if first:
+        if first and piece:
             piece = piece.removeprefix(codecs.BOM_UTF8)
             encoding = _UTF_16.get(piece[:2])
             piece = piece[2:] if piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else piece
