@@ -27,7 +27,7 @@ def read_files(
     """Yield the files of an input in stored order, and an outcome for everything that is not read.
 
     `unwanted` gives the reason for which the file at a path is dropped unread, or None. Files are held one at a time.
-    `name` appears in messages only. An input without a byte yields nothing.
+    `name` appears in messages only.
     """
     stream.seek(0)
     head = stream.read(512)
@@ -54,7 +54,7 @@ def _alone(source: Inflated, name: str, path: str | None, limits: Limits) -> Ite
         size = len(data) + (0 if source.compressed else source.skip(1 << 62))
         detail = f"{name}: the file has more than {limits.file_bytes} bytes"
         yield Failed(BadMember.file_too_large, size, detail, 0)
-    elif data:
+    else:
         yield ContainedFile(path, data, 0)
 
 

@@ -26,8 +26,9 @@ from tasks.sources.latex.macros import (
 from tasks.sources.latex.tokens import Tokens, joined
 from tasks.sources.latex.verbatim import Verbatim
 
-# Steps of expansion that a text may take: so many for each of its characters, and so many besides.
-_PER_CHARACTER, _BESIDES = 32, 8 << 20
+# Steps of expansion that a text may take: so many for each of its characters (a book full of macros takes one), and so
+# many besides.
+_PER_CHARACTER, _BESIDES = 8, 8 << 20
 _CALL = 32  # steps of a call, besides its characters
 _DEEPEST = 500
 _READERS: dict[str, Callable[[Tokens], Definition | None]] = {

@@ -20,7 +20,7 @@ _SECTION = re.compile(
 _LISTS = re.compile(r"\\begin[ \t]*+\{(thebibliography|references|REFERENCES|bibliography)\}")
 _BIBLIOGRAPHY = re.compile(
     r"\\(?:bibliography|bibliographystyle|addbibresource|nocite)[ \t]*+\{[^{}]*+\}(?:[ \t]*+\n)?"
-    r"|\\printbibliography(?![A-Za-z@])(?:[ \t]*+\[[^\]]*+\])?(?:[ \t]*+\n)?"
+    r"|\\printbibliography(?![A-Za-z@])(?:[ \t]*+\[[^\]]{0,500}\])?(?:[ \t]*+\n)?"
 )
 _TITLE = re.compile(r"\\title(?![A-Za-z@])")
 _LONGEST_TITLE = 1000

@@ -271,5 +271,5 @@ def test_a_changed_byte_never_ends_the_reading() -> None:
             read(bytes(damaged[: chosen.choice([len(damaged), chosen.randrange(len(damaged))])]))
 
 
-def test_an_empty_input_has_no_files() -> None:
-    assert read(b"") == []
+def test_an_empty_input_is_an_empty_file() -> None:
+    assert read(b"") == [ContainedFile(None, b"", 0)]
