@@ -38,12 +38,16 @@ def values_schema(recipe: Recipe) -> Schema:
 
 def _source(source: Reference, shares: bool) -> Schema:
     own = source.model_dump(mode="json")
-    names = ["inputs", *(["share", "epochs"] if shares else [])]
+    parts = source.parts if isinstance(source, Source) else {}
+    names = ["inputs", *(["share", "epochs"] if shares and not parts else [])]
     properties = dict(_of_model(type(source), own, names)["properties"])
     if not source.inputs:
         properties["inputs"] = {**properties["inputs"], "minItems": 1}
         del properties["inputs"]["default"]
-    properties["read"] = _fields(source.read, hidden=("source",))
+    properties["read"] = _fields(source.read, hidden=("source", "parts"))
+    if parts:
+        mixed = {name: _of_model(type(part), own["parts"][name], ["share", "epochs"]) for name, part in parts.items()}
+        properties["parts"] = _section(mixed)
     properties |= {step.name: _step(step) for step in source.steps}
     if isinstance(source, Source) and source.rules:
         properties["rules"] = _section({rule.reason: _thresholds(rule) for rule in source.rules})

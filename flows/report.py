@@ -28,7 +28,9 @@ def report_run(
     """Write the report of a build, and of a training run on it if given. Returns its path."""
     require_progress()
     opened = Lake.open(lake)
-    return make_report(opened, find_build(opened, corpus), None if run is None else find_run(opened, run), folder)
+    build = find_build(opened, corpus)
+    build.require_documents()
+    return make_report(opened, build, None if run is None else find_run(opened, run), folder)
 
 
 def make_report(opened: Lake, build: BuildRecord, key: str | None, folder: str) -> str:

@@ -30,7 +30,7 @@ Annotations: TypeAlias = pa.Table
 
 
 def documents_table(documents: Iterable[Document]) -> Documents:
-    """A table of documents with `DOCUMENT_SCHEMA`; metadata is stored as canonical JSON."""
+    """A table of documents with `DOCUMENT_SCHEMA`; all have ids. Metadata is stored as canonical JSON."""
     rows = [
         {
             "id": document.id,

@@ -11,9 +11,12 @@ OVER_BUDGET = "over_budget"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text with its origin and an id that is stable across runs. `date` is ISO 8601."""
+    """One text with its origin and an id that is stable across runs. `date` is ISO 8601.
 
-    id: str
+    Where a source has no `id`, the engine makes one of the file's content and of the record's place in it.
+    """
+
+    id: str | None
     text: str
     url: str | None
     date: str | None

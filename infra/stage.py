@@ -263,7 +263,7 @@ def grouped(
     config: type[StageConfig],
     columns: Columns,
     finish: Callable[..., dict[str, Path]],
-    of_group: Callable[[Any, int], tuple[StageConfig, int]],
+    of_group: Callable[[Any, str, int], tuple[StageConfig, int]],
     libraries: Sequence[str] = (),
     load: ModelLoader | None = None,
 ) -> Callable[[Callable[..., Any]], Stage]:
@@ -271,8 +271,8 @@ def grouped(
 
     - ``kernel(documents, config, folder, place[, model])`` takes the documents of one group. It returns its files by
       the end of their names in the artifact, which begin with the source and the number of the group;
-    - ``of_group(config, before)`` returns the config and the `place` that a group's files depend on, with `before`
-      documents of its source in earlier groups. The less they tell, the fewer groups are made again;
+    - ``of_group(config, source, before)`` returns the config and the `place` that a group's files depend on, with
+      `before` documents of its source in earlier groups. The less they tell, the fewer groups are made again;
     - ``finish(groups, config, folder[, model])`` takes all groups (`infra.engine.group_steps.Group`) and returns the
       files of the whole artifact by name.
     """

@@ -78,8 +78,14 @@ class BuildRecord:
             )
         return found
 
+    def require_documents(self) -> None:
+        """Raises NotThere for a build without documents: tokens that were imported."""
+        if set(self.artifacts) == {TOKENS}:
+            raise NotThere(f"the build {self.key[:12]} was imported as tokens: it has no documents")
+
     def corpora(self, lake: Lake) -> dict[str, Manifest]:
-        """The corpus of each source, keyed by the name of the artifact."""
+        """The corpus of each source, keyed by the name of the artifact. Raises as `require_documents` does."""
+        self.require_documents()
         return {f"{source}/corpus": self.manifest(lake, f"{source}/corpus") for source in self.sources}
 
 

@@ -30,6 +30,7 @@ from tasks.corpus.outcomes import OutcomesConfig, outcomes
 from tasks.corpus.rules import Floor as RulesFloor
 from tasks.corpus.rules import RulesConfig, apply_rules
 from tasks.corpus.selection import CorpusConfig, select_documents
+from tasks.encoding.forms import files_of_tokenizer
 from tasks.model_files import model_files
 from tasks.recipe.fits import before_models, fit_reads
 from tasks.recipe.passes import passes
@@ -37,7 +38,6 @@ from tasks.recipe.resolved import FLOOR, ResolvedRecipe, ResolvedSource, Resolve
 from tasks.recipe.schema import Recipe, Source
 from tasks.recipe.view_spec import ViewSpec, is_of_all, needs_of
 from tasks.stages import module_of
-from tasks.tokenizer import TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tokens import EncodeConfig, TokensConfig, encode, write_tokens
 
 
@@ -64,14 +64,13 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
     fitted = recipe.tokenizer.file is None
     tasks = []
     if fitted:
-        config = TokenizerConfig.model_validate(recipe.tokenizer.model_dump(exclude={"file", "end_of_document"}))
-        tasks.append(_fit_task("tokenizer", "tokenizer", fit_tokenizer, config, corpora))
+        tasks.append(_fit_task("tokenizer", "tokenizer", *recipe.tokenizer.fitted(), corpora))
 
     def tokenizer(made: Made) -> ModelFiles:
         return (
             fitted_model(made["tokenizer"])
             if fitted
-            else local_model({TOKENIZER_FILE: Path(str(recipe.tokenizer.file))})
+            else local_model(files_of_tokenizer(Path(str(recipe.tokenizer.file))))
         )
 
     needs = ("tokenizer",) if fitted else ()
@@ -90,6 +89,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
         end_of_document=recipe.tokenizer.end_of_document,
         mixture=recipe.shares(),
         epochs=recipe.epochs(),
+        parts=tuple(name for name, source in recipe.sources.items() if source.parts),
         **recipe.tokens.model_dump(),
     )
     encoded = [
@@ -151,7 +151,7 @@ class _Pipeline:
 
     def _read(self, origin: ResolvedSource) -> BuildTask:
         reader = origin.section.read
-        configured = ConfiguredStage(reader.declared(), reader.config_for(origin.name))
+        configured = ConfiguredStage(reader.declared(), origin.section.reader_config(origin.name))
 
         @functools.cache
         def files(lake: Lake) -> tuple[InputFile, ...]:

@@ -122,9 +122,9 @@ def find_run(lake: Lake, key: str) -> str:
     found = [known for known in run_keys(lake) if known.startswith(key)]
     if not found and Path(key).is_dir():
         raise StoreError(
-            f"{key} is a folder, not a run: a folder of weights, as `millrace import` writes it, has no optimizer "
-            "state and no corpus. Use it with `millrace generate` and `millrace export`. This command needs a run of "
-            "the lake; `millrace runs` lists them"
+            f"{key} is a folder, not a run: a folder of weights, as `millrace import weights` writes it, has no "
+            "optimizer state and no corpus. Use it with `millrace generate` and `millrace export`. This command needs "
+            "a run of the lake; `millrace runs` lists them"
         )
     if len(found) != 1:
         raise StoreError(f"{len(found)} runs of {lake.uri} have keys that start with {key}; `millrace runs` lists them")

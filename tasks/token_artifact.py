@@ -22,8 +22,10 @@ VALIDATION = ".validation"
 HELD_OUT = ".held-out"
 SPLITS = ("", VALIDATION, HELD_OUT)
 TOKENS_VERSION = 3
-_ONE_FILE = re.compile(rf"(?P<source>.+?)(?P<split>{re.escape(VALIDATION)}|{re.escape(HELD_OUT)}|)\.bin")
-_FILES = re.compile(rf"(?P<source>.+)-\d{{5,}}(?P<split>{re.escape(VALIDATION)}|{re.escape(HELD_OUT)}|)\.bin")
+_SPLIT = rf"{re.escape(VALIDATION)}|{re.escape(HELD_OUT)}"
+_PART = rf"(?P<part>(?!(?:{_SPLIT})\.)\.[a-z0-9][a-z0-9_-]*)?"
+_ONE_FILE = re.compile(rf"(?P<source>.+?)(?P<split>{_SPLIT}|)\.bin")
+_FILES = re.compile(rf"(?P<source>.+)-\d{{5,}}{_PART}(?P<split>{_SPLIT}|)\.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,13 @@ class TokenParts:
     lineage: Part | None
 
 
+def part_name(source: str, part: str) -> str:
+    """The name of a part of a source, in the mixture and in files."""
+    return f"{source}.{part}"
+
+
 def token_files(tokens: Manifest, split: str = "") -> dict[str, list[TokenParts]]:
-    """The files of each source, in order, that hold its documents of a split.
+    """The files of each source, or of each of its parts, in order, that hold its documents of a split.
 
     Version 2 of the stage wrote one pair of files for each source and split. Raises Corrupt if an index is missing.
     """
@@ -51,7 +58,7 @@ def token_files(tokens: Manifest, split: str = "") -> dict[str, list[TokenParts]
         if f"{stem}.idx" not in parts:
             raise Corrupt(f"{tokens.path} lists {part.name} without {stem}.idx: delete it, then build again")
         pair = TokenParts(part, parts[f"{stem}.idx"], parts.get(f"{stem}{LINEAGE_SUFFIX}"))
-        found.setdefault(matched["source"], []).append(pair)
+        found.setdefault(matched["source"] + (matched.groupdict().get("part") or ""), []).append(pair)
     return found
 
 

@@ -18,6 +18,7 @@ from infra.stage import PARTIAL, StageConfig, StageKind, stage
 from tasks.text.byte_pairs import byte_pairs
 
 TOKENIZER_FILE = "tokenizer.json"
+SENTENCEPIECE_FILE = "tokenizer.model"
 END_OF_TEXT = "<|endoftext|>"  # ends a document, unless a recipe names another token of its file
 PADDING = "<|padding|>"
 _PARTITIONS = 8  # the words of all shards are summed in so many parts, in parallel
@@ -27,10 +28,20 @@ PANIC = "pyo3_runtime"  # where PanicException is from, which is no Exception an
 
 
 class TokenizerConfig(StageConfig):
-    """A byte-level BPE like GPT-NeoX-20B's: NFC, GPT-2's pattern, no prefix space, two special tokens."""
+    """A byte-level BPE like GPT-NeoX-20B's: NFC, GPT-2's pattern, no prefix space, two special tokens.
+
+    `longest_run`: it has tokens for runs of 2 to so many spaces, which are part of the `vocabulary_size`; those of
+    GPT-NeoX-20B go up to 24.
+    """
 
     vocabulary_size: int = pydantic.Field(50_257, ge=258)
     most_documents: int = pydantic.Field(100_000, ge=1)
+    longest_run: int = pydantic.Field(0, ge=0, le=100, exclude_if=lambda longest: longest == 0)
+
+    @property
+    def runs(self) -> list[str]:
+        """The tokens for runs of spaces, in the order of their ids."""
+        return [" " * length for length in range(self.longest_run, 1, -1)]
 
 
 def count_words(documents: pa.Table, config: TokenizerConfig) -> pa.Table:
@@ -68,12 +79,13 @@ def merge_words(partial: Mapping[str, Path], config: TokenizerConfig, folder: Pa
     names = [END_OF_TEXT, PADDING, *sorted(alphabet)]
     ids = [names.index(character) for character in sorted(alphabet, key=alphabet.__getitem__)]
     merges = []
-    for left, right in byte_pairs(words, ids, len(names), config.vocabulary_size):
+    for left, right in byte_pairs(words, ids, len(names), config.vocabulary_size - len(config.runs)):
         merges.append((names[left], names[right]))
         names.append(names[left] + names[right])
     tokenizer = _untrained()
     tokenizer.model = tokenizers.models.BPE({name: number for number, name in enumerate(names)}, merges)
     tokenizer.add_special_tokens([END_OF_TEXT, PADDING])
+    tokenizer.add_tokens([tokenizers.AddedToken(run, normalized=True) for run in config.runs])
     path = folder / TOKENIZER_FILE
     tokenizer.save(str(path), pretty=False)
     return {TOKENIZER_FILE: path}
@@ -92,12 +104,13 @@ def merge_words(partial: Mapping[str, Path], config: TokenizerConfig, folder: Pa
 def fit_tokenizer(documents: Iterator[pa.Table], config: TokenizerConfig, folder: Path) -> dict[str, Path]:
     """Fit the tokenizer on the first `most_documents` documents; the others are ignored.
 
-    Normaliser, splitting and special tokens are those of EleutherAI's 20B_tokenizer.json, without its tokens for runs
-    of spaces, which are useless in a small corpus. The words are counted shard by shard, in parallel, and the merges
-    are made from the sums: they are those of the trainer of the `tokenizers` library for all documents at once.
+    Normaliser, splitting and special tokens are those of EleutherAI's 20B_tokenizer.json; its tokens for runs of
+    spaces, which are useless in a small corpus, come with `longest_run`. The words are counted shard by shard, in
+    parallel, and the merges are made from the sums: they are those of the trainer of the `tokenizers` library for all
+    documents at once.
     """
     partial = sum_words(
-        (count_words(table, config) for table in _first(documents, config.most_documents)), config, folder
+        (count_words(table, config) for table in first_documents(documents, config.most_documents)), config, folder
     )
     files = merge_words(partial, config, folder)
     for path in partial.values():
@@ -111,7 +124,11 @@ def load_tokenizer(path: Path, end_of_document: str = END_OF_TEXT) -> Any:
     What the file says of truncation and padding is for other uses: documents are encoded whole. Raises ValueError if
     the file is invalid or lacks that token.
     """
-    tokenizer = read_tokenizer(path)
+    return end_documents_with(read_tokenizer(path), end_of_document, path)
+
+
+def end_documents_with(tokenizer: Any, end_of_document: str, path: Path) -> Any:
+    """The tokenizer of `path`, for whole documents that end with that token. Raises ValueError if it lacks it."""
     if tokenizer.token_to_id(end_of_document) is None:
         special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
         raise ValueError(
@@ -144,19 +161,20 @@ def encode_texts(tokenizer: Any, texts: list[str]) -> list[list[int]]:
         raise ValueError(f"the tokenizer cannot encode these texts ({error}): use another tokenizer file") from None
 
 
+def first_documents(documents: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
+    """The first `most` documents."""
+    left = most
+    for table in documents:
+        yield table.slice(0, left)
+        left = max(left - table.num_rows, 0)
+
+
 def _untrained() -> Any:
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.normalizer = tokenizers.normalizers.NFC()
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     return tokenizer
-
-
-def _first(documents: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
-    left = most
-    for table in documents:
-        yield table.slice(0, left)
-        left = max(left - table.num_rows, 0)
 
 
 def _bytes_of_characters() -> dict[str, int]:

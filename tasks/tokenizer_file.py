@@ -14,7 +14,8 @@ from infra.budget import Budget
 from infra.child import ChildDied, run_in_child
 from infra.store.digests import sha256_file
 from infra.store.roots import require_inside
-from tasks.tokenizer import END_OF_TEXT, encode_texts, load_tokenizer
+from tasks.encoding.forms import files_of_tokenizer, open_files
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE
 
 _LARGEST_FILE = 256 << 20  # those of 250,000 tokens have 20 MiB
 # How much longer a normaliser may make a text, in characters. Those of published models make it no longer.
@@ -31,45 +32,49 @@ def tokenizer_faults(file: str | None, end_of_document: str = END_OF_TEXT) -> li
         return []
     path = Path(file)
     require_inside(path, "the tokenizer file")
-    if not path.is_file():
-        return [f"tokenizer.file: there is no file {path}; omit it to fit a tokenizer"]
     try:
-        return [f"tokenizer.file: {path} {fault}" for fault in _faults_of(path, sha256_file(path), end_of_document)]
+        files = files_of_tokenizer(path)
+        digests = tuple((name, own, sha256_file(own)) for name, own in files.items())
+        return [f"tokenizer.file: {path} {fault}" for fault in _faults_of(digests, end_of_document)]
     except (ValueError, OSError) as error:
-        return [f"tokenizer.file: {path}: {error}"]
+        return [f"tokenizer.file: {error}" if str(path) in str(error) else f"tokenizer.file: {path}: {error}"]
 
 
-def try_tokenizer(path: Path, end_of_document: str) -> list[str]:
+def try_tokenizer(files: dict[str, Path], end_of_document: str) -> list[str]:
     """What is wrong with a tokenizer, found by using it on samples. Raises ValueError if it cannot be used at all."""
-    tokenizer = load_tokenizer(path, end_of_document)
     # As in training, where special tokens spelled out in a text are text.
-    tokenizer.encode_special_tokens = True
-    content = json.loads(path.read_bytes())
+    opened = open_files(files, end_of_document)
+    tokenizer, content = opened.tokenizer, json.loads(opened.tokenizer.to_str())
+    if TOKENIZER_FILE in files:  # the library corrects ids of added tokens when it loads them
+        content = json.loads(files[TOKENIZER_FILE].read_bytes())
     faults = [*_wrong_ids(tokenizer, content)]
     end = tokenizer.token_to_id(end_of_document)
-    spelled = encode_texts(tokenizer, [end_of_document, f"a{end_of_document}b", f"a {end_of_document} b"])
+    spelled = opened.encode([end_of_document, f"a{end_of_document}b", f"a {end_of_document} b"])
     if any(end in ids for ids in spelled):
         faults.append(f"encodes a literal {end_of_document} in a text as the token that ends a document")
-    encoded = encode_texts(tokenizer, [*_samples(content)])
+    encoded = opened.encode([*_samples(content)])
     if not encoded[0]:
         faults.append("encodes plain text as no tokens")
     return faults
 
 
 @cache
-def _faults_of(path: Path, sha256: str, end_of_document: str) -> tuple[str, ...]:
-    """The faults of a file, once for these contents and this token."""
-    if path.stat().st_size > _LARGEST_FILE:
+def _faults_of(digests: tuple[tuple[str, Path, str], ...], end_of_document: str) -> tuple[str, ...]:
+    """The faults of files, once for these contents and this token."""
+    files = {name: path for name, path, _ in digests}
+    if any(path.stat().st_size > _LARGEST_FILE for path in files.values()):
         return (f"has more than {_LARGEST_FILE >> 20} MiB",)
+    if TOKENIZER_FILE in files:
+        try:
+            content = json.loads(files[TOKENIZER_FILE].read_bytes())
+        except (ValueError, RecursionError) as error:
+            return (f"is not a tokenizer of the `tokenizers` library: it is not JSON ({error})",)
+        growth = _growth(content.get("normalizer") if isinstance(content, dict) else None)
+        if growth > _MOST_GROWTH:
+            told = f"has normalizers that make a text {growth:.3g} times as long; at most {_MOST_GROWTH} is allowed"
+            return (told,)
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        return (f"is not a tokenizer of the `tokenizers` library: it is not JSON ({error})",)
-    growth = _growth(content.get("normalizer") if isinstance(content, dict) else None)
-    if growth > _MOST_GROWTH:
-        return (f"has normalizers that can make a text {growth:.3g} times as long; at most {_MOST_GROWTH} are allowed",)
-    try:
-        return tuple(run_in_child(try_tokenizer, path, end_of_document, budget=_TRIAL))
+        return tuple(run_in_child(try_tokenizer, files, end_of_document, budget=_TRIAL))
     except ChildDied as error:
         return (f"cannot be used: the process that encoded samples with it {error}",)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import sentencepiece
 import tokenizers
 
 from infra.budget import Budget
 from infra.child import ChildDied, run_in_child
-from tasks.tokenizer import TOKENIZER_FILE, read_tokenizer
+from tasks.encoding.sentencepiece_model import open_model
+from tasks.tokenizer import SENTENCEPIECE_FILE, TOKENIZER_FILE, read_tokenizer
 
-VOCABULARY_FILE, MERGES_FILE, SENTENCEPIECE_FILE = "vocab.json", "merges.txt", "tokenizer.model"
+VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 # `transformers` reads both; the second is of older versions and lists the names only.
 _CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
+_ADDED = "added_tokens.json"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _END_OF_TEXT = "<|endoftext|>"  # GPT-2's, where no file names another
 _TRIAL = Budget(seconds=30.0, memory_bytes=4 << 30)  # a model of 250,000 pieces is loaded in a second
@@ -40,27 +42,30 @@ def open_folder_tokenizer(folder: Path) -> FolderTokenizer | None:
     """Open the tokenizer of a folder; None if it has none. Raises ValueError if its files cannot be used."""
     if (folder / TOKENIZER_FILE).is_file():
         return _JsonTokenizer(read_tokenizer(folder / TOKENIZER_FILE))
-    if has_vocabulary(folder):
-        return _JsonTokenizer(read_vocabulary(folder))
+    if files := vocabulary_files(folder):
+        return _JsonTokenizer(read_vocabulary(files))
     if (folder / SENTENCEPIECE_FILE).is_file():
         return _SentencePieceTokenizer(folder)
     return None
 
 
-def has_vocabulary(folder: Path) -> bool:
-    """Whether the folder has GPT-2's two files, as OPT's do."""
-    return all((folder / name).is_file() for name in (VOCABULARY_FILE, MERGES_FILE))
+def vocabulary_files(folder: Path) -> dict[str, Path]:
+    """GPT-2's two files, as OPT has them, with those that name special tokens; empty if the folder lacks the two."""
+    if not all((folder / name).is_file() for name in (VOCABULARY_FILE, MERGES_FILE)):
+        return {}
+    names = (VOCABULARY_FILE, MERGES_FILE, *_CONFIGS, _ADDED)
+    return {name: folder / name for name in names if (folder / name).is_file()}
 
 
-def read_vocabulary(folder: Path) -> Any:
+def read_vocabulary(found: Mapping[str, Path]) -> Any:
     """The `tokenizers.Tokenizer` of GPT-2's two files: a byte-level BPE with GPT-2's pattern.
 
     The special tokens are those of tokenizer_config.json, special_tokens_map.json and added_tokens.json; without these,
     ``<|endoftext|>``. A prompt begins with the first of them where ``add_bos_token`` is true, as in OPT. Raises
     ValueError if the files cannot be used, or if they contradict each other.
     """
-    files = [str(folder / name) for name in (VOCABULARY_FILE, MERGES_FILE)]
-    values = _values(folder)
+    files = [str(found[name]) for name in (VOCABULARY_FILE, MERGES_FILE)]
+    values = _values(found)
     try:
         tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(*tokenizers.models.BPE.read_file(*files)))
     except Exception as error:  # the library raises no narrower type
@@ -71,9 +76,9 @@ def read_vocabulary(folder: Path) -> Any:
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     try:
-        _add_special(tokenizer, folder, values)
+        _add_special(tokenizer, found, values)
     except (ValueError, TypeError, AttributeError) as error:  # of any value that these files may hold
-        raise ValueError(f"{folder}: its special tokens cannot be used: {error}") from error
+        raise ValueError(f"{found[VOCABULARY_FILE].parent}: its special tokens cannot be used: {error}") from error
     begin = _content(values.get("bos_token", _END_OF_TEXT))
     if values.get("add_bos_token") is True and begin is not None:
         tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
@@ -111,10 +116,11 @@ class _SentencePieceTokenizer:
             run_in_child(try_sentencepiece, path, budget=_TRIAL)
         except ChildDied as error:
             raise ValueError(f"{path} cannot be used: the process that loaded it {error}") from error
-        self._processor = _processor(path)
+        self._processor = open_model(path)
         self.size: int = self._processor.get_piece_size()
         begin = self._processor.bos_id()  # -1 if there is none
-        self._begin = [begin] if begin >= 0 and _values(folder).get("add_bos_token", True) is not False else []
+        values = _values({name: folder / name for name in _CONFIGS})
+        self._begin = [begin] if begin >= 0 and values.get("add_bos_token", True) is not False else []
 
     def encode(self, prompt: str) -> list[int]:
         return [*self._begin, *self._processor.encode(prompt)]
@@ -129,22 +135,15 @@ class _SentencePieceTokenizer:
 
 def try_sentencepiece(path: Path) -> None:
     """Load a SentencePiece model and use it once. Raises ValueError if it cannot be used."""
-    processor = _processor(path)
+    processor = open_model(path)
     processor.decode(processor.encode("What the mill has ground, 2 of 3 bakers buy."))
 
 
-def _processor(path: Path) -> Any:
-    try:
-        return sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a SentencePiece model ({error}): fetch it again") from error
-
-
-def _add_special(tokenizer: Any, folder: Path, values: dict[str, Any]) -> None:
+def _add_special(tokenizer: Any, found: Mapping[str, Path], values: dict[str, Any]) -> None:
     """Add the tokens that are never split. Raises ValueError unless each gets the id that the files say."""
     named = [text for name in _SPECIAL if (text := _content(values.get(name))) is not None] or [_END_OF_TEXT]
     listed = {_content(token): (id, token) for id, token in values.get("added_tokens_decoder", {}).items()}
-    listed |= {name: (id, name) for name, id in _read(folder / "added_tokens.json").items()}
+    listed |= {name: (id, name) for name, id in _read(found.get(_ADDED)).items()}
     # A token that is not in the vocabulary gets the next id.
     declared = sorted((int(id), text, token) for text, (id, token) in listed.items() if text is not None)
     tokens = {text: _added(token, text in named) for _, text, token in declared}
@@ -165,16 +164,16 @@ def _added(token: Any, special: bool) -> tokenizers.AddedToken:
     )
 
 
-def _values(folder: Path) -> dict[str, Any]:
+def _values(files: Mapping[str, Path]) -> dict[str, Any]:
     """The values of the configs; those of the first come first."""
     found: dict[str, Any] = {}
     for name in _CONFIGS:
-        found = {**_read(folder / name), **found}
+        found = {**_read(files.get(name)), **found}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None or not path.is_file():
         return {}
     try:
         values = json.loads(path.read_bytes())

@@ -23,9 +23,11 @@ from infra.stage import StageConfig, StageKind, grouped, stage
 from infra.store.token_files import JoinedDigest
 from infra.store.tokens import TokenFile
 from tasks.encoding.encoder import Encoder
+from tasks.encoding.forms import open_files
+from tasks.sources.fields import PART
 from tasks.split_writer import SplitWriter
 from tasks.token_artifact import HELD_OUT, SPLITS, SUMMARY_FILE, TOKENS_VERSION, VALIDATION
-from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, load_tokenizer
+from tasks.tokenizer import END_OF_TEXT, SENTENCEPIECE_FILE, TOKENIZER_FILE
 
 
 class EndOfDocument(StageConfig):
@@ -41,11 +43,8 @@ class EncodeConfig(EndOfDocument):
 
 
 def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
-    """Load the tokenizer from the only file in `files`."""
-    [path] = files.values()
-    tokenizer = load_tokenizer(path, config.end_of_document)
-    tokenizer.encode_special_tokens = not config.end_of_text
-    return Encoder(tokenizer)
+    """Load the tokenizer from its files."""
+    return Encoder(open_files(files, config.end_of_document, special_are_text=not config.end_of_text))
 
 
 @stage(
@@ -54,7 +53,7 @@ def load_encoder(config: EncodeConfig, files: Mapping[str, Path]) -> Encoder:
     kind=StageKind.annotate,
     config=EncodeConfig,
     # The two give the same ids where they were compared. Which one encoded is not recorded, so both versions are.
-    libraries=["tokenizers", "gigatoken"],
+    libraries=["tokenizers", "gigatoken", "sentencepiece"],
     load=load_encoder,
     schema=pa.schema([("ids", pa.list_(pa.int32()))]),
 )
@@ -75,12 +74,16 @@ class TokensConfig(EndOfDocument):
     files. A hash of the cluster's name, or of the document's id, selects them, so training never reads a near-copy of a
     validation document. Of the rest, every `held_out_every`-th document of a source goes to ``held-out`` files; 0
     disables this.
+
+    The documents of the sources in `parts` name a part of it. Each part has token files, and a place in the mixture, of
+    its own.
     """
 
     mixture: dict[str, float] = pydantic.Field(default_factory=dict)
     epochs: dict[str, float] = pydantic.Field(default_factory=dict)
     held_out_every: int = pydantic.Field(0, ge=0)
     validation: float = pydantic.Field(0.0, ge=0, lt=1)
+    parts: tuple[str, ...] = pydantic.Field((), exclude_if=lambda parts: not parts)
 
     @pydantic.field_validator("mixture", "epochs")
     @classmethod
@@ -90,39 +93,50 @@ class TokensConfig(EndOfDocument):
         return mixture
 
 
-def find_tokenizer_file(config: TokensConfig, files: Mapping[str, Path]) -> Path:
-    """The only file in `files`."""
-    [path] = files.values()
-    return path
+def given_files(config: TokensConfig, files: Mapping[str, Path]) -> Mapping[str, Path]:
+    """The tokenizer's files, by name."""
+    return files
 
 
-def of_group(config: TokensConfig, before: int) -> tuple[TokensConfig, int]:
+def of_group(config: TokensConfig, source: str, before: int) -> tuple[TokensConfig, int]:
     """What the files of a group depend on: not on shares of training, nor on how many documents are before it.
 
     Its place is where it begins within `held_out_every` documents.
     """
     every = config.held_out_every
-    return config.model_copy(update={"mixture": {}, "epochs": {}}), before % every if every else 0
+    own = {"mixture": {}, "epochs": {}, "parts": tuple(name for name in config.parts if name == source)}
+    return config.model_copy(update=own), before % every if every else 0
 
 
-def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, tokenizer_file: Path) -> dict[str, Path]:
-    """Write ``summary.json``, with counts and digest of each source, and ``tokenizer.json``.
+def columns_of(config: TokensConfig) -> list[str]:
+    """The columns that the files of a group are made of."""
+    return ["id", "url", "cluster", "encode.ids", *(["metadata"] if config.parts else [])]
+
+
+def finish_tokens(
+    groups: Sequence[Group], config: TokensConfig, folder: Path, tokenizer_files: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Write ``summary.json``, with counts and digest of each source, and the tokenizer.
+
+    That is ``tokenizer.json``, and a SentencePiece model as it is, too.
 
     Documents without tokens are counted as ``not_encoded``, by source. The summary names `end_of_document` unless it is
-    ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus.
+    ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus, or a part of one.
     """
-    tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
-    if unknown := {group.source for group in groups} - set(config.mixture or config.epochs):
-        raise ValueError(f"the corpus has the sources {sorted(unknown)}, which the mixture lacks")
+    tokenizer = open_files(tokenizer_files, config.end_of_document).tokenizer
     sources: dict[str, dict[str, Any]] = {}
     failed: dict[str, int] = {}
+    mixed = config.mixture or config.epochs
     for source in dict.fromkeys(group.source for group in groups):
         own = [group for group in groups if group.source == source]
-        counted = {source + split: _counted(own, split, folder) for split in SPLITS}
-        sources |= {name: counts for name, counts in counted.items() if counts is not None}
-        encoded = sum(counts["documents"] for counts in counted.values() if counts is not None)
+        counted = {f"{source}{end}": _counted(own, end, folder) for end in _ends(own)}
+        sources |= counted
+        encoded = sum(counts["documents"] for counts in counted.values())
         if missing := sum(group.rows for group in own) - encoded:
             failed[source] = missing
+        names = {name for name in counted if not name.endswith(SPLITS[1:])} if source in config.parts else {source}
+        if unknown := names - set(mixed):
+            raise ValueError(f"the corpus has {min(unknown)}, which the mixture lacks")
     mixture = config.mixture or _mixture_of(config.epochs, {name: item["tokens"] for name, item in sources.items()})
     summary = {
         "vocabulary": tokenizer.get_vocab_size(with_added_tokens=True),
@@ -136,8 +150,14 @@ def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, t
         summary["not_encoded"] = failed
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
     # Readers of the tokens need their tokenizer, wherever it was loaded from.
-    shutil.copyfile(tokenizer_file, folder / TOKENIZER_FILE)
-    return {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
+    written = {name: folder / name for name in (SUMMARY_FILE, TOKENIZER_FILE)}
+    for name in (TOKENIZER_FILE, SENTENCEPIECE_FILE):
+        if name in tokenizer_files:
+            written[name] = folder / name
+            shutil.copyfile(tokenizer_files[name], folder / name)
+    if TOKENIZER_FILE not in tokenizer_files:
+        tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    return written
 
 
 @grouped(
@@ -145,22 +165,23 @@ def finish_tokens(groups: Sequence[Group], config: TokensConfig, folder: Path, t
     version=TOKENS_VERSION,
     config=TokensConfig,
     libraries=["numpy", "pyarrow"],
-    load=find_tokenizer_file,
-    columns=["id", "url", "cluster", "encode.ids"],
+    load=given_files,
+    columns=columns_of,
     finish=finish_tokens,
     of_group=of_group,
 )
 def write_tokens(
-    documents: Iterable[pa.Table], config: TokensConfig, folder: Path, place: int, tokenizer_file: Path
+    documents: Iterable[pa.Table], config: TokensConfig, folder: Path, place: int, tokenizer_files: Mapping[str, Path]
 ) -> dict[str, Path]:
     """Write the ``.bin``, ``.idx`` and ``.lineage.parquet`` of a group of documents of one source.
 
     A document that could not be encoded is in no file. The documents that are split off go to ``.validation.bin`` and
-    ``.held-out.bin``, and so on; a split without documents has no files. Each document ends with `end_of_document`
+    ``.held-out.bin``, and so on; a split without documents has no files. Where documents name a part of the source, its
+    name is before that: ``.PART.held-out.bin``. Each document ends with `end_of_document`
     (GPT-NeoX, ``--append-eod``). `place` is where the group begins within `held_out_every` documents. Raises ValueError
     if the corpus has no clusters for a validation split.
     """
-    tokenizer = load_tokenizer(tokenizer_file, config.end_of_document)
+    tokenizer = open_files(tokenizer_files, config.end_of_document).tokenizer
     end: int = tokenizer.token_to_id(config.end_of_document)
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     files: dict[str, SplitWriter] = {}
@@ -172,6 +193,7 @@ def write_tokens(
             offsets = ids.offsets.to_numpy()
             values = ids.values.to_numpy()
             rows = zip(*(_column(table, name, config) for name in ("id", "url", "cluster")), strict=True)
+            parts = _parts(table, config)
             for row, (identity, url, cluster) in enumerate(rows):
                 seen += 1
                 if not encoded[row]:
@@ -181,9 +203,10 @@ def write_tokens(
                     split = VALIDATION
                 elif config.held_out_every > 0 and seen % config.held_out_every == 0:
                     split = HELD_OUT
-                if split not in files:
-                    files[split] = stack.enter_context(SplitWriter(folder, split, vocabulary))
-                files[split].append(identity, url, np.append(values[offsets[row] : offsets[row + 1]], end))
+                name = f"{parts[row]}{split}"
+                if name not in files:
+                    files[name] = stack.enter_context(SplitWriter(folder, name, vocabulary))
+                files[name].append(identity, url, np.append(values[offsets[row] : offsets[row + 1]], end))
     return {name: path for writer in files.values() for name, path in writer.files.items()}
 
 
@@ -193,16 +216,26 @@ def in_validation(name: str, share: float) -> bool:
     return place < share * 2**64
 
 
-def _counted(groups: Sequence[Group], split: str, folder: Path) -> dict[str, Any] | None:
-    """Documents, tokens and digest of a split of a source; None without any."""
+def _ends(groups: Sequence[Group]) -> list[str]:
+    """What follows the source in the names of its parts and splits that have documents."""
+    return sorted({name.removesuffix(".bin") for group in groups for name in group.parts if name.endswith(".bin")})
+
+
+def _counted(groups: Sequence[Group], end: str, folder: Path) -> dict[str, Any]:
+    """Documents, tokens and digest of a split of a source, or of a part of it."""
     with JoinedDigest(folder) as joined:
         for group in groups:
-            if f"{split}.bin" in group.parts:
-                with group.open(f"{split}.bin") as bin_path, group.open(f"{split}.idx") as idx_path:
+            if f"{end}.bin" in group.parts:
+                with group.open(f"{end}.bin") as bin_path, group.open(f"{end}.idx") as idx_path:
                     joined.add(TokenFile(bin_path, idx_path))
-        if not joined.documents:
-            return None
         return {"documents": joined.documents, "tokens": joined.tokens, "digest": joined.digest()}
+
+
+def _parts(table: pa.Table, config: TokensConfig) -> list[str]:
+    """For each document the end of its files' names that its part adds; empty without parts."""
+    if not config.parts:
+        return [""] * table.num_rows
+    return [f".{json.loads(metadata)[PART]}" for metadata in table["metadata"].to_pylist()]
 
 
 def _mixture_of(epochs: Mapping[str, float], tokens: Mapping[str, int]) -> dict[str, float]:

@@ -30,6 +30,7 @@ def explain(
 
         opened = open_lake(lake)
         record = find_build(opened, build)
+        record.require_documents()
         found = histories_of(opened, record, document, cache)
         if not found:
             fail(

@@ -13,6 +13,7 @@ from flows.cli.demo import demo
 from flows.cli.doctor import doctor
 from flows.cli.evaluate import evaluate
 from flows.cli.explain import explain
+from flows.cli.importing import import_commands
 from flows.cli.lake import artifacts, gc, lake_commands, ledger, verify
 from flows.cli.launching import launch_commands
 from flows.cli.plan import plan_commands
@@ -23,7 +24,7 @@ from flows.cli.server import deploy, up
 from flows.cli.tokens import tokenize
 from flows.cli.trace import trace
 from flows.cli.train import runs, train
-from flows.cli.weights import export, generate, import_weights
+from flows.cli.weights import export, generate
 
 LINE, TRAINING, CHECKPOINTS, LAKE, SERVER = "The pipeline", "Training", "Checkpoints", "The lake", "The dashboard"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -44,7 +45,7 @@ application = typer.Typer(
 for panel, commands in COMMANDS.items():
     for command in commands:
         application.command(rich_help_panel=panel)(command)
-application.command("import", rich_help_panel=CHECKPOINTS)(import_weights)
+application.add_typer(import_commands, name="import", help="Import what others made.", rich_help_panel=CHECKPOINTS)
 application.add_typer(plan_commands, name="plan", help="Plan the cost of a build or a run.", rich_help_panel=TRAINING)
 application.add_typer(
     launch_commands, name="launch", help="Start a run on your own machines.", rich_help_panel=TRAINING

@@ -24,7 +24,7 @@ def report(
         from tasks.runs import find_run
 
         opened = open_lake(lake)
-        find_build(opened, corpus)
+        find_build(opened, corpus).require_documents()
         if run is not None:
             find_run(opened, run)
         with prefect_server():

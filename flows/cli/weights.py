@@ -1,4 +1,4 @@
-"""`millrace export`, `millrace import` and `millrace generate`: checkpoints outside the lake, and text generation."""
+"""`millrace export`, `import weights` and `generate`: checkpoints outside the lake, and text generation."""
 
 from __future__ import annotations
 
@@ -244,12 +244,14 @@ def _copy_tokenizer(source: Path | None, folder: Path) -> list[str]:
 
 def _make_tokenizer(folder: Path) -> list[str]:
     """Make tokenizer.json from vocab.json and merges.txt, if only these are there, and return its name."""
-    from tasks.tokenizer_folder import TOKENIZER_FILE, has_vocabulary, read_vocabulary
+    from tasks.tokenizer import TOKENIZER_FILE
+    from tasks.tokenizer_folder import read_vocabulary, vocabulary_files
 
-    if (folder / TOKENIZER_FILE).exists() or not has_vocabulary(folder):
+    files = vocabulary_files(folder)
+    if (folder / TOKENIZER_FILE).exists() or not files:
         return []
     try:
-        read_vocabulary(folder).save(str(folder / TOKENIZER_FILE))
+        read_vocabulary(files).save(str(folder / TOKENIZER_FILE))
     except ValueError as error:
         raise WeightsRefused(str(error)) from error
     return [TOKENIZER_FILE]

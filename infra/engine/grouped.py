@@ -38,7 +38,7 @@ class GroupedPlan:
         return [self._key]
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
-        units = [self._unit(lake, group, before) for _, group, before in self._groups]
+        units = [self._unit(lake, *group) for group in self._groups]
         done = run_units(engine, units, progress, self.names)
         markers = [done[unit.call.key] for unit in units]
         groups = tuple(
@@ -54,8 +54,8 @@ class GroupedPlan:
         parts = [*named, *last.parts]
         return [publish(lake, self.configured, self._key, parts, [*markers, last], digests_of(self.views))]
 
-    def _unit(self, lake: Lake, group: tuple[FlooredShard, ...], before: int) -> GroupUnit:
-        config, place = self.configured.stage.steps["of_group"](self.configured.config, before)
+    def _unit(self, lake: Lake, source: str, group: tuple[FlooredShard, ...], before: int) -> GroupUnit:
+        config, place = self.configured.stage.steps["of_group"](self.configured.config, source, before)
         identities = [shard_identity(*floored) for floored in group]
         call = replace(self.configured, config=config).keyed(step="group", shards=identities, place=place)
         return GroupUnit(lake, call, group, place)

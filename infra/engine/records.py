@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from infra.engine.watch import OverBudget, Watch
-from infra.outcomes import OVER_BUDGET, Failed, Outcome, Record
+from infra.outcomes import OVER_BUDGET, Failed, Kept, Outcome, Record
 from infra.store.digests import sha256_bytes
 from infra.store.inputs import InputFile
 from infra.store.verdicts import Verdicts
@@ -36,7 +38,7 @@ class RecordReader:
                 return
             if item is None:
                 return
-            outcome = self._read(item) if isinstance(item, Record) else item
+            outcome = self._identified(item, self._read(item)) if isinstance(item, Record) else item
             failed += isinstance(outcome, Failed) and outcome.reason == OVER_BUDGET
             number += 1
             yield outcome
@@ -47,6 +49,13 @@ class RecordReader:
             return self._watch.take(record.outcome, self._is_known(record.data))
         except OverBudget as over:
             return self._failure(record.data, len(record.data), str(over))
+
+    def _identified(self, record: Record, outcome: Outcome) -> Outcome:
+        """The outcome; a document without an id of its own gets one. Copies of a file have the same ids."""
+        if not isinstance(outcome, Kept) or outcome.document.id is not None:
+            return outcome
+        place = hashlib.sha1(f"{self._file.sha256} {record.offset}".encode()).hexdigest()
+        return replace(outcome, document=replace(outcome.document, id=f"{outcome.document.source}/{place}"))
 
     def _is_known(self, data: bytes) -> bool:
         # Without a verdict in the lake, there is nothing to compare a digest with.

@@ -1,4 +1,4 @@
-"""Encodes texts with the ids that the library `tokenizers` gives.
+"""Encodes texts with the ids that the library of a tokenizer gives: `tokenizers`, or `sentencepiece`.
 
 gigatoken does the work for the tokenizer files of `tasks.encoding.supported`, if it passes a comparison on hard strings
 when it is loaded. In every batch, beginnings of some texts are encoded by both.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +15,16 @@ import pyarrow.compute as pc
 from gigatoken import gigatoken_rs
 from numpy.typing import NDArray
 
+from tasks.encoding.forms import OpenedTokenizer
 from tasks.encoding.hard_strings import HARD_STRINGS
 from tasks.encoding.nfc import normalised
 from tasks.encoding.supported import Supported, supported
-from tasks.tokenizer import PANIC, encode_texts
+from tasks.tokenizer import PANIC
 
 _logger = logging.getLogger("millrace.tokens")
 # Its cache grows by up to ten bytes for each byte of text, and loading it anew takes 0.1 s.
 CACHED_BYTES = 32 << 20
-# Of every 128th text of a batch, `tokenizers` encodes this many characters too.
+# Of every 128th text of a batch, the library encodes this many characters too.
 COMPARED_EVERY = 128
 COMPARED_CHARACTERS = 1000
 
@@ -32,14 +32,14 @@ Ids = NDArray[np.int32]
 
 
 class Encoder:
-    """Encodes with `tokenizer`, of the library `tokenizers`, or with gigatoken in its place.
+    """Encodes as the library of a tokenizer does, or with gigatoken in its place.
 
-    `fallbacks` counts the texts that gigatoken should have encoded, but `tokenizers` did, after a warning.
+    `fallbacks` counts the texts that gigatoken should have encoded, but the library did, after a warning.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._fast = _fast(tokenizer)
+    def __init__(self, opened: OpenedTokenizer) -> None:
+        self._opened = opened
+        self._fast = _fast(opened)
         self.fallbacks = 0
 
     @property
@@ -50,7 +50,7 @@ class Encoder:
     def encode(self, texts: pa.Array) -> list[Ids]:
         """The ids of each text, without those that a post-processor adds.
 
-        Raises ValueError if `tokenizers` gives up.
+        Raises ValueError if the library gives up.
         """
         # gigatoken takes bytes as they are, and must get no others than UTF-8.
         texts.validate(full=True)
@@ -61,7 +61,7 @@ class Encoder:
         return found
 
     def _compared(self, texts: pa.Array, fast: _Fast) -> list[Ids] | None:
-        """The ids by gigatoken; None, with a warning, where it fails or differs from `tokenizers`."""
+        """The ids by gigatoken; None, with a warning, where it fails or differs from the library."""
         apart = fast.apart_of(texts)
         rows = [row for row in range(len(texts)) if row not in apart]
         samples = [texts[row].as_py()[:COMPARED_CHARACTERS] for row in rows[::COMPARED_EVERY]]
@@ -71,13 +71,14 @@ class Encoder:
         except BaseException as error:
             if type(error).__module__ != PANIC:
                 raise
-            _logger.warning("gigatoken fails (%s): tokenizers encodes these %d texts", error, len(texts))
+            _logger.warning("gigatoken fails (%s): another library encodes these %d texts", error, len(texts))
             fast.renew()
             return None
         for sample, ours, theirs in zip(samples, compared, self._slow(samples), strict=True):
             if not np.array_equal(ours, theirs):
                 _logger.warning(
-                    "gigatoken encodes %r differently from tokenizers, which encodes these %d texts. Please report it.",
+                    "gigatoken encodes %r differently from the tokenizer's own library, which encodes these %d texts. "
+                    "Please report it.",
                     sample,
                     len(texts),
                 )
@@ -87,7 +88,7 @@ class Encoder:
         return ids
 
     def _slow(self, texts: list[str]) -> list[Ids]:
-        return [np.array(ids, np.int32) for ids in encode_texts(self._tokenizer, texts)] if texts else []
+        return [np.array(ids, np.int32) for ids in self._opened.encode(texts)] if texts else []
 
 
 class _Fast:
@@ -124,8 +125,9 @@ class _Fast:
         self._cached = 0
 
 
-def _fast(tokenizer: Any) -> _Fast | None:
+def _fast(opened: OpenedTokenizer) -> _Fast | None:
     """gigatoken's encoder, if it has one for this tokenizer that agrees on the hard strings."""
+    tokenizer = opened.tokenizer
     description = supported(json.loads(tokenizer.to_str()), tokenizer.encode_special_tokens)
     if description is None:
         return None
@@ -136,10 +138,10 @@ def _fast(tokenizer: Any) -> _Fast | None:
     except BaseException as error:
         if type(error).__module__ != PANIC and not isinstance(error, ValueError):
             raise
-        _logger.warning("gigatoken cannot load this tokenizer (%s): tokenizers encodes", error)
+        _logger.warning("gigatoken cannot load this tokenizer (%s): its own library encodes", error)
         return None
-    for text, ids, theirs in zip(texts, ours, encode_texts(tokenizer, texts), strict=True):
+    for text, ids, theirs in zip(texts, ours, opened.encode(texts), strict=True):
         if ids.tolist() != theirs:
-            _logger.warning("gigatoken encodes %r differently from tokenizers, which encodes instead", text)
+            _logger.warning("gigatoken encodes %r differently from its library, which encodes instead", text)
             return None
     return fast

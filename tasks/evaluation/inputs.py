@@ -123,8 +123,8 @@ def open_tokenizer(path: Path, tokens: Manifest, end_of_document: str) -> tokeni
     Raises ValueError if it is not the tokenizer of these tokens.
     """
     found = sha256_file(path)
-    if found not in tokens.models.values():
-        [expected] = tokens.models.values()
+    [expected] = [part.sha256 for part in tokens.parts if part.name == TOKENIZER_FILE]
+    if found != expected:
         raise ValueError(f"{path} has sha256 {found}, but the tokens {tokens.key} were made with {expected}")
     tokenizer = load_tokenizer(path, end_of_document)
     # As in training, where a special token spelled in a text is text.

@@ -181,8 +181,8 @@ def _build(
 
 def _source_plan(resolved: ResolvedRecipe, name: str, files: Files, sample: Sample) -> Plan:
     origin = resolved.origin(name)
-    reader = origin.section.read
-    return SourcePlan(ConfiguredStage(reader.declared(), reader.config_for(name)), files[name], sample)
+    configured = ConfiguredStage(origin.section.read.declared(), origin.section.reader_config(name))
+    return SourcePlan(configured, files[name], sample)
 
 
 def _with_limits(plan: Any, share: float) -> Plan:

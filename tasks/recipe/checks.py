@@ -93,11 +93,13 @@ def _implies(rule: Rule, floor: Threshold) -> bool:
 
 def _check_whole(resolved: ResolvedRecipe) -> None:
     recipe = resolved.recipe
-    shares = [source.share is not None for source in recipe.sources.values()]
-    epochs = [source.epochs is not None for source in recipe.sources.values()]
+    shares = [one.share is not None for one in recipe.mixed().values()]
+    epochs = [one.epochs is not None for one in recipe.mixed().values()]
     mixed = any(shares) and any(epochs)
     if mixed or (any(shares) and not all(shares)) or (any(epochs) and not all(epochs)):
-        raise Unresolved("sources: give every source a share, or every source epochs, or neither")
+        raise Unresolved(
+            "sources: give every source a share, or every source epochs, or neither; in place of a source, its parts"
+        )
     if small := [name for name, share in recipe.shares().items() if share < 1e-9]:
         raise Unresolved(f"sources.{small[0]}.share: it is too small compared with the others")
     for name, model in recipe.models.items():

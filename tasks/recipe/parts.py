@@ -51,15 +51,19 @@ class Reader(StageUse):
     def _config_is_the_stages(self) -> Self:
         if "source" in self.config:
             raise ValueError(f"{self.stage}.source is set to the name of the source: omit it")
-        object.__setattr__(self, "config", checked_config(self.declared(), self.config, self.stage, hidden=("source",)))
+        if "parts" in self.config:
+            raise ValueError(f"{self.stage}.parts are set to the parts of the source: list them there")
+        checked = checked_config(self.declared(), self.config, self.stage, hidden=("source", "parts"))
+        object.__setattr__(self, "config", checked)
         return self
 
     def declared(self) -> Stage:
         return find_stage(self.stage, StageKind.source)
 
-    def config_for(self, source: str) -> StageConfig:
-        """The config as the stage's own class, for a source of that name."""
-        return self.declared().config.model_validate({**self.config, "source": source})
+    def config_for(self, source: str, parts: Mapping[str, str] = {}) -> StageConfig:
+        """The config as the stage's own class, for a source of that name with these names of parts by value."""
+        cut = {"parts": dict(parts)} if parts else {}
+        return self.declared().config.model_validate({**self.config, "source": source, **cut})
 
 
 class Step(StageUse):

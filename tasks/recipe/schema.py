@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from infra.stage import Stage, StageConfig
 from tasks.corpus.duplicates import Survivors
 from tasks.corpus.rules import Rule, Threshold
 from tasks.recipe.parts import FittedModel, Reader, Section, Step
-from tasks.tokenizer import END_OF_TEXT, TokenizerConfig
+from tasks.sentencepiece_tokenizer import END_OF_SENTENCE, SentencePieceConfig, fit_sentencepiece
+from tasks.token_artifact import SPLITS, part_name
+from tasks.tokenizer import END_OF_TEXT, TokenizerConfig, fit_tokenizer
 
 _SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+_NAME_RULE = "use a-z, 0-9, _ and -, and start with a-z or 0-9"
 RESERVED = ("across", "models", "earlier")  # first parts of names of artifacts, beside the names of sources
 DEFAULT_SURVIVORS: tuple[Survivors, ...] = ("longest", "earliest")
 
@@ -28,33 +32,110 @@ class Reference(Section):
         (), description="Later steps do not read documents outside these thresholds."
     )
 
+    def reader_config(self, name: str) -> StageConfig:
+        """The config of its reader, under that name."""
+        return self.read.config_for(name)
+
+
+Share = Annotated[float | None, pydantic.Field(gt=0, le=1e6, description="Its share of the training tokens.")]
+Epochs = Annotated[
+    float | None,
+    pydantic.Field(gt=0, le=1e6, description="How often its tokens are trained on, relative to 1 for other sources."),
+]
+
+
+class PartOfSource(Section):
+    """The documents of a source with one value of the reader's `part_field`."""
+
+    value: str = pydantic.Field(description="The value. Written alone, it is the part.")
+    share: Share = None
+    epochs: Epochs = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"value": value} if isinstance(value, str) else value
+
 
 class Source(Reference):
     """A source of the corpus."""
 
     rules: tuple[Rule, ...] = pydantic.Field((), description="In order; the first rule that a document fails drops it.")
-    share: float | None = pydantic.Field(None, gt=0, le=1e6, description="Its share of the training tokens.")
-    epochs: float | None = pydantic.Field(
-        None, gt=0, le=1e6, description="How often its tokens are trained on, relative to 1 for other sources."
+    parts: dict[str, PartOfSource] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda parts: not parts,
+        description="Parts with token files and a place in the mixture of their own, by name.",
     )
+    share: Share = None
+    epochs: Epochs = None
+
+    @pydantic.model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if not self.parts:
+            if self.read.config.get("part_field") is not None:
+                raise ValueError(f"read.{self.read.stage}.part_field cuts the source: list its parts")
+            return self
+        if self.read.config.get("part_field") is None:
+            raise ValueError(f"parts: set read.{self.read.stage}.part_field, the field that says which part it is")
+        if self.share is not None or self.epochs is not None:
+            raise ValueError("parts: give the parts share or epochs, and the source neither")
+        for name in self.parts:
+            if not re.fullmatch(_SOURCE_NAME, name) or f".{name}" in SPLITS:
+                raise ValueError(f"parts: the name {name!r} is invalid: {_NAME_RULE}")
+        values = [part.value for part in self.parts.values()]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ValueError(f"parts: the value {twice[0]!r} is that of two parts")
+        return self
+
+    def reader_config(self, name: str) -> StageConfig:
+        return self.read.config_for(name, {part.value: own for own, part in self.parts.items()})
 
 
 class TokenizerSection(TokenizerConfig):
-    """A tokenizer file to load, or the config of the one to fit."""
+    """A tokenizer to load, or the config of the one to fit."""
 
-    file: str | None = pydantic.Field(None, description="Tokenizer file to load. Without it, a tokenizer is fitted.")
+    file: str | None = pydantic.Field(
+        None,
+        description="Tokenizer to load: tokenizer.json, a SentencePiece .model, or a folder with either or with "
+        "vocab.json and merges.txt. Without it, a tokenizer is fitted.",
+    )
+    fit: Literal["byte_level", "sentencepiece"] = pydantic.Field(
+        "byte_level",
+        exclude_if=lambda kind: kind == "byte_level",
+        description="What is fitted: a byte-level BPE as GPT-NeoX-20B's, or a SentencePiece BPE as LLaMA's.",
+    )
     end_of_document: str = pydantic.Field(
         END_OF_TEXT, min_length=1, description="Token of the file that ends every document."
     )
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _end_of_kind(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("fit") == "sentencepiece" and value.get("file") is None:
+            return {"end_of_document": END_OF_SENTENCE, **value}
+        return value
+
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.file is None and self.end_of_document != END_OF_TEXT:
+        if self.file is not None:
+            return self
+        own = END_OF_SENTENCE if self.fit == "sentencepiece" else END_OF_TEXT
+        if self.end_of_document != own:
             raise ValueError(
-                f"end_of_document is {self.end_of_document}, but a fitted tokenizer ends documents with {END_OF_TEXT}: "
+                f"end_of_document is {self.end_of_document}, but a fitted tokenizer ends documents with {own}: "
                 "name a file that has the token, or omit end_of_document"
             )
+        self.fitted()
         return self
+
+    def fitted(self) -> tuple[Stage, StageConfig]:
+        """The stage that fits the tokenizer, and its config. Raises ValueError for a value that it refuses."""
+        values = self.model_dump(exclude={"file", "fit", "end_of_document"})
+        if self.fit == "byte_level":
+            return fit_tokenizer, TokenizerConfig.model_validate(values)
+        if values.pop("longest_run", 0):
+            raise ValueError("longest_run is for fit: byte_level; SentencePiece finds runs of spaces itself")
+        return fit_sentencepiece, SentencePieceConfig.model_validate(values)
 
 
 class TokensSection(Section):
@@ -108,9 +189,7 @@ class Recipe(Section):
         for kind, names in (("sources", self.sources), ("references", self.references), ("models", self.models)):
             for name in names:
                 if not re.fullmatch(_SOURCE_NAME, name):
-                    raise ValueError(
-                        f"{kind}: the name {name!r} is invalid: use a-z, 0-9, _ and -, and start with a-z or 0-9"
-                    )
+                    raise ValueError(f"{kind}: the name {name!r} is invalid: {_NAME_RULE}")
                 if name in RESERVED:
                     raise ValueError(f"{kind}: {name} is reserved; choose another name")
                 if kind != "models" and name in taken:
@@ -118,16 +197,27 @@ class Recipe(Section):
                 taken.add(name)
         return self
 
+    def mixed(self) -> dict[str, Source | PartOfSource]:
+        """What the mixture consists of: each source, or each of its parts as ``SOURCE.PART``."""
+        found: dict[str, Source | PartOfSource] = {}
+        for name, source in self.sources.items():
+            found |= {part_name(name, part): body for part, body in source.parts.items()}
+            if not source.parts:
+                found[name] = source
+        return found
+
     def shares(self) -> dict[str, float]:
-        """The mixture by shares: source → share of tokens, summing to 1. Empty when the sources give epochs."""
-        if any(source.epochs is not None for source in self.sources.values()):
+        """The mixture by shares: name → share of tokens, summing to 1. Empty when epochs are given."""
+        mixed = self.mixed()
+        if any(one.epochs is not None for one in mixed.values()):
             return {}
-        given = {name: source.share if source.share is not None else 1.0 for name, source in self.sources.items()}
+        given = {name: one.share if one.share is not None else 1.0 for name, one in mixed.items()}
         total = sum(given.values())
         return {name: share / total for name, share in given.items()}
 
     def epochs(self) -> dict[str, float]:
-        """The mixture by epochs: source → epochs. Empty when the sources give shares."""
-        if all(source.epochs is None for source in self.sources.values()):
+        """The mixture by epochs: name → epochs. Empty when shares are given."""
+        mixed = self.mixed()
+        if all(one.epochs is None for one in mixed.values()):
             return {}
-        return {name: source.epochs if source.epochs is not None else 1.0 for name, source in self.sources.items()}
+        return {name: one.epochs if one.epochs is not None else 1.0 for name, one in mixed.items()}

@@ -35,12 +35,14 @@ class Decoded:
     """A page as text; `charset` is the name that Python has for its charset.
 
     `replaced` counts the invalid characters: inserted U+FFFD and, for charsets other than UTF-8, control characters
-    too, because single-byte charsets can decode any byte.
+    too, because single-byte charsets can decode any byte. `utf_8` are the page's own bytes where they are the text in
+    UTF-8; encoding a page again would cost as much as checking its markup.
     """
 
     text: str = field(repr=False)
     charset: str
     replaced: int
+    utf_8: bytes | None = field(repr=False)
 
 
 def decode_page(data: bytes, content_type: str | None) -> Decoded:
@@ -105,9 +107,10 @@ def _seven_bit(data: bytes, declared: list[str]) -> str:
 
 def _decode(data: bytes, charset: str) -> Decoded:
     text = decode(data, charset)
-    return Decoded(
-        text, charset, text.count("\ufffd") if charset == "utf-8" else sum(1 for _ in _NO_TEXT.finditer(text))
-    )
+    if charset != "utf-8":
+        return Decoded(text, charset, sum(1 for _ in _NO_TEXT.finditer(text)), None)
+    replaced = text.count("\ufffd")
+    return Decoded(text, charset, replaced, None if replaced else data)
 
 
 def _is_utf_8(decoded: Decoded, data: bytes, declared: list[str]) -> bool:

@@ -39,14 +39,18 @@ class PageText:
     title: str | None
 
 
-def extract_page(page: str, extractor: Extractor, max_elements: int = MAX_ELEMENTS) -> PageText:
+def extract_page(
+    page: str, extractor: Extractor, max_elements: int = MAX_ELEMENTS, utf_8: bytes | None = None
+) -> PageText:
     """Extract the main text of an HTML page or fragment, parsed as browsers do. It may be empty.
+
+    `utf_8` is the page in UTF-8, where the caller has it.
 
     The result is deterministic: extractors run without a time limit and keep no state between pages. Raises
     ExtractionError if the page exceeds a limit of `check_markup`, or if the extractor's own code fails.
     """
     try:
-        tree = parse_html(page, max_elements)
+        tree = parse_html(page, max_elements, utf_8)
         title = tree.title
         if extractor is Extractor.millrace:
             text = choice.main_text(scan(serialised(tree)))

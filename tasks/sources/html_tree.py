@@ -44,13 +44,13 @@ _PARSER = etree.HTMLParser(encoding="utf-8")
 _PARSER.set_element_class_lookup(etree.ElementDefaultClassLookup(element=HtmlElement))
 
 
-def parse_html(page: str, max_elements: int) -> HTMLTree:
+def parse_html(page: str, max_elements: int, utf_8: bytes | None = None) -> HTMLTree:
     """The tree of a page or a fragment, as browsers without scripting build it, without lone surrogates.
 
-    Raises MarkupLimit.
+    `utf_8` is the page in UTF-8, where the caller has it. Raises MarkupLimit.
     """
     try:
-        encoded = page.encode()
+        encoded = page.encode() if utf_8 is None else utf_8
     except UnicodeEncodeError:
         page = _SURROGATES.sub("", page)
         encoded = page.encode()

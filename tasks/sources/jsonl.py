@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -14,16 +13,15 @@ from typing import Any, BinaryIO
 
 import pydantic
 
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, stage
+from infra.outcomes import Failed, Outcome, Record
+from infra.stage import StageKind, stage
 from tasks.sources.codecs import StoredFault, detect_codec
 from tasks.sources.compression import decode
-from tasks.sources.extraction import storable
+from tasks.sources.fields import LARGEST_INTEGER, FieldsConfig, Number, outcome_of
 
 _MARK = b"\xef\xbb\xbf"
 # A string, closed or not, or one character of structure. Possessive, so linear in the line.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
-_LARGEST_INTEGER = 1 << 63
 _ZERO = re.compile(r"-?0\.?0*(?:[eE][+-]?\d+)?")
 
 
@@ -33,28 +31,16 @@ class BrokenLine(StrEnum):
     not_utf8 = "not_utf8"
     not_json = "not_json"
     too_complex = "too_complex"
-    no_text = "no_text"
-    bad_id = "bad_id"
     line_too_long = "line_too_long"
 
 
-class JsonLinesConfig(StageConfig):
-    """The fields of a line. Of `metadata_fields`, those present with plain values (string, number, boolean) are kept.
+class JsonLinesConfig(FieldsConfig):
+    """The fields of a line, see `tasks.sources.fields`.
 
-    Numbers that do not fit 64 bits are kept as strings. A URL or a date that is no string is null. An id is a string
-    or a number. Without an `id_field`, or where it is missing or null, the id is a hash of the line's content: equal
-    lines have equal ids. A line is at most `max_line_bytes` long without its line end, `max_depth` levels deep and
-    `max_values` values large.
+    A line is at most `max_line_bytes` long without its line end, `max_depth` levels deep and `max_values` values large.
     """
 
     source: str = pydantic.Field("jsonl", min_length=1, pattern=r"^[^\s/]+$")
-    text_field: str = "text"
-    id_field: str | None = None
-    url_field: str | None = "url"
-    date_field: str | None = None
-    licence: str | None = None
-    metadata_fields: tuple[str, ...] = ()
-    min_characters: int = pydantic.Field(1, ge=1)
     # Later stages take some 30 bytes of memory for a byte of a document.
     max_line_bytes: int = pydantic.Field(16 << 20, ge=1 << 10)
     # A parsed value takes up to about 200 bytes, and each level one of the 1000 levels of the interpreter's stack.
@@ -62,7 +48,7 @@ class JsonLinesConfig(StageConfig):
     max_values: int = pydantic.Field(1 << 20, ge=1)
 
 
-@stage("jsonl", version=3, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
+@stage("jsonl", version=4, kind=StageKind.source, config=JsonLinesConfig, libraries=["FastWARC"])
 def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Record | Outcome]:
     """Yield every non-blank line, to be read for its outcome, and one outcome for damage of the compressed file.
 
@@ -138,27 +124,7 @@ def _outcome(line: bytes, where: str, offset: int, config: JsonLinesConfig) -> O
         return Failed(BrokenLine.not_utf8, size, f"{where}: {error.reason} at byte {error.start} of the line", offset)
     except ValueError as error:
         return Failed(BrokenLine.not_json, size, f"{where}: {error}", offset)
-    text = values.get(config.text_field) if isinstance(values, dict) else None
-    if not isinstance(text, str) or isinstance(text, _Number):
-        return Failed(BrokenLine.no_text, size, f"{where}: there is no string {config.text_field!r}", offset)
-    identity = _identity(values.get(config.id_field) if config.id_field else None, line)
-    if identity is None:
-        detail = f"{config.id_field!r} is neither a string of at least one character nor a number"
-        return Failed(BrokenLine.bad_id, size, f"{where}: {detail}", offset)
-    text = storable(text)
-    if len(text) < config.min_characters:
-        return Dropped("short_text" if text else "empty_text", size, where)
-    plain = {field: _plain(values.get(field)) for field in config.metadata_fields}
-    document = Document(
-        id=f"{config.source}/{identity}",
-        text=text,
-        url=_string(values, config.url_field),
-        date=_string(values, config.date_field),
-        source=config.source,
-        licence=config.licence,
-        metadata={"offset": offset, **{field: value for field, value in plain.items() if value is not None}},
-    )
-    return Kept(document, size)
+    return outcome_of(values, size, where, offset, config)
 
 
 def _is_complex(line: bytes, config: JsonLinesConfig) -> bool:
@@ -195,42 +161,12 @@ def _refuse(constant: str) -> None:
     raise json.JSONDecodeError(f"{constant} is no JSON", constant, 0)
 
 
-class _Number(str):
-    """The digits of a number that does not fit 64 bits: a string as metadata and as an id, but no text of the line."""
+def _integer(digits: str) -> int | Number:
+    return int(digits) if len(digits) <= len(str(LARGEST_INTEGER)) else Number(digits)
 
 
-def _integer(digits: str) -> int | _Number:
-    return int(digits) if len(digits) <= len(str(_LARGEST_INTEGER)) else _Number(digits)
-
-
-def _real(literal: str) -> float | _Number:
+def _real(literal: str) -> float | Number:
     """The number, or its text where 64 bits would make infinity or zero of it: different ids stay different."""
     value = float(literal)
     zero = value == 0 and not _ZERO.fullmatch(literal)
-    return value if math.isfinite(value) and not zero else _Number(literal)
-
-
-def _identity(own: Any, line: bytes) -> str | None:
-    if own is None:
-        return hashlib.sha1(line.strip()).hexdigest()
-    plain = _plain(own)
-    return str(plain) if plain is not None and not isinstance(plain, bool) and plain != "" else None
-
-
-def _string(values: dict[str, Any], field: str | None) -> str | None:
-    value = values.get(field) if field else None
-    return _without_surrogates(value) if isinstance(value, str) and not isinstance(value, _Number) else None
-
-
-def _plain(value: Any) -> str | int | float | None:
-    """A value that is stored as it is, or as a string where a number does not fit 64 bits; None for all others."""
-    if isinstance(value, str):
-        return _without_surrogates(value)
-    if isinstance(value, int):
-        return value if -_LARGEST_INTEGER <= value < _LARGEST_INTEGER else str(value)
-    return value if isinstance(value, float) else None
-
-
-def _without_surrogates(text: str) -> str:
-    """Lone surrogates, which UTF-8 cannot hold, as six characters like ``\\ud800``: different ids stay different."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value if math.isfinite(value) and not zero else Number(literal)

@@ -145,8 +145,8 @@ def _page(record: ArchiveRecord, name: str, config: WebArchiveConfig) -> Outcome
     if page.replaced > _MOST_REPLACED * len(page.text):
         return failed(Broken.undecodable, f"{page.replaced} of {len(page.text)} characters are not {page.charset}")
     try:
-        markup = as_html(page.text) if kind == _XHTML else page.text
-        extracted = extract_page(markup, config.extractor, config.max_elements)
+        markup, utf_8 = (as_html(page.text), None) if kind == _XHTML else (page.text, page.utf_8)
+        extracted = extract_page(markup, config.extractor, config.max_elements, utf_8)
     except ExtractionError as error:
         return failed(Broken.extractor_error, str(error))
     text = extracted.text

@@ -69,10 +69,9 @@ def apart(pages: Sequence[GoldPage]) -> dict[str, float]:
         return results
 
     found: dict[str, float] = {}
-    texts = timed("decoding", lambda page: decode_page(page.body, page.content_type).text, list(pages))
-    encoded = timed("encoding for the parser", str.encode, texts)
-    timed("limits on markup", lambda page: check_markup(page, MAX_ELEMENTS), encoded)
-    trees = timed("parsing", HTMLTree.parse, texts)
+    decoded = timed("decoding", lambda page: decode_page(page.body, page.content_type), list(pages))
+    timed("limits on markup", lambda page: check_markup(page.utf_8 or page.text.encode(), MAX_ELEMENTS), decoded)
+    trees = timed("parsing", lambda page: HTMLTree.parse(page.text), decoded)
     sources = timed("serialising", serialised, trees)
     scans = timed("reading blocks", scan, sources)
     timed("features, trees and writing", main_text, scans)
@@ -84,8 +83,8 @@ def extracted(pages: Sequence[GoldPage]) -> list[str]:
     texts = []
     for page in pages:
         try:
-            text = decode_page(page.body, page.content_type).text
-            texts.append(extract_page(text, Extractor.millrace).text)
+            decoded = decode_page(page.body, page.content_type)
+            texts.append(extract_page(decoded.text, Extractor.millrace, utf_8=decoded.utf_8).text)
         except ExtractionError:
             texts.append("")
     return texts

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import EncodeConfig, encode, load_encoder
 from tests.bench.inputs import CRAWL, page_texts
 from tests.bench.peers.process import Contest, contest, equal
@@ -28,7 +29,7 @@ def run() -> None:
         print(f"  MISSING, no tokenizer is at {TOKENIZER}")
         return
     documents = pa.table({"text": pa.array(texts.value, pa.string())})
-    fresh = [load_encoder(CONFIG, {TOKENIZER.name: TOKENIZER}) for _ in range(ROUNDS + 1)]
+    fresh = [load_encoder(CONFIG, {TOKENIZER_FILE: TOKENIZER}) for _ in range(ROUNDS + 1)]
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         given = Path(folder) / "texts.json"
         value = {"texts": texts.value, "tokenizer": str(TOKENIZER.resolve()), "fresh": ROUNDS + 1}

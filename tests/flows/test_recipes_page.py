@@ -34,6 +34,7 @@ def test_its_recipes_resolve(folder: Path) -> None:
     ]
     # The signatures of books serve both steps that compare them.
     assert [step.name for step in books.steps] == ["near_duplicates_signatures", "near_duplicates"]
+    assert load_recipe("parts.yaml").recipe.shares() == {"pile.pile-cc": 0.7, "pile.arxiv": 0.3}
     whole = load_recipe("twice.yaml").sources[0].step("whole")
     assert whole is not None and whole.sees == () and whole.stage.name == "heuristics"
 

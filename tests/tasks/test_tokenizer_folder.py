@@ -11,7 +11,7 @@ import pytest
 import sentencepiece
 from transformers import AutoTokenizer
 
-from tasks.tokenizer_folder import open_folder_tokenizer, read_vocabulary
+from tasks.tokenizer_folder import open_folder_tokenizer, read_vocabulary, vocabulary_files
 from tests.tasks.folders import opt_folder, small_llama_model
 
 PROMPTS = ["The mill", " by  the\n\nriver's bank", "", "a</s>b <pad>", "Ünïcode 中文 \U0001f600\u200d"]
@@ -38,7 +38,7 @@ def test_opts_files_give_what_transformers_gives(begins: bool, shared_data: Path
 def test_gpt2s_files_give_its_golden_ids(shared_data: Path, tmp_path: Path) -> None:
     for theirs, ours in (("gpt2-vocab.json", "vocab.json"), ("gpt2-merges.txt", "merges.txt")):
         shutil.copyfile(shared_data / "tokenizers" / theirs, tmp_path / ours)
-    tokenizer = read_vocabulary(tmp_path)
+    tokenizer = read_vocabulary(vocabulary_files(tmp_path))
     assert tokenizer.encode("<|endoftext|>").ids == [50_256]
     tokenizer.encode_special_tokens = True
     cases = golden(shared_data, "gpt2")
@@ -50,12 +50,12 @@ def test_added_tokens_keep_their_ids(shared_data: Path, tmp_path: Path) -> None:
     folder = opt_folder(tmp_path, shared_data)
     added = {"<second>": 50_261, "<first>": 50_260}
     (folder / "added_tokens.json").write_text(json.dumps(added))
-    tokenizer = read_vocabulary(folder)
+    tokenizer = read_vocabulary(vocabulary_files(folder))
     assert {token: tokenizer.token_to_id(token) for token in added} == added
     assert tokenizer.encode("a<second>").ids[-1] == 50_261
     (folder / "added_tokens.json").write_text(json.dumps({"<first>": 50_300}))
     with pytest.raises(ValueError, match="<first> has the id 50300 in one file, but the vocabulary makes it 50260"):
-        read_vocabulary(folder)
+        read_vocabulary(vocabulary_files(folder))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_files_that_cannot_be_used_are_named(
 
 
 def test_what_tokenizer_json_says_for_other_uses_cuts_no_prompt(shared_data: Path, tmp_path: Path) -> None:
-    tokenizer = read_vocabulary(opt_folder(tmp_path, shared_data))
+    tokenizer = read_vocabulary(vocabulary_files(opt_folder(tmp_path, shared_data)))
     text = "The mill by the river grinds corn. " * 20
     whole = tokenizer.encode(text).ids
     tokenizer.enable_truncation(8)

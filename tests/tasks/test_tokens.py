@@ -73,7 +73,7 @@ def test_another_end_of_document_stands_behind_documents_and_in_the_summary(
     assert "end_of_document" not in TokensConfig().model_dump() | EncodeConfig().model_dump()
     config = EncodeConfig(end_of_document="</s>")
     assert config.model_dump()["end_of_document"] == "</s>"
-    ids = encode(table(["a </s> b"]), config, load_encoder(config, {"x": named}))["ids"]
+    ids = encode(table(["a </s> b"]), config, load_encoder(config, {"tokenizer.json": named}))["ids"]
     for token, path in (("</s>", named), (END_OF_TEXT, tokenizer_file)):
         folder = tmp_path / path.stem
         folder.mkdir()
@@ -85,7 +85,7 @@ def test_another_end_of_document_stands_behind_documents_and_in_the_summary(
         document = TokenFile(files["s-00000.bin"], files["s-00000.idx"]).document(0).tolist()
         assert document == [*ids[0].as_py(), summary["end_of_text"]]
     with pytest.raises(ValueError, match="has no token </s>"):
-        write_tokens(iter([]), TokensConfig(end_of_document="</s>"), tmp_path, 0, tokenizer_file)
+        write_tokens(iter([]), TokensConfig(end_of_document="</s>"), tmp_path, 0, {"tokenizer.json": tokenizer_file})
 
 
 def test_a_document_that_could_not_be_encoded_is_counted(lake: Lake, tokenizer_file: Path, tmp_path: Path) -> None:
@@ -120,7 +120,9 @@ def test_every_document_is_in_one_file_with_its_lineage(tokenizer_file: Path, tm
     tokenizer = load_tokenizer(tokenizer_file)
     batches = []
     for source in ("s", "t"):
-        ids = encode(table(TEXTS, source), EncodeConfig(), load_encoder(EncodeConfig(), {"x": tokenizer_file}))["ids"]
+        ids = encode(
+            table(TEXTS, source), EncodeConfig(), load_encoder(EncodeConfig(), {"tokenizer.json": tokenizer_file})
+        )["ids"]
         batches.append(table(TEXTS, source).append_column("encode.ids", ids))
     files = tokens_by_hand(batches, config, tmp_path, tokenizer_file)
     summary = json.loads(files[SUMMARY_FILE].read_text())
@@ -223,7 +225,7 @@ def test_a_url_may_be_of_several_documents(tokenizer_file: Path, tmp_path: Path)
 def test_a_source_that_the_mixture_forgot_is_refused(tokenizer_file: Path, tmp_path: Path, shares: str) -> None:
     batch = table(["x"]).append_column("encode.ids", pa.array([[1]], pa.list_(pa.int32())))
     config = TokensConfig.model_validate({shares: {"other": 1.0}})
-    with pytest.raises(ValueError, match=r"the sources \['s'\], which the mixture lacks"):
+    with pytest.raises(ValueError, match="the corpus has s, which the mixture lacks"):
         tokens_by_hand([batch], config, tmp_path, tokenizer_file)
 
 
@@ -234,7 +236,7 @@ def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:
 
 
 def test_epochs_give_shares_by_the_tokens_that_training_sees(tokenizer_file: Path, tmp_path: Path) -> None:
-    encoder = load_encoder(EncodeConfig(), {"x": tokenizer_file})
+    encoder = load_encoder(EncodeConfig(), {"tokenizer.json": tokenizer_file})
     sources = {"s": TEXTS, "t": TEXTS[:2]}
     batches = [
         table(texts, name).append_column("encode.ids", encode(table(texts, name), EncodeConfig(), encoder)["ids"])

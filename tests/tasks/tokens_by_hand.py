@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.tokenizer import TOKENIZER_FILE
 from tasks.tokens import TokensConfig, finish_tokens, of_group, write_tokens
 
 
@@ -39,13 +40,13 @@ def tokens_by_hand(
             stem = f"{source}-{number:05d}"
             (folder / stem).mkdir(parents=True)
             table = own.slice(first, group_rows)
-            of, place = of_group(config, first)
+            of, place = of_group(config, source, first)
             # In two batches, as row groups come.
             batches = [table.slice(0, 1), table.slice(1)]
-            made = write_tokens(iter(batches), of, folder / stem, place, tokenizer)
+            made = write_tokens(iter(batches), of, folder / stem, place, {TOKENIZER_FILE: tokenizer})
             groups.append(HandMade(source, stem, table.num_rows, made))
     files = {f"{group.stem}{end}": path for group in groups for end, path in group.parts.items()}
-    return files | finish_tokens(groups, config, folder, tokenizer)  # type: ignore[arg-type]
+    return files | finish_tokens(groups, config, folder, {TOKENIZER_FILE: tokenizer})  # type: ignore[arg-type]
 
 
 def first_file(name: str) -> str:

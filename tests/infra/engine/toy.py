@@ -357,7 +357,7 @@ def keep_long(documents: pa.Table, config: ToyConfig) -> tuple[pa.Table, Account
     return kept, Account(rows_in=documents.num_rows, kept=kept.num_rows, dropped={"short": short} if short else {})
 
 
-def of_group(config: ToyConfig, before: int) -> tuple[ToyConfig, int]:
+def of_group(config: ToyConfig, source: str, before: int) -> tuple[ToyConfig, int]:
     """The files of a group depend on the evenness of what is before it, and not on `shards_per_group`."""
     return config.model_copy(update={"shards_per_group": None}), before % config.factor
 

@@ -21,8 +21,9 @@ import tokenizers
 
 from tasks.encoding import encoder as room
 from tasks.encoding.encoder import COMPARED_EVERY, Encoder
+from tasks.encoding.forms import open_files
 from tasks.encoding.hard_strings import HARD_STRINGS
-from tasks.tokenizer import END_OF_TEXT, TokenizerConfig, encode_texts, fit_tokenizer, load_tokenizer
+from tasks.tokenizer import END_OF_TEXT, TOKENIZER_FILE, TokenizerConfig, encode_texts, fit_tokenizer
 
 # Words with edges that merges and splits can get wrong, and special tokens spelled out.
 _WORDS = (
@@ -101,9 +102,8 @@ def llama_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(path: Path, end: str = END_OF_TEXT, end_of_text: bool = False) -> tuple[Encoder, Any]:
-    tokenizer = load_tokenizer(path, end)
-    tokenizer.encode_special_tokens = not end_of_text
-    return Encoder(tokenizer), tokenizer
+    found = open_files({TOKENIZER_FILE: path}, end, special_are_text=not end_of_text)
+    return Encoder(found), found.tokenizer
 
 
 def require_same(encoder: Encoder, tokenizer: Any, texts: list[str]) -> None:
@@ -290,11 +290,9 @@ import os, random, resource, sys
 import pyarrow as pa
 from pathlib import Path
 from tasks.encoding import encoder as room
-from tasks.tokenizer import load_tokenizer
+from tasks.encoding.forms import open_files
 room.CACHED_BYTES = 2 << 20
-tokenizer = load_tokenizer(Path(sys.argv[1]))
-tokenizer.encode_special_tokens = True
-encoder = room.Encoder(tokenizer)
+encoder = room.Encoder(open_files({"tokenizer.json": Path(sys.argv[1])}, "<|endoftext|>"))
 rng = random.Random(1)
 letters = str.maketrans("0123456789", "qrstuvwxyz")  # of which a word is one piece
 def text():

@@ -127,6 +127,23 @@ def test_bytes_that_are_no_text_show_in_the_count() -> None:
     assert decoded.replaced > 0.1 * len(decoded.text)
 
 
+@pytest.mark.parametrize(
+    ("data", "utf_8"),
+    [
+        (b"<p>plain", b"<p>plain"),
+        ("<p>été".encode(), "<p>été".encode()),
+        ("\ufeff<p>été".encode(), "<p>été".encode()),
+        ("\ufeff<p>été".encode("utf-16-le"), None),
+        ("<p>été".encode("latin-1"), None),
+        (b"<p>" + "л".encode() * 100 + b"\xd0", None),
+    ],
+)
+def test_bytes_in_utf_8_are_given_only_where_they_are_the_text(data: bytes, utf_8: bytes | None) -> None:
+    decoded = decode_page(data, "text/html")
+    assert decoded.utf_8 == utf_8
+    assert utf_8 is None or decoded.text.encode() == utf_8
+
+
 def _is_utf_8(data: bytes) -> bool:
     try:
         data.decode()

@@ -1,0 +1,106 @@
+"""Parquet files: rows of every type, and files that are broken."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.outcomes import Dropped, Failed, Kept, Outcome, Record, read_all
+from tasks.sources.parquet import ParquetConfig, read_parquet
+
+
+def stored(table: pa.Table, **options: Any) -> bytes:
+    data = io.BytesIO()
+    pq.write_table(table, data, **options)
+    return data.getvalue()
+
+
+def found_in(data: bytes, **config: Any) -> Iterator[Record | Outcome]:
+    return read_parquet(io.BytesIO(data), "x.parquet", ParquetConfig.model_validate(config))
+
+
+def read(data: bytes, **config: Any) -> list[Outcome]:
+    return list(read_all(found_in(data, **config)))
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_rows_are_documents(kind: pa.DataType) -> None:
+    when = [datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC), None, None]
+    table = pa.table(
+        {
+            "text": pa.array(["one", "two", ""], pa.string()).cast(kind),
+            "key": [1, 2, 3],
+            "when": when,
+            "meta": [{"set": "A", "n": 1.5}, None, {"set": "B", "n": 2.5}],
+            "unread": [b"\xff"] * 3,
+        }
+    )
+    config = {"id_field": "key", "date_field": "when", "metadata_fields": ("meta.set", "meta.n")}
+    one, two, empty = read(stored(table, row_group_size=2), **config)
+    assert isinstance(one, Kept) and isinstance(two, Kept) and isinstance(empty, Dropped)
+    assert (one.document.id, one.document.text) == ("parquet/1", "one")
+    assert one.document.date == "2020-01-02T00:00:00+00:00"
+    assert one.document.metadata == {"offset": 0, "meta.set": "A", "meta.n": 1.5}
+    assert two.document.metadata == {"offset": 1} and empty.reason == "empty_text"
+
+
+def test_a_broken_group_of_rows_leaves_the_others() -> None:
+    table = pa.table({"text": [f"the text of row {number}" for number in range(40)]})
+    data = bytearray(stored(table, row_group_size=10, compression="zstd", use_dictionary=False))
+    place = pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(1).column(0).data_page_offset
+    data[place + 20 : place + 60] = b"\xff" * 40
+    outcomes = read(bytes(data))
+    kept = [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)]
+    assert kept == [f"the text of row {number}" for number in range(40) if not 10 <= number < 20]
+    [failed] = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    assert (failed.reason, failed.offset) == ("broken_row_group", 10)
+    assert "row group 1, from row 10" in failed.example and "10 rows are lost" in failed.example
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])
+def test_what_is_no_parquet_is_one_failure(data: bytes) -> None:
+    [failed] = read(data)
+    assert isinstance(failed, Failed) and failed.reason == "not_parquet" and failed.bytes == len(data)
+
+
+def test_a_truncated_file_is_one_failure() -> None:
+    data = stored(pa.table({"text": ["a"] * 100}))
+    [failed] = read(data[: len(data) // 2])
+    assert isinstance(failed, Failed) and failed.reason == "not_parquet"
+
+
+def test_rows_that_cannot_be_read_fail_alone() -> None:
+    texts = pa.array([b"good", b"\xff\xfe", b"x" * 2000, b"also good"], pa.binary())
+    data = stored(pa.table({"text": pa.Array.from_buffers(pa.string(), 4, texts.buffers())}))
+    outcomes = read(data, max_text_bytes=1024)
+    assert [type(outcome) for outcome in outcomes] == [Kept, Failed, Failed, Kept]
+    assert [outcome.reason for outcome in outcomes if isinstance(outcome, Failed)] == ["not_utf8", "row_too_large"]
+
+
+@pytest.mark.parametrize("table", [pa.table({"body": ["a", "b"]}), pa.table({"text": [1, 2]})])
+def test_rows_without_the_text_say_so(table: pa.Table) -> None:
+    outcomes = read(stored(table))
+    assert [outcome.reason for outcome in outcomes if isinstance(outcome, Failed)] == ["no_text"] * 2
+
+
+def test_rows_are_read_a_few_at_a_time() -> None:
+    size = 1 << 16
+    texts = [f"{number:04}" * (size // 4) for number in range(400)]
+    # Arrow holds a page as a whole: most writers make small ones.
+    data = stored(pa.table({"text": texts}), use_dictionary=False, write_batch_size=8)
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    most = 0
+    for record in found_in(data):
+        assert isinstance(record, Record)
+        record.outcome()
+        most = max(most, pool.bytes_allocated() - before)
+    assert most < 400 * size / 2
