@@ -23,8 +23,6 @@ from tasks.sources.repositories.licence_files import Licence, LicenceFiles, is_l
 from tasks.sources.repositories.licence_texts import tagged_licence
 
 _TAG_WITHIN = 4096  # characters of a file
-_LARGEST_LICENCE = 1 << 20
-_MOST_LICENCES = 100_000
 _NOT_KEPT = frozenset((".git", ".hg", ".svn", "CVS", "__MACOSX"))
 
 
@@ -53,7 +51,7 @@ def read_github(stream: BinaryIO, name: str, config: GithubConfig) -> Iterator[R
 
     The archive is read twice: first its licence files, wherever they stand in it.
     """
-    licences = _licences(stream, name)
+    licences = _licences(stream, name, config)
     for found in read_files(stream, name, Limits(config.max_file_bytes), partial(_unwanted, config=config)):
         if isinstance(found, ContainedFile):
             yield Record(found.data, found.offset, partial(_document, found, name, licences, config))
@@ -61,17 +59,16 @@ def read_github(stream: BinaryIO, name: str, config: GithubConfig) -> Iterator[R
             yield found
 
 
-def _licences(stream: BinaryIO, name: str) -> LicenceFiles:
+def _licences(stream: BinaryIO, name: str, config: GithubConfig) -> LicenceFiles:
     licences = LicenceFiles()
-    only = partial(_no_licence_file, number=iter(range(_MOST_LICENCES)))
-    for found in read_files(stream, name, Limits(_LARGEST_LICENCE), only):
+    for found in read_files(stream, name, Limits(config.max_file_bytes), _no_licence_file):
         if isinstance(found, ContainedFile) and found.path is not None:
             licences.add(found.path, found.data)
     return licences
 
 
-def _no_licence_file(path: str, number: Iterator[int]) -> str | None:
-    return None if is_licence_file(path) and next(number, None) is not None else "no_licence_file"
+def _no_licence_file(path: str) -> str | None:
+    return None if is_licence_file(path) else "no_licence_file"
 
 
 def _unwanted(path: str, config: GithubConfig) -> str | None:

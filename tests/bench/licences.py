@@ -12,8 +12,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tasks.sources.repositories.licence_files import is_licence_file
-from tasks.sources.repositories.licence_texts import licences_in
+from tasks.sources.repositories.licence_files import LicenceFiles, is_licence_file
 
 # Words of metadata, and the identifiers that they may stand for.
 NAMES = {
@@ -46,13 +45,20 @@ def declared(distribution: importlib.metadata.Distribution) -> str:
 def main() -> None:
     counts = Counter[str]()
     for distribution in sorted(importlib.metadata.distributions(), key=lambda one: one.metadata["Name"].lower()):
-        files = [file for file in distribution.files or [] if is_licence_file(file.name) and "dist-info" in str(file)]
-        texts = [Path(str(file.locate())).read_text("utf-8", "replace") for file in files]
-        found = sorted({licence for text in texts for licence in licences_in(text)})
+        files = [
+            file
+            for file in distribution.files or []
+            if is_licence_file(file.name) and "dist-info" in str(file) and "_vendor" not in str(file)
+        ]
+        licences = LicenceFiles()
+        for file in files:
+            licences.add(file.name, Path(str(file.locate())).read_bytes())
+        licence = licences.of("any")
+        found = sorted(licence.names) if licence else []
         said = declared(distribution)
         if not found or not said:
-            counts["no licence file" if not texts else "no licence found" if not found else "nothing declared"] += 1
-            if texts:
+            counts["no licence file" if not files else "no licence found" if not found else "nothing declared"] += 1
+            if files:
                 print(f"{distribution.metadata['Name']:32} {said or '(nothing)':44} {' '.join(found) or '(none)'}")
             continue
         wanted = {

@@ -178,8 +178,9 @@ def _checksum_fits(block: bytes) -> bool:
     except _BadHeader:
         return False
     rest = block[:148] + b" " * 8 + block[156:BLOCK]
+    unsigned = sum(rest)
     # Old programs added signed bytes.
-    return stored in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest))
+    return stored == unsigned or stored == unsigned - 256 * sum(byte > 127 for byte in rest)
 
 
 def _number(stored: bytes) -> int:

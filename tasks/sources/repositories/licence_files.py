@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ def is_licence_file(path: str) -> bool:
 # "This software is made available under the terms of either of the licenses found in LICENSE.APACHE or LICENSE.BSD."
 _CHOICE = re.compile(r"\beither\b.{0,60}\blicen[cs]es?\b|\byour (?:choice|option)\b", re.IGNORECASE | re.DOTALL)
 _LONGEST_CHOICE = 500  # characters
+_LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,15 @@ class LicenceFiles:
     """The licence files of an archive, by folder."""
 
     _found: dict[str, list[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
+    _known: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, path: str, data: bytes) -> None:
-        """Add a licence file."""
+        """Add a licence file. One that is longer than a MiB is `OTHER`."""
         folder, _, name = path.rpartition("/")
-        text = data.decode("utf-8", "replace")
-        found = () if len(text) <= _LONGEST_CHOICE and _CHOICE.search(text) else licences_in(text) or (OTHER,)
-        self._found.setdefault(folder, []).append((name, found))
+        digest = hashlib.sha1(data).digest()
+        if digest not in self._known:
+            self._known[digest] = _stated(data)
+        self._found.setdefault(folder, []).append((name, self._known[digest]))
 
     def of(self, path: str) -> Licence | None:
         """The licence of a file; None if no folder around it has a licence file."""
@@ -77,6 +81,16 @@ class LicenceFiles:
                 if own in self._found:
                     return _joined(self._found[own])
         return None
+
+
+def _stated(data: bytes) -> tuple[str, ...]:
+    """What a licence file says; nothing if it only says that others are a choice."""
+    if len(data) > _LARGEST:
+        return (OTHER,)
+    text = data.decode("utf-8", "replace")
+    if len(text) <= _LONGEST_CHOICE and _CHOICE.search(text):
+        return ()
+    return licences_in(text) or (OTHER,)
 
 
 def _joined(files: list[tuple[str, tuple[str, ...]]]) -> Licence:

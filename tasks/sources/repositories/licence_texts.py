@@ -19,6 +19,7 @@ _RUN = 3
 # Of the runs of a licence, those that a text must have. The clause that MIT-0 lacks is 17 % of MIT. The authors of some
 # BSD licences are "the author", which costs 14 %.
 _LEAST = 0.85
+_REACH = 1.5  # lengths of a licence, within which its runs stand
 _NEW_RUNS = 0.5  # of a licence beside a longer one, such as BSD's two clauses in its three
 # Words in a row that belong to no licence: with an obligation, such as BSD's clause on advertising (22 words), and with
 # the mere mention of a licence, such as "is licensed under the terms of the MIT licence, reproduced below".
@@ -48,7 +49,6 @@ _NOTICES = {
 _LONGEST_NOTICE = 200  # words
 
 
-@functools.lru_cache(maxsize=4096)
 def licences_in(text: str) -> tuple[str, ...]:
     """The SPDX identifiers of the licences whose texts stand in `text`, sorted; `OTHER` where it says more than these.
 
@@ -61,16 +61,20 @@ def licences_in(text: str) -> tuple[str, ...]:
     for place, run in enumerate(runs):
         places.setdefault(run, []).append(place)
     hits = Counter(number for run in places for number in _index().get(run, ()))
+    templates = _templates()
+    near = {
+        number: _most_near(templates[number], places)
+        for number, count in hits.items()
+        if count >= _LEAST * len(templates[number].runs)
+    }
     found: set[str] = set()
     covered = [False] * len(words)
-    templates = _templates()
     # The licence that explains most of the text comes first: three clauses before two, Apache before its relatives.
-    for number in sorted(hits, key=lambda number: -(hits[number] ** 2) / len(templates[number].runs)):
+    for number in sorted(near, key=lambda number: -(near[number] ** 2) / len(templates[number].runs)):
         template = templates[number]
-        if hits[number] < _LEAST * len(template.runs):
-            continue
         own = [place for run in template.runs for place in places.get(run, ())]
-        if sum(not covered[place] for place in own) < _NEW_RUNS * len(own):
+        few_new = sum(not covered[place] for place in own) < _NEW_RUNS * len(own)
+        if near[number] < _LEAST * len(template.runs) or few_new:
             continue
         if template.licence is not None:
             found.add(template.licence)
@@ -118,6 +122,23 @@ def _index() -> dict[tuple[str, ...], list[int]]:
         for run in template.runs:
             index.setdefault(run, []).append(number)
     return index
+
+
+def _most_near(template: _Template, places: dict[tuple[str, ...], list[int]]) -> int:
+    """The most runs of a licence that stand near each other in a text: a mixture of others may have all of them."""
+    events = sorted((place, run) for run in template.runs for place in places.get(run, ()))
+    reach = _REACH * (len(template.runs) + _RUN)
+    inside: Counter[tuple[str, ...]] = Counter()
+    first = most = distinct = 0
+    for place, run in events:
+        distinct += inside[run] == 0
+        inside[run] += 1
+        while events[first][0] < place - reach:
+            inside[events[first][1]] -= 1
+            distinct -= inside[events[first][1]] == 0
+            first += 1
+        most = max(most, distinct)
+    return most
 
 
 def _words(text: str) -> list[str]:

@@ -143,6 +143,7 @@ EITHER = b"This software is made available under the terms of either of the lice
         ({"LICENSE": "MIT"}, "MIT", True),
         ({"LICENSE": "GPL-3.0"}, "GPL-3.0", False),
         ({"LICENSE": ""}, OTHER, False),
+        ({"LICENSE": "long"}, OTHER, False),
         ({"LICENSE-MIT": "MIT", "LICENSE-APACHE": "Apache-2.0"}, "Apache-2.0 OR MIT", True),
         ({"LICENSE-MIT": "MIT", "LICENSE-GPL": "GPL-3.0"}, "GPL-3.0 OR MIT", True),
         ({"LICENSE": "MIT", "COPYING": "GPL-3.0"}, "GPL-3.0 AND MIT", False),
@@ -152,7 +153,12 @@ EITHER = b"This software is made available under the terms of either of the lice
 def test_several_licence_files(files: dict[str, str | None], expression: str, allowed: bool) -> None:
     licences = LicenceFiles()
     for name, licence in files.items():
-        licences.add(name, EITHER if licence is None else TEXTS.get(licence, "Copyright X").encode())
+        licences.add(
+            name,
+            EITHER
+            if licence is None
+            else TEXTS.get(licence, "Copyright X" if not licence else TEXTS["MIT"] * 2000).encode(),
+        )
     found = licences.of("src/a.py")
     assert found is not None and (str(found), found.allowed(ALLOWED)) == (expression, allowed)
 
