@@ -130,7 +130,9 @@ class _Flattener:
             content = frame.opening + content
         elif frame.kind in ("|", "{"):
             first, line_end, rest = content.partition("\n")
-            content = ("" if frame.kind == "|" else first) + line_end + _OF_TABLE.sub("", rest)
+            if not self._opened["|"] and not self._opened["{"]:  # once for all that are open
+                rest = _OF_TABLE.sub("", rest)
+            content = ("" if frame.kind == "|" else first) + line_end + rest
         self._add(content)
 
     def _comment(self, position: int) -> int:
