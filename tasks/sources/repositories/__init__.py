@@ -1,0 +1,1 @@
+"""Repositories of source code: their licences, and the headers of their files."""

@@ -1,0 +1,177 @@
+"""Licences by their texts: equal to what packages say of themselves, and careful where a text says more."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+import pytest
+from identify.vendor.licenses import LICENSES
+
+from tasks.sources.repositories.licence_files import Licence, LicenceFiles, is_licence_file
+from tasks.sources.repositories.licence_texts import OTHER, licences_in
+
+TEXTS = dict(LICENSES)
+ADVERTISING = """
+3. All advertising materials mentioning features or use of this software must display the following
+   acknowledgement: This product includes software developed by the organization.
+"""
+COMMONS = """
+The Software is provided to you by the Licensor under the License, as defined below, subject to the following
+condition. The grant of rights under the License will not include, and the License does not grant to you, the right to
+Sell the Software.
+"""
+
+
+@pytest.mark.parametrize("licence", TEXTS)
+def test_every_text_is_its_licence(licence: str) -> None:
+    assert licences_in(TEXTS[licence]) == (licence,)
+
+
+@pytest.mark.parametrize("licence", ["Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "ISC", "MPL-2.0", "GPL-3.0"])
+def test_form_makes_no_difference(licence: str) -> None:
+    text = TEXTS[licence].replace("[year]", "1999-2024").replace("[fullname]", "A. Person <a@example.org>")
+    rewrapped = " ".join(text.split())
+    commented = "".join(f" * {line}\n" for line in text.split("\n"))
+    quoted = text.replace('"', "``").replace("'", "’")
+    titled = f"# Project X\n\nCopyright (c) 2020, Someone\nAll rights reserved.\n\n{text}"
+    for variant in (rewrapped, commented, quoted, titled, text.replace("\n", "\r\n"), text.upper()):
+        assert licences_in(variant) == (licence,)
+
+
+def test_the_name_of_an_organisation_makes_no_difference() -> None:
+    text = TEXTS["BSD-3-Clause"].replace(
+        "the copyright holder nor the names of its", "Example Labs, Inc. nor the names of its"
+    )
+    assert licences_in(text) == ("BSD-3-Clause",)
+
+
+def test_a_licence_with_a_clause_more_or_less_is_another() -> None:
+    assert licences_in(TEXTS["BSD-2-Clause"] + ADVERTISING) == ("BSD-2-Clause", OTHER)
+    assert licences_in(COMMONS + TEXTS["MIT"]) == (OTHER, "MIT")
+    without_notice = re.sub(r"(?s), subject to the following.*portions of the\s+Software\.", ".", TEXTS["MIT"])
+    assert without_notice != TEXTS["MIT"]
+    assert "MIT" not in licences_in(without_notice)
+
+
+def test_two_texts_in_one_file_are_two_licences() -> None:
+    assert licences_in(TEXTS["MIT"] + "\n\n" + TEXTS["Apache-2.0"]) == ("Apache-2.0", "MIT")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("This project is licensed under the terms of the MIT license.", ("MIT",)),
+        (
+            "Licensed under the Apache License, Version 2.0; see http://www.apache.org/licenses/LICENSE-2.0",
+            ("Apache-2.0",),
+        ),
+        ("SPDX-License-Identifier: GPL-2.0-only", ("GPL-2.0-only",)),
+        ("You need our permission for every use.", (OTHER,)),
+        ("Distributed under the MIT license or the Apache License, Version 2.0.", (OTHER,)),
+        ("", ()),
+        ("A shopping list.", ()),
+    ],
+)
+def test_a_short_text_names_its_licence(text: str, expected: tuple[str, ...]) -> None:
+    assert licences_in(text) == expected
+
+
+# Packages whose metadata name one licence that is known here. What their licence files say beside it was read by hand:
+# texts of code that they carry, so these are not under that licence alone.
+CARRIES_MORE = {
+    "exceptiongroup",
+    "grpcio",
+    "lxml",
+    "mypy",
+    "pandas",
+    "pip",
+    "pyarrow",
+    "ray",
+    "rich-rst",
+    "scikit-learn",
+}
+NAMES = {"MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MPL-2.0", "Unlicense", "Zlib"}
+
+
+def test_installed_packages_have_the_licence_that_they_declare() -> None:
+    compared = 0
+    differ: dict[str, tuple[str, set[str]]] = {}
+    for distribution in importlib.metadata.distributions():
+        name, declared = distribution.metadata["Name"], distribution.metadata.get("License-Expression")
+        files = [file for file in distribution.files or [] if is_licence_file(file.name) and ".dist-info/" in str(file)]
+        own = [file for file in files if "/_vendor/" not in str(file)]
+        if declared not in NAMES or not own:
+            continue
+        texts = [Path(str(file.locate())).read_text("utf-8", "replace") for file in own]
+        found = {licence for text in texts for licence in licences_in(text)}
+        compared += 1
+        if found != {declared} and not (name.lower() in CARRIES_MORE and declared in found):
+            differ[name] = declared, found
+    assert compared > 50
+    assert len(differ) <= 0.1 * compared, differ
+    # None is found that is not there: whatever is found beside the declared licence stands in the text.
+    assert all(declared in found for declared, found in differ.values()), differ
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("LICENSE", "LICENCE", "license.txt", "License.md", "LICENSE-MIT", "LICENSE.APACHE", "COPYING", "UNLICENSE"),
+        *("COPYING.LESSER", "MIT-LICENSE.txt", "LICENSE-2.0", "LICENSES/MIT.txt", "licenses.rst"),
+    ],
+)
+def test_names_of_licence_files(name: str) -> None:
+    assert is_licence_file(f"repo/{name}") and is_licence_file(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["license.py", "licenses.js", "LICENSE.go", "copying.c", "README.md", "relicense", "licensed"]
+)
+def test_names_of_other_files(name: str) -> None:
+    assert not is_licence_file(f"repo/{name}")
+
+
+ALLOWED = frozenset(("MIT", "Apache-2.0"))
+EITHER = b"This software is made available under the terms of either of the licenses found in LICENSE.A or LICENSE.B."
+
+
+@pytest.mark.parametrize(
+    ("files", "expression", "allowed"),
+    [
+        ({"LICENSE": "MIT"}, "MIT", True),
+        ({"LICENSE": "GPL-3.0"}, "GPL-3.0", False),
+        ({"LICENSE": ""}, OTHER, False),
+        ({"LICENSE": "long"}, OTHER, False),
+        ({"LICENSE-MIT": "MIT", "LICENSE-APACHE": "Apache-2.0"}, "Apache-2.0 OR MIT", True),
+        ({"LICENSE-MIT": "MIT", "LICENSE-GPL": "GPL-3.0"}, "GPL-3.0 OR MIT", True),
+        ({"LICENSE": "MIT", "COPYING": "GPL-3.0"}, "GPL-3.0 AND MIT", False),
+        ({"LICENSE": None, "LICENSE.B": "GPL-3.0", "LICENSE.A": "MIT"}, "GPL-3.0 OR MIT", True),
+    ],
+)
+def test_several_licence_files(files: dict[str, str | None], expression: str, allowed: bool) -> None:
+    licences = LicenceFiles()
+    for name, licence in files.items():
+        licences.add(
+            name,
+            EITHER
+            if licence is None
+            else TEXTS.get(licence, "Copyright X" if not licence else TEXTS["MIT"] * 2000).encode(),
+        )
+    found = licences.of("src/a.py")
+    assert found is not None and (str(found), found.allowed(ALLOWED)) == (expression, allowed)
+
+
+def test_the_nearest_folder_decides() -> None:
+    licences = LicenceFiles()
+    for folder, licence in {"r": "MIT", "r/vendor/x": "GPL-3.0", "s/LICENSES": "ISC"}.items():
+        licences.add(f"{folder}/LICENSE", TEXTS[licence].encode())
+    found = [licences.of(path) for path in ("r/a", "r/vendor/x/y/a", "r/vendor/a", "s/deep/a", "t/a", "a")]
+    assert [str(one) if one else None for one in found] == ["MIT", "GPL-3.0", "MIT", "ISC", None, None]
+
+
+def test_expressions() -> None:
+    assert Licence.parsed("MIT OR GPL-2.0-only").allowed(ALLOWED)
+    assert not Licence.parsed("MIT AND GPL-2.0-only").allowed(ALLOWED)
+    assert not Licence.parsed("Apache-2.0 WITH LLVM-exception").allowed(ALLOWED)
