@@ -56,7 +56,7 @@ class WikipediaConfig(StageConfig):
     max_page_bytes: int = pydantic.Field(default=16 << 20, ge=1 << 10)
 
 
-@stage("wikipedia", version=1, kind=StageKind.source, config=WikipediaConfig, libraries=["backports.zstd", "FastWARC"])
+@stage("wikipedia", version=2, kind=StageKind.source, config=WikipediaConfig, libraries=["backports.zstd", "FastWARC"])
 def read_wikipedia(stream: BinaryIO, name: str, config: WikipediaConfig) -> Iterator[Found]:
     """Yield every page, to be read for its outcome, and one outcome for each fault of the file.
 

@@ -29,6 +29,9 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _REST_OF_TAG = re.compile(r"(?=[\s/>])([^<>]*+)>")
+# As MediaWiki's preprocessor has it: the first ">" ends the tag, and "<" may be in an attribute.
+_BEHIND_NAME = re.compile(r"[\s/>]")
+_REST_OF_EXTENSION_TAG = re.compile(r"(?=[\s/>])([^>]*+)>")
 _CLOSING = {name: re.compile(rf"</{name}\s*+>", re.IGNORECASE) for name in EXTENSIONS}
 _IN_SHOWN = re.compile(r"</?nowiki\s*+/?>", re.IGNORECASE)
 # A file whose namespace is not known: dumps without their head do not tell it.
@@ -80,6 +83,7 @@ class _Flattener:
         self._kept: list[str] = []
         self._unclosed = 0
         self._never: set[str] = set()  # names of elements that are not closed any more
+        self._no_more_ends = False  # of tags
 
     def run(self) -> Flat:
         text, position = self._text, 0
@@ -146,7 +150,11 @@ class _Flattener:
         closing = token.startswith("</")
         name = token.lstrip("</").lower()
         known = name in EXTENSIONS or name in BLOCKS or name in INLINE or name == "table"
-        rest = _REST_OF_TAG.match(self._text, position) if known else None
+        if name in EXTENSIONS and not closing:
+            rest = None if self._no_more_ends else _REST_OF_EXTENSION_TAG.match(self._text, position)
+            self._no_more_ends |= rest is None and _BEHIND_NAME.match(self._text, position) is not None
+        else:
+            rest = _REST_OF_TAG.match(self._text, position) if known else None
         if rest is None:
             self._add(token)
             return position

@@ -104,3 +104,49 @@ def test_rows_are_read_a_few_at_a_time() -> None:
         record.outcome()
         most = max(most, pool.bytes_allocated() - before)
     assert most < 400 * size / 2
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.json_()])
+def test_the_bytes_of_a_text_count_whatever_the_type_of_its_column(kind: pa.DataType) -> None:
+    texts = pa.array(["one", "x" * 2000]).cast(kind)
+    for table, field in (
+        (pa.table({"text": texts}), "text"),
+        (pa.table({"m": pa.table({"t": texts}).to_struct_array()}), "m.t"),
+    ):
+        data = stored(table)
+        first = next(found_in(data, text_field=field))
+        assert isinstance(first, Record) and first.data == b"one"
+        one, large = read(data, text_field=field, max_text_bytes=1024)
+        assert isinstance(one, Kept) and one.bytes == 3
+        assert isinstance(large, Failed) and large.reason == "row_too_large" and large.bytes == 2000
+
+
+def test_a_column_whose_name_is_not_its_own_is_one_failure() -> None:
+    twice = pa.table([pa.array(["one"]), pa.array(["two"]), pa.array(["three"])], names=["text", "text", "other"])
+    [failed] = read(stored(twice))
+    assert isinstance(failed, Failed) and failed.reason == "repeated_column" and "'text'" in failed.example
+    [kept] = read(stored(twice), text_field="other")
+    assert isinstance(kept, Kept) and kept.document.text == "three"
+
+
+def test_a_time_zone_that_nobody_knows_fails_its_row() -> None:
+    times = pa.array([1, None], pa.timestamp("us", tz="Mars/Base"))
+    failed, kept = read(stored(pa.table({"text": ["one", "two"], "when": times})), date_field="when")
+    assert isinstance(failed, Failed) and failed.reason == "broken_row_group" and "Mars/Base" in failed.example
+    assert isinstance(kept, Kept) and kept.document.text == "two"
+
+
+@pytest.mark.parametrize("encoding", ["PLAIN_DICTIONARY", "DELTA_BYTE_ARRAY"])
+def test_values_that_repeat_in_a_few_stored_bytes_are_not_in_memory_together(encoding: str) -> None:
+    size, rows = 1 << 18, 200
+    options: dict[str, Any] = {"compression": "zstd"}
+    if encoding == "DELTA_BYTE_ARRAY":
+        options |= {"use_dictionary": False, "column_encoding": {"text": encoding}}
+    data = stored(pa.table({"text": ["x" * size] * rows}), **options)
+    assert len(data) < 4096
+    before, most, read_rows = pa.total_allocated_bytes(), 0, 0
+    for record in found_in(data):
+        read_rows += 1
+        assert isinstance(record, Record) and len(record.data) == size
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert read_rows == rows and most < 16 * size

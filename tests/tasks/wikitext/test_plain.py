@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 
 import pytest
 
+from tasks.wikitext.languages import LANGUAGES
 from tasks.wikitext.nesting import MOST_NESTED, TooNested
 from tasks.wikitext.plain import plain_text
 from tasks.wikitext.site import Site, read_site
@@ -132,6 +134,17 @@ def test_files_and_categories_of_each_language_are_left_out(language: str) -> No
     assert shown(f"one{links} two", of(language)) == "one two"
 
 
+def test_links_to_wikis_with_a_hyphen_in_their_language_are_left_out() -> None:
+    assert all(re.fullmatch("[a-z]{2,}(-[a-z]+)*", language) for language in LANGUAGES)
+    assert shown("one[[bat-smg:Malūns]][[zh-min-nan:Bō]][[roa-tara:Muline]] two") == "one two"
+
+
+@pytest.mark.parametrize("name", ['"<i>A</i>"', "a<b", "'x < y'"])
+def test_a_sign_of_a_tag_may_be_in_an_attribute_of_a_reference(name: str) -> None:
+    assert shown(f"one<ref name={name}>note</ref> two").startswith("one two")
+    assert shown(f"one<ref name={name} /> two").startswith("one")
+
+
 def test_the_dump_names_its_namespaces() -> None:
     head = (
         '<mediawiki xml:lang="xx"><siteinfo><dbname>xxwiki</dbname><base>https://xx.example/wiki/Main</base><namespaces>'
@@ -222,6 +235,7 @@ def test_markup_is_nested_to_a_limit() -> None:
 HOSTILE = {
     "unclosed references": "<ref>a ",
     "unclosed references with names": "<ref name=",
+    "references without a space": '<ref"',
     "unclosed comments in code": "<!-- ",
     "closing braces": "}} ",
     "closing brackets": "]] ",
