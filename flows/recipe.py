@@ -54,8 +54,9 @@ def load_recipe(
 def _given_inputs(recipe: Recipe, given: list[str], name: str) -> list[tuple[str, Any]]:
     """The inputs of sources and references, as settings."""
     if len(recipe.sources) == 1 and not recipe.references:
+        # The name is not needed here, and does no harm.
         [source] = recipe.sources
-        return [(f"sources.{source}.inputs", given)] if given else []
+        given = [item if item.startswith(f"{source}=") else f"{source}={item}" for item in given]
     found: dict[str, list[str]] = {}
     for item in given:
         source, sign, path = item.partition("=")
@@ -63,6 +64,8 @@ def _given_inputs(recipe: Recipe, given: list[str], name: str) -> list[tuple[str
         if not sign or section is None:
             known = ", ".join([*recipe.sources, *recipe.references])
             raise RecipeError(f"{name} has several sources: give {item!r} as SOURCE=PATH, with one of {known}")
+        if not path:
+            raise RecipeError(f"{name}: no path is given for {source}: give --input {source}=PATH, or leave it out")
         found.setdefault(f"{section}.{source}.inputs", []).append(path)
     return list(found.items())
 

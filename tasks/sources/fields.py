@@ -52,6 +52,13 @@ class FieldsConfig(StageConfig):
     part_field: str | None = None
     parts: dict[str, str] = pydantic.Field(default_factory=dict)
 
+    @pydantic.model_validator(mode="after")
+    def _own_names(self) -> FieldsConfig:
+        own = ("offset", PART) if self.part_field is not None else ("offset",)
+        if taken := [name for name in self.metadata_fields if name in own]:
+            raise ValueError(f"metadata_fields has {taken[0]!r}, which the reader writes itself: leave it out")
+        return self
+
     def fields(self) -> list[str]:
         """The names of the fields that decide what a row becomes."""
         named = (self.text_field, self.id_field, self.url_field, self.date_field, self.part_field)

@@ -107,11 +107,11 @@ def _text_bytes(row: pa.RecordBatch, field: str) -> bytes:
 
 def _outcome(row: pa.RecordBatch, size: int, where: str, offset: int, config: ParquetConfig) -> Outcome:
     try:
-        [values] = row.to_pylist()
+        [values] = row.to_pylist(maps_as_pydicts="strict")
     except UnicodeDecodeError as error:
         return Failed(BrokenFile.not_utf8, size, f"{where}: {error.reason} at byte {error.start} of a value", offset)
     except (ValueError, OverflowError, LookupError, pa.ArrowException) as error:
-        # A time that Python cannot hold, for one, or a time zone that it does not know.
+        # A time that Python cannot hold, a time zone that it does not know, or a map with a key twice.
         return Failed(BrokenFile.broken_row_group, size, f"{where}: {_first_line(error)}", offset)
     return outcome_of(values, size, where, offset, config)
 

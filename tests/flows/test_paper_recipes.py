@@ -174,12 +174,23 @@ def test_opt_is_built_of_what_there_is(pool: LocalPool, tmp_path: Path) -> None:
         load_recipe("opt", skip_missing=True)
     with pytest.raises(RecipeError, match="SOURCE=PATH"):
         load_recipe("opt", inputs=["train.jsonl"])
+    with pytest.raises(RecipeError, match="no path is given for pile"):
+        load_recipe("opt", inputs=["pile="])
     record = build(pool, tmp_path, "opt", inputs, PILE_SETTINGS, skip_missing=True)
     lake = Lake.open(str(tmp_path / "lake"))
     assert record.sources == ["pile", "reddit"]
     [thread] = texts_of(lake, record, "reddit")
     assert thread.split("\n\n") == [comment["body"] for comment in comments]
     assert set(read_summary(lake, record.manifest(lake, "tokens"))["mixture"]) >= {"pile.pile-cc", "reddit"}
+
+
+def test_the_only_source_may_be_named_with_its_input() -> None:
+    [source] = read_recipe("crawl").sources
+    inputs = ["a.warc.gz", f"{source}=b.warc.gz", "lang=en/c.warc.gz", f"{source}=d=e.warc.gz"]
+    [resolved] = load_recipe("crawl", inputs=inputs).sources
+    assert list(resolved.section.inputs) == ["a.warc.gz", "b.warc.gz", "lang=en/c.warc.gz", "d=e.warc.gz"]
+    with pytest.raises(RecipeError, match="no path is given"):
+        load_recipe("crawl", inputs=[""])
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,13 @@ def test_text_is_kept_as_it_is_only_where_that_is_asked() -> None:
     assert isinstance(found, Failed) and found.reason == "not_unicode"
 
 
+@pytest.mark.parametrize("names", [{"metadata_fields": ["offset"]}, {"metadata_fields": ["part"], "part_field": "set"}])
+def test_no_field_of_a_row_takes_the_place_of_what_the_reader_writes(names: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="which the reader writes itself"):
+        FieldsConfig.model_validate(names)
+    assert document({"text": "a", "part": "b"}, metadata_fields=["part"]).metadata == {"offset": 3, "part": "b"}
+
+
 def test_a_row_without_an_id_has_none_yet() -> None:
     assert document({"text": "a"}).id is None
     assert document({"text": "a", "id": None}, id_field="id").id is None

@@ -150,3 +150,12 @@ def test_values_that_repeat_in_a_few_stored_bytes_are_not_in_memory_together(enc
         assert isinstance(record, Record) and len(record.data) == size
         most = max(most, pa.total_allocated_bytes() - before)
     assert read_rows == rows and most < 16 * size
+
+
+def test_the_keys_of_a_map_are_fields() -> None:
+    maps = [[("set", "A")], [("other", "A")], [("set", "A"), ("set", "B")]]
+    table = pa.table({"text": ["one", "two", "three"], "meta": pa.array(maps, pa.map_(pa.string(), pa.string()))})
+    one, without, twice = read(stored(table), part_field="meta.set", parts={"A": "a"})
+    assert isinstance(one, Kept) and one.document.metadata["part"] == "a"
+    assert isinstance(without, Failed) and without.reason == "no_part"
+    assert isinstance(twice, Failed) and twice.reason == "broken_row_group" and "duplicate key" in twice.example
