@@ -41,7 +41,8 @@ class UnwantedThread(StrEnum):
 class StackExchangeConfig(StageConfig):
     """`source` names the set of dumps and is the prefix of every id, before the site and the question's number.
 
-    `site`, such as ``coffee.stackexchange.com``, is for files whose name does not tell it.
+    `site`, such as ``coffee.stackexchange.com``, is for files whose name does not tell it. Where nothing tells it, the
+    id comes from the file's content and the place in it.
     """
 
     source: str = pydantic.Field(default="stack_exchange", min_length=1, pattern=r"^[^\s/]+$")
@@ -53,7 +54,7 @@ class StackExchangeConfig(StageConfig):
 
 @stage(
     "stack_exchange",
-    version=1,
+    version=2,
     kind=StageKind.source,
     config=StackExchangeConfig,
     libraries=["backports.zstd", "FastWARC", "lxml", "Resiliparse"],
@@ -140,7 +141,8 @@ def _outcome(
         "offset": thread.offset,
     }
     document = Document(
-        id="/".join(part for part in (config.source, site, str(thread.number)) if part),
+        # Without its site, the number of a question says nothing: other sites have it, too.
+        id=f"{config.source}/{site}/{thread.number}" if site else None,
         text=text,
         url=f"https://{site}/questions/{thread.number}" if site else None,
         date=question.get("CreationDate"),

@@ -46,7 +46,10 @@ class BrokenPage(StrEnum):
 
 
 class WikipediaConfig(StageConfig):
-    """`source` names the set of dumps and is the prefix of every id, before the wiki's name and the page's number."""
+    """`source` names the set of dumps and is the prefix of every id, before the wiki's name and the page's number.
+
+    Where a file does not tell its wiki, the id comes from the file's content and the place in it.
+    """
 
     source: str = pydantic.Field(default="wikipedia", min_length=1, pattern=r"^[^\s/]+$")
     # Since 7 June 2023, by the Terms of Use of the Wikimedia Foundation; before, version 3.0.
@@ -104,7 +107,8 @@ def _outcome(item: Item, name: str, encoding: str | None, site: Site, config: Wi
         "unclosed": plain.unclosed,
     }
     document = Document(
-        id=f"{config.source}/{site.name}/{int(page.id)}",
+        # Without its wiki, the number of a page says nothing: other wikis have it, too.
+        id=f"{config.source}/{site.name}/{int(page.id)}" if site.name else None,
         text=text,
         url=site.url(page.title),
         date=page.timestamp or None,

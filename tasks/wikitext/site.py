@@ -26,7 +26,7 @@ class Site:
     `marks_redirects`: its pages tell that they are redirects, as all do since version 0.4 of the schema.
     """
 
-    name: str = "wiki"
+    name: str | None = None
     language: str | None = None
     address: str | None = None
     hidden: frozenset[str] = frozenset(CANONICAL)
@@ -64,7 +64,7 @@ def read_site(head: str) -> Site:
     address = base[: base.rfind("/") + 1] if base and base.startswith(("http://", "https://")) else None
     spaces = {text: key for text, key in found.items() if text}
     marks = _OLD.search(head) is None
-    return Site(name or language or "wiki", language, address, frozenset(hidden), spaces, marks)
+    return Site(name or language, language, address, frozenset(hidden), spaces, marks)
 
 
 def folded(name: str) -> str:

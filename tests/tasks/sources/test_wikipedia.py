@@ -119,6 +119,12 @@ def test_a_page_becomes_a_document() -> None:
     )
 
 
+def test_pages_of_a_wiki_that_is_not_named_have_no_id_of_their_own() -> None:
+    """Those of another such file would have the same: the engine makes ids by content."""
+    [document] = kept(read(dump(page(7), head="<mediawiki>")))
+    assert (document.id, document.metadata["page"], document.metadata["wiki"]) == (None, 7, None)
+
+
 @pytest.mark.parametrize("compression", sorted(COMPRESSIONS))
 def test_dumps_are_read_in_every_compression(compression: str) -> None:
     data = COMPRESSIONS[compression](dump(*map(page, range(1, 40))))
