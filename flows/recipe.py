@@ -76,14 +76,38 @@ def missing_sources(recipe: Recipe) -> list[str]:
 
 
 def without_missing(recipe: Recipe, name: str) -> Recipe:
-    """The recipe without the sources that have no inputs. Raises RecipeError if none is left."""
+    """The recipe without the sources that have no inputs, and without the models that only these used.
+
+    Raises RecipeError if no source is left, or if one needs a model that is fitted on what is missing.
+    """
     missing = missing_sources(recipe)
     values = recipe.model_dump(mode="json")
+    before = _models_named(values)
     for section in ("sources", "references"):
         values[section] = {source: body for source, body in values[section].items() if source not in missing}
     if not values["sources"]:
         raise RecipeError(f"{name}: no source has inputs: give some with --input SOURCE=PATH")
+    used = _models_named([values[section] for section in ("sources", "references", "across")])
+    idle = {model: values["models"].pop(model) for model in [*values["models"]] if model in before - used}
+    needed = {origin for body in values["models"].values() for origin in body["on"]}
+    for origin in {origin for body in idle.values() for origin in body["on"]} - needed:
+        values["references"].pop(origin, None)
+    for model, body in values["models"].items():
+        if lacking := [origin for origin in body["on"] if origin in missing]:
+            users = [source for source, section in values["sources"].items() if model in _models_named(section)]
+            raise RecipeError(
+                f"{name}: {', '.join(users) or 'a step'} needs the model {model}, which is fitted on {lacking[0]}: "
+                f"give --input {lacking[0]}=PATH, name the file of a model in the step, or leave that source out, too"
+            )
     return parse_recipe(values, name)
+
+
+def _models_named(value: Any) -> set[str]:
+    """The values of the fields ``model``, at any depth."""
+    if isinstance(value, Mapping):
+        own = {value["model"]} if isinstance(value.get("model"), str) else set()
+        return own.union(*map(_models_named, value.values()))
+    return set[str]().union(*map(_models_named, value)) if isinstance(value, (list, tuple)) else set()
 
 
 def read_recipe(name: str) -> Recipe:

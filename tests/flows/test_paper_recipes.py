@@ -184,6 +184,29 @@ def test_opt_is_built_of_what_there_is(pool: LocalPool, tmp_path: Path) -> None:
     assert set(read_summary(lake, record.manifest(lake, "tokens"))["mixture"]) >= {"pile.pile-cc", "reddit"}
 
 
+@pytest.mark.parametrize("given", [["github"], ["wikipedia"], ["c4", "books", "arxiv"], ["crawl", "wikipedia"]])
+def test_llama_is_built_of_any_of_its_sources(given: list[str]) -> None:
+    resolved = load_recipe("llama", inputs=[f"{source}=file" for source in given], skip_missing=True)
+    assert [source.name for source in resolved.sources] == given
+    assert bool(resolved.recipe.models) == ("crawl" in given)
+
+
+def test_a_source_whose_model_would_be_fitted_on_what_is_missing_says_so() -> None:
+    with pytest.raises(RecipeError, match="crawl needs the model wikipedia_lm, which is fitted on wikipedia"):
+        load_recipe("llama", inputs=["crawl=file"], skip_missing=True)
+
+
+def test_references_go_with_the_models_that_nothing_uses_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "name: two\nmodels:\n  lm: {fit: language_models, on: [good]}\n"
+        "references:\n  good: {read: jsonl, inputs: [good]}\n"
+        "sources:\n  web: {read: jsonl, steps: [{perplexity: {model: lm}}]}\n  books: {read: jsonl}\n"
+    )
+    resolved = load_recipe(str(path), inputs=["books=file"], skip_missing=True)
+    assert (list(resolved.recipe.models), [*resolved.recipe.references]) == ([], [])
+
+
 def test_the_only_source_may_be_named_with_its_input() -> None:
     [source] = read_recipe("crawl").sources
     inputs = ["a.warc.gz", f"{source}=b.warc.gz", "lang=en/c.warc.gz", f"{source}=d=e.warc.gz"]
