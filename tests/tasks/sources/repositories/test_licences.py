@@ -10,7 +10,7 @@ import pytest
 from identify.vendor.licenses import LICENSES
 
 from tasks.sources.repositories.licence_files import Licence, LicenceFiles, is_licence_file
-from tasks.sources.repositories.licence_texts import OTHER, licences_in
+from tasks.sources.repositories.licence_texts import OTHER, licence_in_header, licences_in, tagged_licence
 
 TEXTS = dict(LICENSES)
 ADVERTISING = """
@@ -175,3 +175,29 @@ def test_expressions() -> None:
     assert Licence.parsed("MIT OR GPL-2.0-only").allowed(ALLOWED)
     assert not Licence.parsed("MIT AND GPL-2.0-only").allowed(ALLOWED)
     assert not Licence.parsed("Apache-2.0 WITH LLVM-exception").allowed(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("# Copyright 2020 X\n", None),
+        (
+            "// Use of this source is governed by a BSD-style\n// license that can be found in the LICENSE file.\n",
+            None,
+        ),
+        ("# This file is part of X, see the LICENSE file.\n", None),
+        ('/* Licensed under the Apache License, Version 2.0 (the "License"); */', "Apache-2.0"),
+        ("# Released under the MIT license.", "MIT"),
+        ("/*\n" + "".join(f" * {line}\n" for line in TEXTS["BSD-3-Clause"].split("\n")) + " */", "BSD-3-Clause"),
+        ("# This program is free software under the terms of the GNU General Public License.", OTHER),
+        ("/* Dual licensed under the MIT or GPL Version 2 licenses. */", f"MIT OR {OTHER}"),
+        ("// Proprietary and confidential; permission is needed.", OTHER),
+    ],
+)
+def test_a_header_states_a_licence_or_refers_to_one(header: str, expected: str | None) -> None:
+    assert licence_in_header(header) == expected
+
+
+@pytest.mark.parametrize("form", ["# {}\n", "/* {} */", "<!-- {} -->", "-- {}", "// {}\r\n"])
+def test_a_tag_ends_with_its_expression(form: str) -> None:
+    assert tagged_licence(form.format("SPDX-License-Identifier: MIT OR Apache-2.0")) == "MIT OR Apache-2.0"
