@@ -38,6 +38,7 @@ def build_corpus(
     cluster: parameters.Cluster = None,
     settings: Annotated[list[str] | None, parameters.SETTINGS] = None,
     name: Annotated[str | None, parameters.CORPUS_NAME] = None,
+    skip_missing: Annotated[bool, parameters.SKIP_MISSING] = False,
 ) -> dict[str, Any]:
     """Build a corpus and its tokens from a recipe. Artifacts that the lake already has are reused.
 
@@ -46,7 +47,7 @@ def build_corpus(
     require_progress()
     if name is not None:
         check_name(name)
-    resolved = load_recipe(recipe, settings or [], inputs or [], values or {})
+    resolved = load_recipe(recipe, settings or [], inputs or [], values or {}, skip_missing)
     written = read_recipe(recipe)
     require_inputs(resolved)
     tasks = build_tasks(resolved)

@@ -64,7 +64,11 @@ LAKE = Parameter("Where artifacts are stored: a folder or s3://bucket/prefix.")
 WORKERS = Parameter("Number of worker processes.", minimum=1)
 CLUSTER = Parameter("Address of a Ray cluster, such as ray://head:10001. Without it, workers run on this machine.")
 RECIPE = Parameter("Name of a bundled recipe, or a YAML file.", choices="recipes")
-INPUTS = Parameter("Paths, globs, folders or s3:// URIs that replace the inputs of the recipe's only source.")
+INPUTS = Parameter(
+    "Paths, globs, folders or s3:// URIs that replace the inputs of the recipe's only source. With several sources, "
+    "each is SOURCE=PATH."
+)
+SKIP_MISSING = Parameter("Leave out sources that have no inputs.")
 CORPUS = Parameter("Name or key of a build. Without it: the newest build.", choices="corpora")
 RUN = Parameter("Key of a run, or its first characters; `millrace runs` lists the keys.")
 TOKENIZER = Parameter("A tokenizer file, such as GPT-NeoX's.")

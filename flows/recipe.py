@@ -27,25 +27,60 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(
-    name: str, settings: Iterable[str] = (), inputs: Iterable[str] = (), values: Mapping[str, Any] | None = None
+    name: str,
+    settings: Iterable[str] = (),
+    inputs: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
+    skip_missing: bool = False,
 ) -> ResolvedRecipe:
     """Load a recipe from a YAML file, or a bundled one by name, and apply overrides.
 
     `values` are overrides in nested sections and are applied first; `settings` are ``KEY=VALUE`` as
-    `tasks.recipe.overrides` reads them. `inputs` replace those of the recipe's only source. Opens the model files that
-    the recipe names, so that a wrong file fails now and not after hours of work. Raises RecipeError.
+    `tasks.recipe.overrides` reads them. `inputs` replace those of the recipe's only source, or, as ``SOURCE=PATH``,
+    those of the sources and references that they name. With `skip_missing`, sources without inputs are left out. Opens
+    the model files that the recipe names, so that a wrong file fails now and not after hours of work. Raises
+    RecipeError.
     """
     recipe = read_recipe(name)
     recipe = replace_values(recipe, [*full_keys(values or {}), *settings], name)
-    given = list(inputs)
-    if given:
-        if len(recipe.sources) != 1:
-            raise RecipeError(f"{name} has several sources: set inputs with --set sources.NAME.inputs=[...]")
-        [source] = recipe.sources
-        recipe = replace_values(recipe, [(f"sources.{source}.inputs", given)], name)
+    recipe = replace_values(recipe, _given_inputs(recipe, list(inputs), name), name)
+    if skip_missing:
+        recipe = without_missing(recipe, name)
     resolved = resolve_recipe(recipe, name)
     _refuse(name, [*_model_faults(resolved), *_tokenizer_faults(recipe)])
     return resolved
+
+
+def _given_inputs(recipe: Recipe, given: list[str], name: str) -> list[tuple[str, Any]]:
+    """The inputs of sources and references, as settings."""
+    if len(recipe.sources) == 1 and not recipe.references:
+        [source] = recipe.sources
+        return [(f"sources.{source}.inputs", given)] if given else []
+    found: dict[str, list[str]] = {}
+    for item in given:
+        source, sign, path = item.partition("=")
+        section = next((part for part in ("sources", "references") if source in getattr(recipe, part)), None)
+        if not sign or section is None:
+            known = ", ".join([*recipe.sources, *recipe.references])
+            raise RecipeError(f"{name} has several sources: give {item!r} as SOURCE=PATH, with one of {known}")
+        found.setdefault(f"{section}.{source}.inputs", []).append(path)
+    return list(found.items())
+
+
+def missing_sources(recipe: Recipe) -> list[str]:
+    """The sources and references without inputs."""
+    return [name for name, section in {**recipe.sources, **recipe.references}.items() if not section.inputs]
+
+
+def without_missing(recipe: Recipe, name: str) -> Recipe:
+    """The recipe without the sources that have no inputs. Raises RecipeError if none is left."""
+    missing = missing_sources(recipe)
+    values = recipe.model_dump(mode="json")
+    for section in ("sources", "references"):
+        values[section] = {source: body for source, body in values[section].items() if source not in missing}
+    if not values["sources"]:
+        raise RecipeError(f"{name}: no source has inputs: give some with --input SOURCE=PATH")
+    return parse_recipe(values, name)
 
 
 def read_recipe(name: str) -> Recipe:
@@ -80,7 +115,8 @@ def require_inputs(resolved: ResolvedRecipe) -> None:
     for source in (*resolved.sources, *resolved.references):
         if not source.section.inputs:
             raise RecipeError(
-                f"the source {source.name} has no inputs: use --input PATH_OR_GLOB, or set them in the recipe"
+                f"the source {source.name} has no inputs: use --input PATH_OR_GLOB (with several sources, "
+                f"--input {source.name}=PATH_OR_GLOB), set them in the recipe, or leave it out with --skip-missing"
             )
 
 

@@ -67,6 +67,19 @@ class Record:
     outcome: Callable[[], Outcome]
 
 
-def read_all(found: Iterable[Record | Outcome]) -> Iterator[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A source has read on without finding a record: what comes next is within a budget of its own.
+
+    A source that must see much of a file before it can tell a record yields one after every few megabytes.
+    """
+
+
+Found = Record | Outcome | Underway
+
+
+def read_all(found: Iterable[Found]) -> Iterator[Outcome]:
     """What a source yields, with every record read: for callers that need no budget."""
-    return (item.outcome() if isinstance(item, Record) else item for item in found)
+    for item in found:
+        if not isinstance(item, Underway):
+            yield item.outcome() if isinstance(item, Record) else item

@@ -44,10 +44,12 @@ class StageKind(StrEnum):
 class StageConfig(pydantic.BaseModel):
     """The options that determine the result of a stage. Every field enters its key, so omit execution settings.
 
-    `retired`: fields of older versions, which decide nothing now. Recipes may still have them.
+    Recipes may still have fields of older versions: `retired` ones decide nothing now, and `renamed` ones have the name
+    that they are mapped to.
     """
 
     retired: ClassVar[tuple[str, ...]] = ()
+    renamed: ClassVar[Mapping[str, str]] = {}
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -227,7 +229,8 @@ def partitioned(
     - ``annotate(documents, rows, config)`` takes one shard and its rows. It returns the annotation of the shard's
       documents, with `schema`. Without it, the artifact consists of what the last step gave for each partition.
 
-    With an optional field ``shards_per_group`` of the config, neighbouring shards are compared in groups of that size.
+    With an optional field ``files_per_group`` of the config, only shards of so many neighbouring input files of one
+    source are compared. The first group of a source begins with its first file.
     `columns` lists the columns that ``map`` and ``annotate`` read. `order` names the steps between them, by config;
     by default all, in the order of `reduce`. A step in `repeated` runs until it gives what it gave before.
     `documents_per_partition` bounds the rows in the memory of a worker: no result may depend on it. `reference` is

@@ -24,10 +24,14 @@ _FASTTEXT = (793712314).to_bytes(4, "little")
 
 
 class LanguageConfig(StageConfig):
-    """`line_feed` replaces each line feed (cc_net joins lines without a separator). `decimals` rounds the score."""
+    """`line_feed` replaces each line feed (cc_net joins lines without a separator). `decimals` rounds the score.
+
+    With `compat: ccnet`, words that are special to fastText are special: a text is read up to a word ``</s>``.
+    """
 
     line_feed: Literal["", " "] = ""
     decimals: int = pydantic.Field(default=2, ge=1, le=6)
+    compat: Literal["ccnet"] | None = None
 
 
 class LanguageModel(Protocol):
@@ -82,7 +86,7 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
     The score is the softmax probability from fastText's ``predict`` with k = 1. Quantised models may round it to
     slightly above 1; it is then 1. A text of white space only, for example after all its lines were struck, has no
     language: both columns are null, and this is not a failure. fastText treats NUL as a space. A word that is special
-    to it, such as ``</s>``, is text here: it gets a space behind its first character.
+    to it, such as ``</s>``, is text here, unless `compat` is set: it gets a space behind its first character.
     """
     label: list[str | None] = []
     score: list[float | None] = []
@@ -92,8 +96,9 @@ def identify_language(batch: Documents, config: LanguageConfig, model: LanguageM
             score.append(None)
             continue
         # As in fastText's own predict, a line feed ends the line: it is the token </s>, which has weights.
-        line = _plain(text.replace("\n", config.line_feed)) + "\n"
-        [(probability, name)] = model.predict(line, 1, 0.0, "strict")
+        line = text.replace("\n", config.line_feed)
+        line = line if config.compat else _plain(line)
+        [(probability, name)] = model.predict(line + "\n", 1, 0.0, "strict")
         label.append(name.removeprefix(_LABEL_PREFIX))
         score.append(min(1.0, round(probability, config.decimals)))
     return pa.table([label, score], schema=LANGUAGE_SCHEMA)

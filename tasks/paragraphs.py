@@ -1,4 +1,4 @@
-"""Paragraph deduplication: strikes lines, or paragraphs, that several documents of a group of shards share.
+"""Paragraph deduplication: strikes lines, or paragraphs, that several documents of a group of input files share.
 
 By default as cc_net does. The comparison is by the first eight bytes of a SHA-1 (``dedup.py`` of
 facebookresearch/cc_net at commit bda555bd):
@@ -12,7 +12,7 @@ With ``keep: first``, the first document of the group with a line keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -40,13 +40,15 @@ _DELETED = np.uint64(0)  # cc_net marks struck lines with the hash 0, so a line 
 class ParagraphConfig(StageConfig):
     """What is compared, and what stays.
 
-    - `shards_per_group`: documents are compared within that many adjacent shards (cc_net's hash_in_mem, 50);
+    - `files_per_group`: documents are compared within that many neighbouring input files of one source. cc_net's groups
+      have 50 of its 1,600 shards (hash_in_mem), which are 1/32 of the files of a crawl;
     - `unit`: ``line``, or ``paragraph``: the lines between blank ones;
     - `keep`: ``none`` strikes every copy of what documents share, ``first`` all but that of the first document.
     """
 
     retired: ClassVar[tuple[str, ...]] = ("partitions",)
-    shards_per_group: int = pydantic.Field(default=50, ge=1)
+    renamed: ClassVar[Mapping[str, str]] = {"shards_per_group": "files_per_group"}
+    files_per_group: int = pydantic.Field(default=50, ge=1)
     unit: Literal["line", "paragraph"] = "line"
     keep: Literal["none", "first"] = "none"
 
@@ -136,7 +138,7 @@ def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphC
 
 paragraphs = partitioned(
     "paragraphs",
-    version=2,
+    version=3,
     config=ParagraphConfig,
     reference="tasks.paragraphs:paragraphs",
     schema=PARAGRAPH_SCHEMA,

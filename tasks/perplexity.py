@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import kenlm
 import pyarrow as pa
@@ -40,10 +41,14 @@ Percentiles = Sequence[float]
 
 
 class PerplexityConfig(StageConfig):
-    """Documents below the first percentile of their language's perplexity are head, below the second middle."""
+    """Documents below the first percentile of their language's perplexity are head, below the second middle.
+
+    With `compat: ccnet`, a piece that spells a mark of KenLM, such as ``</s>``, is that mark and no text.
+    """
 
     head_percentile: int = pydantic.Field(default=30, ge=0, le=99)
     middle_percentile: int = pydantic.Field(default=60, ge=0, le=99)
+    compat: Literal["ccnet"] | None = None
 
     @pydantic.model_validator(mode="after")
     def _in_order(self) -> PerplexityConfig:
@@ -73,12 +78,13 @@ class LanguageScorer:
         except (OSError, RuntimeError) as error:
             raise ValueError(f"{model} is not a KenLM model ({error}): {_CURE}") from error
 
-    def perplexity(self, normalised: str) -> float | None:
+    def perplexity(self, normalised: str, *, marks: bool = False) -> float | None:
         """10 ** (-log10 p / (pieces + 1)), rounded to 0.1; None for a text without pieces.
 
-        Pieces are counted as cc_net does: a piece with white space inside, other than a space of ASCII, is two.
+        Pieces are counted as cc_net does: a piece with white space inside, other than a space of ASCII, is two. A piece
+        that spells the beginning or the end of a sentence is an unknown word, unless `marks` is set.
         """
-        pieces, number = self._pieces(normalised)
+        pieces, number = self._pieces(normalised, marks)
         if not pieces:
             return None
         # A byte is found many times as fast as several.
@@ -86,15 +92,14 @@ class LanguageScorer:
             number = len(pieces.decode().split())
         return round(10.0 ** (-self._model.score(pieces) / (number + 1)), DECIMALS)
 
-    def _pieces(self, normalised: str) -> tuple[bytes, int]:
+    def _pieces(self, normalised: str, marks: bool) -> tuple[bytes, int]:
         """The pieces of a normalised text, separated by spaces, as KenLM scores them, and their number.
 
-        A piece that spells the beginning or the end of a sentence is text: an unknown word. Pieces stay in UTF-8, as
-        both libraries hold them.
+        They stay in UTF-8, as both libraries hold them.
         """
         pieces = self._tokenizer.encode(normalised, out_type=bytes)
         joined = b" ".join(pieces)
-        if b"<" in joined and any(mark in joined for mark in _SENTENCE_MARKS):
+        if not marks and b"<" in joined and any(mark in joined for mark in _SENTENCE_MARKS):
             joined = b" ".join([b"<unk>" if piece in _SENTENCE_MARKS else piece for piece in pieces])
         return joined, len(pieces)
 
@@ -163,13 +168,14 @@ def score_perplexity(batch: Documents, config: PerplexityConfig, models: Perplex
     Reads ``text`` and ``language.label``. If the language has no model, or the normalised text is empty, the perplexity
     is null and the bucket "all", as in cc_net.
     """
+    marks = config.compat is not None
     perplexities: list[float | None] = []
     buckets: list[str] = []
     for text, language in zip(
         batch.column("text").to_pylist(), batch.column("language.label").to_pylist(), strict=True
     ):
         scorer = models.scorer(language)
-        perplexity = None if scorer is None else scorer.perplexity(normalise_for_scoring(text))
+        perplexity = None if scorer is None else scorer.perplexity(normalise_for_scoring(text), marks=marks)
         perplexities.append(perplexity)
         buckets.append(bucket_of(perplexity, models.percentiles.get(language), config))
     return pa.table([perplexities, buckets], schema=PERPLEXITY_SCHEMA)

@@ -90,6 +90,7 @@ def token_tasks(recipe: Recipe) -> list[BuildTask]:
         mixture=recipe.shares(),
         epochs=recipe.epochs(),
         parts=tuple(name for name, source in recipe.sources.items() if source.parts),
+        splits={name: source.split for name, source in recipe.sources.items() if source.split is not None},
         **recipe.tokens.model_dump(),
     )
     encoded = [

@@ -166,8 +166,10 @@ def _check_model(model: dict[str, Any], base: dict[str, Any], summary: dict[str,
 
 
 def _sources(lake: Lake, tokens: Manifest, summary: dict[str, Any], epochs: dict[str, int], split: str) -> list[Any]:
-    """The sources of the mixture that have files of that split."""
+    """The sources of the mixture that have files of that split; without any, those that are a split as a whole."""
     files, digests = token_files(tokens, split), token_digests(lake, tokens, split)
+    weights = {name: weight for name, weight in summary["mixture"].items() if name in files}
+    weights = weights or {name: float(summary["sources"][f"{name}{split}"]["tokens"]) for name in files}
     return [
         {
             "name": name,
@@ -176,8 +178,7 @@ def _sources(lake: Lake, tokens: Manifest, summary: dict[str, Any], epochs: dict
             "files": [{"bin": asdict(file.bin), "idx": asdict(file.idx)} for file in files[name]],
             "digest": digests[name],
         }
-        for name, weight in summary["mixture"].items()
-        if name in files
+        for name, weight in weights.items()
     ]
 
 

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +76,7 @@ class TokensConfig(EndOfDocument):
     disables this.
 
     The documents of the sources in `parts` name a part of it. Each part has token files, and a place in the mixture, of
-    its own.
+    its own. All documents of a source in `splits` are in that split, and it has no place in the mixture.
     """
 
     mixture: dict[str, float] = pydantic.Field(default_factory=dict)
@@ -84,6 +84,9 @@ class TokensConfig(EndOfDocument):
     held_out_every: int = pydantic.Field(0, ge=0)
     validation: float = pydantic.Field(0.0, ge=0, lt=1)
     parts: tuple[str, ...] = pydantic.Field((), exclude_if=lambda parts: not parts)
+    splits: dict[str, Literal["validation", "held-out"]] = pydantic.Field(
+        default_factory=dict, exclude_if=lambda splits: not splits
+    )
 
     @pydantic.field_validator("mixture", "epochs")
     @classmethod
@@ -104,8 +107,11 @@ def of_group(config: TokensConfig, source: str, before: int) -> tuple[TokensConf
     Its place is where it begins within `held_out_every` documents.
     """
     every = config.held_out_every
-    own = {"mixture": {}, "epochs": {}, "parts": tuple(name for name in config.parts if name == source)}
-    return config.model_copy(update=own), before % every if every else 0
+    own = {
+        "parts": tuple(name for name in config.parts if name == source),
+        "splits": {name: split for name, split in config.splits.items() if name == source},
+    }
+    return config.model_copy(update={"mixture": {}, "epochs": {}, **own}), before % every if every else 0
 
 
 def columns_of(config: TokensConfig) -> list[str]:
@@ -135,7 +141,7 @@ def finish_tokens(
         if missing := sum(group.rows for group in own) - encoded:
             failed[source] = missing
         names = {name for name in counted if not name.endswith(SPLITS[1:])} if source in config.parts else {source}
-        if unknown := names - set(mixed):
+        if unknown := names - set(mixed) if source not in config.splits else ():
             raise ValueError(f"the corpus has {min(unknown)}, which the mixture lacks")
     mixture = config.mixture or _mixture_of(config.epochs, {name: item["tokens"] for name, item in sources.items()})
     summary = {
@@ -184,6 +190,7 @@ def write_tokens(
     tokenizer = open_files(tokenizer_files, config.end_of_document).tokenizer
     end: int = tokenizer.token_to_id(config.end_of_document)
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
+    whole = next((f".{split}" for split in config.splits.values()), None)
     files: dict[str, SplitWriter] = {}
     seen = place
     with ExitStack() as stack:
@@ -199,7 +206,9 @@ def write_tokens(
                 if not encoded[row]:
                     continue
                 split = ""
-                if in_validation(cluster or identity, config.validation):
+                if whole is not None:
+                    split = whole
+                elif in_validation(cluster or identity, config.validation):
                     split = VALIDATION
                 elif config.held_out_every > 0 and seen % config.held_out_every == 0:
                     split = HELD_OUT

@@ -13,6 +13,7 @@ SLOW_PATHS = (
     "tests/infra/clusters",
     "tests/tasks/demo",
     "tests/tasks/forecast/test_making.py",
+    "tests/tasks/test_cc_net.py",
     "tests/infra/engine",
     "tests/tasks/report",
     "tests/infra/server",

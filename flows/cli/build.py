@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from flows import parameters
 from flows.cli.options import DEFAULT_LAKE, DEFAULT_WORKERS, JsonOption, LakeOption, SettingsOption, WorkersOption
 from flows.cli.serving import prefect_server
 from flows.cli.terminal import errors, friendly_errors, output, print_json, print_table, progress_bars, styled
 from infra.outcomes import OVER_BUDGET
+
+if TYPE_CHECKING:
+    from tasks.recipe.resolved import ResolvedRecipe
 
 
 def build(
@@ -20,6 +23,7 @@ def build(
     settings: SettingsOption = None,
     cluster: Annotated[str | None, parameters.CLUSTER.option()] = None,
     name: Annotated[str | None, parameters.CORPUS_NAME.option()] = None,
+    skip_missing: Annotated[bool, parameters.SKIP_MISSING.option("--skip-missing")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build a corpus and its tokens. Artifacts that the lake already has are reused.
@@ -35,17 +39,22 @@ def build(
         # Reject a wrong recipe before starting a server.
         if name is not None:
             check_name(name)
-        require_inputs(load_recipe(chosen, settings or [], [*(inputs or []), *more]))
+        given = [*(inputs or []), *more]
+        resolved = load_recipe(chosen, settings or [], given, skip_missing=skip_missing)
+        require_inputs(resolved)
+        if skip_missing and not as_json:
+            _tell_missing(chosen, resolved)
         with prefect_server():
             record = _run(
                 show,
                 recipe=chosen,
-                inputs=[*(inputs or []), *more],
+                inputs=given,
                 lake=lake,
                 workers=workers,
                 settings=settings or [],
                 cluster=cluster,
                 name=name,
+                skip_missing=skip_missing,
             )
     warnings = _warnings(record)
     for warning in warnings:
@@ -56,6 +65,19 @@ def build(
     print_funnels(record["ledger"], record["source_ledgers"])
     output.print(f"\n{record['documents']:,} documents, {record['tokens']:,} tokens in {record['seconds']:,} s")
     output.print(styled("build [bold]{}[/], named {}", record["key"][:12], record["name"]))
+
+
+def _tell_missing(recipe: str, resolved: ResolvedRecipe) -> None:
+    from flows.recipe import read_recipe
+
+    written = read_recipe(recipe)
+    left = [name for name in (*written.sources, *written.references) if not _has(resolved, name)]
+    if left:
+        errors.print(f"left out, without inputs: {', '.join(left)}", style="bold yellow", soft_wrap=True)
+
+
+def _has(resolved: ResolvedRecipe, name: str) -> bool:
+    return any(source.name == name for source in (*resolved.sources, *resolved.references))
 
 
 def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from flows.cli.options import JsonOption
 from flows.cli.plan_corpus import corpus
+from flows.cli.plan_mixture import mixture
 from flows.cli.terminal import friendly_errors, output, print_json, print_table, styled
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def plans() -> None:
 
 
 plan_commands.command()(corpus)
+plan_commands.command()(mixture)
 
 
 @plan_commands.command()

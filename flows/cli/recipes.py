@@ -55,6 +55,9 @@ def check(
             rows = [[name, model.stage, ", ".join(model.on)] for name, model in resolved.recipe.models.items()]
             print_table("models", ["name", "fitted by", "on"], rows)
         print_table("tasks", ["task", "makes", "state"], [[s.name, ", ".join(s.makes), s.state] for s in states])
+        if resolved.recipe.lacks:
+            rows = [[step, what] for step, what in resolved.recipe.lacks.items()]
+            print_table("steps of the original that this recipe lacks", ["step", "what it would do"], rows)
         rules = sum(len(source.rules) for source in resolved.recipe.sources.values())
         counts = f"{len(resolved.sources)} source(s), {rules} rules"
         output.print(styled("[green]{} can be built:[/] {}", resolved.recipe.name, counts))

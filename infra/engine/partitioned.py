@@ -40,13 +40,15 @@ class PartitionedPlan:
     @property
     def keys(self) -> list[str]:
         shards = [shard_identity(*floored) for floored in self._shards]
-        return [key_of({"identity": self.configured.identity, "shards": shards})]
+        # Where groups end depends on the files that the shards are from.
+        groups = {"groups": [len(group) for group in self._groups]} if self._files_per_group else {}
+        return [key_of({"identity": self.configured.identity, "shards": shards, **groups})]
 
     def run(self, lake: Lake, engine: Engine, progress: Progress) -> list[Manifest]:
         shards = self._shards
         steps = _Steps(self.configured, engine, progress)
         bound = self.documents_per_partition or self.configured.stage.documents_per_partition
-        groups = [_Group(self.configured, lake, group, bound) for group in self._groups()]
+        groups = [_Group(self.configured, lake, group, bound) for group in self._groups]
         steps.run(groups, "map", lambda group: group.maps())
         # Keep the map markers: a build with one more archive reuses them.
         details: dict[str, Any] = {"markers": [marker.key for group in groups for marker in group.made]}
@@ -84,10 +86,22 @@ class PartitionedPlan:
     def _shards(self) -> list[FlooredShard]:
         return floored_shards(self.views)
 
+    @property
+    def _files_per_group(self) -> int | None:
+        return self.configured.config.model_dump().get("files_per_group")
+
+    @cached_property
     def _groups(self) -> list[list[FlooredShard]]:
-        shards = self._shards
-        size = self.configured.config.model_dump().get("shards_per_group") or max(len(shards), 1)
-        return [shards[start : start + size] for start in range(0, len(shards), size)]
+        """The shards that are compared with each other: all, or those of so many neighbouring files of one source."""
+        size = self._files_per_group
+        if size is None:
+            return [self._shards] if self._shards else []
+        found = []
+        for view in self.views:
+            files = view.files()
+            for start in range(0, len(files), size):
+                found.append([(shard, view.floors) for file in files[start : start + size] for shard in file])
+        return [group for group in found if group]
 
 
 class _Group:

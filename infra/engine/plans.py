@@ -126,7 +126,10 @@ class SourcePlan:
             for file, marker in zip(self.files, markers, strict=True)
             for number, part in enumerate(marker.parts)
         ]
-        details = {"files": [{"uri": file.uri, "size": file.size, "sha256": file.sha256} for file in self.files]}
+        details = {
+            "files": [{"uri": file.uri, "size": file.size, "sha256": file.sha256} for file in self.files],
+            "shards": [len(marker.parts) for marker in markers],
+        }
         return [publish(lake, self.configured, self.keys[0], named, markers, {}, details)]
 
     @property

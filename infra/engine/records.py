@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from infra.engine.watch import OverBudget, Watch
-from infra.outcomes import OVER_BUDGET, Failed, Kept, Outcome, Record
+from infra.outcomes import OVER_BUDGET, Failed, Found, Kept, Outcome, Record, Underway
 from infra.store.digests import sha256_bytes
 from infra.store.inputs import InputFile
 from infra.store.verdicts import Verdicts
@@ -23,7 +23,7 @@ class RecordReader:
         self._file, self._watch, self._verdicts = file, watch, verdicts
         self._offset = 0
 
-    def outcomes(self, found: Iterable[Record | Outcome]) -> Iterator[Outcome]:
+    def outcomes(self, found: Iterable[Found]) -> Iterator[Outcome]:
         """The outcome of every record. If the source itself exceeds the budget, the rest of the file is one failure."""
         items = iter(found)
         number = failed = 0
@@ -38,6 +38,8 @@ class RecordReader:
                 return
             if item is None:
                 return
+            if isinstance(item, Underway):
+                continue
             outcome = self._identified(item, self._read(item)) if isinstance(item, Record) else item
             failed += isinstance(outcome, Failed) and outcome.reason == OVER_BUDGET
             number += 1

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from infra.outcomes import Kept, Outcome, Record
+from infra.outcomes import Found, Kept, Outcome, Record, Underway
 from infra.store.digests import sha256_bytes
 
 FINDING = "finding_microseconds"
@@ -62,7 +62,7 @@ class Sampler:
         """The counts, as ``WHAT/CLASS``, and the microseconds of processor time to find all records."""
         return dict(sorted(self._counts.items()))
 
-    def of(self, found: Iterable[Record | Outcome]) -> Iterator[Record | Outcome]:
+    def of(self, found: Iterable[Found]) -> Iterator[Found]:
         """The records of the sample among those that a source finds."""
         records, number = iter(found), 0
         while True:
@@ -71,6 +71,9 @@ class Sampler:
             self._counts[FINDING] += (time.process_time_ns() - started) // 1000
             if item is None:
                 return
+            if isinstance(item, Underway):
+                yield item
+                continue
             size = len(item.data) if isinstance(item, Record) else item.bytes
             group = size.bit_length()
             self._counts[f"{FOUND}/{group}"] += 1

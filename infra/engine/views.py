@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from infra.engine.units import Floor, Shard
 from infra.store.manifest import Manifest, Part
@@ -54,6 +55,11 @@ class View:
             )
             for number, part in enumerate(self.documents.parts)
         ]
+
+    def files(self) -> list[list[Shard]]:
+        """The shards of each input file, in order. A file without documents has none."""
+        shards = iter(self.shards())
+        return [list(islice(shards, count)) for count in self.documents.parts_of_files]
 
     def digests(self) -> dict[str, str]:
         """The view's artifacts, as name → digest, for the `inputs` of a manifest."""

@@ -109,7 +109,8 @@ class Manifest:
 
     `details` holds stage-specific entries and does not enter the digest. Garbage collection keeps the targets of two
     entries as long as the artifact: ``evidence``, the parts of inner steps that explain the result, by step; and
-    ``markers``, the keys of markers of inner steps (of the same stage) that a build with more input reuses.
+    ``markers``, the keys of markers of inner steps (of the same stage) that a build with more input reuses. Documents
+    have ``files``, those that were read, and ``shards``, how many parts each gave.
     """
 
     key: Digest
@@ -144,6 +145,27 @@ class Manifest:
         """The keys of markers of inner steps that it keeps."""
         found: tuple[str, ...] = read_value(tuple[Digest, ...], self.details.get("markers", []), self.path)
         return found
+
+    @property
+    def parts_of_files(self) -> list[int]:
+        """For documents: how many parts each file gave that was read, in order. Raises Corrupt."""
+        files = self.details.get("files", [])
+        # Manifests before 2026-11-29 leave it to the names of their parts.
+        counts: list[int] = self.details.get("shards") or list(self._named_after(files))
+        if (len(counts), sum(counts)) != (len(files), len(self.parts)):
+            told = f"{len(self.parts)} parts of {len(files)} files, but its files have {counts}"
+            raise Corrupt(
+                f"{self.path} is not what Millrace writes there: {told}. Delete it, so that it is made again."
+            )
+        return counts
+
+    def _named_after(self, files: Iterable[dict[str, Any]]) -> Iterator[int]:
+        first = 0
+        for file in files:
+            name, number = file["uri"].rpartition("/")[2], 0
+            while first < len(self.parts) and self.parts[first].name == f"{name}#{number}":
+                first, number = first + 1, number + 1
+            yield number
 
     def _evidence(self) -> dict[str, tuple[Part, ...]]:
         found: dict[str, tuple[Part, ...]] = read_value(
@@ -367,7 +389,7 @@ def manifest_from_json(value: Any, lake: Lake, path: str) -> Manifest:
     return manifest
 
 
-_KEPT = ("evidence", "markers", "files")
+_KEPT = ("evidence", "markers", "files", "shards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,3 +408,4 @@ class _Details:
     evidence: dict[str, tuple[Part, ...]] = field(default_factory=dict)
     markers: tuple[Digest, ...] = ()
     files: tuple[_ReadFile, ...] = ()
+    shards: tuple[Count, ...] = ()

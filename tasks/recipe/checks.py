@@ -100,6 +100,8 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
         raise Unresolved(
             "sources: give every source a share, or every source epochs, or neither; in place of a source, its parts"
         )
+    if not recipe.mixed():
+        raise Unresolved("sources: all of them are in splits, so there is nothing to train on")
     if small := [name for name, share in recipe.shares().items() if share < 1e-9]:
         raise Unresolved(f"sources.{small[0]}.share: it is too small compared with the others")
     for name, model in recipe.models.items():

@@ -164,7 +164,10 @@ def short_form(value: Any, name_field: str, fields: set[str]) -> Any:
 
 def checked_config(stage: Stage, config: Mapping[str, Any], name: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
     """The config with the defaults of the stage's class. Raises ValueError naming every wrong field."""
-    config = {field: value for field, value in config.items() if field not in stage.config.retired}
+    if twice := [f"{old} and {new}" for old, new in stage.config.renamed.items() if {old, new} <= config.keys()]:
+        raise ValueError(f"{name}: {twice[0]} are one field: omit the first")
+    named = {stage.config.renamed.get(field, field): value for field, value in config.items()}
+    config = {field: value for field, value in named.items() if field not in stage.config.retired}
     known = [field for field in stage.config.model_fields if field not in hidden]
     if unknown := sorted(set(config) - set(known)):
         raise ValueError(f"{name} has no {unknown[0]}; {stage.name} has {', '.join(known) or 'no fields'}")

@@ -68,6 +68,18 @@ class Source(Reference):
     )
     share: Share = None
     epochs: Epochs = None
+    split: Literal["validation", "held-out"] | None = pydantic.Field(
+        None,
+        exclude_if=lambda split: split is None,
+        description="All of its documents are in this split: it is not trained on.",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _split_fits(self) -> Self:
+        mixed: list[Source | PartOfSource] = [self, *self.parts.values()]
+        if self.split is not None and any(one.share is not None or one.epochs is not None for one in mixed):
+            raise ValueError(f"split: what is {self.split} is not trained on: omit share and epochs")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -153,6 +165,11 @@ class Recipe(Section):
     """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    lacks: dict[str, str] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda lacks: not lacks,
+        description="What the original did and this recipe does not do yet: step → what it would do.",
+    )
     models: dict[str, FittedModel] = pydantic.Field(default_factory=dict)
     references: dict[str, Reference] = pydantic.Field(default_factory=dict)
     sources: dict[str, Source] = pydantic.Field(min_length=1)
@@ -201,6 +218,8 @@ class Recipe(Section):
         """What the mixture consists of: each source, or each of its parts as ``SOURCE.PART``."""
         found: dict[str, Source | PartOfSource] = {}
         for name, source in self.sources.items():
+            if source.split is not None:
+                continue
             found |= {part_name(name, part): body for part, body in source.parts.items()}
             if not source.parts:
                 found[name] = source

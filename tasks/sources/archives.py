@@ -46,7 +46,8 @@ class ArchiveRecord:
     `offset` is the byte in the stored file where the record begins. In a compressed file it is the start of the member
     that holds the record, and `inner` is the record's offset in the decompressed member. `type` is the WARC type, or
     `arc_header` or `response` for ARC. `uri` is without Wget's angle brackets, and in WARC its spaces are %20, as in
-    warcio 1.8.1. `headers` has lower-case names; `date` is as stored.
+    warcio 1.8.1. `headers` has lower-case names; `date` is as stored. `line_ends` are those between the block and the
+    next record, no more than 64 KiB of them; they are no part of the record.
     """
 
     type: str
@@ -57,6 +58,7 @@ class ArchiveRecord:
     offset: int
     inner: int
     headers: dict[str, str] = field(repr=False)
+    line_ends: bytes = field(repr=False, compare=False, default=b"")
 
     @property
     def content_type(self) -> str:
@@ -266,7 +268,8 @@ class _Reader:
                 return
             at_member = stored.member_between(block_end, stored.position + 1)
             if at_end or at_member or stored.matches(self.start, stored.position) or self._cut_start():
-                yield self._record(headers, stored.held(block_start, block_end))
+                line_ends = stored.held(block_end, min(stored.position, block_end + _MOST_LINE_ENDS))
+                yield self._record(headers, stored.held(block_start, block_end), line_ends)
                 return
         inside = stored.search(_LINE_START[self.start], block_start, held_end) if member is None else member
         first_line_end = min(held_end, block_start + _MAX_HEADER_BYTES)
@@ -362,9 +365,11 @@ class _Reader:
             yield self._record(headers, block[: block_end - block_start])
             stored.position = block_end
             return
+        line_ends = b""
         if boundary != stored.end or boundary > block_end:
-            block = block.rstrip(b"\n") + b"\n"
-        yield self._record(headers, block)
+            text = block.rstrip(b"\n") + b"\n"
+            block, line_ends = text, block[len(text) :][:_MOST_LINE_ENDS]
+        yield self._record(headers, block, line_ends)
         stored.position = boundary
 
     def _pass_over(self, length: int) -> ArchiveFault:
@@ -435,11 +440,12 @@ class _Reader:
         where = f"{self.name}, record at byte {self.offset}" + (f" + {self.inner}" if self.inner else "")
         return ArchiveFault(reason, self.offset, self.inner, size, f"{where}: {detail}")
 
-    def _record(self, headers: dict[str, str], block: bytes) -> ArchiveRecord:
+    def _record(self, headers: dict[str, str], block: bytes, line_ends: bytes = b"") -> ArchiveRecord:
         if self.start is _ARC_START:
             uri = headers["uri"]
             kind = "arc_header" if uri.startswith("filedesc://") else "response"
-            return ArchiveRecord(kind, uri, None, headers["archive-date"], block, self.offset, self.inner, headers)
+            date = headers["archive-date"]
+            return ArchiveRecord(kind, uri, None, date, block, self.offset, self.inner, headers, line_ends)
         uri_field = headers.get("warc-target-uri")
         if uri_field is not None:
             uri_field = uri_field[1:-1] if uri_field.startswith("<") and uri_field.endswith(">") else uri_field
@@ -453,4 +459,5 @@ class _Reader:
             self.offset,
             self.inner,
             headers,
+            line_ends,
         )

@@ -45,3 +45,7 @@ class Broken(StrEnum):
     body_too_large = "body_too_large"
     undecodable = "undecodable"
     extractor_error = "extractor_error"
+    # Of dumps in archives.
+    bomb = "bomb"
+    encrypted = "encrypted"
+    unsupported_method = "unsupported_method"

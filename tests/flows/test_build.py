@@ -113,7 +113,7 @@ def test_a_moved_floor_runs_exactly_the_stages_behind_it(millrace: Millrace, pag
 
 def test_an_added_archive_is_read_alone(millrace: Millrace, pages: list[str], lake: Path, shared_data: Path) -> None:
     """With a group of shards that is full, nothing that was found out about the others changes."""
-    group = ("--set", f"paragraphs.shards_per_group={len(pages)}")
+    group = ("--set", f"paragraphs.files_per_group={len(pages)}")
     build(millrace, lake, pages, *group)
     before = markers(lake)
     added = build(millrace, lake, [*pages, str(shared_data / "archives" / "whirlwind.warc.gz")], *group)

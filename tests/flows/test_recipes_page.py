@@ -7,10 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from flows.cli.main import application
-from flows.recipe import load_recipe
+from flows.recipe import load_recipe, parse_recipe
+from tasks.recipe.resolve import resolve
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r'```yaml title="([^"]+)"\n(.*?)```', PAGE, re.DOTALL))
@@ -34,6 +36,8 @@ def test_its_recipes_resolve(folder: Path) -> None:
     ]
     # The signatures of books serve both steps that compare them.
     assert [step.name for step in books.steps] == ["near_duplicates_signatures", "near_duplicates"]
+    [crawl] = resolve(parse_recipe(yaml.safe_load(FILES["ccnet.yaml"]), "ccnet.yaml")).sources
+    assert [getattr(step.config, "compat", None) for step in crawl.steps] == [None, "ccnet", "ccnet"]
     assert load_recipe("parts.yaml").recipe.shares() == {"pile.pile-cc": 0.7, "pile.arxiv": 0.3}
     whole = load_recipe("twice.yaml").sources[0].step("whole")
     assert whole is not None and whole.sees == () and whole.stage.name == "heuristics"

@@ -70,7 +70,7 @@ def _recipe(folder: Path) -> dict[str, Any]:
             "web": {
                 "read": {"web_archive": {"min_characters": 40}},
                 "steps": [
-                    {"paragraphs": {"shards_per_group": 1}},
+                    {"paragraphs": {"files_per_group": 1}},
                     "language",
                     "heuristics",
                     {"perplexity": {"model": "wikipedia"}},

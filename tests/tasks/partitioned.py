@@ -14,8 +14,8 @@ from infra.stage import Stage, StageConfig
 def run_partitioned(
     stage: Stage, shards: Sequence[pa.Table], config: StageConfig, partitions: int = 1
 ) -> list[pa.Table]:
-    """The annotation of each shard, by groups of shards where the config asks for them."""
-    size = config.model_dump().get("shards_per_group") or max(len(shards), 1)
+    """The annotation of each shard. Each is a file of its own, where the config asks for groups of files."""
+    size = config.model_dump().get("files_per_group") or max(len(shards), 1)
     found: list[pa.Table] = []
     for start in range(0, len(shards), size):
         found += _run_group(stage, shards[start : start + size], config, partitions)

@@ -44,7 +44,7 @@ def values(folder: Path, least: int = 20) -> dict[str, Any]:
             "web": {
                 "read": read,
                 "inputs": [str(folder / "web-*.jsonl")],
-                "steps": [{"lines": {"stage": "paragraphs", "shards_per_group": 1}}, "heuristics"],
+                "steps": [{"lines": {"stage": "paragraphs", "files_per_group": 1}}, "heuristics"],
                 "rules": [{**LONG, "at_least": least}],
                 "share": 3,
             },

@@ -115,6 +115,7 @@ def test_an_unsupervised_model_is_refused(tmp_path: Path) -> None:
 
 
 ENGLISH = "The mill stands by the river and its wheel has turned for three hundred years. "
+GERMAN = "Die Mühle steht am Fluss, und ihr Rad hat sich seit dreihundert Jahren gedreht. "
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,18 @@ def test_words_that_are_special_to_fasttext_are_text(word: str, around: str, mod
             [row] = identify_language(batch([text]), config, model).to_pylist()
             assert row["label"] == "en"
             assert row["score"] > 0.85
+
+
+@pytest.mark.parametrize("word", ["</s>", "__label__fr", "__label__nonsense"])
+def test_with_compat_special_words_are_those_of_fasttext(word: str, model: LanguageModel) -> None:
+    """As cc_net gives the text to fastText: what stands behind the end of the line is not read."""
+    texts = [f"{ENGLISH} {word} {GERMAN}", f"{word} {ENGLISH}", ENGLISH, f"{ENGLISH}\n{word}\n{GERMAN}"]
+    found = identify_language(batch(texts), LanguageConfig(compat="ccnet"), model).to_pylist()
+    for text, row in zip(texts, found, strict=True):
+        [(probability, label)] = model.predict(text.replace("\n", "") + "\n", 1, 0.0, "strict")
+        assert row == {"label": label.removeprefix("__label__"), "score": round(probability, 2)}
+    if word == "</s>":
+        assert found[0] == found[2] and found[1]["score"] < 0.5
 
 
 def test_words_that_only_contain_special_ones_are_left_alone(model: LanguageModel) -> None:

@@ -32,13 +32,13 @@ def run(shards: Sequence[Sequence[str]], config: ParagraphConfig, partitions: in
     return run_partitioned(paragraphs, [documents_of(texts) for texts in shards], config, partitions)
 
 
-def cc_net(shards: Sequence[Sequence[str]], shards_per_group: int) -> list[list[list[str]]]:
+def cc_net(files: Sequence[Sequence[str]], files_per_group: int) -> list[list[list[str]]]:
     """The kept lines of each document: cc_net's algorithm with Python sets, and no hashing."""
     kept: list[list[list[str]]] = []
-    for number, shard in enumerate(shards):
-        group = number // shards_per_group * shards_per_group
+    for number, shard in enumerate(files):
+        group = number // files_per_group * files_per_group
         holders: Counter[str] = Counter()
-        for texts in shards[group : group + shards_per_group]:
+        for texts in files[group : group + files_per_group]:
             for text in texts:
                 holders.update(set(map(line_for_hashing, text.split("\n"))) if text else set())
         kept.append([])
@@ -64,7 +64,7 @@ SHARDS = strategies.lists(strategies.lists(TEXTS, max_size=4), min_size=1, max_s
 @hypothesis.settings(deadline=None)  # the first example pays for tables or compilation
 @hypothesis.given(SHARDS, strategies.integers(1, 3), strategies.integers(1, 4))
 def test_edited_text_is_the_kept_lines_of_cc_net(shards: list[list[str]], group: int, partitions: int) -> None:
-    results = run(shards, ParagraphConfig(shards_per_group=group), partitions)
+    results = run(shards, ParagraphConfig(files_per_group=group), partitions)
     for texts, annotations, expected in zip(shards, results, cc_net(shards, group), strict=True):
         edited, struck = apply_edits(pa.chunked_array([texts], pa.string()), annotations["edits"])
         assert edited.to_pylist() == ["\n".join(lines) for lines in expected]
@@ -106,7 +106,7 @@ def test_a_document_whose_every_line_is_struck_says_so() -> None:
 def test_groups_do_not_see_each_other() -> None:
     shards = [["same"], ["x"], ["same"], ["y"]]
     for size, struck in [(2, [0, 0, 0, 0]), (3, [1, 0, 1, 0])]:
-        results = run(shards, ParagraphConfig(shards_per_group=size))
+        results = run(shards, ParagraphConfig(files_per_group=size))
         assert [table["struck"].to_pylist() for table in results] == [[count] for count in struck]
 
 

@@ -18,6 +18,7 @@ from infra.store.manifest import Manifest
 from infra.store.tokens import TokenFile
 from tasks.builds import BuildRecord
 from tasks.recipe.resolve import resolve
+from tasks.run_request import TrainingRequest, requested_run
 from tasks.settings import RecipeError
 from tasks.token_artifact import read_summary, token_files
 from tasks.tokenizer import TOKENIZER_FILE, load_tokenizer
@@ -142,5 +143,41 @@ def test_what_is_in_no_part_is_told(pool: LocalPool, tmp_path: Path) -> None:
     ],
 )
 def test_parts_that_cannot_be(tmp_path: Path, source: dict[str, Any], message: str) -> None:
+    with pytest.raises((RecipeError, ValueError), match=message):
+        resolve(parse_recipe(recipe(tmp_path, **source), "x"))
+
+
+def test_a_source_that_is_a_split_is_not_trained_on(pool: LocalPool, tmp_path: Path) -> None:
+    write(tmp_path / "in", "jsonl", rows())
+    write(tmp_path / "valid", "jsonl", rows()[:50], 1)
+    write(tmp_path / "test", "jsonl", rows()[50:90], 1)
+    values = recipe(tmp_path / "in")
+    pile = values["sources"]["pile"]
+    parts = dict(zip(NAMES, VALUES, strict=True))
+    values["sources"] |= {
+        "valid": {**pile, "inputs": [str(tmp_path / "valid")], "parts": parts, "split": "validation"},
+        "test": {"read": "jsonl", "inputs": [str(tmp_path / "test")], "split": "held-out"},
+    }
+    lake, record, tokens = build(pool, tmp_path, values)
+    summary = read_summary(lake, tokens)
+    assert set(summary["mixture"]) == {f"pile.{name}" for name in NAMES} == set(token_files(tokens))
+    assert set(token_files(tokens, ".validation")) == {f"valid.{name}" for name in NAMES}
+    assert set(token_files(tokens, ".held-out")) == {"test"}
+    assert summary["sources"]["test.held-out"]["documents"] == 40
+    training = {"steps": 1, "batch": 1, "sequence_length": 16, "validation": {"every": 1, "sequences": 2}}
+    request = TrainingRequest.model_validate({"preset": "tiny-pythia", "training": training})
+    config = requested_run(lake, tokens, request)
+    assert {source.name for source in config.sources} == set(summary["mixture"])
+    assert {source.name for source in config.validation_sources} == {f"valid.{name}" for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"split": "validation"}, "omit share"),
+        ({"split": "held-out", "parts": {"a": "x"}}, "nothing to train"),
+    ],
+)
+def test_splits_that_cannot_be(tmp_path: Path, source: dict[str, Any], message: str) -> None:
     with pytest.raises((RecipeError, ValueError), match=message):
         resolve(parse_recipe(recipe(tmp_path, **source), "x"))

@@ -181,6 +181,20 @@ def test_pieces_that_spell_the_ends_of_a_sentence_are_unknown_words(files: dict[
     assert len(set(found)) == 1
 
 
+def test_with_compat_they_are_the_marks_of_kenlm(files: dict[str, Path]) -> None:
+    models = load_perplexity_models(CONFIG, files)
+    scorer = models.scorer("en")
+    model = kenlm.Model(str(files["en.arpa.bin"]))
+    batch = pa.table({"text": ["x"], "language.label": ["en"]})
+    for piece in ("<s>", "</s>"):
+        pieces = ("\u2581the", piece, "\u2581the")
+        scorer._tokenizer = Spelling(*pieces)  # type: ignore[union-attr]
+        expected = round(10.0 ** (-model.score(" ".join(pieces)) / 4), 1)
+        [found] = score_perplexity(batch, PerplexityConfig(compat="ccnet"), models).to_pylist()
+        [text] = score_perplexity(batch, CONFIG, models).to_pylist()
+        assert found["perplexity"] == expected != text["perplexity"]
+
+
 def test_white_space_inside_a_piece_is_counted_as_cc_net_counts_it(files: dict[str, Path]) -> None:
     """Its length is that of str.split, which knows more white space than KenLM."""
     scorer = LanguageScorer(files["en.sp.model"], files["en.arpa.bin"])

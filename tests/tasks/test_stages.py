@@ -40,7 +40,9 @@ def test_stages_are_listed_by_kind() -> None:
         *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraphs", "perplexity"),
         *("repeated_substrings", "signatures"),
     ]
-    assert names(StageKind.source) == ["arxiv", "books", "github", "jsonl", "parquet", "web_archive", "wet"]
+    assert names(StageKind.source) == [
+        *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "stack_exchange", "web_archive", "wet", "wikipedia")
+    ]
     assert "language_models" in names(StageKind.fit)
 
 

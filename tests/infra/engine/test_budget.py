@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from infra.budget import Budget
-from infra.engine import records
+from infra.engine import records, watch
 from infra.engine.plans import ConfiguredStage, PassPlan, SourcePlan
 from infra.engine.pool import LocalPool
 from infra.engine.records import MOST_OVER_BUDGET, RecordReader
 from infra.engine.units import SourceUnit
 from infra.engine.views import View
 from infra.engine.watch import Watch
-from infra.outcomes import Dropped, Failed, Outcome, Record
+from infra.outcomes import Dropped, Failed, Found, Outcome, Record, Underway, read_all
 from infra.store.inputs import InputFile, take_inventory
 from infra.store.lake import Lake
 from infra.store.manifest import Marker
@@ -107,6 +107,20 @@ def test_a_file_that_is_full_of_them_is_not_read_to_the_end(lake: Lake, tmp_path
     found = [*RecordReader(file, Watch(BUDGET), Verdicts(lake, "toy", "key")).outcomes(made)]
     assert len(found) == MOST_OVER_BUDGET + 2
     assert all(isinstance(one, Failed) and one.reason == "over_budget" for one in found)
+
+
+def test_a_source_that_reads_on_has_a_budget_for_each_part(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = inventory(lake, tmp_path / "in", "made of lines\n")
+    started: list[Budget] = []
+    monkeypatch.setattr(watch, "start_clock", started.append)
+    made: list[Found] = [Underway(), Underway(), Record(b"page", 0, lambda: Dropped("empty", 4, "")), Underway()]
+    found = [*RecordReader(file, Watch(BUDGET), Verdicts(lake, "toy", "key")).outcomes(made)]
+    assert found == [Dropped("empty", 4, "")]
+    # Four things that the source gives, the end of the file, and the record.
+    assert started == [BUDGET] * 6
+    assert [*read_all(made)] == found
 
 
 def test_no_record_is_hashed_where_no_verdict_is_kept(

@@ -107,7 +107,7 @@ def test_a_group_depends_on_what_its_stage_says(lake: Lake, pool: LocalPool, tmp
     documents = read_source(lake, pool, write_files(tmp_path / "in", range(FILES)))
     plan(documents, factor=3).run(lake, pool, quiet)
     done = markers(lake, "toy_groups")
-    plan(documents, factor=3, shards_per_group=7).run(lake, pool, quiet)
+    plan(documents, factor=3, files_per_group=7).run(lake, pool, quiet)
     assert len(markers(lake, "toy_groups") - done) == 1, "only the finish reads it"
     found = texts(lake, plan(documents, factor=3).run(lake, pool, quiet)[0])
     before = 0

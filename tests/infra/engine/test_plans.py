@@ -175,7 +175,7 @@ def test_a_reduce_reads_only_its_own_slices(tmp_path: Path, lake: Lake) -> None:
 def test_a_group_sees_its_own_shards_only(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:
     documents = read_source(lake, pool, write_inputs(tmp_path / "in"))
     plan = PartitionedPlan(
-        ConfiguredStage(toy.word_counts, toy.ToyConfig(shards_per_group=1)), (View("toy", documents),)
+        ConfiguredStage(toy.word_counts, toy.ToyConfig(files_per_group=1)), (View("toy", documents),)
     )
     counts = [row["most_common"] for row in rows(lake, tmp_path, plan.run(lake, pool, quiet)[0])]
     assert counts == [3, 2, 3, 2] * 3

@@ -10,7 +10,7 @@ import pytest
 from infra.engine.plans import ConfiguredStage, SourcePlan
 from infra.engine.pool import LocalPool
 from infra.engine.sampling import Sample, Sampler
-from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
+from infra.outcomes import Document, Dropped, Failed, Found, Kept, Outcome, Record, Underway
 from infra.store.digests import key_of
 from infra.store.inputs import take_inventory
 from infra.store.lake import Lake
@@ -73,6 +73,13 @@ def test_records_outside_the_sample_are_found_and_never_read() -> None:
     assert measures["taken/3"] + measures.get("taken/2", 0) == 10
     documents = sum(isinstance(item, Kept) for item in passed)
     assert measures["documents/3"] == documents and measures["text_bytes/3"] == 4 * documents
+
+
+def test_what_gives_no_record_is_no_part_of_a_sample() -> None:
+    made: list[Found] = [item for number in range(8) for item in (Underway(), Dropped(str(number), 1, ""))]
+    passed = [*Sampler(Sample(4), DIGEST).of(made)]
+    assert [item.reason for item in passed if isinstance(item, Dropped)] == [*map(str, taken(4, records=8))]
+    assert passed.count(Underway()) == 8
 
 
 def test_a_source_reads_a_sample_under_a_key_of_its_own(lake: Lake, pool: LocalPool, tmp_path: Path) -> None:

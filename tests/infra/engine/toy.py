@@ -27,7 +27,7 @@ from infra.store.manifest import Manifest, Marker
 
 class ToyConfig(StageConfig):
     factor: int = 1
-    shards_per_group: int | None = None
+    files_per_group: int | None = None
 
 
 @stage("toy_lines", version=1, kind=StageKind.source, config=ToyConfig)
@@ -358,8 +358,8 @@ def keep_long(documents: pa.Table, config: ToyConfig) -> tuple[pa.Table, Account
 
 
 def of_group(config: ToyConfig, source: str, before: int) -> tuple[ToyConfig, int]:
-    """The files of a group depend on the evenness of what is before it, and not on `shards_per_group`."""
-    return config.model_copy(update={"shards_per_group": None}), before % config.factor
+    """The files of a group depend on the evenness of what is before it, and not on `files_per_group`."""
+    return config.model_copy(update={"files_per_group": None}), before % config.factor
 
 
 def concatenate(groups: list[Group], config: ToyConfig, folder: Path) -> dict[str, Path]:

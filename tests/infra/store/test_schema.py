@@ -47,6 +47,7 @@ MANIFESTS: dict[str, Change] = {
     "parts are null": lambda value: value.update(parts=None),
     "evidence is a number": lambda value: value.update(details={"evidence": 5}),
     "evidence of a step is a number": lambda value: value.update(details={"evidence": {"reduce": 5}}),
+    "a file has a negative number of shards": lambda value: value.update(details={"shards": [-1]}),
     "evidence leads out": lambda value: value.update(details={"evidence": {"reduce": [evil_part(suffix="/../x")]}}),
     "markers are no keys": lambda value: value.update(details={"markers": ["../../x"]}),
     "files are words": lambda value: value.update(details={"files": ["a.warc"]}),

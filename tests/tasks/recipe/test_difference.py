@@ -40,9 +40,9 @@ def test_equal_recipes_have_no_difference() -> None:
 
 def test_values_that_differ_are_named_by_reason_and_step() -> None:
     stricter = {**SCORE, "at_least": 0.8}
-    found = differences(built(), with_web({"paragraphs": {"shards_per_group": 1}}, "language", MODEL, rules=[stricter]))
+    found = differences(built(), with_web({"paragraphs": {"files_per_group": 1}}, "language", MODEL, rules=[stricter]))
     assert found == [
-        Difference("sources.web.steps.paragraphs.config.shards_per_group", 50, 1),
+        Difference("sources.web.steps.paragraphs.config.files_per_group", 50, 1),
         Difference("sources.web.rules.low_score.at_least", 0.5, 0.8),
     ]
 
@@ -87,7 +87,7 @@ def test_a_step_makes_all_behind_it_anew() -> None:
 
 
 def test_an_edit_reaches_duplicates_across_sources() -> None:
-    changed = with_web({"paragraphs": {"shards_per_group": 1}}, "language", MODEL)
+    changed = with_web({"paragraphs": {"files_per_group": 1}}, "language", MODEL)
     anew = made_anew(built(), changed)
     assert {"web/paragraphs", "web/near_duplicates_signatures", "across/near_duplicates"} <= set(anew)
     assert not {"web/documents", "books/documents", "books/language", "books/rules", "index"} & set(anew)

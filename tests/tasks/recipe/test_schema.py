@@ -38,10 +38,19 @@ def test_a_step_stored_is_the_step() -> None:
 
 
 def test_a_config_has_the_defaults_of_its_stage() -> None:
-    assert Step.model_validate("language").config == {"line_feed": "", "decimals": 2}
+    assert Step.model_validate("language").config == {"line_feed": "", "decimals": 2, "compat": None}
     assert Reader.model_validate("jsonl").config["min_characters"] == 1
     assert "source" not in Reader.model_validate("jsonl").config
     assert Reader.model_validate("jsonl").config_for("web").model_dump()["source"] == "web"
+
+
+def test_a_field_that_was_renamed_may_have_its_old_name() -> None:
+    """A build record may hold it. The number counts files now."""
+    assert Step.model_validate({"paragraphs": {"shards_per_group": 3, "partitions": 2}}) == Step.model_validate(
+        {"paragraphs": {"files_per_group": 3}}
+    )
+    with pytest.raises(ValidationError, match="shards_per_group and files_per_group are one field: omit the first"):
+        Step.model_validate({"paragraphs": {"shards_per_group": 3, "files_per_group": 3}})
 
 
 def test_a_fitted_model_takes_fields_of_its_stage_beside_on() -> None:
@@ -55,7 +64,7 @@ def test_a_fitted_model_takes_fields_of_its_stage_beside_on() -> None:
     [
         ("unheard_of", "there is no annotate or partitioned stage unheard_of: there are exact_duplicates, heuristics,"),
         ("jsonl", "there is no annotate or partitioned stage jsonl"),
-        ({"language": {"linefeed": " "}}, "language has no linefeed; language has line_feed, decimals"),
+        ({"language": {"linefeed": " "}}, "language has no linefeed; language has line_feed, decimals, compat"),
         ({"language": {"decimals": 9}}, "language.decimals: Input should be less than or equal to 6"),
         ({"language": 3}, "language: expected a mapping of fields, found 3"),
         ({"language": {}, "heuristics": {}}, "not a mapping of language, heuristics"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -13,8 +14,9 @@ import pytest
 
 from infra.documents import documents_table
 from infra.outcomes import Dropped, Failed, Kept, Outcome, read_all
-from tasks.sources import jsonl
+from tasks.sources import json_line, jsonl
 from tasks.sources.jsonl import JsonLinesConfig, read_json_lines
+from tests.tasks.sources.dumps import COMPRESSIONS
 
 
 def read(data: bytes, **config: object) -> list[Outcome]:
@@ -79,6 +81,27 @@ def test_a_truncated_file_gives_what_lies_before_the_end(cut: int) -> None:
     faults = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     assert faults[-1].reason == "truncated"
     assert 0 < len([outcome for outcome in outcomes if isinstance(outcome, Kept)]) < 400
+
+
+@pytest.mark.parametrize("compression", sorted(COMPRESSIONS))
+def test_files_are_read_in_every_compression(compression: str) -> None:
+    lines = [b'{"text": "document %d"}' % number for number in range(99)]
+    outcomes = read(COMPRESSIONS[compression](b"\n".join(lines)))
+    assert [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)] == [
+        f"document {number}" for number in range(99)
+    ]
+
+
+def test_behind_damage_lines_are_read_from_the_next_on() -> None:
+    """Parallel compressors end a stream anywhere in a line."""
+    lines = b"".join(b'{"text": "document %d of many"}\n' % number for number in range(900))
+    first, second, third = map(bz2.compress, (lines[:9_000], lines[9_000:18_000], lines[18_000:]))
+    outcomes = read(first + second[:60] + bytes(9) + second[69:] + third)
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Failed)]
+    texts = [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)]
+    assert len(reasons) == 1
+    assert texts[0] == "document 0 of many" and texts[-1] == "document 899 of many"
+    assert len(texts) > 500
 
 
 TEXT = b'"text": "words"'
@@ -184,7 +207,7 @@ def test_marks_and_line_ends_change_no_document(mark: bytes, end: bytes) -> None
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 @pytest.mark.parametrize("pieces", [1, 7, 1 << 15])
 def test_a_line_is_too_long_by_its_own_length(end: bytes, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl, "decode", lambda codec, stream, start: in_pieces(stream.read(), pieces))
+    monkeypatch.setattr(jsonl, "decompressed", lambda stream: in_pieces(stream.read(), pieces))
     fitting = b'{"text": "' + b"x" * (1024 - 12) + b'"}'
     for line, reason in ((fitting, None), (b" " + fitting, "line_too_long"), (fitting * 30, "line_too_long")):
         outcomes = read(b'{"text": "a"}\n' * 2 + line + end, max_line_bytes=1024)
@@ -193,9 +216,9 @@ def test_a_line_is_too_long_by_its_own_length(end: bytes, pieces: int, monkeypat
         assert (last.reason if isinstance(last, Failed) else None, last.bytes) == (reason, len(line + end))
 
 
-def in_pieces(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:
+def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
     for start in range(0, len(data), size):
-        yield 0, data[start : start + size]
+        yield data[start : start + size]
 
 
 def test_each_byte_of_a_line_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +232,8 @@ def test_each_byte_of_a_line_is_searched_once(monkeypatch: pytest.MonkeyPatch) -
             return found
 
     data = b'{"text": "' + b"x" * (1 << 20) + b'"}\n{"text": "y"}\n'
-    pieces = [(0, Piece(data[start : start + 4096])) for start in range(0, len(data), 4096)]
-    monkeypatch.setattr(jsonl, "decode", lambda codec, stream, start: iter(pieces))
+    pieces = [Piece(data[start : start + 4096]) for start in range(0, len(data), 4096)]
+    monkeypatch.setattr(jsonl, "decompressed", lambda stream: iter(pieces))
     assert len(read(data)) == 2
     assert searched == len(data)
 
@@ -218,7 +241,7 @@ def test_each_byte_of_a_line_is_searched_once(monkeypatch: pytest.MonkeyPatch) -
 def test_the_structure_of_a_hostile_line_is_scanned_once() -> None:
     """Strings that are not closed, and quotes that are escaped, are not looked at again from each quote."""
     line = b'{"a": "' + b'\\\\"' * 3 + b'\\"' * 200_000 + b"[" * 200
-    matches = [match.span() for match in jsonl._STRUCTURE.finditer(line)]
+    matches = [match.span() for match in json_line._STRUCTURE.finditer(line)]
     assert sum(end - start for start, end in matches) <= len(line)
     assert isinstance(one(line), Failed)
 

@@ -1,0 +1,27 @@
+"""The elements that wikitext knows: of extensions and of HTML. All other words in angle brackets are text."""
+
+from __future__ import annotations
+
+# What these hold shows no text of the page, or none that stands alone (MediaWiki core and the extensions of Wikipedia).
+_HIDDEN = (
+    "categorytree charinsert chart dynamicpagelist gallery graph hiero imagemap includeonly indicator inputbox "
+    "mapframe maplink phonos ref references rss score seo templatedata templatestyles timeline title"
+)
+HIDDEN = frozenset(_HIDDEN.split())
+# Their content is no wikitext. MediaWiki resolves character references in the second group when it shows them.
+VERBATIM_SOURCE = frozenset({"math", "chem", "ce", "syntaxhighlight", "source"})
+VERBATIM_SHOWN = frozenset({"nowiki", "pre", "code"})
+VERBATIM = VERBATIM_SOURCE | VERBATIM_SHOWN
+EXTENSIONS = HIDDEN | VERBATIM
+# The tags go, and a line begins or ends where they stand.
+_BLOCKS = (
+    "blockquote br caption center dd div dl dt h1 h2 h3 h4 h5 h6 hr li noinclude ol onlyinclude p poem section tabber "
+    "tbody td tfoot th thead tr translate ul"
+)
+BLOCKS = frozenset(_BLOCKS.split())
+# The tags go.
+_INLINE = (
+    "abbr b bdi bdo big cite data del dfn em font i ins kbd langconvert link mark meta q rb rbc rp rt rtc ruby s samp "
+    "small span strike strong sub sup time tt tvar u var wbr"
+)
+INLINE = frozenset(_INLINE.split())
