@@ -31,7 +31,6 @@ def read_files(
     """
     stream.seek(0)
     head = stream.read(512)
-    source: Inflated | None = None
     try:
         if head.startswith(MAGICS):
             yield from read_zip(stream, name, limits, unwanted)
@@ -45,7 +44,7 @@ def read_files(
         yield Failed(fault.reason, 0, f"{name}: {fault.detail}", fault.offset)
     except TooMuch as error:
         detail = f"{name}: {error}, more than {limits.ratio} times as many; the rest is not read"
-        yield Failed(BadMember.expands_too_much, 0, detail, None if source is None else source.position)
+        yield Failed(BadMember.expands_too_much, 0, detail, error.offset)
 
 
 def _alone(source: Inflated, stream: BinaryIO, name: str, path: str | None, limits: Limits) -> Iterator[Found]:

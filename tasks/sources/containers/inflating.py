@@ -39,7 +39,8 @@ class Inflated:
             self._held += piece
             self._inflated += len(piece)
             if self._inflated > self._limits.free_bytes + self._limits.ratio * self._stream.tell():
-                raise TooMuch(f"{self._inflated} bytes came of the first {self._stream.tell()}")
+                detail = f"{self._inflated} bytes came of the first {self._stream.tell()}"
+                raise TooMuch(detail, self.position)
         return bytes(memoryview(self._held)[:size])
 
     def skip(self, size: int) -> int:
