@@ -50,4 +50,4 @@ def mixture(
             output.print(f"without a whole sequence, so a run refuses them: {', '.join(left)}", style="bold yellow")
         most = max((one.epochs for one in found), default=0.0)
         if most > 1:
-            output.print(f"A run needs --epochs {int(-(-most // 1))} to read its sources so often.")
+            output.print(f"A run needs --set epochs={int(-(-most // 1))} to read its sources so often.")

@@ -53,7 +53,7 @@ def decoder_of(folder: Folder, offset: int) -> Decoder:
     if first.method == _DEFLATE and not filters:
         return _Deflated(offset)
     if first.method == _BZIP2 and not filters:
-        return _Decompressed(bz2.BZ2Decompressor(), offset)
+        return _Decompressed(bz2.BZ2Decompressor(), offset, bz2.BZ2Decompressor)
     # Without its end mark, which LZMA has not, a filter never gives its last bytes.
     if first.method == _LZMA2 or (first.method == _LZMA and not filters):
         chain = [_filter(coder, offset) for coder in reversed(filters)]
@@ -107,13 +107,18 @@ class _Copied:
 
 
 class _Decompressed:
-    """The decoders of bz2 and lzma."""
+    """The decoders of bz2 and lzma. Several streams of bzip2 may follow each other: `again` makes their decoders."""
 
-    def __init__(self, decoder: Any, offset: int) -> None:
-        self._decoder, self._offset = decoder, offset
+    def __init__(self, decoder: Any, offset: int, again: Callable[[], Any] | None = None) -> None:
+        self._decoder, self._offset, self._again = decoder, offset, again
 
     def feed(self, data: bytes, most: int) -> Iterator[bytes]:
-        while most and not self._decoder.eof:
+        while most:
+            if self._decoder.eof:
+                data = self._decoder.unused_data + data
+                if self._again is None or not data:
+                    return
+                self._decoder = self._again()
             try:
                 piece = self._decoder.decompress(data, min(PIECE, most))
             except _ERRORS as error:
@@ -122,7 +127,7 @@ class _Decompressed:
             most -= len(piece)
             if piece:
                 yield piece
-            elif self._decoder.needs_input:
+            elif self._decoder.needs_input and not self._decoder.eof:
                 return
 
 

@@ -119,7 +119,7 @@ def _unwanted(page: Page, site: Site) -> UnwantedPage | None:
     space = page.ns.strip() or str(site.namespace(page.title))
     if space != "0":
         return UnwantedPage.other_namespace
-    if page.is_redirect or _REDIRECT.match(page.text or ""):
+    if page.is_redirect or (not site.marks_redirects and _REDIRECT.match(page.text or "")):
         return UnwantedPage.redirect
     if page.model.strip() not in ("", "wikitext"):
         return UnwantedPage.not_wikitext

@@ -15,9 +15,9 @@ from tasks.wikitext.languages import LANGUAGES
 from tasks.wikitext.site import Site, folded
 from tasks.wikitext.tags import BLOCKS, EXTENSIONS, HIDDEN, INLINE, VERBATIM_SHOWN
 
-# XML has none of these characters, so no page has them: the place where something was, what encloses the number of a
-# text that stays as it is, and the place of a mark of HTML or of a link, at which other marks end.
-GONE, OPEN, CLOSE, JOINT = "\0", "\1", "\2", "\3"
+# XML has none of these characters, so no page has them: the place where something was; what encloses the number of a
+# text that stays as it is; the place of a mark of HTML or of a link, at which other marks end; a break inside a line.
+GONE, OPEN, CLOSE, JOINT, BREAK = "\0", "\1", "\2", "\3", "\4"
 # MediaWiki stops at 100 levels of nodes by default ($wgMaxPPExpandDepth); real pages have about 15.
 MOST_NESTED = 200
 _TOKEN = re.compile(
@@ -130,7 +130,9 @@ class _Flattener:
             content = frame.opening + content
         elif frame.kind in ("|", "{"):
             first, line_end, rest = content.partition("\n")
-            content = ("" if frame.kind == "|" else first) + line_end + _OF_TABLE.sub("", rest)
+            if not self._opened["|"] and not self._opened["{"]:  # once for all that are open
+                rest = _OF_TABLE.sub("", rest)
+            content = ("" if frame.kind == "|" else first) + line_end + rest
         self._add(content)
 
     def _comment(self, position: int) -> int:
@@ -151,7 +153,10 @@ class _Flattener:
         position = rest.end()
         empty = rest[1].endswith("/")
         if name in EXTENSIONS:
-            return position if closing or empty else self._extension(name, rest[1], position)
+            if not closing and not empty:
+                return self._extension(name, rest[1], position)
+            self._add(GONE if name in HIDDEN else JOINT)
+            return position
         if name == "table":
             if closing:
                 self._close_table("table")
@@ -160,7 +165,7 @@ class _Flattener:
         elif name in BLOCKS:
             self._add("\n* " if name == "li" and not closing else "\n")
         else:
-            self._add(JOINT)
+            self._add(BREAK if name == "br" else JOINT)
         return position
 
     def _extension(self, name: str, attributes: str, position: int) -> int:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from tasks.wikitext.nesting import CLOSE, GONE, JOINT, OPEN, flatten, resolve
+from tasks.wikitext.nesting import BREAK, CLOSE, GONE, JOINT, OPEN, flatten, resolve
 from tasks.wikitext.site import Site
 
 _LIST = re.compile(r"[*#:;]+")
-_BEHIND_LIST = re.compile(rf"[*#:;|!\s{GONE}{JOINT}]*+$")
+_BEHIND_LIST = re.compile(rf"[*#:;|!\s{GONE}{JOINT}{BREAK}]*+$")
 # Behaviour switches, such as __NOTOC__, in the words of any language.
 _SWITCH = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 _QUOTES = re.compile("''+")
@@ -30,7 +30,7 @@ _KEPT = re.compile(rf"{OPEN}(\d+){CLOSE}")
 # Rests of broken markup, whose parts may meet where something between them was taken out.
 _BRACKETS = re.compile(rf"[\[{{<][\[{{<{GONE}]*+(/?{GONE}*+ref)?", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
-_MARKS = re.compile(f"[{GONE}{OPEN}{CLOSE}{JOINT}]")
+_MARKS = re.compile(f"[{GONE}{OPEN}{CLOSE}{JOINT}{BREAK}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def plain_text(wikitext: str, site: Site) -> PlainText:
 
 def _shown(line: str) -> list[str]:
     """The lines that stand for a line of wikitext: none where nothing is left of its markup."""
-    if (GONE in line or JOINT in line) and _BEHIND_LIST.match(line):
+    if (GONE in line or JOINT in line or BREAK in line) and _BEHIND_LIST.match(line):
         return []
     line = line.rstrip(" \t\r")
     heading = line.rstrip(" \t" + GONE + JOINT)
@@ -75,7 +75,8 @@ def _shown(line: str) -> list[str]:
         line = _SWITCH.sub(lambda found: GONE if found[0].isupper() else found[0], line)
         if not line.strip(GONE + JOINT + " "):
             return []
-    return [(_without_quotes(line) if "''" in line else line).replace(JOINT, "")]
+    line = _without_quotes(line) if "''" in line else line
+    return line.replace(JOINT, "").split(BREAK)
 
 
 def _heading(line: str) -> str:
@@ -83,7 +84,7 @@ def _heading(line: str) -> str:
     level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")), 6)
     if level * 2 >= len(line):
         level = max((len(line) - 1) // 2, 0)
-    return _without_quotes(line[level : len(line) - level]).replace(JOINT, "").strip()
+    return _without_quotes(line[level : len(line) - level]).replace(JOINT, "").replace(BREAK, " ").strip()
 
 
 def _without_quotes(line: str) -> str:

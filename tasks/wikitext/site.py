@@ -11,6 +11,7 @@ from tasks.wikitext.languages import ALIASES, CANONICAL, WITH_VARIANTS
 
 _HIDDEN = frozenset(CANONICAL.values())
 _LANGUAGE = re.compile(r"<mediawiki\s[^<>]*?\bxml:lang\s*=\s*[\"']([\w-]+)[\"']")
+_OLD = re.compile(r"<mediawiki\s[^<>]*?\bversion\s*=\s*[\"']0\.[1-3][\"']")
 _BASE = re.compile(r"<base>([^<>]*)</base>")
 _NAME = re.compile(r"<dbname>\s*([\w-]+)\s*</dbname>")
 _NAMESPACE = re.compile(r"<namespace\s[^<>]*?\bkey\s*=\s*[\"'](-?\d{1,6})[\"'][^<>]*?(?:/>|>([^<>]*)</namespace>)")
@@ -20,13 +21,17 @@ _PLAIN_IN_ADDRESSES = ";@$!*(),/~:"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A wiki. `hidden` are the names, in lower case, of namespaces whose links show nothing: files and categories."""
+    """A wiki. `hidden` are the names, in lower case, of namespaces whose links show nothing: files and categories.
+
+    `marks_redirects`: its pages tell that they are redirects, as all do since version 0.4 of the schema.
+    """
 
     name: str = "wiki"
     language: str | None = None
     address: str | None = None
     hidden: frozenset[str] = frozenset(CANONICAL)
     namespaces: dict[str, int] = field(default_factory=dict)
+    marks_redirects: bool = True
 
     @property
     def has_variants(self) -> bool:
@@ -57,7 +62,9 @@ def read_site(head: str) -> Site:
     for words in ALIASES.get(language or "", {}).values():
         hidden.update(map(folded, words.split("|")))
     address = base[: base.rfind("/") + 1] if base and base.startswith(("http://", "https://")) else None
-    return Site(name or language or "wiki", language, address, frozenset(hidden), {k: v for k, v in found.items() if k})
+    spaces = {text: key for text, key in found.items() if text}
+    marks = _OLD.search(head) is None
+    return Site(name or language or "wiki", language, address, frozenset(hidden), spaces, marks)
 
 
 def folded(name: str) -> str:

@@ -15,13 +15,12 @@ VERBATIM = VERBATIM_SOURCE | VERBATIM_SHOWN
 EXTENSIONS = HIDDEN | VERBATIM
 # The tags go, and a line begins or ends where they stand.
 _BLOCKS = (
-    "blockquote br caption center dd div dl dt h1 h2 h3 h4 h5 h6 hr li noinclude ol onlyinclude p poem section tabber "
-    "tbody td tfoot th thead tr translate ul"
+    "blockquote caption center dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p poem tabber tbody td tfoot th thead tr ul"
 )
 BLOCKS = frozenset(_BLOCKS.split())
 # The tags go.
 _INLINE = (
-    "abbr b bdi bdo big cite data del dfn em font i ins kbd langconvert link mark meta q rb rbc rp rt rtc ruby s samp "
-    "small span strike strong sub sup time tt tvar u var wbr"
+    "abbr b bdi bdo big br cite data del dfn em font i ins kbd langconvert link mark meta noinclude onlyinclude q rb "
+    "rbc rp rt rtc ruby s samp section small span strike strong sub sup time translate tt tvar u var wbr"
 )
 INLINE = frozenset(_INLINE.split())

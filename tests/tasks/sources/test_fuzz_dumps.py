@@ -54,7 +54,7 @@ def test_damage_is_told_and_nothing_is_invented(name: str) -> None:
     chance = random.Random(3)
     for whole in DUMPS[name]:
         known = {document.id for document in kept(read_all(READERS[name](whole)))}
-        for _ in range(150):
+        for _ in range(50):
             data = bytearray(whole)
             for _ in range(chance.randint(1, 3)):
                 start = chance.randrange(len(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import random
 
@@ -32,6 +33,12 @@ def test_each_method_is_read(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_other_methods_are_refused_by_name(name: str) -> None:
     assert reason_of(SAMPLES[name]) == REFUSED[name]
+
+
+def test_several_streams_of_bzip2_are_one() -> None:
+    stored = bz2.compress(POSTS[:50]) + bz2.compress(b"") + bz2.compress(POSTS[50:])
+    made = header(["Posts.xml"], [len(POSTS)], coder=b"\x03\x04\x02\x02", stored=len(stored))
+    assert read(archive(made, stored)) == [("Posts.xml", POSTS)]
 
 
 def test_members_that_are_not_read_are_passed() -> None:

@@ -140,7 +140,6 @@ def test_what_is_no_article_is_dropped_for_a_reason() -> None:
     outcomes = read(
         dump(
             page(1, "#WEITERLEITUNG [[Mühle]]", more='\n    <redirect title="Mühle" />'),
-            page(2, "#REDIRECT [[Mühle]]"),
             page(3, ns=1, title="Diskussion:Mühle"),
             page(4, "return 1", model="Scribunto"),
             page(5, "", deleted=' deleted="deleted"'),
@@ -152,7 +151,7 @@ def test_what_is_no_article_is_dropped_for_a_reason() -> None:
         min_characters=5,
     )
     assert counts(outcomes) == {
-        "redirect": 2,
+        "redirect": 1,
         "other_namespace": 2,
         "not_wikitext": 1,
         "deleted_text": 1,
@@ -161,6 +160,16 @@ def test_what_is_no_article_is_dropped_for_a_reason() -> None:
         "kept": 1,
     }
     assert numbers(outcomes) == [8]
+
+
+@pytest.mark.parametrize("word", ["#REDIRECT", "#redirect:", "#ПЕРЕНАПРАВЛЕНИЕ", "#WEITERLEITUNG"])
+def test_redirects_of_old_dumps_are_known_by_their_text(word: str) -> None:
+    """Since version 0.4 of the schema, a page that is not marked is none: MediaWiki shows its text."""
+    pages = page(1, f"{word} [[Mühle]]"), page(2, "#Mühle [[Rad]] und mehr")
+    assert counts(read(dump(*pages))) == {"kept": 2}
+    for version in ("0.1", "0.3"):
+        outcomes = read(dump(*pages, head=HEAD.replace('version="0.11"', f'version="{version}"')))
+        assert counts(outcomes)["redirect"] >= 1
 
 
 def test_of_several_revisions_the_last_is_read() -> None:

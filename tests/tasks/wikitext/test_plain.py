@@ -59,7 +59,9 @@ LIST = "- one\n  - two\n- three\nterm : more\nindented\ngoes on"
         ("<stdio.h> and <b>bold</b> and a < b", "<stdio.h> and bold and a < b"),
         ("__NOTOC__\none __INHALTSVERZEICHNIS__\n__БЕЗ_ОГЛ__\n__init__", "one\n__init__"),
         ("one\n----\ntwo", "one\n\ntwo"),
-        ("<includeonly>a</includeonly><noinclude>b</noinclude>", "b\n"),
+        ("<includeonly>a</includeonly><noinclude>b</noinclude> <section begin=x/>c<section end=x />", "b c"),
+        ("'<nowiki/>''a'' b<ref name=x/> c", "'a b c"),
+        ("== one<br>two ==\n''three<br />four''\n<br>\n* five<br clear=all>six", "one two\n\nthree\nfour\n- five\nsix"),
         ("<gallery>\nFile:A.jpg|a\n</gallery>one", "one"),
         (
             "mill (Latin: {{lang|la|molina}}) and ({{IPA|x}}; born 1950) and ({{a}}, {{b}})",
