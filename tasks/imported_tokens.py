@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,9 @@ from infra.store.token_files import JoinedDigest
 from infra.store.tokens import TokenFile
 from tasks.builds import TOKENS, BuildRecord, write_build
 from tasks.encoding.forms import files_of_tokenizer, open_files
-from tasks.token_artifact import SPLITS, SUMMARY_FILE, TOKENS_VERSION
-from tasks.tokenizer import END_OF_TEXT, SENTENCEPIECE_FILE, TOKENIZER_FILE
+from tasks.token_artifact import SPLITS, TOKENS_VERSION
+from tasks.token_summary import keep_tokenizer, mixture_of, write_summary
+from tasks.tokenizer import END_OF_TEXT
 from tasks.tokenizer_file import tokenizer_faults
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -72,16 +71,11 @@ def import_tokens(
             parts += _stored(lake, source)
         if lacking := sorted({source.name for source in sources} - set(counted)):
             raise TokensRefused(f"{lacking[0]} has no files to train on, only other splits: name some")
-        summary = _summary(counted, vocabulary, opened.token_to_id(end_of_document), end_of_document)
-        written = {SUMMARY_FILE: folder / SUMMARY_FILE, TOKENIZER_FILE: folder / TOKENIZER_FILE}
-        written[SUMMARY_FILE].write_text(json.dumps(summary, sort_keys=True))
-        if TOKENIZER_FILE in files:
-            shutil.copyfile(files[TOKENIZER_FILE], written[TOKENIZER_FILE])
-        else:
-            opened.save(str(written[TOKENIZER_FILE]), pretty=False)
-        if SENTENCEPIECE_FILE in files:
-            written[SENTENCEPIECE_FILE] = files[SENTENCEPIECE_FILE]
-        for own, path in written.items():
+        trained = [name for name in counted if not name.endswith(SPLITS[1:])]
+        written = write_summary(
+            folder, opened, counted, mixture_of(dict.fromkeys(trained, 1.0), counted), end_of_document
+        )
+        for own, path in (written | keep_tokenizer(folder, files, opened)).items():
             parts.append(_part(lake, path, own))
     documents = sum(one["documents"] for one in counted.values())
     tokens = sum(one["tokens"] for one in counted.values())
@@ -144,13 +138,3 @@ def _stored(lake: Lake, source: TokenSource) -> list[Part]:
 
 def _part(lake: Lake, path: Path, name: str) -> Part:
     return store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
-
-
-def _summary(
-    counted: Mapping[str, Mapping[str, Any]], vocabulary: int, end: int, end_of_document: str
-) -> dict[str, Any]:
-    trained = {name: one["tokens"] for name, one in counted.items() if not name.endswith(SPLITS[1:])}
-    total = sum(trained.values())
-    mixture = {name: tokens / total for name, tokens in trained.items()}
-    summary: dict[str, Any] = {"vocabulary": vocabulary, "end_of_text": end, "mixture": mixture, "sources": counted}
-    return summary if end_of_document == END_OF_TEXT else {**summary, "end_of_document": end_of_document}

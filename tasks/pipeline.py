@@ -306,8 +306,12 @@ class _Pipeline:
 
     def _select(self, source: ResolvedSource) -> BuildTask:
         edits = self._resolved.edits(source)
-        config = CorpusConfig(edits=edits, clusters=self._recipe.tokens.validation > 0)
-        spec = self._view(source, edits, [("rules", "rules"), ("outcomes", "outcomes")])
+        section = source.section
+        assert isinstance(section, Source)
+        bins = section.bins()
+        config = CorpusConfig(edits=edits, clusters=self._recipe.tokens.validation > 0, bins=bins)
+        cut = [] if bins is None else [(bins.column.partition(".")[0],) * 2]
+        spec = self._view(source, edits, [("rules", "rules"), ("outcomes", "outcomes"), *cut])
 
         def plan(lake: Lake, made: Made) -> Plan:
             return SelectPlan(ConfiguredStage(select_documents, config), spec.view(made))

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from model.order.supply import Counts
     from model.run.config import RunConfig
 
-# GPT-NeoX pads its vocabulary to a multiple of this, so that matrix products have even shapes.
-VOCABULARY_MULTIPLE = 128
+# What each system pads its vocabulary to a multiple of: GPT-NeoX (`make-vocab-size-divisible-by`, for each tensor
+# rank), metaseq (`pad_to_multiple_`) and LLaMA, which does not.
+VOCABULARY_MULTIPLES = {"pythia": 128, "opt": 8, "llama": 1}
+# The sizes of the tokenizers of GPT-NeoX-20B and Pythia, of OPT, and of LLaMA.
+PUBLISHED_VOCABULARIES = {"pythia": 50_277, "opt": 50_265, "llama": 32_000}
 SEED = 1234  # GPT-NeoX's default
 
 
@@ -115,9 +118,20 @@ def _run_values(lake: Lake, tokens: Manifest, summary: dict[str, Any], request: 
 def _of_preset(request: TrainingRequest, summary: dict[str, Any]) -> dict[str, Any]:
     assert request.preset is not None
     values = preset(request.preset)
-    padded = -(-summary["vocabulary"] // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    model = {**values["model"], "vocabulary": padded}
+    model = {**values["model"], "vocabulary": padded_vocabulary(values["model"], summary["vocabulary"])}
     return {"model": model, "training": values["training"], "seed": SEED, "epochs": {}, "origin": None}
+
+
+def padded_vocabulary(model: dict[str, Any], tokens: int) -> int:
+    """The vocabulary of a preset's model for a tokenizer of so many tokens, padded as its own system does.
+
+    With the tokenizer of the published models it is the preset's, which depends on the tensor ranks that they had.
+    """
+    architecture, published = model["architecture"], model["vocabulary"]
+    if tokens == PUBLISHED_VOCABULARIES[architecture] and tokens <= published:
+        return int(published)
+    multiple = VOCABULARY_MULTIPLES[architecture]
+    return -(-tokens // multiple) * multiple
 
 
 def _of_origin(lake: Lake, tokens: Manifest, request: TrainingRequest) -> dict[str, Any]:

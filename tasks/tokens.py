@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pydantic
 
-from infra.engine.group_steps import Group
 from infra.stage import StageConfig, StageKind, grouped, stage
-from infra.store.token_files import JoinedDigest
-from infra.store.tokens import TokenFile
 from tasks.encoding.encoder import Encoder
 from tasks.encoding.forms import open_files
 from tasks.sources.fields import PART
 from tasks.split_writer import SplitWriter
-from tasks.token_artifact import HELD_OUT, SPLITS, SUMMARY_FILE, TOKENS_VERSION, VALIDATION
-from tasks.tokenizer import END_OF_TEXT, SENTENCEPIECE_FILE, TOKENIZER_FILE
+from tasks.token_artifact import HELD_OUT, TOKENS_VERSION, VALIDATION
+from tasks.token_summary import finish_tokens
+from tasks.tokenizer import END_OF_TEXT
 
 
 class EndOfDocument(StageConfig):
@@ -119,53 +116,6 @@ def columns_of(config: TokensConfig) -> list[str]:
     return ["id", "url", "cluster", "encode.ids", *(["metadata"] if config.parts else [])]
 
 
-def finish_tokens(
-    groups: Sequence[Group], config: TokensConfig, folder: Path, tokenizer_files: Mapping[str, Path]
-) -> dict[str, Path]:
-    """Write ``summary.json``, with counts and digest of each source, and the tokenizer.
-
-    That is ``tokenizer.json``, and a SentencePiece model as it is, too.
-
-    Documents without tokens are counted as ``not_encoded``, by source. The summary names `end_of_document` unless it is
-    ``<|endoftext|>``. Raises ValueError if the mixture lacks a source of the corpus, or a part of one.
-    """
-    tokenizer = open_files(tokenizer_files, config.end_of_document).tokenizer
-    sources: dict[str, dict[str, Any]] = {}
-    failed: dict[str, int] = {}
-    mixed = config.mixture or config.epochs
-    for source in dict.fromkeys(group.source for group in groups):
-        own = [group for group in groups if group.source == source]
-        counted = {f"{source}{end}": _counted(own, end, folder) for end in _ends(own)}
-        sources |= counted
-        encoded = sum(counts["documents"] for counts in counted.values())
-        if missing := sum(group.rows for group in own) - encoded:
-            failed[source] = missing
-        names = {name for name in counted if not name.endswith(SPLITS[1:])} if source in config.parts else {source}
-        if unknown := names - set(mixed) if source not in config.splits else ():
-            raise ValueError(f"the corpus has {min(unknown)}, which the mixture lacks")
-    mixture = config.mixture or _mixture_of(config.epochs, {name: item["tokens"] for name, item in sources.items()})
-    summary = {
-        "vocabulary": tokenizer.get_vocab_size(with_added_tokens=True),
-        "end_of_text": tokenizer.token_to_id(config.end_of_document),
-        "mixture": mixture,
-        "sources": sources,
-    }
-    if config.end_of_document != END_OF_TEXT:
-        summary["end_of_document"] = config.end_of_document
-    if failed:
-        summary["not_encoded"] = failed
-    (folder / SUMMARY_FILE).write_text(json.dumps(summary, sort_keys=True))
-    # Readers of the tokens need their tokenizer, wherever it was loaded from.
-    written = {name: folder / name for name in (SUMMARY_FILE, TOKENIZER_FILE)}
-    for name in (TOKENIZER_FILE, SENTENCEPIECE_FILE):
-        if name in tokenizer_files:
-            written[name] = folder / name
-            shutil.copyfile(tokenizer_files[name], folder / name)
-    if TOKENIZER_FILE not in tokenizer_files:
-        tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
-    return written
-
-
 @grouped(
     "tokens",
     version=TOKENS_VERSION,
@@ -225,33 +175,11 @@ def in_validation(name: str, share: float) -> bool:
     return place < share * 2**64
 
 
-def _ends(groups: Sequence[Group]) -> list[str]:
-    """What follows the source in the names of its parts and splits that have documents."""
-    return sorted({name.removesuffix(".bin") for group in groups for name in group.parts if name.endswith(".bin")})
-
-
-def _counted(groups: Sequence[Group], end: str, folder: Path) -> dict[str, Any]:
-    """Documents, tokens and digest of a split of a source, or of a part of it."""
-    with JoinedDigest(folder) as joined:
-        for group in groups:
-            if f"{end}.bin" in group.parts:
-                with group.open(f"{end}.bin") as bin_path, group.open(f"{end}.idx") as idx_path:
-                    joined.add(TokenFile(bin_path, idx_path))
-        return {"documents": joined.documents, "tokens": joined.tokens, "digest": joined.digest()}
-
-
 def _parts(table: pa.Table, config: TokensConfig) -> list[str]:
     """For each document the end of its files' names that its part adds; empty without parts."""
     if not config.parts:
         return [""] * table.num_rows
     return [f".{json.loads(metadata)[PART]}" for metadata in table["metadata"].to_pylist()]
-
-
-def _mixture_of(epochs: Mapping[str, float], tokens: Mapping[str, int]) -> dict[str, float]:
-    """Source → share of training, if each source's tokens are seen `epochs` times."""
-    seen = {name: times * tokens.get(name, 0) for name, times in epochs.items()}
-    total = sum(seen.values())
-    return {name: count / total for name, count in seen.items()} if total else dict.fromkeys(epochs, 1 / len(epochs))
 
 
 def _column(table: pa.Table, name: str, config: TokensConfig) -> list[str | None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pydantic
 
 from infra.documents import DOCUMENT_SCHEMA, text_bytes
 from infra.stage import StageConfig, StageKind, stage
 from infra.store.ledger import Account
+from tasks.corpus.bins import Bins, with_parts
 from tasks.corpus.outcomes import DUPLICATE_ID
 from tasks.corpus.rules import KEPT
 
@@ -19,12 +21,24 @@ CORPUS_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("cluster", pa.string()))
 class CorpusConfig(StageConfig):
     """`edits`: the steps that changed the text, in order.
 
+    `bins`: how a column cuts the documents into parts, which their metadata name.
+
     `clusters`: whether the documents are written with their clusters. A new document can come into a cluster with any
     other, and then the shards of both are written, and encoded, anew.
     """
 
     edits: tuple[str, ...] = ()
     clusters: bool = False
+    bins: Bins | None = pydantic.Field(None, exclude_if=lambda bins: bins is None)
+
+
+def _columns(config: CorpusConfig) -> list[str]:
+    return [
+        *DOCUMENT_SCHEMA.names,
+        *("outcomes.outcome", "outcomes.cluster", "outcomes.words", "outcomes.lost", "outcomes.undated"),
+        *("rules.length", "rules.struck"),
+        *([config.bins.column] if config.bins is not None else []),
+    ]
 
 
 @stage(
@@ -32,11 +46,7 @@ class CorpusConfig(StageConfig):
     version=5,
     kind=StageKind.select,
     config=CorpusConfig,
-    columns=[
-        *DOCUMENT_SCHEMA.names,
-        *("outcomes.outcome", "outcomes.cluster", "outcomes.words", "outcomes.lost", "outcomes.undated"),
-        *("rules.length", "rules.struck"),
-    ],
+    columns=_columns,
     schema=CORPUS_SCHEMA,
 )
 def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Table, Account]:
@@ -76,6 +86,9 @@ def select_documents(documents: pa.Table, config: CorpusConfig) -> tuple[pa.Tabl
         measures=_measures(documents, outcome),
     )
     clusters = kept["outcomes.cluster"] if config.clusters else pa.nulls(kept.num_rows, pa.string())
+    if config.bins is not None:
+        own = with_parts(kept, config.bins)
+        kept = kept.set_column(kept.schema.get_field_index("metadata"), "metadata", own)
     columns = [*(kept[name] for name in DOCUMENT_SCHEMA.names), clusters]
     return pa.table(columns, schema=CORPUS_SCHEMA), account
 

@@ -44,6 +44,11 @@ def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
         raise Unresolved(f"{where}.rules: the reason {min(taken)} is reserved; choose another name")
     for rule in section.rules:
         _check_column(resolved, source, f"{where}.rules.{rule.reason}", rule)
+    for part, cut in section.parts.items() if section.parts_by is not None else ():
+        if not cut.is_rest:
+            one_of = None if cut.value is None else (cut.value,)
+            asked = Threshold(column=section.parts_by, at_least=cut.at_least, at_most=cut.at_most, one_of=one_of)
+            _check_column(resolved, source, f"{where}.parts.{part}", asked)
     for floor in section.floors:
         _check_floor(resolved, source, f"{where}.floors", floor)
         if not any(_implies(rule, floor) for rule in section.rules):

@@ -20,7 +20,7 @@ from tasks.sources.containers.files import read_files
 from tasks.sources.containers.identity import identity
 from tasks.sources.repositories.headers import without_header
 from tasks.sources.repositories.licence_files import Licence, LicenceFiles, is_licence_file
-from tasks.sources.repositories.licence_texts import tagged_licence
+from tasks.sources.repositories.licence_texts import licence_in_header, tagged_licence
 
 _TAG_WITHIN = 4096  # characters of a file
 _NOT_KEPT = frozenset((".git", ".hg", ".svn", "CVS", "__MACOSX"))
@@ -29,9 +29,9 @@ _NOT_KEPT = frozenset((".git", ".hg", ".svn", "CVS", "__MACOSX"))
 class GithubConfig(StageConfig):
     """`licences` are SPDX identifiers; a file under any other is dropped as `other_licence`.
 
-    The licence of a file is what its tag ``SPDX-License-Identifier`` says, else what the licence files of the nearest
-    folder say, else `licence`; without any it is dropped as `no_licence`. `extensions`, such as `.py`, limits the files
-    to those whose path ends so. Lengths are in characters.
+    The licence of a file is what its tag ``SPDX-License-Identifier`` or its header says, else what the licence files of
+    the nearest folder say, else `licence`; without any it is dropped as `no_licence`. `extensions`, such as `.py`,
+    limits the files to those whose path ends so. Lengths are in characters.
     """
 
     source: str = pydantic.Field("github", min_length=1, pattern=r"^[^\s/]+$")
@@ -92,12 +92,12 @@ def _document(found: ContainedFile, name: str, licences: LicenceFiles, config: G
         text = found.data.decode("utf-8")
     except UnicodeDecodeError as error:
         return dropped("not_utf8", f"{error.reason} at byte {error.start}")
-    licence = _licence_of(found, text, licences, config)
+    code, header = without_header(text, found.path or "")
+    licence = _licence_of(found, text, header, licences, config)
     if licence is None:
         return dropped("no_licence")
     if not licence.allowed(frozenset(config.licences)):
         return dropped("other_licence", str(licence))
-    code = without_header(text, found.path or "")
     if not code.strip():
         return dropped("empty_text")
     lengths = [len(line) for line in code.splitlines()]
@@ -121,10 +121,12 @@ def _document(found: ContainedFile, name: str, licences: LicenceFiles, config: G
     return Kept(Document(own, code, None, None, config.source, str(licence), metadata), size)
 
 
-def _licence_of(found: ContainedFile, text: str, licences: LicenceFiles, config: GithubConfig) -> Licence | None:
-    tag = tagged_licence(text[:_TAG_WITHIN])
-    if tag is not None:
-        return Licence.parsed(tag)
+def _licence_of(
+    found: ContainedFile, text: str, header: str, licences: LicenceFiles, config: GithubConfig
+) -> Licence | None:
+    own = tagged_licence(text[:_TAG_WITHIN]) or licence_in_header(header)
+    if own is not None:
+        return Licence.parsed(own)
     near = licences.of(found.path) if found.path is not None else None
     if near is not None:
         return near

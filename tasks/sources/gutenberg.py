@@ -12,7 +12,10 @@ _NAME = re.compile(r"pro[jy]e[ck]?t[oa]? ?gutenberg|gutenberg[- ]?pro[jy]e[ck]t|
 _NAMED_WITHIN = 5_000  # characters from the beginning
 _FOOTER = 40_000  # characters; the licence has 19,000
 _START = re.compile(
-    r"^[^\w\n]{0,20}START OF (?:THE|THIS)(?: COPYRIGHTED)?\s+PROJECT\s+GUTENBERG[^\n]*$", re.IGNORECASE | re.MULTILINE
+    r"^[^\w\n]{0,20}START OF (?:THE|THIS)(?: COPYRIGHTED)?\s+PROJECT\s+GUTENBERG[^\n]*$"
+    # Of Australia, whose header has no other end.
+    r"|^[^\w\n]{0,20}To contact Project Gutenberg of Australia go to[^\n]*$",
+    re.IGNORECASE | re.MULTILINE,
 )
 _SMALL_PRINT_END = re.compile(
     r"^[^\w\n]{0,20}END[ *]{0,4}THE SMALL PRINT[^\n]*$|^[^\w\n]{0,20}\[\"?Small Print\"? V\.[^\n]*$",
@@ -26,7 +29,8 @@ _STRONG_END = re.compile(
 _WEAK_END = re.compile(
     r"^[^\w\n]{0,20}(?:end|ende|fin|fine|fim|einde|slut|slutt|loppu|konec|koniec|v[ée]ge|sfârşit)\b[^\n]{0,60}?\bgutenberg"
     r"|^[^\w\n]{0,20}Ende dieses E-?texte?s\b|^Ce document fut pr[ée]sent[ée] en lecture"
-    r"|^[^\w\n]{0,20}This is a COPYRIGHTED Project Gutenberg",
+    r"|^[^\w\n]{0,20}This is a COPYRIGHTED Project Gutenberg"
+    r"|^[^\w\n]{0,20}(?:This site is full of FREE ebooks|Project Gutenberg (?:of )?Australia[ \t]*$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _BESIDE = 3_000  # characters between "End of Project Gutenberg's …" and "*** END OF …"

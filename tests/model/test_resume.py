@@ -55,6 +55,15 @@ MOMENTS = [
     Moment("train.step.19"),
     Moment("train.update.23"),
 ]
+# Of each kind one: before the first checkpoint, in a checkpoint, in a step, in pruning, and near the end.
+FEW = [
+    Moment("inside_part"),
+    Moment("checkpoint.after_manifest"),
+    Moment("micro_batch", 6),
+    Moment("inside_part", 2),
+    MIDDLE,
+    Moment("train.update.23"),
+]
 # Of two ranks. The second's part of a checkpoint may be there without the first's, and the other way round.
 MOMENTS_OF_RANKS = [
     Moment("train.before_first_checkpoint", rank=1),
@@ -113,7 +122,8 @@ def fallen(lake: Lake, config: RunConfig) -> float:
     return losses[0] - losses[-1]
 
 
-def test_killed_at_every_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moments", [FEW, pytest.param(MOMENTS, marks=pytest.mark.heavy)], ids=["few", "all"])
+def test_killed_at_every_moment(tmp_path: Path, moments: list[Moment]) -> None:
     """One process in fp16 with dropout, whose loss scale overflows again and again."""
     story = Story(tmp_path, NATIVE, architecture="opt", shape=DROPOUT, **HALF)
     trace = read_losses(story.unbroken, story.config.key)
@@ -121,7 +131,7 @@ def test_killed_at_every_moment(tmp_path: Path) -> None:
     assert skipped[0] == 1 and len(skipped) >= 3 and len({record.scale for record in trace}) >= 2
     assert fallen(story.unbroken, story.config) >= 0.5
 
-    for moment in MOMENTS:
+    for moment in moments:
         story.kill(moment)
         if moment == MIDDLE:
             copies = {what: Lake.open(str(tmp_path / what)) for what in FORGETTING}
@@ -131,7 +141,8 @@ def test_killed_at_every_moment(tmp_path: Path) -> None:
 
     assert story.same_end()
     assert story.begun() == expected(story.kept)
-    assert story.kept[:5] == [None, None, None, None, 0]
+    first = moments.index(Moment("checkpoint.after_manifest"))
+    assert story.kept[: first + 1] == [None] * first + [0]
     # The comparison can fail: who forgets any part of the state is seen.
     for what, copy in copies.items():
         variables = {"FORGOTTEN": what}

@@ -181,3 +181,48 @@ def test_a_source_that_is_a_split_is_not_trained_on(pool: LocalPool, tmp_path: P
 def test_splits_that_cannot_be(tmp_path: Path, source: dict[str, Any], message: str) -> None:
     with pytest.raises((RecipeError, ValueError), match=message):
         resolve(parse_recipe(recipe(tmp_path, **source), "x"))
+
+
+def test_bins_of_a_column_are_parts(pool: LocalPool, tmp_path: Path) -> None:
+    """Short documents are trained on once, long ones three times, and those without a value as the rest."""
+    documents = [{"text": " ".join(["word"] * count)} for count in (1, 2, 3, 10, 11, 12, 50)]
+    write(tmp_path / "in", "jsonl", documents, 1)
+    parts: dict[str, Any] = {
+        "short": {"at_most": 3, "epochs": 1},
+        "middle": {"at_most": 20, "epochs": 3},
+        "rest": {"epochs": 2},
+    }
+    source = {
+        "read": "jsonl",
+        "inputs": [str(tmp_path / "in")],
+        "steps": ["heuristics"],
+        "parts_by": "heuristics.word_count",
+        "parts": parts,
+    }
+    values = {"name": "binned", "sources": {"s": source}, "tokenizer": {"vocabulary_size": 300}}
+    lake, _, tokens = build(pool, tmp_path, values)
+    found = {name: sorted(len(text.split()) for text in texts) for name, texts in texts_of(lake, tokens).items()}
+    assert found == {"s.short": [1, 2, 3], "s.middle": [10, 11, 12], "s.rest": [50]}
+    counted = read_summary(lake, tokens)
+    sizes = {name: one["tokens"] for name, one in counted["sources"].items()}
+    wanted = {"s.short": sizes["s.short"], "s.middle": 3 * sizes["s.middle"], "s.rest": 2 * sizes["s.rest"]}
+    assert counted["mixture"] == pytest.approx({name: size / sum(wanted.values()) for name, size in wanted.items()})
+
+
+BINS: dict[str, Any] = {"read": "jsonl", "steps": ["heuristics"], "parts_by": "heuristics.word_count"}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({**BINS, "parts": {"a": {"at_most": 3}}}, "no threshold"),
+        ({**BINS, "parts": {"rest": {}, "a": {"at_most": 3}}}, "no threshold"),
+        ({**BINS, "parts": {"a": "x", "rest": {}}}, "one_of is for strings"),
+        ({**BINS, "parts_by": "language.label", "parts": {"a": "en", "rest": {}}}, "no step language"),
+        ({**BINS, "read": {"jsonl": {"part_field": "x"}}, "parts": {"a": {"at_most": 3}, "rest": {}}}, "either"),
+        ({"read": {"jsonl": {"part_field": "x"}}, "parts": {"a": {"at_most": 3}}}, "has a value"),
+    ],
+)
+def test_bins_that_cannot_be(source: dict[str, Any], message: str) -> None:
+    with pytest.raises((RecipeError, ValueError), match=message):
+        resolve(parse_recipe({"name": "x", "sources": {"s": source}}, "x"))

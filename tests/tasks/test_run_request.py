@@ -20,11 +20,12 @@ from infra.store.lake import Lake
 from infra.store.ledger import Account
 from infra.store.manifest import Manifest, artifact_digest, store_part, write_manifest
 from model.checkpoints.manifest import MANIFEST, Checkpoint, StoredFile, checkpoint_folder, commit
+from model.presets import preset
 from model.run.config import RunConfig, create_run
 from model.run.data import open_order
 from model.run.events import Change, Inherited, Lower, SkipData, record
 from tasks.run_origin import describe_origin, find_origin
-from tasks.run_request import TrainingRequest, requested_run
+from tasks.run_request import TrainingRequest, padded_vocabulary, requested_run
 from tasks.run_settings import WrongSetting
 from tasks.settings import problems_of, replace_at
 from tasks.token_artifact import TOKENS_VERSION
@@ -140,6 +141,28 @@ def test_a_section_that_is_null_is_opened_by_its_first_key(lake: Lake, tokens: M
         parts["books-00000.validation.bin"],
         parts["crawl-00000.validation.bin"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("preset_name", "tokens", "padded"),
+    [
+        # The published ones: Pythia's and GPT-NeoX-20B's depend on the tensor ranks that they were trained with.
+        ("pythia-160m", 50_277, 50_304),
+        ("pythia-6.9b", 50_277, 50_432),
+        ("pythia-12b", 50_277, 50_688),
+        ("neox-20b", 50_277, 50_432),
+        ("opt-125m", 50_265, 50_272),
+        ("llama-7b", 32_000, 32_000),
+        # Others.
+        ("pythia-12b", 50_000, 50_048),
+        ("opt-125m", 50_257, 50_264),
+        ("llama-7b", 31_999, 31_999),
+        ("tiny-llama", 32_000, 32_000),
+        ("tiny-pythia", 278, 384),
+    ],
+)
+def test_a_vocabulary_is_padded_as_its_system_pads(preset_name: str, tokens: int, padded: int) -> None:
+    assert padded_vocabulary(preset(preset_name)["model"], tokens) == padded
 
 
 @pytest.mark.parametrize(

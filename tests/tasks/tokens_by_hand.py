@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.token_summary import finish_tokens
 from tasks.tokenizer import TOKENIZER_FILE
-from tasks.tokens import TokensConfig, finish_tokens, of_group, write_tokens
+from tasks.tokens import TokensConfig, of_group, write_tokens
 
 
 @dataclass

@@ -62,4 +62,8 @@ class Limits:
 
 
 class TooMuch(Exception):
-    """The bytes decompressed so far exceed the limits."""
+    """The bytes decompressed so far exceed the limits; `offset` as of `ContainedFile`."""
+
+    def __init__(self, detail: str, offset: int) -> None:
+        super().__init__(detail)
+        self.offset = offset

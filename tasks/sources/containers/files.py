@@ -31,7 +31,6 @@ def read_files(
     """
     stream.seek(0)
     head = stream.read(512)
-    source: Inflated | None = None
     try:
         if head.startswith(MAGICS):
             yield from read_zip(stream, name, limits, unwanted)
@@ -40,20 +39,19 @@ def read_files(
         if is_tar(source.peek(BLOCK)):
             yield from read_tar(source, name, limits, unwanted)
         else:
-            yield from _alone(source, name, _name_in(head), limits)
+            yield from _alone(source, stream, name, _name_in(head), limits)
     except StoredFault as fault:
         yield Failed(fault.reason, 0, f"{name}: {fault.detail}", fault.offset)
     except TooMuch as error:
         detail = f"{name}: {error}, more than {limits.ratio} times as many; the rest is not read"
-        yield Failed(BadMember.expands_too_much, 0, detail, None if source is None else source.position)
+        yield Failed(BadMember.expands_too_much, 0, detail, error.offset)
 
 
-def _alone(source: Inflated, name: str, path: str | None, limits: Limits) -> Iterator[Found]:
+def _alone(source: Inflated, stream: BinaryIO, name: str, path: str | None, limits: Limits) -> Iterator[Found]:
     data = source.read(limits.file_bytes + 1)
     if len(data) > limits.file_bytes:
-        size = len(data) + (0 if source.compressed else source.skip(1 << 62))
         detail = f"{name}: the file has more than {limits.file_bytes} bytes"
-        yield Failed(BadMember.file_too_large, size, detail, 0)
+        yield Failed(BadMember.file_too_large, max(len(data), stream.seek(0, 2)), detail, 0)
     else:
         yield ContainedFile(path, data, 0)
 

@@ -29,7 +29,7 @@ _ENCRYPTED, _SIZES_BEHIND, _UTF_8 = 1 << 0, 1 << 3, 1 << 11
 _STORED, _DEFLATED, _BZIP2 = 0, 8, 12
 _UNIX = 3
 _WIDE = 0xFFFFFFFF
-_CHUNK = 1 << 16
+_SMALL = 1 << 20  # bytes that a member may always become
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,9 @@ class _Members:
         if entry.size > self._limits.file_bytes:
             detail = f"the file has {entry.size} bytes, more than {self._limits.file_bytes}"
             return failed(BadMember.file_too_large, detail)
+        if entry.size > _SMALL and entry.size > self._limits.ratio * (entry.stored or 0):
+            detail = f"{entry.stored} bytes become {entry.size}, more than {self._limits.ratio} times as many"
+            return failed(BadMember.expands_too_much, detail)
         found = _local_entry(self._stream, entry.offset)
         if found is None:
             return failed(BadMember.bad_header, "no header of a file is there")
@@ -149,7 +152,7 @@ class _Members:
             return failed(BadMember.corrupt_member, str(error))
         self._inflated += len(data)
         if self._inflated > self._most:
-            raise TooMuch(f"{self._inflated} bytes came of {where}")
+            raise TooMuch(f"{self._inflated} bytes came of what ends with {where}", entry.offset)
         if len(data) != entry.size:
             return failed(BadMember.corrupt_member, f"it has not the {entry.size} bytes that its header says")
         if zlib.crc32(data) != entry.checksum:

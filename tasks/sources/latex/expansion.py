@@ -23,7 +23,7 @@ from tasks.sources.latex.macros import (
     environment,
     operator,
 )
-from tasks.sources.latex.tokens import Tokens, joined
+from tasks.sources.latex.tokens import Tokens, ends_line, joined, without_empty_line
 from tasks.sources.latex.verbatim import Verbatim
 
 # Steps of expansion that a text may take: so many for each of its characters (a book full of macros takes one), and so
@@ -143,6 +143,10 @@ class _Expander:
         tokens = self._tokens
         self._steps += _CALL + len(text)
         self._check(name)
+        # TeX passes the line end behind a name: no empty line comes of a call, which would end a paragraph.
+        text = without_empty_line(self._last(), text)
+        if ends_line(text or self._last()):
+            tokens.rest_of_line()
         text += joined(text or self._last(), tokens.peek())
         if text:
             tokens.push(joined(self._last(), text) + text)
@@ -200,7 +204,7 @@ class _Expander:
                 self._keep_definition(found)
             return
         self._set(found, everywhere or name in ("\\gdef", "\\xdef"), name in ENVIRONMENTS)
-        if not self._last() or self._last().endswith("\n"):
+        if ends_line(self._last()):
             tokens.rest_of_line()
 
     def _keep_definition(self, found: Definition) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tasks.sources.latex.tokens import Tokens, joined
+from tasks.sources.latex.tokens import Tokens, joined, without_empty_line
 
 # Macros that need TeX to run: conditions, expansion by steps, registers. Their calls stay, and so do their definitions.
 _PROGRAM = re.compile(
@@ -80,6 +80,7 @@ class Macro:
         for piece in self.body:
             own = piece if isinstance(piece, str) else arguments[piece - 1]
             if text and own:
+                own = without_empty_line(text[-1], own)
                 text.append(joined(text[-1], own))
             text.append(own)
         return "".join(text)

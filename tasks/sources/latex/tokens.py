@@ -12,6 +12,7 @@ _BLANK = re.compile(r"[ \t]*+(?:\n[ \t]*+(?!\n))?+")
 _SPACES = re.compile(r"[ \t]*+")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _CONTROL_WORD = re.compile(r"\\[A-Za-z@]+\Z")
+_LINE_END, _LINE_START = re.compile(r"\n[ \t]*\Z"), re.compile(r"[ \t]*\n")
 _LONGEST_WORD = 100
 Mark = tuple[tuple[str, ...], tuple[int, ...]]
 
@@ -81,6 +82,7 @@ class Tokens:
 
     def rest_of_line(self) -> bool:
         """Pass the line end if only blanks stand before it."""
+        self._drop_finished()
         text, position = self._texts[-1], self._positions[-1]
         end = position
         while text[end : end + 1] in (" ", "\t"):
@@ -181,3 +183,14 @@ def joined(before: str, after: str) -> str:
     """A blank if the two would be read as one control word, else nothing."""
     letter = (after[:1].isascii() and after[:1].isalpha()) or after[:1] == "@"
     return " " if letter and _CONTROL_WORD.search(before[-_LONGEST_WORD:]) else ""
+
+
+def ends_line(text: str) -> bool:
+    """Whether what follows a text begins a line, perhaps behind blanks."""
+    return not text or _LINE_END.search(text[-_LONGEST_WORD:]) is not None
+
+
+def without_empty_line(before: str, after: str) -> str:
+    """`after` without a line end at its beginning that would make an empty line behind `before`."""
+    found = _LINE_START.match(after) if before and ends_line(before) else None
+    return after[found.end() :] if found else after

@@ -116,8 +116,8 @@ _TITLE = re.compile(r"(?:the )?[\w .,()\"-]{0,40}\blicen[cs]e\b[\w .,()\"-]{0,30
 _YEARS = re.compile(r"[\d ,–-]+")
 
 
-def without_header(text: str, path: str) -> str:
-    """The text without the paragraphs of its first comments that state copyright or licence; else as it is.
+def without_header(text: str, path: str) -> tuple[str, str]:
+    """The text without the paragraphs of its first comments that state copyright or licence, and those comments.
 
     `path` is the file's, for its language. The rest of a comment stays, and so do lines that programs read: `#!`, the
     encoding, ``#include`` and other directives. Blank lines behind a header that began the file go with it.
@@ -127,7 +127,7 @@ def without_header(text: str, path: str) -> str:
     language = _language(path)
     kept: list[str] = []
     number = blocks = 0
-    removed = False
+    header: list[str] = []
     while number < len(lines) and blocks < _MOST_BLOCKS:
         line = lines[number]
         if not line.strip() or _PROLOGUE.match(line):
@@ -139,15 +139,16 @@ def without_header(text: str, path: str) -> str:
             break
         blocks += 1
         own = _cleaned(block)
-        removed = removed or own != block.lines
+        if own != block.lines:
+            header += block.lines
         kept += own
         number += len(block.lines)
         if own == [] and not "".join(kept).strip("\ufeff \t\r\n"):
             while number < len(lines) and not lines[number].strip():
                 number += 1
-    if not removed:
-        return text
-    return "".join(kept) + "".join(lines[number:]) + text[len(head) :]
+    if not header:
+        return text, ""
+    return "".join(kept) + "".join(lines[number:]) + text[len(head) :], "".join(header)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _NEW_RUNS = 0.5  # of a licence beside a longer one, such as BSD's two clauses i
 # the mere mention of a licence, such as "is licensed under the terms of the MIT licence, reproduced below".
 _LONGEST_OBLIGATION, _LONGEST_MENTION = 12, 60
 _COPYRIGHT = re.compile(
-    r"^[^\w\n]{0,20}(?:portions[ \t]++)?(?:copyright|\(c\)|©|all rights reserved)[^\n]*$",
+    r"^[^\w\n]{0,20}(?:portions[ \t]++)?(?:copyright|\(c\)|©|all rights reserved)[^\n]{0,120}$",
     re.IGNORECASE | re.MULTILINE,
 )
 _WORD = re.compile(r"[a-z0-9]+")
@@ -46,6 +46,12 @@ _NOTICES = {
     "BSD-3-Clause": re.compile(r"\bunder (?:the )?(?:terms of the )?(?:3 clause bsd|bsd 3 clause|new bsd)\b"),
     "BSD-2-Clause": re.compile(r"\bunder (?:the )?(?:terms of the )?(?:2 clause bsd|bsd 2 clause|simplified bsd)\b"),
 }
+# Licences that headers name and that are none of these.
+_FOREIGN = re.compile(
+    r"general public license|\b[al]?gpl(?:v ?[123]|[123])?\b|mozilla public license|\bmpl\b|eclipse public license"
+    r"|common development and distribution|creative commons|\bproprietary\b|\bconfidential\b|commercial license"
+)
+_CHOICE = re.compile(r"\b(?:dual|either|or|choice)\b")
 _LONGEST_NOTICE = 200  # words
 
 
@@ -56,41 +62,30 @@ def licences_in(text: str) -> tuple[str, ...]:
     about no licence.
     """
     words = _words(text)
-    runs = _runs(words)
-    places: dict[tuple[str, ...], list[int]] = {}
-    for place, run in enumerate(runs):
-        places.setdefault(run, []).append(place)
-    hits = Counter(number for run in places for number in _index().get(run, ()))
-    templates = _templates()
-    near = {
-        number: _most_near(templates[number], places)
-        for number, count in hits.items()
-        if count >= _LEAST * len(templates[number].runs)
-    }
-    found: set[str] = set()
-    covered = [False] * len(words)
-    # The licence that explains most of the text comes first: three clauses before two, Apache before its relatives.
-    for number in sorted(near, key=lambda number: -(near[number] ** 2) / len(templates[number].runs)):
-        template = templates[number]
-        own = [place for run in template.runs for place in places.get(run, ())]
-        few_new = sum(not covered[place] for place in own) < _NEW_RUNS * len(own)
-        if near[number] < _LEAST * len(template.runs) or few_new:
-            continue
-        if template.licence is not None:
-            found.add(template.licence)
-        for place in own:
-            covered[place : place + _RUN] = [True] * _RUN
+    found, covered = _texts_in(words)
     if not found:
         return _named(text, words)
-    if _says_more(words, covered):
-        found.add(OTHER)
-    return tuple(sorted(found))
+    return tuple(sorted({*found, OTHER} if _says_more(words, covered) else found))
 
 
 def tagged_licence(text: str) -> str | None:
     """The expression of the tag ``SPDX-License-Identifier``, if `text` has one."""
     found = _TAG.search(text)
-    return found[1].strip() if found else None
+    return found[1].strip(" -") if found else None
+
+
+@functools.lru_cache(maxsize=256)
+def licence_in_header(header: str) -> str | None:
+    """The SPDX expression that the header of a file states; None if it states none, as where it refers to a file."""
+    if not _MENTION.search(header.lower()):
+        return None
+    words = _words(header)
+    plain = " ".join(words)
+    found = [licence for licence in _texts_in(words)[0] if licence != OTHER] or _notices_in(plain)
+    other = _FOREIGN.search(plain) is not None and not any("GPL" in name or "MPL" in name for name in found)
+    if other and found:
+        return f"{found[0]} OR {OTHER}" if _CHOICE.search(plain) else f"{found[0]} AND {OTHER}"
+    return OTHER if other else " AND ".join(found) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +117,35 @@ def _index() -> dict[tuple[str, ...], list[int]]:
         for run in template.runs:
             index.setdefault(run, []).append(number)
     return index
+
+
+def _texts_in(words: list[str]) -> tuple[list[str], list[bool]]:
+    """The licences whose texts stand in a text, sorted, and for each word whether it belongs to one."""
+    runs = _runs(words)
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, run in enumerate(runs):
+        places.setdefault(run, []).append(place)
+    hits = Counter(number for run in places for number in _index().get(run, ()))
+    templates = _templates()
+    near = {
+        number: _most_near(templates[number], places)
+        for number, count in hits.items()
+        if count >= _LEAST * len(templates[number].runs)
+    }
+    found: set[str] = set()
+    covered = [False] * len(words)
+    # The licence that explains most of the text comes first: three clauses before two, Apache before its relatives.
+    for number in sorted(near, key=lambda number: -(near[number] ** 2) / len(templates[number].runs)):
+        template = templates[number]
+        own = [place for run in template.runs for place in places.get(run, ())]
+        few_new = sum(not covered[place] for place in own) < _NEW_RUNS * len(own)
+        if near[number] < _LEAST * len(template.runs) or few_new:
+            continue
+        if template.licence is not None:
+            found.add(template.licence)
+        for place in own:
+            covered[place : place + _RUN] = [True] * _RUN
+    return sorted(found), covered
 
 
 def _most_near(template: _Template, places: dict[tuple[str, ...], list[int]]) -> int:
@@ -171,7 +195,11 @@ def _named(text: str, words: list[str]) -> tuple[str, ...]:
         if tag is not None:
             return (tag,)
         plain = " ".join(words)
-        names = tuple(name for name, pattern in sorted(_NOTICES.items()) if pattern.search(plain))
+        names = _notices_in(plain)
         if len(names) == 1:
-            return names
+            return tuple(names)
     return (OTHER,) if _MENTION.search(" ".join(words)) else ()
+
+
+def _notices_in(plain: str) -> list[str]:
+    return [name for name, pattern in sorted(_NOTICES.items()) if pattern.search(plain)]

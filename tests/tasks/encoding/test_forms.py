@@ -19,6 +19,7 @@ import tokenizers
 from flows.build import make_corpus
 from flows.recipe import load_recipe, parse_recipe
 from infra.engine.pool import LocalPool
+from infra.outcomes import Kept, read_all
 from infra.store.lake import Lake
 from infra.store.tokens import TokenFile
 from tasks.encoding.encoder import Encoder
@@ -26,10 +27,10 @@ from tasks.encoding.forms import files_of_tokenizer, open_files
 from tasks.recipe.resolve import resolve
 from tasks.sentencepiece_tokenizer import SentencePieceConfig, fit_sentencepiece
 from tasks.settings import RecipeError
+from tasks.sources.wet import WetConfig, read_wet
 from tasks.token_artifact import token_files
 from tasks.tokenizer import SENTENCEPIECE_FILE, TOKENIZER_FILE, TokenizerConfig, fit_tokenizer
 from tasks.tracing.byte_spans import ByteSpans
-from tests.bench.gold import gold_pages
 from tests.tasks.encoding.test_encoder import HARD_STRINGS, random_texts
 from tests.tasks.report.conftest import DirectRunner
 
@@ -134,12 +135,18 @@ def test_its_ids_are_those_of_sentencepiece_and_round_trips_are_exact(llama: Pat
 
 
 def test_ids_of_a_thousand_pages(llama: Path, shared_data: Path) -> None:
-    pages = [page.body.decode("utf-8", "replace")[:20_000] for page in gold_pages()[:1000]]
+    pages: list[str] = []
+    for path in sorted((shared_data / "ccnet" / "wet").glob("*.gz")):
+        with path.open("rb") as stream:
+            outcomes = read_all(read_wet(stream, path.name, WetConfig()))
+            pages += [outcome.document.text for outcome in outcomes if isinstance(outcome, Kept)]
+    assert len(pages) > 1000
     encoder = Encoder(open_files({SENTENCEPIECE_FILE: llama}, "</s>"))
     processor = sentencepiece.SentencePieceProcessor(model_file=str(llama))
-    assert len(pages) > 800
-    for page, ids in zip(pages, encoder.encode(pa.array(pages)), strict=True):
+    decoder = open_files({SENTENCEPIECE_FILE: llama}, "</s>").tokenizer
+    for page, ids in zip(pages[:1000], encoder.encode(pa.array(pages[:1000])), strict=True):
         assert ids.tolist() == processor.encode(page)
+        assert decoder.decode(ids.tolist()) == page.replace("▁", " ")
 
 
 def test_bytes_of_tokens_are_known(llama: Path) -> None:

@@ -108,18 +108,36 @@ def edition(text: str) -> str:
     return preface + "\n\n" + "\n\n".join(paragraphs)
 
 
-def test_editions_are_found_and_other_books_are_not(books: dict[str, bytes]) -> None:
-    chosen = [path for path in books if path.startswith(("fra/", "gutenberg/", "genesis/"))]
+# One word in nineteen of Genesis: a 3-gram is the same where three words are.
+HEAVY = [
+    ("unto", "to"),
+    ("thee", "you"),
+    ("thou", "you"),
+    ("thy", "your"),
+    ("shalt", "shall"),
+    ("ye", "you"),
+    ("art", "are"),
+]
+HEAVY += [("hath", "has"), ("saith", "says"), ("spake", "spoke"), ("begat", "fathered"), ("(\\w+)eth", r"\1es")]
+
+
+@pytest.mark.parametrize(("threshold", "heavy"), [(0.9, False), (0.73, True)])
+def test_editions_are_found_and_other_books_are_not(books: dict[str, bytes], threshold: float, heavy: bool) -> None:
+    chosen = [path for path in books if path.startswith("genesis/" if heavy else ("fra/", "gutenberg/", "genesis/"))]
     texts = [one.text[:50_000] for path in chosen for one in documents(read(books[path]))]
     # Several of one author.
     speeches = [
         one.text for path in books if re.search("Roosevelt|Reagan", path) for one in documents(read(books[path]))
     ]
     editions = [edition(text) for text in texts]
-    fates = fates_of([*texts, *speeches, *editions], NearDuplicateConfig(similarity="containment", threshold=0.9))
+    if heavy:
+        for old, new in HEAVY:
+            editions = [re.sub(rf"\b{old}\b", new, text) for text in editions]
+    fates = fates_of([*texts, *speeches, *editions], NearDuplicateConfig(similarity="containment", threshold=threshold))
     assert len(speeches) > 8 and all(fate.stays for fate in fates[len(texts) : -len(editions)])
     for fate, edited in zip(fates, fates[-len(editions) :]):
         # The longer one stays.
         gone, other = (edited, fate) if fate.stays else (fate, edited)
         assert not gone.stays and other.stays and gone.match == other.id
-        assert gone.similarity is not None and gone.similarity > 0.95
+        assert gone.similarity is not None and gone.similarity > threshold + 0.05
+    assert not heavy or min(fate.similarity or 1 for fate in fates if not fate.stays) < 0.9

@@ -46,6 +46,7 @@ FILES = {
     "r/vendor/LICENSE": GPL,
     "r/vendor/g.py": b"x = 1\n",
     "r/own.c": b"// SPDX-License-Identifier: GPL-2.0-only\nint y;\n",
+    "r/gpl.c": b"/* under the terms of the GNU General Public License */\nint z;\n",
     "r/.git/config": b"[core]\n",
     "alone/b.py": b"x = 1\n",
 }
@@ -61,6 +62,7 @@ REASONS = {
     "r/vendor/LICENSE": "licence_file",
     "r/vendor/g.py": "other_licence",
     "r/own.c": "other_licence",
+    "r/gpl.c": "other_licence",
     "r/.git/config": "version_control",
     "alone/b.py": "no_licence",
 }

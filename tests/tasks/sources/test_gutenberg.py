@@ -65,6 +65,14 @@ def test_every_header_and_footer_goes(start: str, end: str) -> None:
     )
 
 
+def test_books_of_australia() -> None:
+    head = "A Project Gutenberg of Australia eBook\n\nTitle: A Book\nAuthor: A. Writer\neBook No.: 0100021.txt\n\n"
+    head += "To contact Project Gutenberg of Australia go to http://gutenberg.net.au\n\n"
+    for end in ("This site is full of FREE ebooks - Project Gutenberg Australia", "Project Gutenberg Australia"):
+        book = without_boilerplate(f"{head}{BODY}\n{end}\n")
+        assert (book.text.strip(), book.title, book.marks) == (BODY.strip(), "A Book", "both")
+
+
 def test_a_header_that_is_only_a_line_names_the_book() -> None:
     header = "**The Project Gutenberg Etext of The Devil's Book, by A. Writer**\n#3 in our series\n[Etext #972]\n"
     book = without_boilerplate(f"{header}{STARTS[6]}\n{BODY}")

@@ -195,10 +195,18 @@ def test_a_bomb_is_stopped(compress: object) -> None:
     assert reasons(read(compress(bytes(8 << 20)), limits)) == ["file_too_large"]  # type: ignore[operator]
 
 
-def test_a_zip_bomb_is_stopped_by_what_its_members_become() -> None:
+def test_a_member_that_is_a_bomb_costs_itself() -> None:
+    limits = Limits(file_bytes=4 << 20, ratio=20, free_bytes=1 << 20)
+    found = read(zipped({"a": b"first", "bomb": bytes(2 << 20), "z": b"last"}), limits)
+    assert reasons(found) == ["expands_too_much"] and contents(found) == {"a": b"first", "z": b"last"}
+
+
+def test_a_zip_of_many_small_bombs_is_stopped_by_what_they_become() -> None:
     limits = Limits(file_bytes=1 << 20, ratio=20, free_bytes=1 << 20)
     found = read(zipped({f"f{number}": bytes(1 << 20) for number in range(20)}), limits)
     assert reasons(found) == ["expands_too_much"] and 0 < len(contents(found)) < 5
+    [fault] = [item for item in found if isinstance(item, Failed)]
+    assert fault.offset
 
 
 def test_members_that_overlap_in_a_zip_share_the_limit() -> None:

@@ -60,6 +60,12 @@ def test_macros_are_expanded_as_in_pandoc(text: str, expected: str) -> None:
 
 
 OWN = [
+    # As in TeX, and not in pandoc, a macro that stands alone in its line ends no paragraph.
+    ("\\newcommand{\\x}{}a\n\\x\nb", "a\nb"),
+    ("\\newcommand{\\x}{}a\n\\x\n\nb", "a\n\nb"),
+    ("\\newcommand{\\x}{\n  text\n}a\n\\x\nb", "a\n  text\nb"),
+    ("\\newcommand{\\x}[1]{\n  #1\n}a\n\\x{\n q\n}\nb", "a\n   q\nb"),
+    ("\\newcommand{\\x}{one\n\ntwo}a \\x\n\nb", "a one\n\ntwo\n\nb"),
     (r"\newenvironment{thm}[1]{\textbf{#1.} }{\emph{end}}\begin{thm}{7}body\end{thm}", r"\textbf{7.} body\emph{end}"),
     (r"\NewDocumentCommand{\nd}{O{d} m}{#1:#2}\nd{x} \nd[e]{y}", r"d:x e:y"),
     (r"\newcommand{\al}{\alpha}\newcommand{\bb}{\al}$\bb x$", r"$\alpha x$"),

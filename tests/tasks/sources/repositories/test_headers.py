@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.sources.repositories.headers import without_header
+from tasks.sources.repositories import headers
 
 APACHE = """Copyright 2020 The Authors. All rights reserved.
 
@@ -45,6 +45,12 @@ You should have received a copy of the GNU General Public License along
 BSD = """Copyright 2013 The Go Authors. All rights reserved.
 Use of this source code is governed by a BSD-style
 license that can be found in the LICENSE file."""
+
+
+def without_header(text: str, path: str) -> str:
+    return headers.without_header(text, path)[0]
+
+
 NOTICES = {"apache": APACHE, "mit": MIT, "gpl": GPL, "bsd": BSD, "spdx": "SPDX-License-Identifier: MIT"}
 
 
