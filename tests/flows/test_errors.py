@@ -96,7 +96,9 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     model = str(tmp_path / "model")
     assert f"{model} is not a fastText model" in refused("recipe", "check", "crawl", "--set", f"language.model={model}")
     assert f"{model} is not a tokenizer" in refused("recipe", "check", "crawl", "--set", f"tokenizer.file={model}")
-    assert "there is no file" in refused("recipe", "check", "crawl", "--set", f"tokenizer.file={tmp_path}")
+    assert f"the folder {tmp_path} has none of" in refused(
+        "recipe", "check", "crawl", "--set", f"tokenizer.file={tmp_path}"
+    )
 
 
 def test_files_that_are_models_are_taken(shared_data: Path) -> None:
@@ -140,7 +142,7 @@ def test_inputs_need_one_source(tmp_path: Path) -> None:
     path = tmp_path / "written.yaml"
     path.write_text("name: a\nsources: {one: {read: jsonl}, two: {read: jsonl}}\n")
     told = refused("build", str(path), "--input", "x.warc.gz")
-    assert "has several sources: set inputs with --set sources.NAME.inputs=[...]" in told
+    assert "has several sources: give 'x.warc.gz' as SOURCE=PATH, with one of one, two" in told
     path.write_text("name: a\nsources: 3\n")
     assert "sources: Input should be a valid dictionary" in refused("build", str(path), "--input", "x.warc.gz")
 
