@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Literal
 
@@ -46,6 +47,7 @@ _LABELS = {
 }
 # Of loose files that may belong together, this many bytes are held.
 _HELD = 64 << 20
+_LONGEST_LIST = 1000  # characters of the names of documents that a paper brings along
 
 
 class ArxivConfig(StageConfig):
@@ -76,7 +78,7 @@ def read_arxiv(stream: BinaryIO, name: str, config: ArxivConfig) -> Iterator[Rec
             yield found
             continue
         kind = _FORMATS.get(found.data[:4])
-        where = f"{name}, byte {found.offset}: {found.path}"
+        where = found.where(name)
         if kind is not None:
             yield Dropped(kind, len(found.data), where)
         elif found.path is not None and _ARCHIVE.match(found.data[:512]):
@@ -117,7 +119,7 @@ def _loose(loose: Mapping[str, ContainedFile], name: str, config: ArxivConfig) -
         mains = main_files(texts)
         for path in (path for path in loose if not folder or path.startswith(f"{folder}/")):
             file = loose[path]
-            where = f"{name}, byte {file.offset}: {file.path}"
+            where = file.where(name)
             if path not in texts:
                 yield _undecodable(file, where)
             elif path in mains:
@@ -150,8 +152,13 @@ def _packed(found: ContainedFile, where: str, config: ArxivConfig) -> Outcome:
     texts = _texts(files)
     if not any(path.lower().endswith(TEX) for path in texts):
         return _undecodable(found, where)
-    # A paper may come with letters or supplements that are documents too.
-    return _paper(texts, main_files(texts)[0], found, where, config)
+    # A paper may come with letters or supplements that are documents too: they are told.
+    main, *others = main_files(texts)
+    outcome = _paper(texts, main, found, where, config)
+    if isinstance(outcome, Kept) and others:
+        told = {**outcome.document.metadata, "other_documents": ", ".join(sorted(others))[:_LONGEST_LIST]}
+        return replace(outcome, document=replace(outcome.document, metadata=told))
+    return outcome
 
 
 def _unread(path: str) -> str | None:

@@ -60,7 +60,7 @@ def _unwanted(path: str, config: BooksConfig) -> str | None:
 
 def _book(found: ContainedFile, name: str, config: BooksConfig) -> Outcome:
     size = len(found.data)
-    where = f"{name}, byte {found.offset}: {found.path}"
+    where = found.where(name)
     declared = _ENCODING.search(found.data[:_ENCODING_WITHIN])
     page = decode_page(found.data, f"text/plain; charset={declared[1].decode()}" if declared else None)
     if page.replaced > _MOST_REPLACED * len(page.text):
@@ -78,6 +78,7 @@ def _book(found: ContainedFile, name: str, config: BooksConfig) -> Outcome:
         "author": book.author or (named["author"] if named else None),
         "charset": page.charset,
         "gutenberg_marks": book.marks,
+        "gutenberg_books": book.books if book.books > 1 else None,
         "offset": found.offset,
     }
     url = f"https://www.gutenberg.org/ebooks/{book.number}" if book.number else None

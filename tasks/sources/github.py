@@ -81,7 +81,7 @@ def _unwanted(path: str, config: GithubConfig) -> str | None:
 
 def _document(found: ContainedFile, name: str, licences: LicenceFiles, config: GithubConfig) -> Outcome:
     size = len(found.data)
-    where = f"{name}, byte {found.offset}: {found.path}"
+    where = found.where(name)
 
     def dropped(reason: str, detail: str = "") -> Dropped:
         return Dropped(reason, size, f"{where}: {detail}" if detail else where)

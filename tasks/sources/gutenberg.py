@@ -6,7 +6,8 @@ The marks are those of its texts since 1991. They are English in nearly all lang
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 _NAME = re.compile(r"pro[jy]e[ck]?t[oa]? ?gutenberg|gutenberg[- ]?pro[jy]e[ck]t|projekt gutenberg", re.IGNORECASE)
 _NAMED_WITHIN = 5_000  # characters from the beginning
@@ -66,6 +67,7 @@ class Book:
     """The text of a book, and what its header says. `marks`: those of Project Gutenberg that were found.
 
     They are ``none`` for other texts, ``both``, ``start`` or ``end``, and ``missing`` where only the name stands in it.
+    A file may hold several `books`, one behind the other; title, author and number are those of the first.
     """
 
     text: str = field(repr=False)
@@ -73,13 +75,35 @@ class Book:
     author: str | None = None
     number: str | None = None
     marks: str = "none"
+    books: int = 1
 
 
 def without_boilerplate(text: str) -> Book:
-    """The book in a text of Project Gutenberg; any other text as it is. Line ends are LF."""
+    """The book, or the books, in a text of Project Gutenberg; any other text as it is. Line ends are LF."""
     if not _NAME.search(text[:_NAMED_WITHIN]) and not _STRONG_END.search(text, max(0, len(text) - _FOOTER)):
         return Book(text)
-    start = _start(text)
+    cuts = _cuts(text)
+    first, *others = [
+        _one_book(text[begin:end], behind_another=begin > 0)
+        for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True)
+    ]
+    whole = "\n\n".join(book.text.strip() for book in (first, *others)) if others else first.text
+    return replace(first, text=whole, books=1 + len(others))
+
+
+def _cuts(text: str) -> list[int]:
+    """Where a book ends and another one begins in the same file: behind the end, before the footer."""
+    starts = [mark.start() for mark in _START.finditer(text)]
+    ends = [mark.end() for mark in _STRONG_END.finditer(text)]
+    cuts: list[int] = []
+    for before, behind in pairwise(starts):
+        between = [end for end in ends if before < end < behind]
+        cuts += between[:1]
+    return cuts
+
+
+def _one_book(text: str, behind_another: bool) -> Book:
+    start = _start(text, len(text) if behind_another else max(len(text) // 2, 4 * _NAMED_WITHIN))
     end = _end(text, start or 0)
     head = text[: start if start is not None else _NAMED_WITHIN]
     title, author = _title_and_author(head)
@@ -97,11 +121,10 @@ def without_boilerplate(text: str) -> Book:
     )
 
 
-def _start(text: str) -> int | None:
-    """Where the book begins: behind the last mark of a beginning or of an end of small print in the first half."""
-    half = max(len(text) // 2, 4 * _NAMED_WITHIN)
+def _start(text: str, within: int) -> int | None:
+    """Where the book begins: behind the last mark of a beginning or of an end of small print `within` so much."""
     found = [
-        _behind_mark(text, mark) for pattern in (_START, _SMALL_PRINT_END) for mark in pattern.finditer(text, 0, half)
+        _behind_mark(text, mark) for pattern in (_START, _SMALL_PRINT_END) for mark in pattern.finditer(text, 0, within)
     ]
     return max(found, default=None)
 

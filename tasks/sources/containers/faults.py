@@ -45,6 +45,10 @@ class ContainedFile:
     data: bytes = field(repr=False)
     offset: int
 
+    def where(self, name: str) -> str:
+        """Its place in the input of that name, for messages."""
+        return f"{name}, byte {self.offset}" + (f": {self.path}" if self.path is not None else "")
+
 
 Found = ContainedFile | Dropped | Failed
 

@@ -139,3 +139,16 @@ def test_letters_are_kept_where_the_recipe_says_so() -> None:
 def test_documents_do_not_depend_on_the_name_of_their_input() -> None:
     first, second = (list(read_all(read_arxiv(io.BytesIO(TEX.encode()), name, ArxivConfig()))) for name in "ab")
     assert first == second and documents(first)
+
+
+def test_supplements_that_are_documents_are_named() -> None:
+    supplement = TEX.replace("Some text", "More")
+    packed = gzip.compress(tar({"main.tex": TEX.encode() * 2, "supplement.tex": supplement.encode()}))
+    [paper] = documents(read(tar({"2301.00001.gz": packed})))
+    assert paper.metadata["other_documents"] == "supplement.tex"
+    assert "other_documents" not in documents(read(gzip.compress(TEX.encode())))[0].metadata
+
+
+def test_a_file_without_a_name_has_its_place_in_messages() -> None:
+    [failed] = read(b"\\documentclass{article}\\def\\x{\\x\\x}\\begin{document}\\section{A}\\x\\end{document}")
+    assert isinstance(failed, Failed) and failed.example.startswith("x, byte 0: the macro")

@@ -119,3 +119,17 @@ def test_copyright_notices_between_parts_go() -> None:
 )
 def test_many_marks_cost_no_more_than_their_length(unit: str) -> None:
     without_boilerplate(HEADER + unit * 20_000)
+
+
+def test_books_of_one_file_are_all_kept() -> None:
+    """Each has its header, its marks and the licence behind it, which is longer than a short book."""
+    licence = "Section 1. General Terms of Use.\n\n" * 600
+    books = [f"CHAPTER {number}.\n\n" + f"line {number}\n" * (5 if number == 2 else 500) for number in range(3)]
+    text = ""
+    for number, body in enumerate(books):
+        title = HEADER.replace("A Book", f"Book {number}")
+        text += f"{title}*** START OF THE PROJECT GUTENBERG EBOOK {number} ***\n\n{body}\n"
+        text += f"*** END OF THE PROJECT GUTENBERG EBOOK {number} ***\n\n{licence}"
+    found = without_boilerplate(text)
+    assert found.text.split() == "\n\n".join(books).split()
+    assert (found.books, found.marks) == (3, "both") and found.title is not None and found.title.startswith("Book 0")
