@@ -53,10 +53,11 @@ def load_recipe(
 
 def _given_inputs(recipe: Recipe, given: list[str], name: str) -> list[tuple[str, Any]]:
     """The inputs of sources and references, as settings."""
-    if len(recipe.sources) == 1 and not recipe.references:
+    names = {*recipe.sources, *recipe.references}
+    if len(recipe.sources) == 1:
         # The name is not needed here, and does no harm.
         [source] = recipe.sources
-        given = [item if item.startswith(f"{source}=") else f"{source}={item}" for item in given]
+        given = [item if item.partition("=")[0] in names and "=" in item else f"{source}={item}" for item in given]
     found: dict[str, list[str]] = {}
     for item in given:
         source, sign, path = item.partition("=")
