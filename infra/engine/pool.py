@@ -35,6 +35,7 @@ _SINGLE_THREADED = (
 _LOOK_SECONDS = 0.5
 # Most units end within this time, and their markers then serve the next attempt.
 _CANCEL_SECONDS = 5.0
+_START_WAITS = (0.0, 0.05, 0.2, 0.8)  # seconds
 
 
 class Engine(Protocol):
@@ -188,12 +189,21 @@ class LocalPool:
             if not worker.has_died:
                 return worker
             self._dismiss(worker)
-        try:
-            worker = Worker(self._context, self._cache)
-        except (OSError, EOFError):  # the server that forks them was killed: the second call starts another
-            worker = Worker(self._context, self._cache)
+        worker = self._started()
         self._selector.register(worker.connection, selectors.EVENT_READ, worker)
         return worker
+
+    def _started(self) -> Worker:
+        """A new worker. The server that forks them may have been killed: another one starts once it is seen to be dead.
+
+        It no longer answers some time before that.
+        """
+        for wait in _START_WAITS:
+            try:
+                return Worker(self._context, self._cache)
+            except (OSError, EOFError):
+                time.sleep(wait)
+        return Worker(self._context, self._cache)
 
     def _take(self, worker: Worker | None) -> None:
         """Take the answer of a worker, or note its death; without one, somebody called."""

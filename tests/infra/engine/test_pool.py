@@ -166,7 +166,9 @@ def test_the_server_that_forks_workers_may_die(lake: Lake, files: tuple[InputFil
             toy.wait_until_gone(server)
 
 
-@pytest.mark.parametrize(("errors", "runs"), [([EOFError()], True), ([EOFError(), EOFError()], False)])
+@pytest.mark.parametrize(
+    ("errors", "runs"), [([EOFError()], True), ([ConnectionRefusedError()] * 4, True), ([EOFError()] * 5, False)]
+)
 def test_a_unit_does_not_wait_for_a_worker_that_does_not_start(
     errors: list[Exception], runs: bool, lake: Lake, files: tuple[InputFile, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
