@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -39,11 +39,16 @@ def documents_table(documents: Iterable[Document]) -> Documents:
             "date": document.date,
             "source": document.source,
             "licence": document.licence,
-            "metadata": json.dumps(document.metadata, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
+            "metadata": stored_metadata(document.metadata),
         }
         for document in documents
     ]
     return pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+
+
+def stored_metadata(metadata: Mapping[str, str | int | float | None]) -> str:
+    """Metadata as a document stores them."""
+    return json.dumps(metadata, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def text_bytes(text: pa.ChunkedArray) -> int:

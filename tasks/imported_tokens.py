@@ -12,21 +12,22 @@ from typing import Any
 
 import numpy as np
 
+from infra.engine.fitting import store_files
 from infra.store.digests import key_of, sha256_file
 from infra.store.lake import Lake
 from infra.store.ledger import Account
-from infra.store.manifest import Manifest, Part, artifact_digest, store_part, write_manifest
+from infra.store.manifest import Manifest, artifact_digest, write_manifest
 from infra.store.roots import require_inside
 from infra.store.token_files import JoinedDigest
 from infra.store.tokens import TokenFile
 from tasks.builds import TOKENS, BuildRecord, write_build
 from tasks.encoding.forms import files_of_tokenizer, open_files
+from tasks.recipe.source import NAME_RULE, SOURCE_NAME
 from tasks.token_artifact import SPLITS, TOKENS_VERSION
 from tasks.token_summary import keep_tokenizer, mixture_of, write_summary
 from tasks.tokenizer import END_OF_TEXT
 from tasks.tokenizer_file import tokenizer_faults
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _BLOCK = 1 << 24  # tokens that are looked at together
 
 
@@ -43,8 +44,8 @@ class TokenSource:
     split: str = ""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.split not in SPLITS or not self.pairs:
-            raise TokensRefused(f"{self.name!r} is no name of a source: use a-z, 0-9, _ and -, and files")
+        if not re.fullmatch(SOURCE_NAME, self.name) or self.split not in SPLITS or not self.pairs:
+            raise TokensRefused(f"{self.name!r} is no name of a source, or has no files: {NAME_RULE}")
 
 
 def import_tokens(
@@ -62,21 +63,19 @@ def import_tokens(
     vocabulary: int = opened.get_vocab_size(with_added_tokens=True)
     with tempfile.TemporaryDirectory(prefix="millrace-import-") as scratch:
         folder = Path(scratch)
-        parts: list[Part] = []
+        written: dict[str, Path] = {}
         counted: dict[str, dict[str, Any]] = {}
         for source in sources:
             if source.name + source.split in counted:
                 raise TokensRefused(f"{source.name}{source.split} is given twice: list its files together")
             counted[source.name + source.split] = _check(source, vocabulary, folder)
-            parts += _stored(lake, source)
+            written |= _named(source)
         if lacking := sorted({source.name for source in sources} - set(counted)):
             raise TokensRefused(f"{lacking[0]} has no files to train on, only other splits: name some")
         trained = [name for name in counted if not name.endswith(SPLITS[1:])]
-        written = write_summary(
-            folder, opened, counted, mixture_of(dict.fromkeys(trained, 1.0), counted), end_of_document
-        )
-        for own, path in (written | keep_tokenizer(folder, files, opened)).items():
-            parts.append(_part(lake, path, own))
+        mixture = mixture_of(dict.fromkeys(trained, 1.0), counted)
+        written |= write_summary(folder, opened, counted, mixture, end_of_document)
+        parts = store_files(lake, written | keep_tokenizer(folder, files, opened))
     documents = sum(one["documents"] for one in counted.values())
     tokens = sum(one["tokens"] for one in counted.values())
     config = {"imported": True, "end_of_document": end_of_document}
@@ -128,13 +127,10 @@ def _check(source: TokenSource, vocabulary: int, folder: Path) -> dict[str, Any]
         return {"documents": joined.documents, "tokens": joined.tokens, "digest": joined.digest()}
 
 
-def _stored(lake: Lake, source: TokenSource) -> list[Part]:
-    return [
-        _part(lake, pair.with_name(pair.name + end), f"{source.name}-{number:05d}{source.split}{end}")
+def _named(source: TokenSource) -> dict[str, Path]:
+    """The files by their names in the artifact."""
+    return {
+        f"{source.name}-{number:05d}{source.split}{end}": pair.with_name(pair.name + end)
         for number, pair in enumerate(source.pairs)
         for end in (".bin", ".idx")
-    ]
-
-
-def _part(lake: Lake, path: Path, name: str) -> Part:
-    return store_part(lake, path, name=name, rows=-1, content=sha256_file(path), suffix=path.suffix)
+    }

@@ -71,13 +71,10 @@ def _tell_missing(recipe: str, resolved: ResolvedRecipe) -> None:
     from flows.recipe import read_recipe
 
     written = read_recipe(recipe)
-    left = [name for name in (*written.sources, *written.references) if not _has(resolved, name)]
+    stays = {source.name for source in (*resolved.sources, *resolved.references)}
+    left = [name for name in (*written.sources, *written.references) if name not in stays]
     if left:
         errors.print(f"left out, without inputs: {', '.join(left)}", style="bold yellow", soft_wrap=True)
-
-
-def _has(resolved: ResolvedRecipe, name: str) -> bool:
-    return any(source.name == name for source in (*resolved.sources, *resolved.references))
 
 
 def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:

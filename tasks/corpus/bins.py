@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pydantic
 
+from infra.documents import stored_metadata
 from infra.stage import StageConfig
 from infra.thresholds import inside
 from tasks.sources.fields import PART
@@ -39,7 +40,7 @@ def with_parts(documents: pa.Table, bins: Bins) -> pa.Array:
             fits = pa.array([True] * documents.num_rows, pa.bool_())
         parts = pc.if_else(pc.and_(pc.is_null(parts), fits), one.name, parts)
     metadata = [
-        json.dumps({**json.loads(own), PART: part}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        stored_metadata({**json.loads(own), PART: part})
         for own, part in zip(documents["metadata"].to_pylist(), parts.to_pylist(), strict=True)
     ]
     return pa.array(metadata, pa.string())
