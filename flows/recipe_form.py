@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pydantic
 
 from tasks.corpus.duplicates import Survivors
+from tasks.corpus.rules import Rule
 from tasks.recipe.parts import StageUse, Step
 from tasks.recipe.schema import DEFAULT_SURVIVORS, Recipe, Reference, Source
 
@@ -55,7 +56,7 @@ def _source(source: Reference, shares: bool) -> Schema:
     return found if source.inputs else {**found, "required": ["inputs"]}
 
 
-def _thresholds(rule: pydantic.BaseModel) -> Schema:
+def _thresholds(rule: Rule) -> Schema:
     """The thresholds that a rule sets."""
     own = rule.model_dump(mode="json", exclude_none=True)
     found = _of_model(type(rule), own, [name for name in ("at_least", "at_most", "one_of") if name in own])
@@ -63,7 +64,8 @@ def _thresholds(rule: pydantic.BaseModel) -> Schema:
         # Not nullable: a rule must keep its threshold.
         [kind] = [one for one in body.pop("anyOf") if one.get("type") != "null"]
         found["properties"][name] = {**body, **kind}
-    return {**found, "description": f"Thresholds for the column {own['column']}."}
+    conditions = "".join(f" {condition.capitalize()}." for condition in rule.conditions)
+    return {**found, "description": f"Thresholds for the column {own['column']}.{conditions}"}
 
 
 def _step(step: Step) -> Schema:

@@ -16,10 +16,15 @@ import pydantic
 
 ModelLoader = Callable[[Any, Mapping[str, Path]], Any]
 Columns = Sequence[str] | Callable[[Any], Sequence[str]]
+Libraries = Sequence[str] | Callable[[Any], Sequence[str]]
 KERNEL = "kernel"  # the step name of a stage with a single step
 # Of a fit stage with groups. Two groups meet in one partition rarely, and then are fitted one after the other.
 FIT_PARTITIONS = 256
 PARTIAL = ".partial.json"  # how the names of files end that a group hands to the step ``join``
+
+
+class MissingLibrary(RuntimeError):
+    """A package that a stage needs with its config is not installed."""
 
 
 class StageKind(StrEnum):
@@ -57,6 +62,7 @@ class StageConfig(pydantic.BaseModel):
 class Stage:
     """A declared stage. Calling it calls its kernel, so tests need no engine.
 
+    - `libraries`: the packages that affect the result, or a function from the config to them;
     - `columns`: per step, the columns that it reads. ``text`` is a document column; ``language.label`` is the column
       ``label`` of another step's annotation, to which the kernel refers as ``language``;
     - `schema`: the columns that it writes. A column ``edits`` changes the text that later steps see; a column
@@ -79,7 +85,7 @@ class Stage:
     kernel: Callable[..., Any]
     reference: str
     columns: Mapping[str, Columns]
-    libraries: tuple[str, ...] = ()
+    libraries: Libraries = ()
     load: ModelLoader | None = None
     schema: pa.Schema | None = None
     steps: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -130,13 +136,19 @@ class Stage:
             "stage": self.name,
             "version": self.version,
             "config": config.model_dump(mode="json"),
-            "libraries": self.library_versions(),
+            "libraries": self.library_versions(config),
             "models": dict(models),
         }
 
-    def library_versions(self) -> dict[str, str]:
-        """The installed versions of the libraries that affect the result."""
-        return {name: _installed_version(name) for name in self.libraries}
+    def library_versions(self, config: StageConfig) -> dict[str, str]:
+        """The installed versions of the libraries that affect the result. Raises MissingLibrary."""
+        libraries = self.libraries(config) if callable(self.libraries) else self.libraries
+        try:
+            return {name: _installed_version(name) for name in libraries}
+        except importlib.metadata.PackageNotFoundError as error:
+            cure = f"install it: pip install {error.name}"
+            need = f"with this config, the stage {self.name} needs the package {error.name}"
+            raise MissingLibrary(f"{need}: {cure}") from error
 
 
 def stage(
@@ -146,7 +158,7 @@ def stage(
     kind: StageKind,
     config: type[StageConfig],
     columns: Columns = ("text",),
-    libraries: Sequence[str] = (),
+    libraries: Libraries = (),
     load: ModelLoader | None = None,
     schema: pa.Schema | None = None,
     bundled: Mapping[str, str] | None = None,
@@ -187,7 +199,7 @@ def stage(
             columns={KERNEL: columns, **({"map": columns} if groups else {})},
             steps=dict(groups or {}),
             first=first,
-            libraries=tuple(libraries),
+            libraries=libraries if callable(libraries) else tuple(libraries),
             load=load,
             # Documents that a floor excludes have null values, even if the kernel declares its columns non-null.
             schema=None if schema is None else pa.schema([column.with_nullable(True) for column in schema]),

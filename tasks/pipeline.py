@@ -250,7 +250,8 @@ class _Pipeline:
             if source.skipped_by(floor)
         )
         config = RulesConfig(rules=section.rules, edits=edits, floors=floors)
-        looked_at = [*edits, *(threshold.step for threshold in (*section.rules, *section.floors))]
+        asked = [*(one for rule in section.rules for one in rule.thresholds), *section.floors]
+        looked_at = [*edits, *(threshold.step for threshold in asked)]
         spec = self._view(source, (), [(name, name) for name in dict.fromkeys(looked_at)])
 
         def plan(lake: Lake, made: Made) -> Plan:

@@ -80,9 +80,10 @@ def _column_lines(step: str, columns: dict[str, Any], rules: list[dict[str, Any]
 
 
 def _bounds(rule: dict[str, Any]) -> str:
-    words = {"at_least": "at least", "at_most": "at most", "one_of": "one of"}
-    given = [f"{words[name]} {rule[name]}" for name in words if rule[name] is not None]
-    return f"{rule['reason']}: {', '.join(given)}"
+    from tasks.corpus.rules import Rule
+
+    asked = Rule.model_validate(rule)
+    return ", ".join([f"{asked.reason}: {asked.words}", *asked.conditions])
 
 
 def _compared_words(life: dict[str, Any]) -> str:

@@ -38,9 +38,20 @@ class Threshold(StageConfig):
         return self
 
     @property
+    def words(self) -> str:
+        """The range or the labels in words."""
+        asked = {"at least": self.at_least, "at most": self.at_most, "one of": self.one_of}
+        return ", ".join(f"{words} {_spelled(value)}" for words, value in asked.items() if value is not None)
+
+    @property
     def step(self) -> str:
         """The step that writes the column."""
         return self.column.partition(".")[0]
+
+    def holds(self, documents: pa.Table) -> pa.ChunkedArray | pa.Array:
+        """For each document, whether it has a value inside."""
+        found = inside(documents[self.column], self.at_least, self.at_most, self.one_of)
+        return pc.fill_null(found, False)
 
     def fails(self, documents: pa.Table) -> pa.ChunkedArray | pa.Array:
         """For each document with a value, whether it is outside; NaN is. A document without a value is not."""
@@ -48,14 +59,41 @@ class Threshold(StageConfig):
         return pc.fill_null(pc.invert(found), False)
 
 
+def _spelled(value: float | tuple[str, ...]) -> str:
+    return " ".join(value) if isinstance(value, tuple) else f"{value:,.10g}"
+
+
 class Rule(Threshold):
     """A threshold that decides what stays. Documents that fail it are dropped under `reason`.
 
-    A document without a value fails unless `missing` lets it pass: a language without a model has no perplexity.
+    A document without a value fails unless `missing` lets it pass: a language without a model has no perplexity. With
+    `when`, the rule applies to documents inside that threshold only, and with `unless`, to those outside it. A document
+    without a value there is not inside.
     """
 
     reason: str = pydantic.Field(pattern=r"^[a-z0-9_]+$", description="Name of the rule in the ledger.")
     missing: Literal["fails", "passes"] = pydantic.Field("fails", description="Result for documents without a value.")
+    when: Threshold | None = pydantic.Field(None, description="The rule applies only to documents inside.")
+    unless: Threshold | None = pydantic.Field(None, description="The rule does not apply to documents inside.")
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """The rule itself, and its conditions."""
+        return (self, *(one for one in (self.when, self.unless) if one is not None))
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions in words."""
+        given = {"when": self.when, "unless": self.unless}
+        return [f"{word} {one.column} is {one.words}" for word, one in given.items() if one is not None]
+
+    def applies(self, documents: pa.Table) -> pa.ChunkedArray | pa.Array | None:
+        """For each document, whether the rule applies to it; None if it has no conditions."""
+        found = None if self.when is None else self.when.holds(documents)
+        if self.unless is not None:
+            outside = pc.invert(self.unless.holds(documents))
+            found = outside if found is None else pc.and_(found, outside)
+        return found
 
 
 class Floor(Threshold):
@@ -73,7 +111,7 @@ class RulesConfig(StageConfig):
 
 
 def _columns(config: RulesConfig) -> list[str]:
-    thresholds = [*config.rules, *config.floors]
+    thresholds = [*(one for rule in config.rules for one in rule.thresholds), *config.floors]
     failures = [f"{rule.step}.failed" for rule in config.rules]
     edits = [f"{name}.edits" for name in config.edits]
     return list(dict.fromkeys(["text", *edits, *(threshold.column for threshold in thresholds), *failures]))
@@ -108,6 +146,9 @@ def apply_rules(documents: pa.Table, config: RulesConfig) -> pa.Table:
             if rule.step in skipped:
                 missing = pc.and_(missing, pc.invert(skipped[rule.step]))
             fails = pc.or_(fails, missing)
+        applies = rule.applies(documents)
+        if applies is not None:
+            fails = pc.and_(fails, applies)
         dropped = pc.and_(fails, pc.equal(outcome, KEPT))
         outcome = pc.if_else(dropped, f"{rule.step}:dropped:{rule.reason}", outcome)
     return pa.table([outcome, length, struck], schema=RULES_SCHEMA)

@@ -43,7 +43,8 @@ def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
     if taken:
         raise Unresolved(f"{where}.rules: the reason {min(taken)} is reserved; choose another name")
     for rule in section.rules:
-        _check_column(resolved, source, f"{where}.rules.{rule.reason}", rule)
+        for threshold in rule.thresholds:
+            _check_column(resolved, source, f"{where}.rules.{rule.reason}", threshold)
     for part, cut in section.parts.items() if section.parts_by is not None else ():
         if not cut.is_rest:
             one_of = None if cut.value is None else (cut.value,)
@@ -88,7 +89,7 @@ def _check_column(resolved: ResolvedRecipe, source: ResolvedSource, where: str, 
 
 def _implies(rule: Rule, floor: Threshold) -> bool:
     """Whether every document that passes `rule` passes `floor`."""
-    if rule.column != floor.column or rule.missing == "passes":
+    if rule.column != floor.column or rule.missing == "passes" or len(rule.thresholds) > 1:
         return False
     at_least = floor.at_least is None or (rule.at_least is not None and rule.at_least >= floor.at_least)
     at_most = floor.at_most is None or (rule.at_most is not None and rule.at_most <= floor.at_most)

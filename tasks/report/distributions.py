@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.engine.shards import PartReader
+from tasks.corpus.rules import Rule
 from tasks.report.histogram import Histogram, HistogramCounter, edges_between, logarithmic_edges
 from tasks.report.judged import BuildParts, judged_shards, value_range
 
@@ -50,7 +51,10 @@ class LanguagePerplexity:
 
 @dataclass(frozen=True, slots=True)
 class RuleView:
-    """A rule of a source and the values that it checks; `fails` counts the values that it would drop by itself."""
+    """A rule of a source and the values that it checks; `fails` counts the values that it would drop by itself.
+
+    Documents to which the rule does not apply have no part in it.
+    """
 
     source: str
     step: str
@@ -123,10 +127,10 @@ def _wanted(counters: Sequence[_RuleCounter], language: str | None, perplexity: 
         wanted[language] = ["label"]
     if perplexity is not None:
         wanted[perplexity] = ["perplexity", "bucket"]
-    for counter in counters:
-        columns = wanted.setdefault(counter.step, [])
-        if counter.column not in columns:
-            columns.append(counter.column)
+    for step, column in (place for counter in counters for place in counter.columns):
+        columns = wanted.setdefault(step, [])
+        if column not in columns:
+            columns.append(column)
     return wanted
 
 
@@ -190,12 +194,22 @@ class _RuleCounter:
         self.step, _, self.column = rule["column"].partition(".")
         self._at_least, self._at_most = rule["at_least"], rule["at_most"]
         self._missing_fails = rule["missing"] == "fails"
+        self._rule = Rule.model_validate(rule)
         least, most = value_range(reader, build.parts(source, self.step), self.column) or (0.0, 1.0)
         edges, logarithmic = edges_between(least, most)
         self._histogram = HistogramCounter(edges, ("passes", "fails"), logarithmic)
         self._fails = self._missing = 0
 
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Step and column of what it looks at."""
+        thresholds = self._rule.thresholds
+        return [(threshold.step, threshold.column.partition(".")[2]) for threshold in thresholds]
+
     def add(self, shard: pa.Table) -> None:
+        applies = self._rule.applies(shard)
+        if applies is not None:
+            shard = shard.filter(applies)
         column = shard[f"{self.step}.{self.column}"]
         values = column.drop_null().to_numpy()
         fails = np.zeros(len(values), dtype=bool)

@@ -19,7 +19,7 @@ from infra.compiled import njit
 from tasks.text.mixing import mix
 
 # Blocks of scripts without spaces between words (Unicode 15.1, Blocks.txt; chapters 16 to 18 of the standard).
-_WITHOUT_SPACES = (
+UNSPACED_BLOCKS = (
     *((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF)),  # Thai, Lao, Tibetan, Myanmar, Khmer
     *((0x1950, 0x19DF), (0x1A20, 0x1AAF), (0x1B00, 0x1B7F)),  # Tai Le, New Tai Lue, Tai Tham, Balinese
     *((0xA980, 0xA9FF), (0xAA60, 0xAADF)),  # Javanese, Myanmar extended, Tai Viet
@@ -55,7 +55,7 @@ def word_classes() -> np.ndarray:
         table[run.start() : run.end()] = _PART
     marks = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("M")]
     table[marks] = _MARK
-    for first, last in _WITHOUT_SPACES:
+    for first, last in UNSPACED_BLOCKS:
         block = table[first : last + 1]
         block[block != _SEPARATOR] = _WHOLE
     table.flags.writeable = False

@@ -151,3 +151,36 @@ def test_a_rule_without_a_threshold_is_refused() -> None:
         Threshold(column="score", at_least=0.5)
     with pytest.raises(ValidationError, match="should match pattern"):
         Rule(column="language.score", at_least=0.5, reason="two words")
+
+
+ENGLISH = Threshold(column="language.label", one_of=("en",))
+
+
+def test_a_rule_applies_only_where_its_conditions_hold() -> None:
+    shard = documents(
+        {"heuristics.word_count": 1},
+        {"heuristics.word_count": 1, "language.label": "ja"},
+        {"heuristics.word_count": 1, "language.label": None},
+        {"heuristics.word_count": 5},
+    )
+    out = "heuristics:dropped:word_count"
+    given = {"column": "heuristics.word_count", "at_least": 3, "reason": "word_count"}
+    assert outcomes(shard, Rule(**given, when=ENGLISH)) == [out, "", "", ""]
+    assert outcomes(shard, Rule(**given, unless=ENGLISH)) == ["", out, out, ""]
+    sure = Threshold(column="language.score", at_least=0.95)
+    assert outcomes(shard, Rule(**given, when=ENGLISH, unless=sure)) == [out, "", "", ""]
+    assert outcomes(shard, Rule(**given, when=sure)) == ["", "", "", ""]
+
+
+def test_a_missing_value_fails_only_where_the_rule_applies() -> None:
+    shard = documents({"heuristics.word_count": None}, {"heuristics.word_count": None, "language.label": "fr"})
+    rule = Rule(column="heuristics.word_count", at_least=3, reason="word_count", when=ENGLISH)
+    assert outcomes(shard, rule) == ["heuristics:dropped:word_count", ""]
+
+
+def test_conditions_are_read_and_said_in_words() -> None:
+    rule = Rule(column="heuristics.word_count", at_least=3, reason="word_count", when=ENGLISH)
+    assert "language.label" in apply_rules.columns_of(RulesConfig(rules=(rule,)))
+    assert rule.words == "at least 3" and rule.conditions == ["when language.label is one of en"]
+    with pytest.raises(ValidationError, match="language.label has no threshold"):
+        Rule.model_validate({**rule.model_dump(), "when": {"column": "language.label"}})
