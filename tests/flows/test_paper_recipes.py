@@ -83,7 +83,7 @@ def test_opt_takes_eight_sets_of_the_pile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "lacks"), [("llama", "reference_classifier"), ("llama", "c4_rules"), ("opt", "whitespace")]
+    ("name", "lacks"), [("llama", "reference_classifier"), ("llama", "c4_duplicates"), ("opt", "whitespace")]
 )
 def test_what_a_recipe_lacks_is_named(name: str, lacks: str) -> None:
     done = CliRunner().invoke(application, ["recipe", "check", name])
