@@ -29,7 +29,9 @@ def load_bad_words(config: C4BadWordsConfig, files: Mapping[str, Path]) -> re.Pa
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not a list of words ({error}): give a text file in UTF-8, one a line") from error
+            raise ValueError(
+                f"{path} is not a list of words ({error}): give a text file in UTF-8, one a line"
+            ) from error
         words |= {line.strip().lower() for line in lines}
     words.discard("")
     if not words:

@@ -34,6 +34,7 @@ BENCHMARKS = {
     "build": "build",
     "training": "training_cpu",
     "demo": "demo",
+    "signals": "signals",
 }
 
 

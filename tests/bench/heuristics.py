@@ -1,4 +1,4 @@
-"""Gopher's heuristics: the stage `heuristics`, against the repeated n-grams alone counted in plain Python."""
+"""Heuristics: the stage `heuristics`, against the repeated n-grams alone counted in plain Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.heuristics import GOPHER_RULES, HeuristicsConfig, measure_heuristics
+from tasks.text.segments import segment
 from tests.bench.inputs import page_texts
 from tests.bench.measure import Side, Workload, compare
 from tests.bench.peers.process import Contest, contest
@@ -29,9 +30,9 @@ COLUMNS = [f"top_{n}_gram_character_fraction" for n in TOP] + [
 def run() -> None:
     """Compare, time and print."""
     texts = page_texts()
-    ours = Side("millrace, all 21 signals", measure, our_fractions)
+    ours = Side("millrace, all 36 signals", measure, our_fractions)
     peer = Side("the 9 of n-grams in plain Python", count_plainly, count_plainly)
-    print_head("heuristics", "Gopher's quality and repetition signals, one thread", texts, ["numpy", "numba"])
+    print_head("heuristics", "all signals of the stage, one thread", texts, ["numpy", "numba", "icu4py"])
     found = compare(texts, ours, peer)
     print_comparison(texts, ours.name, peer.name, found)
     print_bar(CURATOR, texts.items / found.ours.median)
@@ -52,7 +53,7 @@ def compare_with_datatrove(texts: Workload[list[str]]) -> None:
             lambda: measure(texts.value),
             lambda: verdicts(texts.value),
             same_verdicts,
-            (("datatrove", "spacy"), ["numpy", "numba"]),
+            (("datatrove", "spacy"), ["numpy", "numba", "icu4py"]),
             comparable=False,
         )
         contest(one, texts, given)
@@ -93,7 +94,8 @@ def count_plainly(texts: list[str]) -> list[tuple[float, ...]]:
     """
     fractions = []
     for text in texts:
-        words = text.split()
+        found = segment(text)
+        words = [text[start:end] for start, end in zip(found.starts.tolist(), found.ends.tolist())]
         characters = sum(map(len, words))
         covered = [_most_frequent(words, n) for n in TOP] + [_later_copies(words, n) for n in DUPLICATE]
         fractions.append(tuple(round(part / characters, CONFIG.decimals) if characters else 0.0 for part in covered))

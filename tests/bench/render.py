@@ -1,7 +1,8 @@
 """`python -m tests.bench.render [--check]`: render the figures of documents from docs/results.
 
 A region of a document begins with ``<!-- results: NAME -->`` and ends with ``<!-- end of results -->``. Its text is
-what the template docs/results/NAME.md.j2 gives for the records.
+what the template docs/results/NAME.md.j2 gives for the records. The pictures of docs/images/signals are drawn from the
+record `signals`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import jinja2
 
+from tests.bench.pictures import pictures
 from tests.bench.records import FOLDER, ROOT, Record, read_records
 
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "extraction.md")
@@ -60,6 +62,12 @@ def main(arguments: Sequence[str]) -> int:
             differ.append(document.relative_to(ROOT))
             if not check:
                 document.write_text(rendered, encoding="utf-8")
+    for place, picture in pictures(records).items():
+        if not place.is_file() or place.read_text(encoding="utf-8") != picture:
+            differ.append(place.relative_to(FOLDER.parents[1]))
+            if not check:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(picture, encoding="utf-8")
     for document in differ:
         print(f"{document}: {'differs from docs/results: run `make docs`' if check else 'rendered'}")
     return 1 if check and differ else 0

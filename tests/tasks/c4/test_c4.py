@@ -42,7 +42,9 @@ def test_a_line_of_that_kind_is_struck(line: str) -> None:
 
 
 def test_white_space_and_citations_go_and_nothing_else() -> None:
-    text, _ = page("", "  [1] \t" + GOOD, "", "Das Wasser [23] läuft noch immer über das Rad [edit]!\r", "\u2028" + OTHER + " ")
+    text, _ = page(
+        "", "  [1] \t" + GOOD, "", "Das Wasser [23] läuft noch immer über das Rad [edit]!\r", "\u2028" + OTHER + " "
+    )
     assert text == f"{GOOD}\nDas Wasser  läuft noch immer über das Rad !\n{OTHER}"
 
 
