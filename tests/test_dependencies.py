@@ -21,7 +21,7 @@ NOT_IMPORTED = {
     "sqlalchemy": "limited to a release with which Prefect's scheduler works (tests/infra/server/test_schedules.py)",
 }
 # Extras that a person chooses, and whose packages the rooms import.
-EXTRAS = ("ray", "s3", "kubernetes", "wandb", "mlflow", "trackio")
+EXTRAS = ("ray", "s3", "datatrove", "kubernetes", "wandb", "mlflow", "trackio")
 # Tools of the tests, which are run and not imported.
 TOOLS = {"import-linter", "mypy", "pytest-xdist", "ruff", "types-pyyaml", "tensorboard", "millrace"}
 PROVIDED = importlib.metadata.packages_distributions()

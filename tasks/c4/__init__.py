@@ -1,7 +1,7 @@
 """C4's rules for pages: lines that are struck, and what decides about the page.
 
-After ``clean_page`` of TensorFlow Datasets (``tensorflow_datasets/text/c4_utils.py`` at 0560e686), the code that made C4
-(Raffel et al. 2020, section 2.2). Language is a rule of its own, bad words are the stage `c4_bad_words`, and duplicate
+After ``clean_page`` of TensorFlow Datasets (``tensorflow_datasets/text/c4_utils.py`` at 0560e686), the code that made
+C4 (Raffel et al. 2020, section 2.2). Language is a rule of its own, bad words are the stage `c4_bad_words`, and duplicate
 lines are another stage.
 """
 

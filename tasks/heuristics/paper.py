@@ -179,7 +179,7 @@ def _words_with(flags: Flags, starts: Places, ends: Places) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _shape_of_lines(points: Points, flags: Flags, starts: Places, ends: Places) -> np.ndarray:
-    """Lines that start with a bullet, end with an ellipsis, end a sentence, are short; then sums of shares over lines."""
+    """Lines that start with a bullet, end in dots, end a sentence, are short; then sums of shares over lines."""
     found = np.zeros(6, np.float64)
     for line in range(len(starts)):
         first = starts[line]

@@ -17,7 +17,8 @@ _STYLE = """
 text { font: 11px/1 system-ui, sans-serif; fill: #4b5560; }
 .name { font-weight: 600; fill: #1d2733; }
 .end { text-anchor: end; }
-.paper { fill: #ffffff; } .bar { fill: #1f6f78; } .axis { stroke: #aab2ba; } .limit { stroke: #b4532f; stroke-dasharray: 3 2; }
+.paper { fill: #ffffff; } .bar { fill: #1f6f78; }
+.axis { stroke: #aab2ba; } .limit { stroke: #b4532f; stroke-dasharray: 3 2; }
 @media (prefers-color-scheme: dark) {
   text { fill: #a9b4bf; } .name { fill: #e6edf3; }
   .paper { fill: #14181d; } .bar { fill: #58b3bd; } .axis { stroke: #4b5560; } .limit { stroke: #f0936f; }

@@ -16,7 +16,7 @@ from tests.bench.records import ROOT, read_records
 from tests.bench.signals import MEASURED, annotate, describe
 
 PAGE = (ROOT / "docs" / "signals.md").read_text(encoding="utf-8")
-SECTIONS = {name: body for name, body in re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)}
+SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 # Its columns are keys by which documents are compared: see docs/recipes.md.
 NO_SIGNALS = {"signatures"}
 STAGES = [stage for stage in available_stages(StageKind.annotate) if stage.name not in NO_SIGNALS]

@@ -45,14 +45,14 @@ def test_repeated_phrases_in_such_a_script_go() -> None:
 
 def test_english_without_english_words_goes_and_other_languages_need_none() -> None:
     german = (
-        "Am frühen Morgen liegt der Hafen still, und die Boote der Fischer kehren nacheinander ans Ufer zurück. Der alte "
-        "Mann trocknet seine Netze auf den Steinen, während die Kinder neben ihm den Fang zählen. Um neun Uhr öffnet der "
+        "Am frühen Morgen liegt der Hafen still, und die Boote der Fischer kehren nacheinander ans Ufer zurück. Der "
+        "alte Mann trocknet seine Netze auf den Steinen, während die Kinder den Fang zählen. Um neun Uhr öffnet der "
         "Markt, wo eine Frau schon Kohl, Rüben und frischen Käse auf ihren Tisch gelegt hat, bevor der Regen kommt."
     )
     listed = "\n".join(
         f"{colour} {thing}, size {size}, free shipping, best price, buy now"
         for colour, thing, size in (
-            ("Black", "leather jacket", "medium"), ("White", "cotton shirt", "large"), ("Green", "garden chair", "small"),
+            ("Black", "leather jacket", "medium"), ("White", "cotton shirt", "large"), ("Green", "chair", "small"),
             ("Brown", "wooden table", "wide"), ("Yellow", "kitchen lamp", "tall"), ("Purple", "travel bag", "huge"),
         )
     )  # fmt: skip

@@ -55,7 +55,7 @@ def test_pages_are_as_datatrove_cleans_them(shared_data: Path) -> None:
 
 @pytest.mark.heavy
 def test_all_texts_are_as_both_clean_them(shared_data: Path) -> None:
-    """If pages are extracted in another way, their texts are others: run the judges on them, and write the file anew."""
+    """Pages that are extracted in another way have other texts: run the judges on these, and write the file anew."""
     texts = [*gold_texts(shared_data), *wet_texts(shared_data), *page_texts(whole=True).value]
     check(texts, "tfds", "reason", "kept")
     check(texts, "datatrove", "datatrove_reason", "datatrove_kept")

@@ -182,5 +182,5 @@ def test_conditions_are_read_and_said_in_words() -> None:
     rule = Rule(column="heuristics.word_count", at_least=3, reason="word_count", when=ENGLISH)
     assert "language.label" in apply_rules.columns_of(RulesConfig(rules=(rule,)))
     assert rule.words == "at least 3" and rule.conditions == ["when language.label is one of en"]
-    with pytest.raises(ValidationError, match="language.label has no threshold"):
+    with pytest.raises(ValidationError, match=r"language\.label has no threshold"):
         Rule.model_validate({**rule.model_dump(), "when": {"column": "language.label"}})

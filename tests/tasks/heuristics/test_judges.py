@@ -112,7 +112,7 @@ def test_redpajamas_signals_on_gold_texts(shared_data: Path) -> None:
 
 @pytest.mark.heavy
 def test_both_on_all_gold_texts_and_pages(shared_data: Path) -> None:
-    """If pages are extracted in another way, their texts are others: run the judges on them, and write the file anew."""
+    """Pages that are extracted in another way have other texts: run the judges on these, and write the file anew."""
     texts = [*gold_texts(shared_data), *page_texts(whole=True).value]
     missing = {digest(text) for text in texts} - judged().keys()
     assert not missing, f"the judges have not read {len(missing)} texts"
