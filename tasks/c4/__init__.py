@@ -1,13 +1,13 @@
 """C4's rules for pages: lines that are struck, and what decides about the page.
 
 After ``clean_page`` of TensorFlow Datasets (``tensorflow_datasets/text/c4_utils.py`` at 0560e686), the code that made
-C4 (Raffel et al. 2020, section 2.2). Language is a rule of its own, bad words are the stage `c4_bad_words`, and duplicate
-lines are another stage.
+C4 (Raffel et al. 2020, section 2.2). Language is a rule of its own, bad words are the stage `c4_bad_words`, and
+duplicate lines are another stage.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pydantic
@@ -15,6 +15,7 @@ import pydantic
 from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
 from tasks.c4.lines import VARIANTS, clean_lines
+from tasks.text.english import TOO_MANY_SIGNS, TooManySigns
 
 C4_SCHEMA = pa.schema(
     [
@@ -25,6 +26,7 @@ C4_SCHEMA = pa.schema(
         pa.field("sentences", pa.int32()),
         pa.field("lorem_ipsum", pa.int32()),
         pa.field("curly_brackets", pa.int32()),
+        pa.field("failed", pa.string()),
     ]
 )
 
@@ -65,14 +67,19 @@ def apply_c4(batch: Documents, config: C4Config) -> Annotations:
       order of lines; null if it passes;
     - ``lines`` and ``struck``: lines by ``str.splitlines``, and those that do not stay;
     - ``sentences``, ``lorem_ipsum``, ``curly_brackets``: over the lines that stay: how many sentences; how many lines
-      have "lorem ipsum", how many "{".
+      have "lorem ipsum", how many "{";
+    - ``failed``: ``too_many_signs``: spaCy would take long (`tasks.text.english`); all else is null.
     """
     rules = VARIANTS[config.variant]
     words = rules.min_words_per_line if config.min_words_per_line is None else config.min_words_per_line
     sentences = rules.min_sentences if config.min_sentences is None else config.min_sentences
-    rows = []
+    rows: list[dict[str, Any]] = []
     for text in batch.column("text").to_pylist():
-        page = clean_lines(text, rules, words, config.max_word_length)
+        try:
+            page = clean_lines(text, rules, words, config.max_word_length)
+        except TooManySigns:
+            rows.append({"failed": TOO_MANY_SIGNS})
+            continue
         reason = page.reason or ("too_few_sentences" if page.sentences < sentences else None)
         rows.append(
             {

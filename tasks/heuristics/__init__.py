@@ -22,6 +22,7 @@ from tasks.heuristics.columns import COUNTS, FINEWEB_RULES, GOPHER_RULES, HEURIS
 from tasks.heuristics.datatrove import datatrove_signals
 from tasks.heuristics.paper import paper_signals
 from tasks.heuristics.redpajama import redpajama_signals
+from tasks.text.english import TOO_MANY_SIGNS, TooManySigns
 
 __all__ = [
     "FINEWEB_RULES",
@@ -91,20 +92,32 @@ def _libraries(config: HeuristicsConfig) -> list[str]:
     schema=HEURISTICS_SCHEMA,
 )
 def measure_heuristics(batch: Documents, config: HeuristicsConfig) -> Annotations:
-    """Compute every signal for each document, one column each. Null: the variant has no such signal."""
+    """Compute every signal for each document, one column each. Null: the variant has no such signal.
+
+    ``failed`` is ``too_many_signs`` for a text with which spaCy would take long (`tasks.text.english`).
+    """
     texts = batch.column("text").to_pylist()
     languages = batch.column("language.label").to_pylist() if config.by_language else [None] * len(texts)
-    rows = [signals_of(text, config, language) for text, language in zip(texts, languages, strict=True)]
-    columns = [[_stored(name, row[name], config.decimals) for row in rows] for name in HEURISTICS_SCHEMA.names]
-    return pa.table(columns, schema=HEURISTICS_SCHEMA)
+    rows = [_row(text, config, language) for text, language in zip(texts, languages, strict=True)]
+    return pa.Table.from_pylist(rows, schema=HEURISTICS_SCHEMA)
 
 
 def signals_of(text: str, config: HeuristicsConfig, language: str | None = None) -> Mapping[str, float | None]:
-    """The signals of one text by name, unrounded; `language` decides if there are stop words of several."""
+    """The signals of one text by name, unrounded; `language` decides if there are stop words of several.
+
+    Raises TooManySigns with the variant `datatrove`.
+    """
     [*known] = config.stop_words
     words = config.stop_words.get(language or "") if config.by_language else config.stop_words[known[0]]
     return _FORMULAS[config.variant](text, words)
 
 
-def _stored(name: str, value: float | None, decimals: int) -> float | None:
-    return value if value is None or name in COUNTS else round(value, decimals)
+def _row(text: str, config: HeuristicsConfig, language: str | None) -> dict[str, float | str | None]:
+    try:
+        found = signals_of(text, config, language)
+    except TooManySigns:
+        return {"failed": TOO_MANY_SIGNS}
+    return {
+        name: value if value is None or name in COUNTS else round(value, config.decimals)
+        for name, value in found.items()
+    }

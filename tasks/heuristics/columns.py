@@ -56,6 +56,7 @@ HEURISTICS_SCHEMA = pa.schema(
         pa.field(signal, pa.int64() if signal in COUNTS else pa.float64())
         for signal in (*GOPHER_RULES, *FINEWEB_RULES, *REDPAJAMA_SIGNALS)
     ]
+    + [pa.field("failed", pa.string())]
 )
 SHORT_LINE = 30  # characters; FineWeb
 

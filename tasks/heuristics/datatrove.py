@@ -7,15 +7,14 @@ own.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from tasks.heuristics.columns import REDPAJAMA_SIGNALS, SHORT_LINE, Signals, fraction
 from tasks.text.characters import TERMINAL_CHARACTERS, characters, code_points
+from tasks.text.english import english_words
 from tasks.text.ngrams import MOST_FREQUENT, consumed_character_counts, repeated_character_counts
 
 # PUNCTUATION in utils/text.py: with the control characters but for tab and line feed.
@@ -29,7 +28,7 @@ _LINE_BREAK = re.compile(r"\n+")
 
 
 def datatrove_signals(text: str, stop_words: Sequence[str] | None) -> Signals:
-    """The signals of one text, unrounded. Those that datatrove does not have are null.
+    """The signals of one text, unrounded. Those that datatrove does not have are null. Raises TooManySigns.
 
     Tokens T are all words of spaCy; words W are those with a character that is not in `PUNCTUATION`.
 
@@ -44,7 +43,7 @@ def datatrove_signals(text: str, stop_words: Sequence[str] | None) -> Signals:
     - FineWeb's are over lines that are not blank, with the white space around them; repeated_line_character_fraction
       is over the code points of the text without line feeds, and line_feed_to_word over T.
     """
-    tokens = datatrove_words(text)
+    tokens = english_words(text)
     words = [token for token in tokens if not PUNCTUATION.issuperset(token)]
     lines = text.splitlines()
     signals: Signals = {
@@ -82,30 +81,6 @@ def datatrove_signals(text: str, stop_words: Sequence[str] | None) -> Signals:
         "line_feed_to_word": fraction(text.count("\n"), len(tokens)),
     }
     return signals | dict.fromkeys(REDPAJAMA_SIGNALS)
-
-
-def datatrove_words(text: str) -> list[str]:
-    """The words that datatrove 0.10.1 finds in English text: tokens of spaCy, without those of white space alone."""
-    english = _english()
-    with english.memory_zone():
-        stripped = (token.text.strip() for token in english.tokenizer(text))
-        return [token for token in stripped if token]
-
-
-def datatrove_sentences(text: str) -> int:
-    """How many sentences datatrove 0.10.1 finds in English text: those of spaCy's rule for punctuation."""
-    english = _english()
-    with english.memory_zone():
-        return sum(1 for _ in english.get_pipe("sentencizer")(english.tokenizer(text)).sents)
-
-
-@functools.cache
-def _english() -> Any:
-    import spacy  # an extra: half a second, and only for this variant
-
-    english = spacy.blank("en")
-    english.add_pipe("sentencizer")
-    return english
 
 
 def _share(items: Sequence[str], holds: Callable[[str], bool]) -> float:

@@ -58,7 +58,7 @@ def test_a_page_of_which_no_line_stays_is_struck_whole() -> None:
     assert page("one")[1]["reason"] == "too_few_sentences"
     assert page("")[1] == {
         "edits": [], "reason": "too_few_sentences", "lines": 0, "struck": 0, "sentences": 0, "lorem_ipsum": 0,
-        "curly_brackets": 0,
+        "curly_brackets": 0, "failed": None,
     }  # fmt: skip
 
 
@@ -77,6 +77,12 @@ def test_thresholds_are_those_of_the_config() -> None:
     assert page("Two words.", min_words_per_line=2)[0] == "Two words."
     assert page(GOOD, min_sentences=1)[1]["reason"] is None
     assert page(GOOD, max_word_length=4)[0] == ""
+
+
+def test_a_page_with_which_spacy_would_take_long_fails_where_its_sentences_are_counted() -> None:
+    heavy = " ".join(["(" * 900] * 30) + " are five of such words."
+    assert page(heavy, variant="datatrove")[1]["failed"] == "too_many_signs"
+    assert page(heavy)[1]["failed"] is None
 
 
 def test_datatrove_counts_citations_and_has_thresholds_of_its_own() -> None:

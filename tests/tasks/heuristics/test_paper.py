@@ -96,7 +96,7 @@ def test_columns_and_rounding() -> None:
     batch = pa.table({"text": ["one two two", "", "日本語 #"]})
     annotations = measure_heuristics(batch, HeuristicsConfig(decimals=3))
     assert annotations.schema == HEURISTICS_SCHEMA
-    assert annotations.schema.names == list(signals("x"))
+    assert annotations.schema.names == [*signals("x"), "failed"]
     assert annotations["mean_word_length"].to_pylist() == [3.0, 0.0, 2.0]
     rounded = measure_heuristics(pa.table({"text": ["a bb cc"]}), HeuristicsConfig())
     assert rounded["mean_word_length"].to_pylist() == [1.666667]
