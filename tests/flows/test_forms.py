@@ -101,6 +101,9 @@ def test_the_form_of_a_recipe_has_its_values_as_defaults() -> None:
     source = schema["properties"]["values"]["properties"]["sources"]["properties"]["crawl"]["properties"]
     assert source["near_duplicates"]["properties"]["threshold"]["default"] == 0.8
     assert source["rules"]["properties"]["word_count"]["properties"]["at_least"]["default"] == 50
+    crawl = form(build_corpus, CHOICES, {"recipe": "crawl"}, read_recipe("crawl"))["properties"]["values"]
+    rules = crawl["properties"]["sources"]["properties"]["crawl"]["properties"]["rules"]["properties"]
+    assert rules["stop_words"]["description"].endswith("stop_word_count. When language.label is one of en.")
     values = defaults(schema["properties"]["values"])
     assert values["tokenizer"]["vocabulary_size"] == 4096
     assert load_recipe("demo", values=values).recipe == load_recipe("demo").recipe

@@ -191,6 +191,13 @@ def test_a_step_needs_its_model_and_what_it_sees() -> None:
     assert unseen["web: language"].needs == ("web/documents",)
 
 
+def test_rules_read_the_steps_of_their_conditions() -> None:
+    rule = {"column": "heuristics.word_count", "at_least": 50, "reason": "short"}
+    condition = {"column": "language.label", "one_of": ["en"]}
+    tasks = tasks_of(sources={"web": source("language", "heuristics", rules=[{**rule, "when": condition}])})
+    assert tasks["web: rules"].needs == ("web/documents", "web/heuristics", "web/language")
+
+
 def test_a_floor_is_part_of_the_view() -> None:
     floored = source("language", "heuristics", rules=[SCORE], floors=[{"column": "language.score", "at_least": 0.5}])
     tasks = tasks_of(sources={"web": floored})

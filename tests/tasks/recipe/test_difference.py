@@ -47,6 +47,16 @@ def test_values_that_differ_are_named_by_reason_and_step() -> None:
     ]
 
 
+def test_a_condition_of_a_rule_is_a_difference_and_scores_nothing_anew() -> None:
+    english = {"column": "language.label", "one_of": ["en"]}
+    before = with_web("language", MODEL, rules=[SCORE])
+    after = with_web("language", MODEL, rules=[{**SCORE, "when": {**english, "at_least": None, "at_most": None}}])
+    assert differences(before, after) == [
+        Difference("sources.web.rules.low_score.when", None, {**english, "at_least": None, "at_most": None})
+    ]
+    assert "web/rules" in made_anew(before, after) and "web/language" not in made_anew(before, after)
+
+
 def test_another_end_of_documents_makes_tokens_anew() -> None:
     left, right = (built(tokenizer={"file": "x.json", **more}) for more in ({}, {"end_of_document": "</s>"}))
     assert differences(left, right) == [Difference("tokenizer.end_of_document", "<|endoftext|>", "</s>")]

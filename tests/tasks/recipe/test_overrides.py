@@ -103,6 +103,14 @@ def test_later_settings_win_and_values_are_yaml() -> None:
     assert changed.sources["books"].share == 2
 
 
+def test_a_rule_gets_another_condition_or_none() -> None:
+    english = {"column": "language.label", "one_of": ["en"]}
+    given = replace_values(WHOLE, [("rules.word_count.when", english)], "x")
+    other = replace_values(given, ["rules.word_count.when.one_of=[de, fr]"], "x").sources["web"].rules[1]
+    assert other.when is not None and other.when.one_of == ("de", "fr")
+    assert replace_values(given, ["rules.word_count.when=null"], "x") == WHOLE
+
+
 def test_a_whole_section_may_be_given() -> None:
     changed = replace_values(WHOLE, ["sources.books={read: web_archive, steps: [heuristics]}"], "x")
     assert (changed.sources["books"].read.stage, len(changed.sources["books"].rules)) == ("web_archive", 0)

@@ -222,6 +222,22 @@ def test_labels_of_a_floor_include_those_of_its_rule() -> None:
         ),
         (source("language", rules=[SCORE, SCORE]), "every rule needs its own reason"),
         (
+            source("language", rules=[{**SCORE, "when": {"column": "heuristics.word_count", "at_least": 1}}]),
+            "sources.web.rules.low_score: the source has no step heuristics",
+        ),
+        (
+            source("language", rules=[{**SCORE, "unless": {"column": "language.label", "at_least": 1}}]),
+            "at_least and at_most are for numbers, but language.label has type string",
+        ),
+        (
+            source(
+                "language",
+                rules=[{**SCORE, "when": {"column": "language.label", "one_of": ["en"]}}],
+                floors=[{"column": "language.score", "at_least": 0.5}],
+            ),
+            "no rule is at least as strict as the floor on language.score",
+        ),
+        (
             source("language", rules=[{**SCORE, "reason": "all_text_struck"}]),
             "the reason all_text_struck is reserved",
         ),

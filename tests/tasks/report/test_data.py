@@ -110,6 +110,18 @@ def test_a_value_at_a_threshold_passes(built: Built, tmp_path: Path) -> None:
     assert view.fails == sum(dict(view.histogram.series)["fails"])
 
 
+def test_a_rule_counts_the_documents_to_which_it_applies(built: Built, tmp_path: Path) -> None:
+    english = {"column": "language.label", "one_of": ["en"]}
+    rule = {"column": "heuristics.word_count", "at_least": 1, "at_most": None, "one_of": None, "missing": "fails"}
+    section = built.build.recipe["sources"]["crawl"]
+    rules = [{**rule, "reason": "english", "when": english}, {**rule, "reason": "others", "unless": english}]
+    recipe = {**built.build.recipe, "sources": {"crawl": {**section, "rules": rules}}}
+    views = collect_report(built.lake, replace(built.build, recipe=recipe), tmp_path).distributions.rules
+    labels = [row["label"] for row in _rows(built, "crawl/language")]
+    counted = [view.histogram.total + view.missing for view in views]
+    assert counted == [labels.count("en"), len(labels) - labels.count("en")]
+
+
 def test_the_planted_pair_is_shown_with_its_evidence(data: ReportData) -> None:
     [near] = data.near_duplicates
     assert (near.step, near.scope) == ("near_duplicates", "crawl")
