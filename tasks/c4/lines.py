@@ -80,14 +80,14 @@ def clean_lines(text: str, rules: Rules, min_words: int, max_word_length: int) -
         line = whole.strip()
         begin = offset + len(whole) - len(whole.lstrip())
         offset += len(whole)
-        words = line.split()
-        if len(line) > max_word_length and any(len(word) > max_word_length for word in words):
-            continue
         cited = [found.span() for found in _CITATION.finditer(line)] if "[" in line else []
         plain = _CITATION.sub("", line) if cited else line
         if not plain.endswith(rules.end_marks) or plain.endswith(_ELLIPSIS):
             continue
-        if len(words if rules.words_with_citations else plain.split()) < min_words:
+        words = line.split()
+        if len(line) > max_word_length and any(len(word) > max_word_length for word in words):
+            continue
+        if len(words if plain is line or rules.words_with_citations else plain.split()) < min_words:
             continue
         lowered = plain.lower()
         if "lorem ipsum" in lowered:

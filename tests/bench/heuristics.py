@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.c4 import C4Config, apply_c4
 from tasks.heuristics import GOPHER_RULES, HeuristicsConfig, measure_heuristics
 from tasks.text.segments import segment
 from tests.bench.inputs import page_texts
@@ -45,12 +46,12 @@ def compare_with_datatrove(texts: Workload[list[str]]) -> None:
         given = Path(folder) / "texts.json"
         given.write_text(json.dumps({"texts": texts.value}))
         one = Contest(
-            "all heuristic signals",
+            "all heuristic signals and C4's rules",
             DATATROVE,
             "datatrove's four filters",
             "datatrove_filters",
             30.0,
-            lambda: measure(texts.value),
+            lambda: (measure(texts.value), clean(texts.value)),
             lambda: verdicts(texts.value),
             same_verdicts,
             (("datatrove", "spacy"), ["numpy", "numba", "icu4py"]),
@@ -79,6 +80,11 @@ def same_verdicts(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
 def measure(texts: list[str]) -> pa.Table:
     """The stage's kernel on one batch."""
     return measure_heuristics(pa.table({"text": pa.array(texts, pa.string())}), CONFIG)
+
+
+def clean(texts: list[str]) -> pa.Table:
+    """C4's rules on one batch, by the kernel of their stage: one of the four filters."""
+    return apply_c4(pa.table({"text": pa.array(texts, pa.string())}), C4Config())
 
 
 def our_fractions(texts: list[str]) -> list[tuple[float, ...]]:

@@ -36,10 +36,13 @@ def test_a_mark_is_a_word_for_datatrove_alone() -> None:
 
 def test_the_first_of_several_copies_counts_for_redpajama_alone() -> None:
     text = "one two three four five six one two three four five"
-    covered = [measured(text, variant=name)["duplicate_5_gram_character_fraction"] for name in ("paper", "redpajama-v2")]
+    covered = [
+        measured(text, variant=name)["duplicate_5_gram_character_fraction"] for name in ("paper", "redpajama-v2")
+    ]
     assert covered == [pytest.approx(19 / 41, abs=1e-6), pytest.approx(38 / 41, abs=1e-6)]
     # datatrove measures against all characters.
-    assert measured(text, variant="datatrove")["duplicate_5_gram_character_fraction"] == pytest.approx(19 / 51, abs=1e-6)
+    found = measured(text, variant="datatrove")
+    assert found["duplicate_5_gram_character_fraction"] == pytest.approx(19 / 51, abs=1e-6)
 
 
 def test_datatrove_compares_n_grams_as_characters_and_passes_over_copies() -> None:
