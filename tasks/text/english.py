@@ -13,7 +13,7 @@ from infra.compiled import njit
 from tasks.text.characters import LETTER, NUMERIC, SPACE, code_points, flags_of
 from tasks.text.slices import Flags
 
-# Signs are other than letters and digits. 4,000 at one word have this square and take seven seconds, where they are "'s".
+# Signs are other than letters and digits. 4,000 at one word have this square, and take seven seconds if they are "'s".
 MOST_WORK = 16_000_000
 TOO_MANY_SIGNS = "too_many_signs"
 
