@@ -65,22 +65,25 @@ def _show(found: Preview) -> None:
         errors.print("The recipe is that of the build: nothing changes.", style="bold yellow")
     for difference in found.differences:
         output.print(f"  {_difference_words(difference)}")
-    rows = [[*_names(name), *_amounts(amount)] for name, amount in found.groups[:_MOST_GROUPS]]
-    columns = ["source", "language", "bucket", "documents", "then", "change", "tokens", "then", "change"]
+    shown = [(name, amount) for name, amount in found.groups if amount.documents or amount.documents_then]
+    rows = [[*_names(name), *_amounts(amount)] for name, amount in shown[:_MOST_GROUPS]]
+    columns = ["source", "language", "bucket", "documents", "tokens"]
     print_table("Kept", columns, [*rows, ["all", "", "", *_amounts(found.total)]])
-    if len(found.groups) > _MOST_GROUPS:
-        output.print(f"{len(found.groups) - _MOST_GROUPS:,} smaller groups are in --json")
+    if len(shown) > _MOST_GROUPS:
+        output.print(f"{len(shown) - _MOST_GROUPS:,} smaller groups are in --json")
     changes = [
-        [change.source, change.before, change.after, change.documents, change.tokens] for change in found.changes
+        [change.source, _outcome(change.before), _outcome(change.after), change.documents, change.tokens]
+        for change in found.changes
     ]
     if changes:
         print_table("Documents that change", ["source", "is", "would be", "documents", "tokens"], changes)
     for change in found.changes:
-        output.print(f"\n{change.source}: {change.before} → {change.after}", style="bold")
+        output.print(f"\n{change.source}: {_outcome(change.before)} → {_outcome(change.after)}", style="bold")
         for sample in change.samples:
-            values = ", ".join(f"{column} = {value}" for column, value in sample.values.items())
-            output.print(f"  {sample.id}  {sample.url or ''}  {values}")
-            output.print(f"    {sample.text[:_SHOWN_CHARACTERS]}")
+            document = sample.document
+            values = ", ".join(f"{column} = {value}" for column, value in document.values.items())
+            output.print(f"  {document.url or document.id}  {values}", soft_wrap=True)
+            output.print(f"    {' '.join(sample.text.split())[:_SHOWN_CHARACTERS]}", soft_wrap=True)
     for note in found.notes:
         output.print(note)
 
@@ -89,16 +92,15 @@ def _difference_words(difference: Difference) -> str:
     return f"{difference.path}: {difference.left} → {difference.right}"
 
 
+def _outcome(name: str) -> str:
+    step, colon, rest = name.partition(":")
+    return f"{rest.partition(':')[2]} ({step})" if colon else name
+
+
 def _names(name: Any) -> list[str]:
     return [name.source, name.language or "", name.bucket or ""]
 
 
-def _amounts(amount: Any) -> list[int]:
-    return [
-        amount.documents,
-        amount.documents_then,
-        amount.documents_then - amount.documents,
-        amount.tokens,
-        amount.tokens_then,
-        amount.tokens_then - amount.tokens,
-    ]
+def _amounts(amount: Any) -> list[str]:
+    pairs = ((amount.documents, amount.documents_then), (amount.tokens, amount.tokens_then))
+    return [f"{now:,}" if now == then else f"{now:,} → {then:,} ({then - now:+,})" for now, then in pairs]

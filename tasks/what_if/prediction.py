@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,13 +13,11 @@ import pyarrow.compute as pc
 from infra.engine.shards import PartReader
 from infra.store.manifest import Manifest
 from infra.tables import read_table
-from tasks.corpus.components import hash_name
 from tasks.corpus.rules import KEPT
 from tasks.report.judged import BuildParts, judged_shards
+from tasks.report.samples import Place, Samples
 from tasks.what_if.arrivals import Arrivals
 from tasks.what_if.judging import OUTCOMES
-
-SAMPLES = 3  # of documents with the same change
 
 
 class GroupName(NamedTuple):
@@ -56,37 +53,13 @@ class Amount:
         self.tokens_then += other.tokens_then
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A document: its source, shard and row."""
-
-    source: str
-    shard: int
-    row: int
-
-
 @dataclass(slots=True)
 class Change:
-    """Documents with the same change: how many, their tokens where they are kept, and some places of them."""
+    """Documents with the same change: how many, their tokens where they are kept, and some of them."""
 
     documents: int = 0
     tokens: int = 0
-    places: list[tuple[int, Place]] = field(default_factory=list)  # by hash, descending: a heap of the least
-
-    def add(self, documents: int, tokens: int, places: Iterator[tuple[int, Place]]) -> None:
-        """Count documents; keep the places with the least hashes."""
-        self.documents += documents
-        self.tokens += tokens
-        for hashed, place in places:
-            entry = (-hashed, place)
-            if len(self.places) < SAMPLES:
-                heapq.heappush(self.places, entry)
-            elif entry[0] > self.places[0][0]:
-                heapq.heapreplace(self.places, entry)
-
-    def samples(self) -> list[Place]:
-        """Some of the documents: always the same ones."""
-        return [place for _, place in sorted(self.places, key=lambda entry: -entry[0])]
+    samples: Samples = field(default_factory=Samples)
 
 
 @dataclass(frozen=True)
@@ -182,6 +155,7 @@ def _add_changes(
     for index, pair in enumerate(pairs):
         by_name.setdefault(ChangeName(source, pair["before"], pair["after"]), []).append(index)
     for name, indices in by_name.items():
-        places = ((hash_name(ids[index]), Place(source, shard, int(rows[index]))) for index in indices)
-        counted = int(tokens[rows[indices]].sum())
-        changes.setdefault(name, Change()).add(len(indices), counted, places)
+        change = changes.setdefault(name, Change())
+        change.documents += len(indices)
+        change.tokens += int(tokens[rows[indices]].sum())
+        change.samples.add((ids[index], Place(source, shard, int(rows[index]))) for index in indices)

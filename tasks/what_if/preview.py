@@ -14,29 +14,27 @@ from infra.engine.pool import Engine
 from infra.engine.shards import PartReader
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
-from infra.tables import read_table
 from tasks.builds import BuildRecord
 from tasks.recipe.difference import Difference, differences
 from tasks.recipe.resolve import resolve
 from tasks.recipe.resolved import ResolvedRecipe
-from tasks.recipe.schema import Recipe, Source
+from tasks.recipe.schema import Recipe
 from tasks.report.judged import BuildParts
+from tasks.report.samples import Place, SampleDocument, deciding_columns, describe_sample
 from tasks.token_artifact import read_summary
 from tasks.what_if.arrivals import Arrivals, encoder_of
 from tasks.what_if.judging import NotScored, judge, tasks_of_verdicts
-from tasks.what_if.prediction import Amount, ChangeName, GroupName, Place, predict
+from tasks.what_if.prediction import Amount, ChangeName, GroupName, predict
 
 IN_CORPUS = "in the corpus"
 _CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class SampleDocument:
-    """A document that would change: the values that decide, and the beginning of its text."""
+class SeenDocument:
+    """A document that would change, and the beginning of its text."""
 
-    id: str
-    url: str | None
-    values: dict[str, Any]
+    document: SampleDocument
     text: str
 
 
@@ -49,7 +47,7 @@ class SeenChange:
     after: str
     documents: int
     tokens: int
-    samples: tuple[SampleDocument, ...]
+    samples: tuple[SeenDocument, ...]
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,11 @@ def preview(
     arrivals = Arrivals(reader, encoder_of(reader, manifests["tokens"], summary), edits)
     found = predict(reader, parts, then, arrivals)
     after = BuildParts({**manifests, **then}, parts.sources)
-    rules = _rules(original) | _rules(changed)
+    columns = deciding_columns(_rules(original)) | deciding_columns(_rules(changed))
     changes = tuple(
         SeenChange(
             *(name.source, name.before or IN_CORPUS, name.after or IN_CORPUS, change.documents, change.tokens),
-            tuple(_sample(place, name, rules, reader, after, arrivals) for place in change.samples()),
+            tuple(_sample(place, name, columns, reader, after, arrivals) for place in change.samples.places),
         )
         for name, change in found.changes.items()
     )
@@ -119,36 +117,23 @@ def _read(original: ResolvedRecipe, changed: ResolvedRecipe, manifests: Mapping[
     return found
 
 
-def _rules(resolved: ResolvedRecipe) -> dict[tuple[str, str], list[str]]:
-    """The columns that decide, by source and outcome."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for source in resolved.sources:
-        assert isinstance(source.section, Source)
-        for rule in source.section.rules:
-            columns = found.setdefault((source.name, f"{rule.step}:dropped:{rule.reason}"), [])
-            columns += [rule.column] if rule.column not in columns else []
-    return found
+def _rules(resolved: ResolvedRecipe) -> dict[str, list[dict[str, Any]]]:
+    values = resolved.recipe.model_dump(mode="json")
+    return {name: source["rules"] for name, source in values["sources"].items()}
 
 
 def _sample(
     place: Place,
     name: ChangeName,
-    rules: Mapping[tuple[str, str], list[str]],
+    columns: Mapping[tuple[str, str], list[str]],
     reader: PartReader,
     build: BuildParts,
     arrivals: Arrivals,
-) -> SampleDocument:
-    part = build.documents(place.source).parts[place.shard]
-    stored = read_table(reader.path(part), ["id", "url"]).slice(place.row, 1).to_pylist()[0]
-    values = {}
-    for column in dict.fromkeys(
-        column for one in (name.before, name.after) for column in rules.get((name.source, one), [])
-    ):
-        step, _, own = column.partition(".")
-        annotation = read_table(reader.path(build.part(place.source, step, place.shard)), [own], about=part.content)
-        values[column] = annotation[own][place.row].as_py()
+) -> SeenDocument:
+    asked = [column for outcome in (name.before, name.after) for column in columns.get((name.source, outcome), [])]
+    document = describe_sample(reader, build, place, list(dict.fromkeys(asked)))
     [text] = arrivals.texts(place.source, place.shard, np.array([place.row]), build).to_pylist()
-    return SampleDocument(stored["id"], stored["url"], values, text[:_CHARACTERS])
+    return SeenDocument(document, text[:_CHARACTERS])
 
 
 def _notes(recipe: Recipe, estimated: int) -> list[str]:

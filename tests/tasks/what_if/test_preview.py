@@ -138,7 +138,7 @@ def test_ten_random_changes_give_what_was_predicted(base: Base, pool: LocalPool,
         moved += comes + goes
         for change in found.changes:
             for sample in change.samples:
-                [life] = histories_of(apart, then, sample.id, tmp_path)
+                [life] = histories_of(apart, then, sample.document.id, tmp_path)
                 assert (life.to_json()["fate"] == "kept") == (change.after == IN_CORPUS)
                 assert sample.text
     assert moved > 30
@@ -160,7 +160,7 @@ def test_samples_name_the_values_that_decide(base: Base, pool: LocalPool, tmp_pa
     [change] = [one for one in found.changes if (one.source, one.before, one.after) == wanted]
     assert len(change.samples) == 3
     for sample in change.samples:
-        assert 40 <= sample.values["heuristics.word_count"] < 150
+        assert 40 <= sample.document.values["heuristics.word_count"] < 150
     json.dumps(found.to_json())
 
 
