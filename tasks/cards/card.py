@@ -40,7 +40,7 @@ def filters_of(facts: CorpusFacts, stages: Sequence[str] = ()) -> list[tuple[str
 
 def _card(facts: CorpusFacts) -> Iterator[str]:
     whole = facts.size
-    yield f"# Corpus {escaped(facts.name)}\n"
+    yield f"# {escaped(facts.name)}\n"
     build, recipe = facts.build, escaped(facts.build.recipe["name"])
     yield (
         f"{whole.documents:,} documents, {size(whole.bytes)} of text, {whole.tokens:,} tokens with a vocabulary of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,19 +16,8 @@ from tasks.cards.statements import Statements, read_statements
 from tasks.settings import RecipeError
 from tests.tasks.cards.conftest import BATCH, LENGTH, STEPS, Corpus
 
-FULL = """
-provider: {name: Mill Ltd, contact: mail@mill.example, representative: none needed, signatory: true}
-model: {names: [mill-1], dependencies: none, placed: 2026-12-01, continues: false}
-sources:
-  web: {kind: crawled, content: news and documentation}
-  books: {kind: public, title: Topics, link: https://topics.example, content: manuals}
-crawlers: {names: [millbot], purposes: training, behaviour: it follows robots.txt, by_provider: true}
-user_data: none
-synthetic_data: none
-other_data: none
-reservations: robots.txt is followed by the crawler
-illegal_content: a list of sites is not crawled
-"""
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cards.md").read_text(encoding="utf-8")
+[FULL] = re.findall(r'```yaml title="statements.yaml"\n(.*?)```', PAGE, re.DOTALL)
 
 
 def statements(folder: Path, text: str = FULL) -> Statements:
