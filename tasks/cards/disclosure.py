@@ -32,6 +32,7 @@ class Disclosure:
     domains: Mapping[str, Size]
     all_domains: int
     basis: str
+    artifacts: Mapping[str, str]
 
     @property
     def missing(self) -> list[Field]:
@@ -69,6 +70,7 @@ def disclose(facts: CorpusFacts, exposure: Exposure | None, stated: Statements) 
         dict(list(named.items())[:count]),
         len(named),
         basis,
+        facts.artifacts,
     )
 
 
@@ -103,6 +105,14 @@ def render_disclosure(found: Disclosure) -> str:
     lines.append(table(["domain", "documents", "bytes", "tokens"], rows))
     more = f" The first {_LISTED:,} are here; domains.csv has all of them." if len(listed) > _LISTED else ""
     lines.append(f"{len(listed):,} of {found.all_domains:,} domains.{more}\n")
+    lines.append("## Artifacts\n")
+    lines.append("Sizes and domains are counted from the documents, rules, outcomes and tokens of each source.\n")
+    lines.append(
+        table(
+            ["artifact", "manifest in the lake"],
+            [[name, f"artifacts/{key}.json"] for name, key in found.artifacts.items()],
+        )
+    )
     missing = found.missing
     lines.append("## What is missing\n")
     lines.append(

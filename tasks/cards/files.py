@@ -49,7 +49,7 @@ def write_disclosure(
         exposure = exposure_of(lake, run, parts, reader, cache)
     found = disclose(facts, exposure, stated)
     markdown = render_disclosure(found)
-    values = {**asdict(found), "missing": [asdict(field) for field in found.missing], "artifacts": {**facts.artifacts}}
+    values = {**asdict(found), "missing": [asdict(field) for field in found.missing]}
     files = _write(
         folder,
         {

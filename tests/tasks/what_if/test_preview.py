@@ -164,6 +164,21 @@ def test_samples_name_the_values_that_decide(base: Base, pool: LocalPool, tmp_pa
     json.dumps(found.to_json())
 
 
+def test_a_policy_shows_its_cost_before_it_is_built(base: Base, pool: LocalPool, tmp_path: Path) -> None:
+    lake, values, build = base
+    policy = {"column": "heuristics.mean_word_length", "at_most": 5, "reason": "policy"}
+    plain = values.model_dump(mode="json")
+    for source in plain["sources"].values():
+        source["rules"].append(policy)
+    found = previewed(lake, pool, build, resolve(Recipe.model_validate(plain)), tmp_path)
+    assert found.changes
+    assert {one.after for one in found.changes} == {"heuristics:dropped:policy"}  # duplicates that went, too
+    cost = sum(one.tokens for one in found.changes if one.before == IN_CORPUS)
+    assert cost == found.total.tokens - found.total.tokens_then > 0
+    samples = [sample.document.values["heuristics.mean_word_length"] for one in found.changes for sample in one.samples]
+    assert min(samples) > 5
+
+
 @pytest.mark.parametrize(
     ("settings", "lacking"),
     [
