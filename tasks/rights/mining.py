@@ -30,8 +30,8 @@ class Reservation:
     policy: str | None = None
 
 
-def reservation_of(said: Iterable[Said]) -> Reservation:
-    """What is said in headers, and above it in meta elements (section "Processing priority").
+def reservation_of(said: Iterable[Said], before: Reservation = Reservation()) -> Reservation:
+    """What is said in headers, and above it in meta elements (section "Processing priority"); `before` stands below.
 
     A value other than 0 and 1 is as none.
     """
@@ -39,7 +39,7 @@ def reservation_of(said: Iterable[Said]) -> Reservation:
     for one in said:
         if one.place in ("header", "meta") and one.name.startswith("tdm-"):
             values.setdefault((one.place, one.name), one.value)
-    found = Reservation()
+    found = before
     for place in ("header", "meta"):
         found = above(found, values.get((place, "tdm-reservation")), values.get((place, "tdm-policy")))
     return found

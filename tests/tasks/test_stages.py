@@ -38,10 +38,11 @@ def test_a_stage_is_found_by_the_name_of_its_file() -> None:
 def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
         *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraphs", "perplexity"),
-        *("repeated_substrings", "rights", "signatures"),
+        *("repeated_substrings", "rights", "robots", "signatures", "tdmrep"),
     ]
     assert names(StageKind.source) == [
-        *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "stack_exchange", "web_archive", "wet", "wikipedia")
+        *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "site_files", "stack_exchange", "web_archive"),
+        *("wet", "wikipedia"),
     ]
     assert "language_models" in names(StageKind.fit)
 
