@@ -54,6 +54,8 @@ def host_of(name: str | None) -> str | None:
         return None
     name = unquote(name).strip("[]") if ":" in name else unquote(name).rstrip(".")
     if ":" in name:
+        if "%" in name:  # a zone, which means something to one machine only
+            return None
         try:
             return f"[{ipaddress.IPv6Address(name).compressed}]"
         except ValueError:

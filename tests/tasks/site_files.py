@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def captured(
     uri: str, body: bytes = b"", status: int = 200, date: str = "2024-01-01T00:00:00Z", **fields: str
 ) -> bytes:
     """The record of a response for a site's file."""
-    return warc_record(http_response(body, status, Content_Type="text/plain", **fields), uri=uri, WARC_Date=date)
+    response = http_response(body, status, Content_Type="text/plain", **fields)
+    return warc_record(response, number=zlib.crc32(f"{uri} {date}".encode()), uri=uri, WARC_Date=date)
 
 
 def outcomes(records: Sequence[bytes]) -> list[Outcome]:

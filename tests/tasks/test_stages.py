@@ -37,8 +37,8 @@ def test_a_stage_is_found_by_the_name_of_its_file() -> None:
 
 def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
-        *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraphs", "perplexity"),
-        *("repeated_substrings", "rights", "robots", "signatures", "tdmrep"),
+        *("blocklists", "exact_duplicates", "heuristics", "language", "near_duplicates", "opt_outs", "paragraphs"),
+        *("perplexity", "repeated_substrings", "rights", "robots", "signatures", "tdmrep", "urls"),
     ]
     assert names(StageKind.source) == [
         *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "site_files", "stack_exchange", "web_archive"),
