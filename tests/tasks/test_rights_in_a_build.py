@@ -117,7 +117,11 @@ def test_captures_of_sites_are_a_reference(pool: LocalPool, tmp_path: Path) -> N
         )
         for number, path in enumerate(paths)
     ]
-    (tmp_path / "pages.warc").write_bytes(b"".join(pages) + warc_record(page(), number=9, uri="https://other.example/"))
+    (tmp_path / "pages.warc").write_bytes(
+        b"".join(pages)
+        + warc_record(page(), number=9, uri="https://other.example/")
+        + warc_record(page(), number=8, uri="http://www.mill.example/open/?utm_x", WARC_Date="2024-02-02T00:00:00Z")
+    )
     lake, record = build(
         pool,
         tmp_path,
@@ -132,6 +136,7 @@ def test_captures_of_sites_are_a_reference(pool: LocalPool, tmp_path: Path) -> N
                         "rights",
                         {"robots": {"model": "captures", "agents": ["GPTBot"]}},
                         {"tdmrep": {"model": "captures"}},
+                        {"url_duplicates": {"survivors": ["latest"]}},
                     ],
                     "rules": [
                         {"column": "robots.disallowed", "at_most": 0, "reason": "robots_txt", "missing": "passes"},
@@ -142,4 +147,9 @@ def test_captures_of_sites_are_a_reference(pool: LocalPool, tmp_path: Path) -> N
             },
         },
     )
-    assert dropped(lake, record) == {"robots:robots_txt": 1, "tdmrep:tdm_reserved": 1, "rights:noai": 1}
+    assert dropped(lake, record) == {
+        **{"robots:robots_txt": 1, "tdmrep:tdm_reserved": 1, "rights:noai": 1},
+        "url_duplicates:same_url": 1,
+    }
+    [old] = histories_of(lake, record, "http://www.mill.example/open/?utm_x", tmp_path)
+    assert old.to_json()["fate"] == "url_duplicates:dropped:same_url"
