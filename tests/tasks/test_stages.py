@@ -37,7 +37,16 @@ def test_a_stage_is_found_by_the_name_of_its_file() -> None:
 
 def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
-        *("blocklists", "exact_duplicates", "heuristics", "language", "near_duplicates", "opt_outs", "paragraphs"),
+        *(
+            "blocklists",
+            "c4_lines",
+            "exact_duplicates",
+            "heuristics",
+            "language",
+            "near_duplicates",
+            "opt_outs",
+            "paragraphs",
+        ),
         *("perplexity", "repeated_substrings", "rights", "robots", "signatures", "tdmrep", "url_duplicates", "urls"),
     ]
     assert names(StageKind.source) == [
@@ -51,7 +60,7 @@ def test_stages_are_listed_by_kind() -> None:
 def test_what_is_no_stage_of_that_kind_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(
         NoStage,
-        match=r"there is no annotate or partitioned stage .*: there are blocklists, exact_duplicates, heuristics,",
+        match=r"there is no annotate or partitioned stage .*: there are blocklists, c4_lines, exact_duplicates,",
     ):
         find_stage(name, *STEPS)
 
