@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
-from tasks.addresses.lists import AddressFile, AddressLists, Entry
+from tasks.addresses.lists import AddressFile, AddressLists
 from tasks.text.dates import instant
 from tasks.text.urls import parse_url
 
 OPT_OUTS_SCHEMA = pa.schema([("hit", pa.int8()), ("entry", pa.string()), ("since", pa.string())])
+_DAY = 86_400 * 1_000_000  # microseconds
 
 
 class OptOutsConfig(StageConfig):
@@ -35,8 +36,7 @@ def load_opt_outs(config: OptOutsConfig, files: Mapping[str, Path]) -> AddressLi
 
 def try_opt_outs(files: Mapping[str, Path]) -> None:
     """Raises ValueError for a list with a line that is no entry, or that has something else than a date behind it."""
-    for entry in load_opt_outs(OptOutsConfig(), files).entries():
-        _date_of(entry)
+    load_opt_outs(OptOutsConfig(), files)
 
 
 def describe_opt_out(columns: dict[str, Any]) -> list[str]:
@@ -66,24 +66,15 @@ def find_opt_outs(batch: Documents, config: OptOutsConfig, lists: AddressLists) 
     - ``entry``, ``since`` (string): the entry and its date as written; null without one. Not its file and line: they
       may change while the entry stays.
     """
-    as_of = None if config.as_of is None else instant((config.as_of + datetime.timedelta(days=1)).isoformat())
+    day = None if config.as_of is None else instant(config.as_of.isoformat())
+    as_of = None if day is None else day + _DAY
     return pa.Table.from_pylist([_row(url, lists, as_of) for url in batch["url"].to_pylist()], schema=OPT_OUTS_SCHEMA)
 
 
 def _row(url: str | None, lists: AddressLists, as_of: int | None) -> dict[str, Any]:
     parts = parse_url(url)
     for entry in lists.about(parts) if parts is not None else ():
-        since = _date_of(entry)
+        since = entry.since
         if as_of is None or since is None or since < as_of:
             return {"hit": 1, "entry": entry.address, "since": entry.rest or None}
     return {"hit": 0}
-
-
-def _date_of(entry: Entry) -> int | None:
-    """The instant of an entry's date; None without one. Raises ValueError for what cannot be read."""
-    if not entry.rest:
-        return None
-    found = instant(entry.rest)
-    if found is None:
-        raise ValueError(f"{entry.file}, line {entry.line}: {entry.rest[:80]!r} is no date: write it as 2026-10-31")
-    return found

@@ -7,11 +7,13 @@ import mmap
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from tasks.addresses.entries import key_of_entry, keys_of_url
+from tasks.text.dates import instant
 from tasks.text.urls import Url
 
 # More lengths of prefixes than that in all lists would cost every document as many look-ups.
@@ -28,13 +30,18 @@ class Entry:
     address: str
     rest: str
 
+    @property
+    def since(self) -> int | None:
+        """The instant of the date behind the address (`tasks.text.dates`); None without one."""
+        return _instant(self.rest)
+
 
 @dataclass(frozen=True, slots=True)
 class AddressFile:
     """A file of addresses, a line each; blank lines and what begins with ``#`` are none.
 
-    `below`: an address is about what is below it, too. `strict`: a line without an address is an error; otherwise it is
-    an entry about nothing.
+    `below`: an address is about what is below it, too. `strict`: a line without an address, or with something else than
+    a date behind it, is an error; otherwise the one is an entry about nothing, and the other does not matter.
     """
 
     name: str
@@ -52,7 +59,9 @@ class AddressLists:
         self._names = [file.name for file in files]
         self._texts = [_mapped(file.path) for file in files]
         for owner, file in enumerate(files):
-            for line, place, address in _addresses(file, self._texts[owner]):
+            for line, place, address, rest in _addresses(file, self._texts[owner]):
+                if file.strict and rest and _instant(rest) is None:
+                    raise ValueError(f"{file.name}, line {line}: {rest[:80]!r} is no date: write it as 2026-10-31")
                 key = key_of_entry(address, file.below)
                 if key is None:
                     if file.strict:
@@ -78,11 +87,6 @@ class AddressLists:
             for column, kind in ((keys, np.uint64), (places, np.int64), (lines, np.int32), (owners, np.uint16))
         )
 
-    def entries(self) -> Iterator[Entry]:
-        """All entries, in no order."""
-        for owner, place, line in zip(self._owners, self._places, self._lines, strict=True):
-            yield self._entry(int(owner), int(place), int(line))
-
     def about(self, url: Url) -> Iterator[Entry]:
         """The entries about a URL: the narrowest first, and equal ones in the order of files and lines."""
         if not len(self._keys):
@@ -106,8 +110,8 @@ class AddressLists:
         return Entry(self._names[owner], line, address, rest[0].strip() if rest else "")
 
 
-def _addresses(file: AddressFile, text: bytes | mmap.mmap) -> Iterator[tuple[int, int, str]]:
-    """Line, place and address of every entry."""
+def _addresses(file: AddressFile, text: bytes | mmap.mmap) -> Iterator[tuple[int, int, str, str]]:
+    """Line, place and address of every entry, and what stands behind it."""
     place = line = 0
     while place < len(text):
         end = text.find(b"\n", place)
@@ -120,11 +124,13 @@ def _addresses(file: AddressFile, text: bytes | mmap.mmap) -> Iterator[tuple[int
         stored = text[place:end]
         start, place = place, end + 1
         try:
-            words = stored.decode("utf-8-sig" if line == 1 else "utf-8", "strict" if file.strict else "replace").split()
+            words = stored.decode("utf-8-sig" if line == 1 else "utf-8", "strict" if file.strict else "replace").split(
+                None, 1
+            )
         except UnicodeDecodeError as error:
             raise ValueError(f"{file.name}, line {line}: it is not UTF-8") from error
         if words and not words[0].startswith("#"):
-            yield line, start, words[0]
+            yield line, start, words[0], words[1].strip() if len(words) > 1 else ""
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:
@@ -134,3 +140,8 @@ def _mapped(path: Path) -> bytes | mmap.mmap:
 
 def _hash(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=1 << 12)
+def _instant(date: str) -> int | None:
+    return instant(date)
