@@ -22,7 +22,10 @@ from tests.tasks.test_parts_of_sources import build
 
 STEPS, BATCH, LENGTH = 60, 8, 64
 HOSTILE = "http://evil.example/<script>alert(1)</script>|[x](http://click.example)`\x1b[31m"
-RULES = [{"column": "heuristics.word_count", "at_least": 20, "reason": "too_short"}]
+RULES = [
+    {"column": "opt_outs.hit", "at_most": 0, "reason": "opted_out"},
+    {"column": "heuristics.word_count", "at_least": 20, "reason": "too_short"},
+]
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ def values(folder: Path) -> dict[str, Any]:
     for name, own in (("web", rows[::2]), ("books", rows[1::2])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own))
     steps = ["language", "heuristics"]
+    (folder / "opt-outs.txt").write_text("site4.co.uk 2026-01-01\n")
+    opt_outs = {"opt_outs": {"model": str(folder / "opt-outs.txt")}}
     read = {"url_field": "url", "date_field": "time"}
     sources = {
         "web": {
             "read": {"jsonl": read},
             "inputs": [str(folder / "web.jsonl")],
-            "steps": steps,
+            "steps": [*steps, opt_outs],
             "rules": RULES,
             "share": 1,
         },

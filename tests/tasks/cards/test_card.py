@@ -46,12 +46,16 @@ def test_figures_are_those_of_the_corpus(corpus: Corpus, facts: CorpusFacts) -> 
 
 
 def test_what_was_left_out_has_examples_with_their_values(facts: CorpusFacts) -> None:
-    [left] = facts.left
-    assert (left.source, left.outcome, left.documents) == ("web", "heuristics:dropped:too_short", 2)
-    assert [example.values for example in left.examples] == [{"heuristics.word_count": 3}] * 2
+    opted, short = sorted(facts.left, key=lambda left: left.outcome, reverse=True)
+    assert (short.source, short.outcome, short.documents) == ("web", "heuristics:dropped:too_short", 2)
+    assert [example.values for example in short.examples] == [{"heuristics.word_count": 3}] * 2
+    assert opted.outcome == "opt_outs:dropped:opted_out"
+    assert all(domain_of(example.url) == "site4.co.uk" for example in opted.examples)
     card = render_card(facts)
     assert "too\\_short (heuristics)" in card
     assert "word\\_count 3" in card
+    honoured = card.partition("## Opt-outs honoured")[2].partition("##")[0]
+    assert f"| web | opt\\_outs.hit | at most 0.0 | opted\\_out | {opted.documents} |" in honoured
 
 
 def test_addresses_stay_text(facts: CorpusFacts) -> None:
