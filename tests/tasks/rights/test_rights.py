@@ -174,3 +174,10 @@ def test_other_metadata_of_that_name_are_not_ours() -> None:
     assert set(read_rights(documents_table([document]), RightsConfig()).to_pylist()[0].values()) == {None}
     with pytest.raises(ValueError, match="not the name of a robot"):
         RightsConfig(agents=("*",))
+
+
+@pytest.mark.parametrize(
+    "value", ["a=(" + "1 " * 100_000, "a" + ";b" * 100_000 + "!", 'a="' + "\\" * 200_000, "a=1," * 90_000]
+)
+def test_a_hostile_preference_says_nothing(value: str) -> None:
+    assert usage_of(f"train-ai=n, {value}") == {}
