@@ -12,7 +12,7 @@ from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
 from tasks.rights.mining import CATEGORIES
 from tasks.rights.robots_usage import UsageRules
-from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures
+from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures, try_captures
 from tasks.sources.site_files import ROBOTS
 
 ROBOTS_SCHEMA = pa.schema(
@@ -68,6 +68,7 @@ class Judge:
     libraries=["protego", "publicsuffixlist"],
     load=lambda config, files: Judge(load_captures(config, files)),
     fitted_by=["site_captures"],
+    try_model=try_captures,
     schema=ROBOTS_SCHEMA,
 )
 def judge_robots(batch: Documents, config: RobotsConfig, judge: Judge) -> Annotations:

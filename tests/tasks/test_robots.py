@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import hypothesis
+import pyarrow as pa
 import pytest
 from hypothesis import strategies
 from protego import Protego
@@ -232,6 +233,13 @@ def test_other_files_are_no_captures(tmp_path: Path) -> None:
         bad = {**files, name: path} if content else {key: value for key, value in files.items() if key != name}
         with pytest.raises(ValueError, match=r"captures"):
             judged(judge_robots, CONFIG, bad, [])
+    other = tmp_path / "other.arrow"
+    with pa.ipc.new_file(str(other), pa.schema([("x", pa.int8())])):
+        pass
+    assert judge_robots.try_model is not None
+    with pytest.raises(ValueError, match="has other columns"):
+        judge_robots.try_model({**files, "captures.arrow": other})
+    judge_robots.try_model(files)
 
 
 # After the example of draft-ietf-aipref-attach, section 3.4.
