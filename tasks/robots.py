@@ -10,11 +10,19 @@ from protego import Protego
 
 from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
-from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures
+from tasks.rights.mining import CATEGORIES
+from tasks.rights.robots_usage import UsageRules
+from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures, try_captures
 from tasks.sources.site_files import ROBOTS
 
 ROBOTS_SCHEMA = pa.schema(
-    [("date", pa.string()), ("status", pa.string()), ("disallowed", pa.int32()), ("agents", pa.string())]
+    [
+        ("date", pa.string()),
+        ("status", pa.string()),
+        ("disallowed", pa.int32()),
+        ("agents", pa.string()),
+        *((name.replace("-", "_"), pa.string()) for name in CATEGORIES),
+    ]
 )
 _MOST_LINES = 50_000
 _MOST_WORK = 5_000_000  # lines, each counted once for every line that names an agent: these can add it to each
@@ -39,14 +47,15 @@ class Judge:
 
     def __init__(self, captures: Captures) -> None:
         self.captures = captures
-        self._parsed: dict[int, Protego | None] = {}
+        self._parsed: dict[int, tuple[Protego, UsageRules] | None] = {}
 
-    def rules(self, capture: Capture) -> Protego | None:
+    def rules(self, capture: Capture) -> tuple[Protego, UsageRules] | None:
         """The rules of a capture; None for a file with more rules than are read."""
         if capture.place not in self._parsed:
             if len(self._parsed) >= _KEPT_FILES:
                 del self._parsed[next(iter(self._parsed))]
-            self._parsed[capture.place] = None if _is_too_complex(capture.text) else Protego.parse(capture.text)
+            text = capture.text
+            self._parsed[capture.place] = None if _is_too_complex(text) else (Protego.parse(text), UsageRules(text))
         return self._parsed[capture.place]
 
 
@@ -59,6 +68,7 @@ class Judge:
     libraries=["protego", "publicsuffixlist"],
     load=lambda config, files: Judge(load_captures(config, files)),
     fitted_by=["site_captures"],
+    try_model=try_captures,
     schema=ROBOTS_SCHEMA,
 )
 def judge_robots(batch: Documents, config: RobotsConfig, judge: Judge) -> Annotations:
@@ -71,7 +81,9 @@ def judge_robots(batch: Documents, config: RobotsConfig, judge: Judge) -> Annota
       is); ``redirected`` to what is not among the captures; ``too_complex``: more than 50,000 lines, or some thousand
       agents with as many rules. The last two have no verdict;
     - ``disallowed`` (int32): how many of the config's agents may not fetch it; ``agents`` (string): which, separated
-      by commas.
+      by commas;
+    - ``train_ai``, ``search`` (string): the preferences of ``Content-Usage`` and ``Content-Signal``: ``n`` where one of
+      the agents that may fetch it is to make no such use, ``y`` where it is allowed, null where nothing is said.
     """
     columns = (batch[name].to_pylist() for name in ("url", "date"))
     rows = [_row(url, date, config, judge) for url, date in zip(*columns, strict=True)]
@@ -83,17 +95,23 @@ def _row(url: str | None, date: str | None, config: RobotsConfig, judge: Judge) 
     if capture is None or url is None:
         return {}
     denied: list[str] | None = None
-    kind = capture.status // 100
-    status = {2: "found", 3: "redirected", 4: "unavailable", 5: "unreachable"}.get(kind, "unavailable")
+    usage: dict[str, str] = {}
+    status = {2: "found", 3: "redirected", 5: "unreachable"}.get(capture.status // 100, "unavailable")
     if status == "found":
         rules = judge.rules(capture)
-        status = status if rules is not None else "too_complex"
-        # As protego, which reads an address by the rules of Python.
-        denied = None if rules is None else [one for one in config.agents if not rules.can_fetch(url.strip(), one)]
-    elif status in ("unavailable", "unreachable"):
+        if rules is None:
+            status = "too_complex"
+        else:
+            # As protego, which reads an address by the rules of Python.
+            denied = [agent for agent in config.agents if not rules[0].can_fetch(url.strip(), agent)]
+            allowed = [agent for agent in config.agents if agent not in denied]
+            for name in CATEGORIES:
+                if (said := rules[1].preference(name, url.strip(), allowed)) is not None:
+                    usage[name.replace("-", "_")] = "y" if said else "n"
+    elif status != "redirected":
         denied = [*config.agents] if status == "unreachable" else []
     verdict = {} if denied is None else {"disallowed": len(denied), "agents": ", ".join(denied)}
-    return {"date": capture.date, "status": status, **verdict}
+    return {"date": capture.date, "status": status, **verdict, **usage}
 
 
 def _is_too_complex(text: str) -> bool:

@@ -12,7 +12,7 @@ from infra.stage import StageConfig, StageKind, stage
 from tasks.rights.mining import Reservation, above, reservation_of
 from tasks.rights.patterns import Pattern, normal_target
 from tasks.rights.said import said_in_stored
-from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures
+from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures, try_captures
 from tasks.sources.site_files import TDMREP
 from tasks.text.urls import parse_url
 
@@ -60,6 +60,7 @@ class Files:
     libraries=["publicsuffixlist"],
     load=lambda config, files: Files(load_captures(config, files)),
     fitted_by=["site_captures"],
+    try_model=try_captures,
     schema=TDMREP_SCHEMA,
 )
 def read_tdmrep(batch: Documents, config: TdmrepConfig, files: Files) -> Annotations:

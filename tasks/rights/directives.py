@@ -21,6 +21,7 @@ _MEANING: dict[str, tuple[tuple[str, ...], int]] = {
     "all": (("noindex", "nofollow"), 0),
 }
 _WITH_VALUE = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+_NO_AGENTS = ("tdm-", "dc.", "dc:", "dcterms.", "dcterms:")  # names of other meta elements
 _TOKEN = re.compile(r"([A-Za-z0-9_.*-]++)[ \t]*+(:?+)")
 
 
@@ -43,7 +44,7 @@ def flags_of(said: Iterable[Said], agents: Collection[str]) -> dict[str, int]:
 
 def _directives(one: Said) -> Iterator[tuple[str | None, str, str]]:
     """The agent (None for all), the directive and its value, in lower case."""
-    if one.place == "meta" and (one.name == "robots" or "bot" in one.name):
+    if one.place == "meta" and not one.name.startswith(_NO_AGENTS):
         agent = None if one.name == "robots" else one.name
     elif one.place == "header" and one.name == "x-robots-tag":
         agent = None

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from tasks.rights.said import Said, said_in
 
 _CREATIVE_COMMONS = re.compile(
-    r"(?:https?:)?//(?:[a-z]+\.)?creativecommons\.org/(licenses|publicdomain)/([a-z]+(?:-[a-z]+)*)/([0-9.]+)?(?:[/?#]|$)",
+    # Archives of the web put their own address before it.
+    r"(?:https?://web\.archive\.org/web/\w++/)?(?:https?:)?//(?:[a-z]+\.)?creativecommons\.org/"
+    r"(licenses|publicdomain)/([a-z]+(?:-[a-z]+)*)/([0-9.]+)?(?:[/?#]|$)",
     re.IGNORECASE,
 )
 # https://creativecommons.org/publicdomain/

@@ -55,6 +55,7 @@ class Captures:
             raise ValueError(f"captures of sites are the files {INDEX} and {BODIES}, not {', '.join(sorted(files))}")
         try:
             table = pa.ipc.open_file(pa.memory_map(str(files[INDEX]))).read_all().combine_chunks()
+            table.validate(full=True)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{files[INDEX]} is no index of captures ({error}): fit it again") from error
         if table.schema != INDEX_SCHEMA:
@@ -80,7 +81,7 @@ class Captures:
         found = found or first
         if found is None:
             return None
-        text = self._bodies[found["start"] : found["end"]].decode()
+        text = self._bodies[found["start"] : found["end"]].decode("utf-8", "replace")
         return Capture(found["status"], found["date"], text, bool(found["cut"]), found["start"])
 
     def _at(self, file: str, site: str, when: int | None) -> dict[str, Any] | None:
@@ -105,6 +106,11 @@ def capture_name(file: str, site: str) -> str:
 def load_captures(config: object, files: Mapping[str, Path]) -> Captures:
     """The captures that stages look up. Raises ValueError for other files."""
     return Captures(files)
+
+
+def try_captures(files: Mapping[str, Path]) -> None:
+    """Load captures. Raises ValueError for other files."""
+    Captures(files)
 
 
 def find_for(captures: Captures, file: str, url: str | None, date: str | None) -> Capture | None:

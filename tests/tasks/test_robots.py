@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import hypothesis
+import pyarrow as pa
 import pytest
 from hypothesis import strategies
 from protego import Protego
@@ -189,6 +190,7 @@ def test_a_large_file_is_cut_at_a_line(tmp_path: Path) -> None:
 )
 def test_rules_that_multiply_are_not_read(body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(robots, "Protego", None)  # so that a parse would fail
+    monkeypatch.setattr(robots, "UsageRules", None)
     assert len(body) < 512_000
     assert verdicts([captured("https://mill.example/robots.txt", body)], tmp_path, "https://mill.example/") == [
         ("too_complex", None)
@@ -231,3 +233,47 @@ def test_other_files_are_no_captures(tmp_path: Path) -> None:
         bad = {**files, name: path} if content else {key: value for key, value in files.items() if key != name}
         with pytest.raises(ValueError, match=r"captures"):
             judged(judge_robots, CONFIG, bad, [])
+    other = tmp_path / "other.arrow"
+    with pa.ipc.new_file(str(other), pa.schema([("x", pa.int8())])):
+        pass
+    assert judge_robots.try_model is not None
+    with pytest.raises(ValueError, match="has other columns"):
+        judge_robots.try_model({**files, "captures.arrow": other})
+    judge_robots.try_model(files)
+
+
+# After the example of draft-ietf-aipref-attach, section 3.4.
+USAGE = """User-Agent: *
+Allow: /
+Disallow: /never/
+content-usage : train-ai=n   # a comment
+Content-Usage: /ai-ok/ train-ai=y
+Content-Usage: /odd Train-AI=n
+
+User-Agent: GPTBot
+Allow: /
+Content-Usage: train-ai=y, search=n
+Sitemap: https://mill.example/s.xml
+User-agent: CCBot
+Content-Signal: search=yes, ai-train=no, ai-input=no
+"""
+
+
+@pytest.mark.parametrize(
+    ("agents", "path", "train_ai", "search"),
+    [
+        (("*",), "/test", "n", None),
+        (("*",), "/never/test", None, None),
+        (("*",), "/ai-ok/test", "y", None),
+        (("*",), "/odd", "n", None),
+        (("GPTBot",), "/ai-ok/", "y", "n"),
+        (("CCBot",), "/x", "n", "y"),
+        (("GPTBot", "*"), "/x", "n", "n"),
+    ],
+)
+def test_preferences_of_use_are_those_of_the_agents(
+    agents: tuple[str, ...], path: str, train_ai: str | None, search: str | None, tmp_path: Path
+) -> None:
+    files = fitted([captured("https://mill.example/robots.txt", USAGE.encode())], tmp_path)
+    [row] = judged(judge_robots, RobotsConfig(agents=agents), files, [(f"https://mill.example{path}", NOW)])
+    assert (row["train_ai"], row["search"]) == (train_ai, search)

@@ -62,7 +62,7 @@ def test_a_fitted_model_takes_fields_of_its_stage_beside_on() -> None:
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ("unheard_of", "there is no annotate or partitioned stage unheard_of: there are exact_duplicates, heuristics,"),
+        ("unheard_of", "there is no annotate or partitioned stage unheard_of: there are "),
         ("jsonl", "there is no annotate or partitioned stage jsonl"),
         ({"language": {"linefeed": " "}}, "language has no linefeed; language has line_feed, decimals, compat"),
         ({"language": {"decimals": 9}}, "language.decimals: Input should be less than or equal to 6"),

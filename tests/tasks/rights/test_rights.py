@@ -63,6 +63,9 @@ def test_a_page_that_says_nothing_has_no_rights() -> None:
         ("X-Robots-Tag: noindex\r\n", "<meta name=robots content=index>", {"noindex": 1}),
         ("", "<meta name=googlebot-news content=noindex><meta name=gptbot content=nocache>", {"noarchive": 1}),
         ("", "<template><meta name=robots content=noindex></template><meta name=robots content=all>", None),
+        # Agents have names of any kind; what consists of directives is for one.
+        ("", '<meta name="Anthropic-AI" content="noindex, NOAI">', {"noindex": 1, "noai": 1}),
+        ("", "<meta name=slurp content=noindex><meta name=dc.rights content=noindex>", {}),
         ("tdm-reservation: 1\r\ntdm-policy: https://mill.example/p.json\r\n", "", "https://mill.example/p.json"),
         ("TDM-Reservation: 1\r\n", '<meta name="tdm-reservation" content="0">', {"tdm_reserved": 0}),
         ("tdm-reservation: 0\r\ntdm-policy: https://mill.example/p\r\n", "", {"tdm_reserved": 0}),
@@ -77,7 +80,7 @@ def test_what_a_page_says_is_in_its_columns(header: str, head: str, found: Any) 
         found = {"noindex": 0, "nofollow": 0}
     if isinstance(found, str):
         found = {"tdm_reserved": 1, "tdm_policy": found}
-    assert flags(head, header=header, agents=("gptbot",)) == found
+    assert flags(head, header=header, agents=("gptbot", "Anthropic-AI")) == found
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,20 @@ def test_a_declared_licence_is_the_documents(
     assert captured(head, body, header).licence == licence
 
 
+def test_other_meta_elements_say_nothing_of_rights() -> None:
+    for name, content in (
+        ("description", "noindex is a word"),
+        ("og:title", "noai"),
+        ("a b", "noindex"),
+        ("", "noindex"),
+    ):
+        assert rights(f'<meta name="{name}" content="{content}">') == {}
+    assert rights("<meta name=x content='" + "noindex " * 100_000 + "!'>") == {}
+
+
 def test_addresses_that_are_no_licence_have_no_name() -> None:
+    archived = "https://web.archive.org/web/2016id_/http://creativecommons.org/licenses/by-sa/3.0/de/"
+    assert creative_commons(archived) == "CC BY-SA 3.0"
     assert creative_commons("https://creativecommons.org/licenses/") is None
     assert creative_commons("https://evil.example/creativecommons.org/licenses/by/4.0/") is None
 
@@ -174,3 +190,10 @@ def test_other_metadata_of_that_name_are_not_ours() -> None:
     assert set(read_rights(documents_table([document]), RightsConfig()).to_pylist()[0].values()) == {None}
     with pytest.raises(ValueError, match="not the name of a robot"):
         RightsConfig(agents=("*",))
+
+
+@pytest.mark.parametrize(
+    "value", ["a=(" + "1 " * 100_000, "a" + ";b" * 100_000 + "!", 'a="' + "\\" * 200_000, "a=1," * 90_000]
+)
+def test_a_hostile_preference_says_nothing(value: str) -> None:
+    assert usage_of(f"train-ai=n, {value}") == {}
