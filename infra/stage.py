@@ -19,6 +19,7 @@ Columns = Sequence[str] | Callable[[Any], Sequence[str]]
 KERNEL = "kernel"  # the step name of a stage with a single step
 # Of a fit stage with groups. Two groups meet in one partition rarely, and then are fitted one after the other.
 FIT_PARTITIONS = 256
+FIT_REPORT = "report.json"  # what a model says of itself, for people
 PARTIAL = ".partial.json"  # how the names of files end that a group hands to the step ``join``
 
 
@@ -51,6 +52,9 @@ class StageConfig(pydantic.BaseModel):
     retired: ClassVar[tuple[str, ...]] = ()
     renamed: ClassVar[Mapping[str, str]] = {}
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def refuse_origins(self, names: Sequence[str]) -> None:
+        """Raises ValueError when a model cannot be fitted on the sources and references of these names."""
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,12 @@ def test_a_stage_is_found_by_the_name_of_its_file() -> None:
 def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
         *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraphs", "perplexity"),
-        *("repeated_substrings", "signatures"),
+        *("reference_classifier", "repeated_substrings", "signatures"),
     ]
     assert names(StageKind.source) == [
         *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "stack_exchange", "web_archive", "wet", "wikipedia")
     ]
-    assert "language_models" in names(StageKind.fit)
+    assert {"language_models", "text_classifier"} <= set(names(StageKind.fit))
 
 
 @pytest.mark.parametrize("name", ["unheard_of", "jsonl", "settings", "../language", "tasks.language", "Language", ""])
