@@ -1,8 +1,8 @@
 """A classifier of two kinds of pages: the file of fastText, and nothing but the text that tells the kinds apart.
 
 fastText's own command line was built from the source of 0.9.3 (github.com/facebookresearch/fastText, its Makefile
-without -march=native, as the package is built) and run as ``fasttext supervised -input FILE -output x -thread 1`` on the
-lines of `training_lines` below: its file was that of `train`, byte for byte. Sums of floats can differ by processor, so
+without -march=native, as the package is built). With ``fasttext supervised -input FILE -output x -thread 1`` and the
+lines of `training_lines` below, its file was that of `train`, byte for byte. Sums of floats can differ by processor, so
 the digest that is kept is that of ``-epoch 0``: header, words and the matrices before the first step.
 """
 
