@@ -37,8 +37,9 @@ def test_a_stage_is_found_by_the_name_of_its_file() -> None:
 
 def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
-        *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraphs", "perplexity"),
-        *("personal_data", "reference_classifier", "repeated_substrings", "signatures", "word_list"),
+        *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraph_languages"),
+        *("paragraphs", "perplexity"),
+        *("personal_data", "reference_classifier", "repeated_substrings", "second_language", "signatures", "word_list"),
     ]
     assert names(StageKind.source) == [
         *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "stack_exchange", "web_archive", "wet", "wikipedia")
