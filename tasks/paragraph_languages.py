@@ -52,7 +52,9 @@ def identify_paragraphs(batch: Documents, config: ParagraphLanguagesConfig, mode
     - `share`: bytes of paragraphs in the language of the document (``language.label``) / bytes of `by_language`. Null
       for a document without a language, or without a paragraph in a language.
     """
-    rows: list[list[object]] = []
+    shares: list[float | None] = []
+    counts: list[int] = []
+    by_language: list[list[dict[str, object]]] = []
     columns = (batch.column(name).to_pylist() for name in ("text", "language.label"))
     for text, of_document in zip(*columns, strict=True):
         sizes = Counter[str]()
@@ -63,8 +65,10 @@ def identify_paragraphs(batch: Documents, config: ParagraphLanguagesConfig, mode
         total = sizes.total()
         share = round(sizes[of_document] / total, config.decimals) if total and of_document is not None else None
         order = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
-        rows.append([share, len(order), [{"label": label, "bytes": size} for label, size in order if size]])
-    return pa.table(list(zip(*rows, strict=True)) or [[], [], []], schema=PARAGRAPH_LANGUAGES_SCHEMA)
+        shares.append(share)
+        counts.append(len(order))
+        by_language.append([{"label": label, "bytes": size} for label, size in order])
+    return pa.table([shares, counts, by_language], schema=PARAGRAPH_LANGUAGES_SCHEMA)
 
 
 def _paragraphs(text: str, fewest: int) -> Iterator[str]:
