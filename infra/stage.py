@@ -19,7 +19,6 @@ Columns = Sequence[str] | Callable[[Any], Sequence[str]]
 KERNEL = "kernel"  # the step name of a stage with a single step
 # Of a fit stage with groups. Two groups meet in one partition rarely, and then are fitted one after the other.
 FIT_PARTITIONS = 256
-FIT_REPORT = "report.json"  # what a model says of itself, for people
 PARTIAL = ".partial.json"  # how the names of files end that a group hands to the step ``join``
 
 

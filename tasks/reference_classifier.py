@@ -9,8 +9,9 @@ import pyarrow as pa
 import pydantic
 
 from infra.documents import Annotations, Documents
-from infra.stage import FIT_REPORT, StageConfig, StageKind, stage
+from infra.stage import StageConfig, StageKind, stage
 from tasks.fasttext_model import FasttextModel, load_supervised
+from tasks.model_files import FIT_REPORT
 from tasks.text.fasttext_line import LABEL, one_line
 from tasks.text_classifier.config import MODEL, POSITIVE
 

@@ -99,6 +99,11 @@ def load_word_lists(config: WordListConfig, files: Mapping[str, Path]) -> dict[s
     return {key: WordList(apart.get(key, ()), anywhere.get(key, ())) for key in {**apart, **anywhere}}
 
 
+def try_word_lists(files: Mapping[str, Path]) -> None:
+    """Load the lists. Raises ValueError that names a file which is no list."""
+    load_word_lists(WordListConfig(), files)
+
+
 def _entries(path: Path, config: WordListConfig) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -117,6 +122,7 @@ def _entries(path: Path, config: WordListConfig) -> list[str]:
     config=WordListConfig,
     columns=lambda config: ["text", "language.label"] if config.by_language else ["text"],
     load=load_word_lists,
+    try_model=try_word_lists,
     schema=WORD_LIST_SCHEMA,
 )
 def count_words_of_list(batch: Documents, config: WordListConfig, lists: Mapping[str | None, WordList]) -> Annotations:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.stage import FIT_REPORT
 from infra.store.digests import sha256_bytes
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from infra.store.schema import parse_json
 from tasks.builds import BuildRecord
+from tasks.model_files import FIT_REPORT
 
 
 def fit_reports(lake: Lake, build: BuildRecord) -> dict[str, dict[str, Any]]:

@@ -16,9 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from infra.stage import FIT_REPORT, StageKind, stage
+from infra.stage import StageKind, stage
 from tasks.fasttext_model import load_supervised
 from tasks.fasttext_training import train
+from tasks.model_files import FIT_REPORT
 from tasks.text.fasttext_line import LABEL
 from tasks.text_classifier.candidates import columns_of, find_candidates
 from tasks.text_classifier.choice import HELD_OUT, TRAINED, Line, Spool, choose

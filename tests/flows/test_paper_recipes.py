@@ -282,6 +282,8 @@ def test_llama_is_built_of_its_seven_sources(pool: LocalPool, tmp_path: Path, sa
     )
     [report] = fit_reports(lake, record).values()
     assert report["auc_of_length"]["as_trained"] == 0.5 and report["positive"]["held_out"] > 0
+    told = CliRunner().invoke(application, ["ledger", record.artifacts["models/cited"][1], "--lake", lake.uri])
+    assert told.exit_code == 0 and "auc_of_length.as_trained" in told.output, told.output
     # Every source has a document, and every reason too, whose life is told.
     wanted = {(source, "kept") for source in LLAMA}
     for source, entries in record.source_ledgers.items():

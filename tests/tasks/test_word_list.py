@@ -125,4 +125,5 @@ def test_files_that_are_no_lists_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "c" / "de").write_bytes("Mühle".encode("latin-1"))
     with pytest.raises(ValueError, match="de is not UTF-8"):
         load_word_lists(CONFIG, {path.name: path for path in (tmp_path / "c").iterdir()})
-    assert model_files(count_words_of_list, str(tmp_path / "a")).local.keys() == {"en", "words"}
+    with pytest.raises(ValueError, match="words is not named after a language"):
+        model_files(count_words_of_list, str(tmp_path / "a"))

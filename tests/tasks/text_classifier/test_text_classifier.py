@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from infra.stage import FIT_REPORT as REPORT
 from infra.tables import ContentDigest
 from tasks.fasttext_training import CLEAR_MEMORY, train
+from tasks.model_files import FIT_REPORT as REPORT
 from tasks.text.fasttext_line import LABEL
 from tasks.text_classifier import fit_chosen, fit_text_classifier
 from tasks.text_classifier.candidates import ROWS, find_candidates, site_of
