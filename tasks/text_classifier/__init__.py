@@ -32,8 +32,8 @@ def fit_chosen(tables: Iterable[pa.Table], config: TextClassifierConfig, folder:
     counts = {POSITIVE: Counter[str](), NEGATIVE: Counter[str]()}
     lines, model, report = folder / "lines.txt", folder / MODEL, folder / FIT_REPORT
     with Spool(folder / "spool") as spool:
-        for table in tables:
-            for row in table.to_pylist():
+        for batch in (batch for table in tables for batch in table.to_batches(max_chunksize=256)):
+            for row in batch.to_pylist():
                 if row["label"] is None:
                     for label, found in json.loads(row["text"]).items():
                         counts[label].update(found)
