@@ -117,6 +117,21 @@ def _without_idle(values: dict[str, Any], before: set[str], name: str) -> Recipe
     return parse_recipe(values, name)
 
 
+def left_out(written: Recipe, resolved: ResolvedRecipe) -> str:
+    """What a resolved recipe lacks of the written one, in words; empty where that is nothing."""
+    stays = {origin.name: origin for origin in (*resolved.sources, *resolved.references)}
+    sections = {**written.sources, **written.references}
+    gone = [name for name in sections if name not in stays]
+    steps = [
+        f"{name}.{step.name}"
+        for name, origin in stays.items()
+        for step in sections[name].steps
+        if origin.step(step.name) is None
+    ]
+    models = f"; steps without their model, and their rules: {', '.join(steps)}" if steps else ""
+    return f"left out, without inputs: {', '.join(gone)}{models}" if gone else ""
+
+
 def _leave_out_steps(values: dict[str, Any], model: str) -> None:
     """Take the steps that use a model out of all sections, with the rules and floors on their columns."""
     values["across"] = [step for step in values["across"] if step["model"] != model]

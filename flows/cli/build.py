@@ -68,20 +68,10 @@ def build(
 
 
 def _tell_missing(recipe: str, resolved: ResolvedRecipe) -> None:
-    from flows.recipe import read_recipe
+    from flows.recipe import left_out, read_recipe
 
-    written = read_recipe(recipe)
-    stays = {source.name for source in (*resolved.sources, *resolved.references)}
-    left = [name for name in (*written.sources, *written.references) if name not in stays]
-    steps = [
-        f"{source.name}.{step.name}"
-        for source in (*resolved.sources, *resolved.references)
-        for step in {**written.sources, **written.references}[source.name].steps
-        if source.step(step.name) is None
-    ]
-    if left:
-        models = f"; steps without their model, and their rules: {', '.join(steps)}" if steps else ""
-        errors.print(f"left out, without inputs: {', '.join(left)}{models}", style="bold yellow", soft_wrap=True)
+    if told := left_out(read_recipe(recipe), resolved):
+        errors.print(told, style="bold yellow", soft_wrap=True)
 
 
 def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from flows.build import make_corpus
 from flows.cli.main import application
-from flows.recipe import load_recipe, read_recipe
+from flows.recipe import left_out, load_recipe, read_recipe
 from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
 from tasks.builds import BuildRecord, find_build
@@ -203,9 +203,12 @@ def test_without_cited_pages_the_classifier_is_left_out_with_its_rule() -> None:
     [crawl, _] = load_recipe("llama", inputs=given, skip_missing=True).sources
     assert crawl.step("reference_classifier") is None and crawl.step("perplexity") is not None
     assert isinstance(crawl.section, Source) and "unlike_cited_pages" not in {one.reason for one in crawl.section.rules}
+    told = left_out(read_recipe("llama"), load_recipe("llama", inputs=given, skip_missing=True))
+    assert "cited_pages" in told and "and their rules: crawl.reference_classifier" in told
     whole = load_recipe("llama", inputs=[*given, "cited_pages=file"], skip_missing=True)
     assert set(whole.recipe.models) == {"wikipedia_lm", "cited"} and [*whole.recipe.references] == ["cited_pages"]
     assert whole.sources[0].step("reference_classifier") is not None
+    assert "rules" not in left_out(read_recipe("llama"), whole)
 
 
 def test_a_file_takes_the_place_of_a_model_that_would_be_fitted(tmp_path: Path) -> None:
