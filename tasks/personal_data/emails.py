@@ -14,9 +14,10 @@ from tasks.personal_data.found import Span
 _LONGEST_LOCAL, _LONGEST_DOMAIN = 64, 253
 # RFC 5322, section 3.2.3 (atext), without those that stand before an address in other text, such as = in a query.
 _LOCAL = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.!#$%&*+?^_~-"
-_DOMAIN = re.compile(
-    rb"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
-)
+_LABEL = rb"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_WIDE_LABEL = rb"[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\x80-\xff-]{0,61}[A-Za-z0-9\x80-\xff])?"
+# Domains of ASCII first: in Chinese, the next word begins behind one without a space.
+_DOMAINS = tuple(re.compile(label + rb"(?:\." + label + rb")+") for label in (_LABEL, _WIDE_LABEL))
 _OPENING = b".!#$%&*+?^~-"  # an address does not begin with them, other text around it does
 
 
@@ -28,16 +29,19 @@ def find_emails(text: bytes) -> Iterator[Span]:
         local = before[len(before.rstrip(_LOCAL)) :]
         fits = 0 < len(local) <= _LONGEST_LOCAL and not local.endswith(b".") and b".." not in local
         local = local.lstrip(_OPENING)
-        found = _DOMAIN.match(text, at + 1, at + 1 + _LONGEST_DOMAIN) if fits and local else None
-        if found is not None and _is_address(text, at - len(local), found.end(), local, found.group()):
-            yield Span(at - len(local), found.end())
+        for pattern in _DOMAINS if fits and local else ():
+            found = pattern.match(text, at + 1, at + 1 + _LONGEST_DOMAIN)
+            if found is not None and _is_address(text, at - len(local), found.end(), local, found.group()):
+                yield Span(at - len(local), found.end())
+                break
         at = text.find(b"@", at + 1)
 
 
 def _is_address(text: bytes, start: int, end: int, local: bytes, domain: bytes) -> bool:
     of_url = text[max(0, start - 2) : start] == b"//" or (local == b"git" and text[end : end + 1] == b":")
     longer = text[end : end + 1] == b"@"
-    return not of_url and not longer and _is_top_level(domain.rpartition(b".")[2].lower().decode())
+    # A domain that is cut within a character has no top level.
+    return not of_url and not longer and _is_top_level(domain.rpartition(b".")[2].decode(errors="replace").lower())
 
 
 @functools.lru_cache(maxsize=4096)

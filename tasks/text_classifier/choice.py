@@ -79,7 +79,7 @@ class Spool:
 def choose(
     candidates: dict[str, list[Candidate]], config: TextClassifierConfig
 ) -> tuple[dict[str, list[Line]], dict[str, dict[str, int]]]:
-    """The lines that are trained on and those that are held out, in the order of their ranks; and counts by class."""
+    """The lines that are trained on and those that are held out, in random order; and counts by class."""
     counts = {POSITIVE: Counter[str](), NEGATIVE: Counter[str]()}
     positive = {one.digest for one in candidates[POSITIVE]}
     chosen: dict[str, list[Line]] = {}
@@ -95,7 +95,10 @@ def choose(
         for label, ones in classes.items():
             counts[label][part] = size
             counts[label]["surplus"] += len(ones) - size
-        chosen[part] = _as_long(classes[POSITIVE][:size], classes[NEGATIVE][:size])
+        lines = _as_long(classes[POSITIVE][:size], classes[NEGATIVE][:size])
+        # Not by rank: of a class with more documents, those with the lowest ranks were chosen.
+        order = {line: hash_of(config.seed, "order", str(line.candidate.rank), line.label) for line in lines}
+        chosen[part] = sorted(lines, key=order.__getitem__)
     return chosen, {label: dict(sorted(found.items())) for label, found in counts.items()}
 
 
@@ -131,4 +134,4 @@ def _as_long(positive: list[Candidate], negative: list[Candidate]) -> list[Line]
         shorter = min(one.words, other.words)
         words = shorter - shorter // 10
         lines += [Line(POSITIVE, one, words), Line(NEGATIVE, other, words)]
-    return sorted(lines, key=lambda line: (line.candidate.rank, line.label))
+    return lines

@@ -74,6 +74,33 @@ def test_a_kind_that_is_not_looked_for_has_no_count() -> None:
         PersonalDataConfig(regions=("XX",))
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("Mail: info@mühle.de!", "info@mühle.de"),
+        ("邮箱abc@qq.com请", "abc@qq.com"),
+        ("<mailto:o.brien@mill.co.uk>", "o.brien@mill.co.uk"),
+        ("at a-b_c+d@x1.river-wheel.museum.", "a-b_c+d@x1.river-wheel.museum"),
+        ("INFO@MILL.ORG,", "INFO@MILL.ORG"),
+        ("=a@mill.org;", "a@mill.org"),
+        ("...dots@mill.org", None),
+        (".dot@mill.org", "dot@mill.org"),
+        ("dot.@mill.org", None),
+        (f"{'a' * 65}@mill.org", None),
+        (f"{'a' * 64}@mill.org", f"{'a' * 64}@mill.org"),
+        ("a@-mill.org", None),
+        ("a@mill..org", None),
+        ("a@b@mill.org", "b@mill.org"),
+        ("//me@mill.org/x", None),
+        ("a@mühle", None),
+    ],
+)
+def test_addresses_of_email_end_where_they_end(text: str, address: str | None) -> None:
+    [row] = find([text])
+    found = [text.encode()[start:end].decode() for start, end, _ in spans(row)]
+    assert found == ([] if address is None else [address])
+
+
 def test_a_span_has_one_kind() -> None:
     """The digits of an account are no card, those of an address of e-mail no phone."""
     texts = ["DE89370400440532013000", "4111111111111111@mill.org", "+16502530000@mill.org", "1.12.13.14@mill.org"]

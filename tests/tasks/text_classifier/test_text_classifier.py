@@ -139,6 +139,17 @@ def test_no_site_is_trained_on_and_measured_with(tmp_path: Path) -> None:
     assert abs(fit(found, tmp_path / "a")["auc"] - 0.5) < 0.2
 
 
+@pytest.mark.parametrize("rate", [1.0, 0.2])
+def test_both_kinds_stand_everywhere_among_the_lines(tmp_path: Path, rate: float) -> None:
+    """Of 60 and 1,200 pages as many are chosen. Steps on one kind alone at the end would undo those before."""
+    found = [page for page in pages(1200, 400) if page[1] == CRAWL or int(page[0].partition("/")[2]) < 60]
+    labels = [
+        line.split()[0] for line in lines_of(found, tmp_path, config=CONFIG.model_copy(update={"negative_rate": rate}))
+    ]
+    places = [place / len(labels) for place, label in enumerate(labels) if label == "positive"]
+    assert len(places) * 2 == len(labels) > 40 and 0.35 < sum(places) / len(places) < 0.65
+
+
 @pytest.mark.parametrize(
     ("url", "site"),
     [
