@@ -91,7 +91,8 @@ def _refuse_few(about: Mapping[str, Mapping[str, int]], config: TextClassifierCo
     told = "; ".join(f"{label}: {', '.join(f'{n:,} {what}' for what, n in about[label].items())}" for label in about)
     raise ValueError(
         f"a text classifier needs {config.minimum_documents} documents of each class, and sites to hold out. There are "
-        f"{told}. Give more input, or set minimum_documents, negative_rate or most_per_site"
+        f"{told}. Give more input, or set minimum_documents, negative_rate or most_per_site; for a class from few "
+        "sites, by_site: false"
     )
 
 

@@ -52,7 +52,8 @@ def find_candidates(documents: pa.Table, config: TextClassifierConfig) -> pa.Tab
             counts[label]["short"] += 1
         else:
             counts[label]["candidates"] += 1
-            rows.append((0, label, rank, site_of(url) or f"id:{identity}", len(words), " ".join(words)))
+            site = site_of(url) if config.by_site else None
+            rows.append((0, label, rank, site or f"id:{identity}", len(words), " ".join(words)))
     rows.append((0, None, None, None, None, json.dumps(counts, sort_keys=True)))
     return pa.table(list(zip(*rows, strict=True)), schema=ROWS)
 

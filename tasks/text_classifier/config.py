@@ -20,7 +20,8 @@ class TextClassifierConfig(StageConfig):
     the share of the negative documents that is looked at. Each class has at most `most_documents`, of which at most
     `most_per_site` are of one site, and as many as the other. A document has at least `fewest_words`; its first
     `most_words` count. Every `held_out_every`-th site is held out, to measure the classifier. Fewer than
-    `minimum_documents` of a class are an error. `seed` chooses among documents, and orders them.
+    `minimum_documents` of a class are an error. `seed` chooses among documents, and orders them. Without `by_site`,
+    each document is a site of its own: for a class from one site, such as Wikipedia.
     """
 
     positive: tuple[str, ...] = pydantic.Field(min_length=1)
@@ -32,6 +33,7 @@ class TextClassifierConfig(StageConfig):
     fewest_words: int = pydantic.Field(50, ge=2)
     most_words: int = pydantic.Field(1000, ge=2)
     held_out_every: int = pydantic.Field(10, ge=2)
+    by_site: bool = True
     seed: int = pydantic.Field(0, ge=0)
     dimensions: int = pydantic.Field(100, ge=1, le=1000)
     epochs: int = pydantic.Field(5, ge=1, le=1000)

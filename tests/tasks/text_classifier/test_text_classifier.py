@@ -215,6 +215,14 @@ def test_too_few_pages_are_refused_with_what_became_of_them(tmp_path: Path) -> N
         fit([page for page in pages() if page[1] == CRAWL], tmp_path / "b")
 
 
+def test_a_class_may_come_from_one_site_where_that_is_said(tmp_path: Path) -> None:
+    found = [(i, s, u if s == CRAWL else "https://en.wikipedia.org/wiki/Mill", t) for i, s, u, t in pages()]
+    with pytest.raises(ValueError, match="for a class from few sites, by_site: false"):
+        fit(found, tmp_path / "a")
+    report = fit(found, tmp_path / "b", CONFIG.model_copy(update={"by_site": False}))
+    assert report["auc"] > 0.9 and "same_site" not in report["positive"]
+
+
 def test_rows_of_a_shard_can_be_stored(tmp_path: Path) -> None:
     rows = [find_candidates(table, CONFIG) for table in tables(pages(30))]
     ContentDigest(rows[0].schema).update(pa.concat_tables(rows))  # raises TypeError for columns that no part can have
