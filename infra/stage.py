@@ -52,6 +52,13 @@ class StageConfig(pydantic.BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def more_libraries(self) -> Sequence[str]:
+        """Libraries that affect the result with this config only, beside those of the stage."""
+        return ()
+
+    def refuse_origins(self, names: Sequence[str]) -> None:
+        """Raises ValueError when a model cannot be fitted on the sources and references of these names."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -130,13 +137,13 @@ class Stage:
             "stage": self.name,
             "version": self.version,
             "config": config.model_dump(mode="json"),
-            "libraries": self.library_versions(),
+            "libraries": self.library_versions(config),
             "models": dict(models),
         }
 
-    def library_versions(self) -> dict[str, str]:
+    def library_versions(self, config: StageConfig) -> dict[str, str]:
         """The installed versions of the libraries that affect the result."""
-        return {name: _installed_version(name) for name in self.libraries}
+        return {name: _installed_version(name) for name in (*self.libraries, *config.more_libraries())}
 
 
 def stage(

@@ -12,6 +12,7 @@ from infra.models import ModelFiles, local_model, packaged_model
 from infra.stage import Stage
 from infra.store.roots import require_inside
 
+FIT_REPORT = "report.json"  # beside a fitted model: what it says of itself, for people
 # The largest model of fastText's site takes seconds and 8 GiB.
 TRIAL = Budget(seconds=60.0, memory_bytes=16 << 30)
 

@@ -305,7 +305,7 @@ def publish(
         version=stage.version,
         config=configured.config.model_dump(mode="json"),
         inputs=dict(inputs),
-        libraries=stage.library_versions(),
+        libraries=stage.library_versions(configured.config),
         models=configured.models.identity(),
         parts=tuple(parts),
         account=account,

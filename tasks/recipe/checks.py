@@ -116,6 +116,10 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
             raise Unresolved(
                 f"models.{name}.on: there is no source or reference {unknown[0]}; there are {listed(tuple(known))}"
             )
+        try:
+            model.typed_config().refuse_origins(model.on)
+        except ValueError as error:
+            raise Unresolved(f"models.{name}: {error}") from error
         users = [step for source in (*resolved.sources, *resolved.references) for step in source.steps]
         if not any(step.model == name for step in (*users, *resolved.across)):
             raise Unresolved(f"models.{name}: no step uses it; give a step model: {name}, or remove it")

@@ -12,7 +12,7 @@ import pydantic
 from resiliparse.parse.encoding import detect_mime
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, stage
+from infra.stage import StageKind, stage
 from tasks.rights.licences import declared_licence
 from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.charset import decode_page
@@ -22,6 +22,7 @@ from tasks.sources.headers import media_type
 from tasks.sources.http import decode_body, message_of
 from tasks.sources.markup import MAX_ELEMENTS
 from tasks.sources.reasons import Broken, Unwanted
+from tasks.sources.repair import RepairConfig, repairing
 from tasks.sources.xhtml import as_html
 
 _XHTML = "application/xhtml+xml"
@@ -42,7 +43,7 @@ _MAX_BODY_BYTES = 16 << 20
 _ARC_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?$")
 
 
-class WebArchiveConfig(StageConfig):
+class WebArchiveConfig(RepairConfig):
     """`source` names the crawl and is the prefix of every id. Sizes are of a stored record and of its decoded body.
 
     The work on a page grows with `max_elements`: with trafilatura, up to 0.4 ms each.
@@ -63,6 +64,7 @@ class WebArchiveConfig(StageConfig):
     config=WebArchiveConfig,
     libraries=["FastWARC", "Resiliparse", "trafilatura", "lxml", "warcio", "brotli"],
 )
+@repairing
 def read_web_archive(stream: BinaryIO, name: str, config: WebArchiveConfig) -> Iterator[Record | Outcome]:
     """Yield every record, to be read for its outcome, and an outcome for every stretch that is not a record.
 
