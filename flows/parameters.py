@@ -68,7 +68,9 @@ INPUTS = Parameter(
     "Paths, globs, folders or s3:// URIs that replace the inputs of the recipe's only source. With several sources, "
     "each is SOURCE=PATH."
 )
-SKIP_MISSING = Parameter("Leave out sources that have no inputs.")
+SKIP_MISSING = Parameter(
+    "Leave out sources without inputs, and for a reference without inputs the steps whose models are fitted on it."
+)
 CORPUS = Parameter("Name or key of a build. Without it: the newest build.", choices="corpora")
 RUN = Parameter("Key of a run, or its first characters; `millrace runs` lists the keys.")
 TOKENIZER = Parameter("A tokenizer file, such as GPT-NeoX's.")

@@ -41,9 +41,10 @@ def load_recipe(
     the model files that the recipe names, so that a wrong file fails now and not after hours of work. Raises
     RecipeError.
     """
-    recipe = read_recipe(name)
-    recipe = replace_values(recipe, [*full_keys(values or {}), *settings], name)
+    written = read_recipe(name)
+    recipe = replace_values(written, [*full_keys(values or {}), *settings], name)
     recipe = replace_values(recipe, _given_inputs(recipe, list(inputs), name), name)
+    recipe = _without_idle(recipe.model_dump(mode="json"), _models_named(written.model_dump(mode="json")), name)
     if skip_missing:
         recipe = without_missing(recipe, name)
     resolved = resolve_recipe(recipe, name)
@@ -79,7 +80,8 @@ def missing_sources(recipe: Recipe) -> list[str]:
 def without_missing(recipe: Recipe, name: str) -> Recipe:
     """The recipe without the sources that have no inputs, and without the models that only these used.
 
-    Raises RecipeError if no source is left, or if one needs a model that is fitted on what is missing.
+    Where a reference has no inputs, the models that are fitted on it go, with the steps that use them and the rules on
+    these. Raises RecipeError if no source is left, or if one needs a model that is fitted on a source without inputs.
     """
     missing = missing_sources(recipe)
     values = recipe.model_dump(mode="json")
@@ -88,19 +90,56 @@ def without_missing(recipe: Recipe, name: str) -> Recipe:
         values[section] = {source: body for source, body in values[section].items() if source not in missing}
     if not values["sources"]:
         raise RecipeError(f"{name}: no source has inputs: give some with --input SOURCE=PATH")
-    used = _models_named([values[section] for section in ("sources", "references", "across")])
-    idle = {model: values["models"].pop(model) for model in [*values["models"]] if model in before - used}
-    needed = {origin for body in values["models"].values() for origin in body["on"]}
-    for origin in {origin for body in idle.values() for origin in body["on"]} - needed:
-        values["references"].pop(origin, None)
     for model, body in values["models"].items():
-        if lacking := [origin for origin in body["on"] if origin in missing]:
+        if any(origin in recipe.references and origin in missing for origin in body["on"]):
+            _leave_out_steps(values, model)
+    recipe = _without_idle(values, before, name)
+    for model, body in recipe.models.items():
+        if lacking := [origin for origin in body.on if origin in missing]:
             users = [source for source, section in values["sources"].items() if model in _models_named(section)]
             raise RecipeError(
                 f"{name}: {', '.join(users) or 'a step'} needs the model {model}, which is fitted on {lacking[0]}: "
                 f"give --input {lacking[0]}=PATH, name the file of a model in the step, or leave that source out, too"
             )
+    return recipe
+
+
+def _without_idle(values: dict[str, Any], before: set[str], name: str) -> Recipe:
+    """The recipe without the models of `before` that no step uses now, and without the references of these alone.
+
+    A setting can name the file of a model in place of one that is fitted.
+    """
+    used = _models_named([values[section] for section in ("sources", "references", "across")])
+    idle = {model: values["models"].pop(model) for model in [*values["models"]] if model in before - used}
+    needed = {origin for body in values["models"].values() for origin in body["on"]}
+    for origin in {origin for body in idle.values() for origin in body["on"]} - needed:
+        values["references"].pop(origin, None)
     return parse_recipe(values, name)
+
+
+def left_out(written: Recipe, resolved: ResolvedRecipe) -> str:
+    """What a resolved recipe lacks of the written one, in words; empty where that is nothing."""
+    stays = {origin.name: origin for origin in (*resolved.sources, *resolved.references)}
+    sections = {**written.sources, **written.references}
+    gone = [name for name in sections if name not in stays]
+    steps = [
+        f"{name}.{step.name}"
+        for name, origin in stays.items()
+        for step in sections[name].steps
+        if origin.step(step.name) is None
+    ]
+    models = f"; steps without their model, and their rules: {', '.join(steps)}" if steps else ""
+    return f"left out, without inputs: {', '.join(gone)}{models}" if gone else ""
+
+
+def _leave_out_steps(values: dict[str, Any], model: str) -> None:
+    """Take the steps that use a model out of all sections, with the rules and floors on their columns."""
+    values["across"] = [step for step in values["across"] if step["model"] != model]
+    for section in (*values["sources"].values(), *values["references"].values()):
+        gone = {step["name"] for step in section["steps"] if step["model"] == model}
+        section["steps"] = [step for step in section["steps"] if step["name"] not in gone]
+        for kind in {"rules", "floors"} & section.keys():
+            section[kind] = [one for one in section[kind] if one["column"].partition(".")[0] not in gone]
 
 
 def _models_named(value: Any) -> set[str]:

@@ -11,7 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,24 +29,27 @@ class ChildDied(Exception):
     """The child ended without a result: it crashed, was killed, or exceeded its budget."""
 
 
-def run_in_child(function: Callable[..., T], *arguments: Any, budget: Budget | None) -> T:
+def run_in_child(
+    function: Callable[..., T], *arguments: Any, budget: Budget | None, environment: Mapping[str, str] = {}
+) -> T:
     """Call a function of a module, with arguments that can be pickled, in a new process. Returns its result.
 
-    With a budget, the child also ends after ten times the seconds of it. Without one, the function limits itself.
-    Re-raises the function's own exception. Raises ChildDied, with the cause, when the process ends without a result, or
-    lacks memory.
+    `environment` has more variables for the process. With a budget, the child also ends after ten times the seconds of
+    it. Without one, the function limits itself. Re-raises the function's own exception. Raises ChildDied, with the
+    cause, when the process ends without a result, or lacks memory.
     """
     with scratch_folder("child-") as folder:
         answer = folder / "answer"
         # The child finds the modules that this process finds, and none in the current folder (-P).
         command = [sys.executable, "-P", "-m", "infra.child", str(answer)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        modules = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        variables = {**os.environ, **environment, "PYTHONPATH": modules}
         elapsed = None if budget is None else _IDLE_FACTOR * budget.seconds
         try:
             ended = subprocess.run(
                 command,
                 input=pickle.dumps((function, arguments, budget)),
-                env=environment,
+                env=variables,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 timeout=elapsed,

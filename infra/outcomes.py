@@ -27,10 +27,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A record that became a document; `bytes` is the size of its payload."""
+    """A record that became a document; `bytes` is the size of its payload. `measures` names what else counts it."""
 
     document: Document
     bytes: int
+    measures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

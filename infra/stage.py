@@ -16,7 +16,6 @@ import pydantic
 
 ModelLoader = Callable[[Any, Mapping[str, Path]], Any]
 Columns = Sequence[str] | Callable[[Any], Sequence[str]]
-Libraries = Sequence[str] | Callable[[Any], Sequence[str]]
 KERNEL = "kernel"  # the step name of a stage with a single step
 # Of a fit stage with groups. Two groups meet in one partition rarely, and then are fitted one after the other.
 FIT_PARTITIONS = 256
@@ -57,12 +56,18 @@ class StageConfig(pydantic.BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def more_libraries(self) -> Sequence[str]:
+        """Libraries that affect the result with this config only, beside those of the stage."""
+        return ()
+
+    def refuse_origins(self, names: Sequence[str]) -> None:
+        """Raises ValueError when a model cannot be fitted on the sources and references of these names."""
+
 
 @dataclass(frozen=True)
 class Stage:
     """A declared stage. Calling it calls its kernel, so tests need no engine.
 
-    - `libraries`: the packages that affect the result, or a function from the config to them;
     - `columns`: per step, the columns that it reads. ``text`` is a document column; ``language.label`` is the column
       ``label`` of another step's annotation, to which the kernel refers as ``language``;
     - `schema`: the columns that it writes. A column ``edits`` changes the text that later steps see; a column
@@ -85,7 +90,7 @@ class Stage:
     kernel: Callable[..., Any]
     reference: str
     columns: Mapping[str, Columns]
-    libraries: Libraries = ()
+    libraries: tuple[str, ...] = ()
     load: ModelLoader | None = None
     schema: pa.Schema | None = None
     steps: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -142,13 +147,11 @@ class Stage:
 
     def library_versions(self, config: StageConfig) -> dict[str, str]:
         """The installed versions of the libraries that affect the result. Raises MissingLibrary."""
-        libraries = self.libraries(config) if callable(self.libraries) else self.libraries
         try:
-            return {name: _installed_version(name) for name in libraries}
+            return {name: _installed_version(name) for name in (*self.libraries, *config.more_libraries())}
         except importlib.metadata.PackageNotFoundError as error:
-            cure = f"install it: pip install {error.name}"
             need = f"with this config, the stage {self.name} needs the package {error.name}"
-            raise MissingLibrary(f"{need}: {cure}") from error
+            raise MissingLibrary(f"{need}: install it: pip install {error.name}") from error
 
 
 def stage(
@@ -158,7 +161,7 @@ def stage(
     kind: StageKind,
     config: type[StageConfig],
     columns: Columns = ("text",),
-    libraries: Libraries = (),
+    libraries: Sequence[str] = (),
     load: ModelLoader | None = None,
     schema: pa.Schema | None = None,
     bundled: Mapping[str, str] | None = None,
@@ -199,7 +202,7 @@ def stage(
             columns={KERNEL: columns, **({"map": columns} if groups else {})},
             steps=dict(groups or {}),
             first=first,
-            libraries=libraries if callable(libraries) else tuple(libraries),
+            libraries=tuple(libraries),
             load=load,
             # Documents that a floor excludes have null values, even if the kernel declares its columns non-null.
             schema=None if schema is None else pa.schema([column.with_nullable(True) for column in schema]),

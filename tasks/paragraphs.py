@@ -25,6 +25,7 @@ from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, partitioned
 from infra.tables import stack_rows
 from tasks.text.lines import Lines, hash_lines, hash_paragraphs
+from tasks.text.striking import strike
 
 PARAGRAPH_SCHEMA = pa.schema(
     [
@@ -112,28 +113,8 @@ def annotate_paragraphs(documents: Documents, rows: pa.Table, config: ParagraphC
     kept = np.zeros(len(lines.hash), bool)
     kept[_first_in_document(lines)] = True
     kept &= ~shared
-    count = documents.num_rows
-    number = np.bincount(lines.document, minlength=count)
-    struck = np.bincount(lines.document[~kept], minlength=count)
-    starts, ends, owner = _struck_spans(lines, kept)
-    edits = pa.ListArray.from_arrays(
-        pa.array(np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))]).astype(np.int32)),
-        pa.StructArray.from_arrays(
-            [pa.array(starts), pa.array(ends), pa.array([""] * len(starts), pa.string())],
-            fields=list(EDITS_TYPE.value_type),
-        ),
-    )
-    size = np.zeros(count, np.int64)
-    np.add.at(size, owner, ends - starts)
-    return pa.table(
-        [
-            edits.cast(EDITS_TYPE),
-            pa.array(number.astype(np.int32)),
-            pa.array(struck.astype(np.int32)),
-            pa.array(size),
-        ],
-        schema=PARAGRAPH_SCHEMA,
-    )
+    found = strike(lines.document, lines.start, lines.end, kept, documents.num_rows)
+    return pa.table([found.edits, found.lines, found.struck, found.size], schema=PARAGRAPH_SCHEMA)
 
 
 paragraphs = partitioned(
@@ -177,23 +158,3 @@ def _differ(document: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> 
             slot = (slot + 1) & (slots - 1)
         held[slot] = line
     return differs
-
-
-def _struck_spans(
-    lines: Lines, kept: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Start, end and document of each run of struck lines."""
-    total = len(kept)
-    opens = np.ones(total, bool)
-    opens[1:] = np.diff(lines.document) != 0
-    closes = np.append(opens[1:], True)[:total]
-    struck = ~kept
-    first = np.flatnonzero(struck & (opens | np.append(True, kept[:-1])[:total]))
-    last = np.flatnonzero(struck & (closes | np.append(kept[1:], True)[:total]))
-    starts, ends = lines.start[first].copy(), lines.end[last].copy()
-    # Up to the next line, or at the end of a document from the end of the line before.
-    inner = ~closes[last]
-    ends[inner] = lines.start[last[inner] + 1]
-    at_end = closes[last] & ~opens[first]
-    starts[at_end] = lines.end[first[at_end] - 1]
-    return starts, ends, lines.document[first]

@@ -21,7 +21,7 @@ from infra.stage import Stage, StageConfig, StageKind
 from infra.store.digests import key_of
 from infra.store.inputs import InputFile, pinned_inventory
 from infra.store.lake import Lake
-from tasks.corpus.duplicates import DuplicatesStep, comparison_of, joins_clusters
+from tasks.corpus.duplicates import DuplicatesStep, comparison_of, joins_clusters, reason_of
 from tasks.corpus.groups import GROUPS, GroupsConfig, groups
 from tasks.corpus.ids import IDS, IdsConfig, ids
 from tasks.corpus.index import IndexConfig, index
@@ -265,7 +265,13 @@ class _Pipeline:
         within = [(step, source.name) for source in self._resolved.sources for step in source.steps]
         across = [(step, None) for step in self._resolved.across]
         return tuple(
-            DuplicatesStep(step=step.name, survivors=step.survivors, source=source, compare=comparison_of(step.config))
+            DuplicatesStep(
+                step=step.name,
+                reason=reason_of(step.config),
+                survivors=step.survivors,
+                source=source,
+                compare=comparison_of(step.config),
+            )
             for step, source in [*within, *across]
             if step.stage.gives_clusters
         )

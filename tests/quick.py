@@ -17,6 +17,7 @@ SLOW_PATHS = (
     "tests/tasks/sources/test_dumps_in_the_lake.py",
     "tests/tasks/test_cc_net.py",
     "tests/tasks/test_parts_of_sources.py",
+    "tests/tasks/test_rights_in_a_build.py",
     "tests/infra/engine",
     "tests/tasks/report",
     "tests/infra/server",

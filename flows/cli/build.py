@@ -68,13 +68,10 @@ def build(
 
 
 def _tell_missing(recipe: str, resolved: ResolvedRecipe) -> None:
-    from flows.recipe import read_recipe
+    from flows.recipe import left_out, read_recipe
 
-    written = read_recipe(recipe)
-    stays = {source.name for source in (*resolved.sources, *resolved.references)}
-    left = [name for name in (*written.sources, *written.references) if name not in stays]
-    if left:
-        errors.print(f"left out, without inputs: {', '.join(left)}", style="bold yellow", soft_wrap=True)
+    if told := left_out(read_recipe(recipe), resolved):
+        errors.print(told, style="bold yellow", soft_wrap=True)
 
 
 def print_funnels(whole: list[dict[str, Any]], by_source: dict[str, list[dict[str, Any]]]) -> None:

@@ -67,6 +67,7 @@ def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json:
     with friendly_errors(as_json):
         from infra.store.errors import StoreError
         from tasks.builds import find_build
+        from tasks.report.fits import fit_report, fit_reports, short_rows
 
         opened = open_lake(lake)
         try:
@@ -76,18 +77,23 @@ def ledger(artifact: ArtifactArgument, lake: LakeOption = DEFAULT_LAKE, as_json:
                 raise
             manifest = _find_artifact(opened, artifact)
             account = asdict(manifest.account)
+            report = fit_report(opened, manifest)
             if as_json:
-                print_json({"stage": manifest.stage, "key": manifest.key, "account": account})
+                told = {} if report is None else {"report": report}
+                print_json({"stage": manifest.stage, "key": manifest.key, "account": account, **told})
                 return
             rows = [[name, str(value)] for name, value in account.items() if name != "failures"]
-            print_table(f"{manifest.stage} {manifest.key[:12]}", ["", ""], rows)
+            print_table(f"{manifest.stage} {manifest.key[:12]}", ["", ""], rows + short_rows(report or {}))
             _print_failures(manifest)
             return
+        fits = fit_reports(opened, build)
         if as_json:
             values = {"key": build.key, "digest": build.digest, "ledger": build.ledger}
-            print_json({**values, "source_ledgers": build.source_ledgers})
+            print_json({**values, "source_ledgers": build.source_ledgers, "fits": fits})
             return
         print_funnels(build.ledger, build.source_ledgers)
+        for name, report in fits.items():
+            print_table(f"What {name} says of itself", ["", ""], short_rows(report))
         for source in build.sources:
             _print_failures(build.manifest(opened, f"{source}/documents"))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from flows.cli.build import build
+from flows.cli.cards import card, disclose
 from flows.cli.compare import compare
 from flows.cli.cost import cost
 from flows.cli.demo import demo
@@ -25,10 +26,11 @@ from flows.cli.tokens import tokenize
 from flows.cli.trace import trace
 from flows.cli.train import runs, train
 from flows.cli.weights import export, generate
+from flows.cli.what_if import what_if
 
 LINE, TRAINING, CHECKPOINTS, LAKE, SERVER = "The pipeline", "Training", "Checkpoints", "The lake", "The dashboard"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    LINE: (demo, build, tokenize, train, evaluate, report, explain),
+    LINE: (demo, build, tokenize, what_if, train, evaluate, report, explain, card, disclose),
     TRAINING: (runs, stop, save_now, change, compare, trace, cost),
     CHECKPOINTS: (generate, export),
     LAKE: (artifacts, ledger, verify, gc, doctor),

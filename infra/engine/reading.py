@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def _read(unit: SourceUnit, folder: Path, watch: Watch) -> tuple[list[Part], Acc
             )
     check_unchanged(unit.file)
     account = books.account(rows_written=sum(part.rows for part in parts))
-    return parts, account if sampler is None else replace(account, measures=sampler.measures), {}
+    return parts, account if sampler is None else replace(account, measures=account.measures | sampler.measures), {}
 
 
 class _SourceBooks:
@@ -73,6 +74,7 @@ class _SourceBooks:
         self._fate_bytes: dict[str, int] = {}
         self._examples: dict[str, str] = {}
         self._failures: list[dict[str, Any]] = []
+        self._measures = Counter[str]()
 
     def documents(self, outcomes: Iterable[Outcome]) -> Iterator[Document]:
         for outcome in outcomes:
@@ -81,6 +83,7 @@ class _SourceBooks:
             match outcome:
                 case Kept():
                     self._kept_bytes += outcome.bytes
+                    self._measures.update(outcome.measures)
                     yield outcome.document
                 case Dropped():
                     self._count("dropped", outcome)
@@ -107,6 +110,7 @@ class _SourceBooks:
             bytes_out={"kept": self._kept_bytes, **dict(sorted(self._fate_bytes.items()))},
             examples=dict(sorted(self._examples.items())),
             failures=self._failures,
+            measures=dict(sorted(self._measures.items())),
         )
 
     def _count(self, fate: str, outcome: Dropped | Failed) -> None:

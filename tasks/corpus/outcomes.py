@@ -22,7 +22,6 @@ from tasks.corpus.survivors import Choice, Members, choose_first, choose_survivo
 from tasks.text.dates import instants, is_there
 
 DUPLICATE_ID = "documents:failed:duplicate_id"
-NEAR_DUPLICATE = "near_duplicate"
 OUTCOME_SCHEMA = pa.schema(
     [
         ("outcome", pa.string()),
@@ -145,7 +144,7 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
 
     - ``outcome`` (string): "" for a document that stays, else ``step:dropped:reason`` or ``step:failed:reason``. The
       first document of an id keeps it, and the others fail. Of the members of a cluster that pass all rules, a
-      near-duplicate of one that stays is ``step:dropped:near_duplicate``;
+      duplicate of one that stays goes under the reason of its step, such as ``near_duplicate``;
     - ``cluster`` (string): the same for documents that any step puts together, null for others;
     - ``compared``, ``match`` (string), ``similarity`` (float64): the last step that compared it with another document,
       the id of that one, and how similar the two are. For a document that went, that one is the reason, and it stays;
@@ -176,7 +175,7 @@ def annotate_outcomes(documents: pa.Table, rows: pa.Table, config: OutcomesConfi
 
 outcomes = partitioned(
     "outcomes",
-    version=4,
+    version=5,
     config=OutcomesConfig,
     reference="tasks.corpus.outcomes:outcomes",
     schema=OUTCOME_SCHEMA,
@@ -236,7 +235,7 @@ def _rows(table: pa.Table, fates: Fates, undated: np.ndarray, steps: Sequence[Du
     at = pa.array(fates.match, mask=~compared)
     known = pa.array(table["known"].to_numpy()[np.where(compared, fates.match, 0)] == 1, mask=~compared)
     counted = ~fates.stays & (fates.words >= 0)
-    out = [f"{step.step}:dropped:{NEAR_DUPLICATE}" for step in steps]
+    out = [f"{step.step}:dropped:{step.reason}" for step in steps]
     names = [step.step for step in steps]
     return pa.table(
         {

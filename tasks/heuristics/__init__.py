@@ -68,6 +68,9 @@ class HeuristicsConfig(StageConfig):
                 raise ValueError(f"stop_words.{language}: a word stands there twice")
         return self
 
+    def more_libraries(self) -> Sequence[str]:
+        return {"paper": ("icu4py",), "datatrove": ("spacy",)}.get(self.variant, ())
+
     @property
     def by_language(self) -> bool:
         """Whether the language of a document decides which stop words are meant."""
@@ -78,17 +81,12 @@ def _columns(config: HeuristicsConfig) -> list[str]:
     return ["text", "language.label"] if config.by_language else ["text"]
 
 
-def _libraries(config: HeuristicsConfig) -> list[str]:
-    return {"paper": ["icu4py"], "datatrove": ["spacy"]}.get(config.variant, [])
-
-
 @stage(
     "heuristics",
     version=2,
     kind=StageKind.annotate,
     config=HeuristicsConfig,
     columns=_columns,
-    libraries=_libraries,
     schema=HEURISTICS_SCHEMA,
 )
 def measure_heuristics(batch: Documents, config: HeuristicsConfig) -> Annotations:

@@ -30,6 +30,7 @@ class NearDuplicateConfig(SignatureConfig):
     """
 
     retired: ClassVar[tuple[str, ...]] = ("weights", "bucket_cap", "partitions")
+    reason: ClassVar[str] = "near_duplicate"
     similarity: Similarity = "jaccard"
     threshold: float = pydantic.Field(0.8, gt=0.0, le=1.0)
     mode: Mode = "survivors"

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from infra.stage import StageKind
 from tasks.corpus import rules
-from tasks.corpus.outcomes import NEAR_DUPLICATE
+from tasks.corpus.duplicates import reason_of
 from tasks.corpus.rules import Rule, Threshold
 from tasks.recipe.fits import fit_reads
 from tasks.recipe.resolved import ResolvedRecipe, ResolvedSource, Unresolved, listed
@@ -39,7 +39,8 @@ def _check_thresholds(resolved: ResolvedRecipe, source: ResolvedSource) -> None:
     reasons = [rule.reason for rule in section.rules]
     if len(set(reasons)) < len(reasons):
         raise Unresolved(f"{where}.rules: every rule needs its own reason, but these are {listed(tuple(reasons))}")
-    taken = {rules.ALL_STRUCK, NEAR_DUPLICATE, "struck", "kept"} & set(reasons)
+    of_duplicates = {reason_of(step.config) for step in (*source.steps, *resolved.across) if step.stage.gives_clusters}
+    taken = {rules.ALL_STRUCK, "near_duplicate", "struck", "kept", *of_duplicates} & set(reasons)
     if taken:
         raise Unresolved(f"{where}.rules: the reason {min(taken)} is reserved; choose another name")
     for rule in section.rules:
@@ -116,6 +117,10 @@ def _check_whole(resolved: ResolvedRecipe) -> None:
             raise Unresolved(
                 f"models.{name}.on: there is no source or reference {unknown[0]}; there are {listed(tuple(known))}"
             )
+        try:
+            model.typed_config().refuse_origins(model.on)
+        except ValueError as error:
+            raise Unresolved(f"models.{name}: {error}") from error
         users = [step for source in (*resolved.sources, *resolved.references) for step in source.steps]
         if not any(step.model == name for step in (*users, *resolved.across)):
             raise Unresolved(f"models.{name}: no step uses it; give a step model: {name}, or remove it")

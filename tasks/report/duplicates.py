@@ -17,7 +17,6 @@ from infra.store.errors import Corrupt
 from infra.store.manifest import Manifest, Part
 from infra.tables import read_table
 from tasks.corpus.index import find_documents
-from tasks.corpus.outcomes import NEAR_DUPLICATE
 from tasks.corpus.rules import KEPT
 from tasks.report.histogram import Histogram, HistogramCounter
 from tasks.report.judged import BuildParts
@@ -127,7 +126,7 @@ def _compared(reader: PartReader, build: BuildParts, source: str, number: int, s
     found = read_table(reader.path(build.part(source, "outcomes", number)), columns, about=part.content)
     rows = np.flatnonzero(pc.fill_null(pc.equal(found["compared"], step), False).to_numpy(zero_copy_only=False))
     found = found.take(pa.array(rows))
-    gone = pc.equal(found["outcome"], f"{step}:dropped:{NEAR_DUPLICATE}")
+    gone = pc.starts_with(found["outcome"], f"{step}:dropped:")
     return pa.table(
         {
             "source": pa.array([source] * len(rows), pa.string()),

@@ -102,7 +102,7 @@ def _history(
         if "edits" in columns:
             edits = pa.chunked_array([pa.array([columns.pop("edits")], EDITS_TYPE)])
             text = apply_edits(pa.chunked_array([[text]]), edits)[0][0].as_py()
-        steps[step] = {column: value for column, value in columns.items() if not isinstance(value, (bytes, list))}
+        steps[step] = {column: value for column, value in columns.items() if _is_readable(value)}
     part = build.manifest(lake, "outcomes").parts[place.shards_before + place.shard]
     found = _row(reader.path(part), place.row, about=shard.content)
     compared = {}
@@ -110,6 +110,13 @@ def _history(
         names = ("match", "match_known", "similarity", "lost")
         compared = {"step": found["compared"], **{name: found[name] for name in names}}
     return DocumentHistory(place.source, stored, shard.name, place.row, text, steps, found["outcome"] or KEPT, compared)
+
+
+def _is_readable(value: Any) -> bool:
+    """Whether people read a value: no signature and no list of hashes, but a list of spans with names."""
+    if isinstance(value, list):
+        return all(isinstance(item, dict) for item in value)
+    return not isinstance(value, bytes)
 
 
 def _annotations(lake: Lake, build: BuildRecord, place: _Place) -> Iterator[tuple[str, Manifest, int]]:

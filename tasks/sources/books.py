@@ -14,13 +14,14 @@ from typing import BinaryIO
 import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, stage
+from infra.stage import StageKind, stage
 from tasks.sources.charset import decode_page
 from tasks.sources.containers.faults import ContainedFile, Limits
 from tasks.sources.containers.files import read_files
 from tasks.sources.containers.identity import identity
 from tasks.sources.extraction import storable
 from tasks.sources.gutenberg import without_boilerplate
+from tasks.sources.repair import RepairConfig, repairing
 
 _MOST_REPLACED = 0.1
 _ENCODING = re.compile(rb"character set encoding:[ \t]*+(?:iso )?([\w-]{3,20})", re.IGNORECASE)
@@ -30,7 +31,7 @@ _NAMED = re.compile(r"(?P<author>[^/]{2,100}?) - (?P<title>[^/]{2,300})")
 _ENDINGS = re.compile(r"(?:\.(?:txt|text|epub|mobi|pdf|html?|rtf|docx?))+\Z", re.IGNORECASE)
 
 
-class BooksConfig(StageConfig):
+class BooksConfig(RepairConfig):
     """`extensions` are those of the files that are books; others in an archive are dropped as `not_text`.
 
     `licence` is that of all documents.
@@ -45,6 +46,7 @@ class BooksConfig(StageConfig):
 
 
 @stage("books", version=1, kind=StageKind.source, config=BooksConfig, libraries=["FastWARC", "isal", "Resiliparse"])
+@repairing
 def read_books(stream: BinaryIO, name: str, config: BooksConfig) -> Iterator[Record | Outcome]:
     """Yield every book, to be read for its outcome. The text is without the header and footer of Project Gutenberg."""
     for found in read_files(stream, name, Limits(config.max_file_bytes), partial(_unwanted, config=config)):

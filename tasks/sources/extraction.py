@@ -13,6 +13,7 @@ from tasks.html import choice
 from tasks.html.scan import scan
 from tasks.sources.html_tree import parse_html, serialised, to_lxml
 from tasks.sources.markup import MAX_ELEMENTS, MarkupLimit
+from tasks.sources.markup_rights import SAYING, said_by, saying_elements
 
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85]")
 _UNSTORABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
@@ -33,10 +34,14 @@ class ExtractionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PageText:
-    """The main text of a page, without navigation and comments, one block per line, and its title on one line."""
+    """The main text of a page, without navigation and comments, one block per line, and its title on one line.
+
+    `said` is what its markup says of rights: see `tasks.sources.markup_rights`.
+    """
 
     text: str = field(repr=False)
     title: str | None
+    said: tuple[tuple[str, str], ...] = ()
 
 
 def extract_page(
@@ -53,18 +58,22 @@ def extract_page(
         tree = parse_html(page, max_elements, utf_8)
         title = tree.title
         if extractor is Extractor.millrace:
-            text = choice.main_text(scan(serialised(tree)))
+            markup, saying = serialised(tree, SAYING)
+            said = tuple(said_by(saying))
+            text = choice.main_text(scan(markup))
         elif extractor is Extractor.resiliparse:
+            said = tuple(said_by(saying_elements(tree)))
             text = extract_plain_text(tree, main_content=True, alt_texts=False, comments=False)
         else:
             from tasks.sources.main_text import main_text  # trafilatura takes 0.2 s to import
 
+            said = tuple(said_by(saying_elements(tree)))
             text = main_text(to_lxml(tree, max_elements))
     except MarkupLimit as error:
         raise ExtractionError(str(error)) from error
     except _MARKUP_ERRORS as error:
         raise ExtractionError(f"{extractor}: {type(error).__name__}: {error}") from error
-    return PageText(storable(text), " ".join(storable(title or "").split()) or None)
+    return PageText(storable(text), " ".join(storable(title or "").split()) or None, said)
 
 
 def storable(text: str) -> str:

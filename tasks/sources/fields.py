@@ -10,8 +10,8 @@ from typing import Any
 import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome
-from infra.stage import StageConfig
 from tasks.sources.extraction import storable
+from tasks.sources.repair import REPAIRED, RepairConfig
 
 PART = "part"  # the metadata with the name of the part
 LARGEST_INTEGER = 1 << 63
@@ -26,7 +26,7 @@ class BrokenRow(StrEnum):
     not_unicode = "not_unicode"
 
 
-class FieldsConfig(StageConfig):
+class FieldsConfig(RepairConfig):
     """The fields of a row. ``meta.set`` is the field ``set`` of ``meta``, unless a field has that whole name.
 
     Of `metadata_fields`, those with plain values (string, number, boolean) are kept. Numbers that do not fit 64 bits
@@ -54,7 +54,7 @@ class FieldsConfig(StageConfig):
 
     @pydantic.model_validator(mode="after")
     def _own_names(self) -> FieldsConfig:
-        own = ("offset", PART) if self.part_field is not None else ("offset",)
+        own = ["offset", *([PART] if self.part_field is not None else []), *([REPAIRED] if self.repair else [])]
         if taken := [name for name in self.metadata_fields if name in own]:
             raise ValueError(f"metadata_fields has {taken[0]!r}, which the reader writes itself: leave it out")
         return self

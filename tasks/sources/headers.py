@@ -16,7 +16,7 @@ _CHARSET = re.compile(r"""\bcharset\s*+=\s*+["']?+\s*+([^\s"';,]++)""", re.IGNOR
 def named_fields(header: bytes) -> dict[str, str]:
     """The fields of a WARC header, without its first line: lower-case names; the first of equal names counts."""
     fields: dict[str, str] = {}
-    for name, value in _fields(header):
+    for name, value in field_lines(header):
         fields.setdefault(name, value)
     return fields
 
@@ -27,9 +27,25 @@ def http_fields(header: bytes) -> dict[str, str]:
     A list is joined with commas (RFC 9110 section 5.3).
     """
     values: dict[str, list[str]] = {}
-    for name, value in _fields(header):
+    for name, value in field_lines(header):
         values.setdefault(name, []).append(value)
     return {name: ", ".join(found) for name, found in values.items()}
+
+
+def field_lines(header: bytes) -> list[tuple[str, str]]:
+    """The fields of a header, without its first line: names in lower case, and values.
+
+    Lines are decoded as UTF-8, or as Latin-1 if they are not valid UTF-8. A line that starts with a space continues the
+    previous field, after one blank (RFC 9112 section 5.2). A line without a colon is ignored.
+    """
+    if b"\n " in header or b"\n\t" in header:
+        return list(_folded_fields(header))
+    try:
+        text = header.decode("utf-8")
+    except UnicodeDecodeError:
+        return list(_folded_fields(header))
+    parts = [line.partition(":") for line in text.split("\n")[1:]]
+    return [(own, value.strip()) for name, colon, value in parts if colon and (own := name.strip().lower())]
 
 
 def arc_fields(header: bytes) -> dict[str, str]:
@@ -57,22 +73,6 @@ def media_type(content_type: str) -> tuple[str, str | None]:
         if named := _CHARSET.search(part):
             charset = named[1]
     return kind, charset
-
-
-def _fields(header: bytes) -> list[tuple[str, str]]:
-    """Names in lower case, and values.
-
-    Lines are decoded as UTF-8, or as Latin-1 if they are not valid UTF-8. A line that starts with a space continues the
-    previous field, after one blank (RFC 9112 section 5.2). A line without a colon is ignored.
-    """
-    if b"\n " in header or b"\n\t" in header:
-        return list(_folded_fields(header))
-    try:
-        text = header.decode("utf-8")
-    except UnicodeDecodeError:
-        return list(_folded_fields(header))
-    parts = [line.partition(":") for line in text.split("\n")[1:]]
-    return [(own, value.strip()) for name, colon, value in parts if colon and (own := name.strip().lower())]
 
 
 def _folded_fields(header: bytes) -> Iterator[tuple[str, str]]:

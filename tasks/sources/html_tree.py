@@ -9,6 +9,7 @@ from typing import cast
 from lxml import etree
 from lxml.html import HtmlElement
 from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html.node import ElementNode
 
 from tasks.html.vocabulary import VOID
 from tasks.sources.markup import MarkupLimit, check_markup
@@ -58,19 +59,24 @@ def parse_html(page: str, max_elements: int, utf_8: bytes | None = None) -> HTML
     return HTMLTree.parse(page)
 
 
-def serialised(tree: HTMLTree) -> str:
+def serialised(tree: HTMLTree, also: str = "template") -> tuple[str, list[ElementNode]]:
     """Lexbor's serialisation of the tree without templates, in which hidden raw texts are empty and shown ones escaped.
 
     The tree itself changes so. Raw texts could look like end tags, and those in templates are found by no selector.
+    Returns the elements that the selector `also` finds, too: a search costs the same for one name and for many.
     """
     document = tree.document
-    for element in document.query_selector_all(f"template,{_RAW_ELEMENTS}").values() if document is not None else []:
+    found: list[ElementNode] = []
+    selector = f"template,{_RAW_ELEMENTS},{also}"
+    for element in document.query_selector_all(selector).values() if document is not None else []:
         if element.tag == "template":
             element.decompose()
-        else:
+        elif element.tag in _RAW:
             shown = (element.text or "") if element.tag in _SHOWN else ""
             element.text = shown.replace("&", "&amp;").replace("<", "&lt;")
-    return str(tree)
+        else:
+            found.append(element)
+    return str(tree), found
 
 
 def to_lxml(tree: HTMLTree, max_elements: int) -> HtmlElement:

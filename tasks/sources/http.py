@@ -29,7 +29,7 @@ _LENGTH_DIGITS = 19
 class Message:
     """A captured message: `status` is None for requests and without a status line; `body` is as sent.
 
-    With a `fault`, the header was not parsed. `ended` is whether a blank line ends the header.
+    With a `fault`, the header was not parsed. `ended` is whether a blank line ends the header. `head` is the header.
     """
 
     status: int | None
@@ -37,6 +37,7 @@ class Message:
     body: bytes = field(repr=False)
     fault: Broken | None = None
     ended: bool = True
+    head: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def message_of(record: ArchiveRecord) -> Message | None:
     if len(head) > _MAX_HEADER_BYTES:
         return Message(None, {}, body, Broken.http_header_too_large)
     status = _STATUS.match(head)
-    return Message(int(status[1]) if status else None, http_fields(head), body, None, ended)
+    return Message(int(status[1]) if status else None, http_fields(head), body, None, ended, head)
 
 
 def payload_of(record: ArchiveRecord, max_bytes: int) -> Body:

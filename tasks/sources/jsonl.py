@@ -15,6 +15,7 @@ from tasks.sources.decompressed import decompressed
 from tasks.sources.fields import FieldsConfig, outcome_of
 from tasks.sources.json_line import BrokenLine, LineFault, parse_line
 from tasks.sources.lines import read_lines
+from tasks.sources.repair import repairing
 
 
 class JsonLinesConfig(FieldsConfig):
@@ -32,6 +33,7 @@ class JsonLinesConfig(FieldsConfig):
 
 
 @stage("jsonl", version=4, kind=StageKind.source, config=JsonLinesConfig, libraries=["backports.zstd", "FastWARC"])
+@repairing
 def read_json_lines(stream: BinaryIO, name: str, config: JsonLinesConfig) -> Iterator[Record | Outcome]:
     """Yield every non-blank line, to be read for its outcome, and one outcome for damage of the compressed file.
 

@@ -14,6 +14,7 @@ import pydantic
 from infra.outcomes import Failed, Outcome, Record
 from infra.stage import StageKind, stage
 from tasks.sources.fields import FieldsConfig, outcome_of
+from tasks.sources.repair import repairing
 
 # A few stored bytes can be thousands of large values, of one dictionary or with a prefix in common: one row at a time
 # is in memory. Columns that are dictionaries in Arrow too come with all their values for every batch.
@@ -40,6 +41,7 @@ class ParquetConfig(FieldsConfig):
 
 
 @stage("parquet", version=2, kind=StageKind.source, config=ParquetConfig, libraries=["pyarrow"])
+@repairing
 def read_parquet(stream: BinaryIO, name: str, config: ParquetConfig) -> Iterator[Record | Outcome]:
     """Yield every row, to be read for its outcome, and one outcome for a file or a group of rows that is broken.
 

@@ -21,6 +21,7 @@ class Unwanted(StrEnum):
     not_http = "not_http"
     http_status = "http_status"
     not_html = "not_html"
+    other_page = "other_page"
     empty_text = "empty_text"
     short_text = "short_text"
 

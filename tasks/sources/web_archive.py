@@ -12,14 +12,17 @@ import pydantic
 from resiliparse.parse.encoding import detect_mime
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, stage
+from infra.stage import StageKind, stage
+from tasks.rights.licences import declared_licence
 from tasks.sources.archives import MAX_RECORD_BYTES, ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.charset import decode_page
+from tasks.sources.declared import declared_rights
 from tasks.sources.extraction import ExtractionError, Extractor, extract_page
 from tasks.sources.headers import media_type
 from tasks.sources.http import decode_body, message_of
 from tasks.sources.markup import MAX_ELEMENTS
 from tasks.sources.reasons import Broken, Unwanted
+from tasks.sources.repair import RepairConfig, repairing
 from tasks.sources.xhtml import as_html
 
 _XHTML = "application/xhtml+xml"
@@ -40,7 +43,7 @@ _MAX_BODY_BYTES = 16 << 20
 _ARC_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?$")
 
 
-class WebArchiveConfig(StageConfig):
+class WebArchiveConfig(RepairConfig):
     """`source` names the crawl and is the prefix of every id. Sizes are of a stored record and of its decoded body.
 
     The work on a page grows with `max_elements`: with trafilatura, up to 0.4 ms each.
@@ -56,11 +59,12 @@ class WebArchiveConfig(StageConfig):
 
 @stage(
     "web_archive",
-    version=4,
+    version=5,
     kind=StageKind.source,
     config=WebArchiveConfig,
     libraries=["FastWARC", "Resiliparse", "trafilatura", "lxml", "warcio", "brotli"],
 )
+@repairing
 def read_web_archive(stream: BinaryIO, name: str, config: WebArchiveConfig) -> Iterator[Record | Outcome]:
     """Yield every record, to be read for its outcome, and an outcome for every stretch that is not a record.
 
@@ -152,6 +156,7 @@ def _page(record: ArchiveRecord, name: str, config: WebArchiveConfig) -> Outcome
     text = extracted.text
     if len(text) < config.min_characters:
         return dropped(Unwanted.short_text if text else Unwanted.empty_text)
+    rights = declared_rights(message.head, extracted.said, record.uri)
     metadata: dict[str, str | int | float | None] = {
         "offset": record.offset,
         "inner_offset": record.inner,
@@ -161,9 +166,16 @@ def _page(record: ArchiveRecord, name: str, config: WebArchiveConfig) -> Outcome
         "payload_bytes": len(body.data),
         "payload_sha1": hashlib.sha1(body.data).hexdigest(),
         "truncated": cut or ("content-length" if body.missing else None),
+        **rights,
     }
     document = Document(
-        document_id(record, config.source), text, record.uri, iso_date(record.date), config.source, None, metadata
+        document_id(record, config.source),
+        text,
+        record.uri,
+        iso_date(record.date),
+        config.source,
+        declared_licence(rights),
+        metadata,
     )
     return Kept(document, size)
 

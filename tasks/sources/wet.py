@@ -9,17 +9,18 @@ from typing import BinaryIO, Literal
 import pydantic
 
 from infra.outcomes import Document, Dropped, Failed, Kept, Outcome, Record
-from infra.stage import StageConfig, StageKind, stage
+from infra.stage import StageKind, stage
 from tasks.sources.archives import ArchiveFault, ArchiveRecord, read_records
 from tasks.sources.cc_net import MIN_CHARACTERS, read_body
 from tasks.sources.extraction import storable
 from tasks.sources.reasons import Broken, Unwanted
+from tasks.sources.repair import RepairConfig, repairing
 from tasks.sources.web_archive import document_id, example_of, fault_outcome, iso_date, unwanted_type
 
 _MOST_REPLACED = 0.1
 
 
-class WetConfig(StageConfig):
+class WetConfig(RepairConfig):
     """`source` names the crawl and is the prefix of every id.
 
     With `compat: ccnet`, title and text are those of `tasks.sources.cc_net`. A text of less than `min_characters`
@@ -39,6 +40,7 @@ class WetConfig(StageConfig):
 
 
 @stage("wet", version=4, kind=StageKind.source, config=WetConfig, libraries=["FastWARC", "warcio"])
+@repairing
 def read_wet(stream: BinaryIO, name: str, config: WetConfig) -> Iterator[Record | Outcome]:
     """Yield every record, to be read for its outcome.
 

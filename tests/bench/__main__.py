@@ -26,6 +26,7 @@ BENCHMARKS = {
     "signatures": "signatures",
     "heuristics": "heuristics",
     "language": "language",
+    "languages": "languages",
     "near_duplicates": "near_duplicates",
     "paragraphs": "paragraphs",
     "perplexity": "perplexity",

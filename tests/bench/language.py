@@ -9,7 +9,8 @@ from typing import Any
 import fasttext
 import pyarrow as pa
 
-from tasks.language import LanguageConfig, LanguageModel, identify_language, load_language_model
+from tasks.fasttext_model import FasttextModel
+from tasks.language import LanguageConfig, identify_language, load_language_model
 from tasks.model_files import model_files
 from tests.bench.inputs import page_texts
 from tests.bench.measure import Side, compare
@@ -59,7 +60,7 @@ def identify_one_by_one(texts: list[str]) -> list[Found]:
 
 
 @functools.cache
-def _our_model() -> LanguageModel:
+def _our_model() -> FasttextModel:
     return load_language_model(CONFIG, _files())
 
 

@@ -18,7 +18,10 @@ import jinja2
 from tests.bench.pictures import pictures
 from tests.bench.records import FOLDER, ROOT, Record, read_records
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "extraction.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("performance", "extraction", "signals")),
+)
 _REGION = re.compile(r"(<!-- results: ([a-z-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 

@@ -16,10 +16,13 @@ from typer.testing import CliRunner
 
 from flows.build import make_corpus
 from flows.cli.main import application
-from flows.recipe import load_recipe, read_recipe
+from flows.recipe import left_out, load_recipe, read_recipe
 from infra.engine.pool import LocalPool
 from infra.store.lake import Lake
 from tasks.builds import BuildRecord, find_build
+from tasks.fasttext_training import train
+from tasks.recipe.source import Source
+from tasks.report.fits import fit_reports
 from tasks.report.history import histories_of
 from tasks.settings import RecipeError
 from tasks.token_artifact import read_summary, token_files
@@ -38,6 +41,7 @@ LLAMA = {
 SMALL_MODELS = {"minimum_documents": 10, "held_back_every": 4, "vocabulary_size": 500, "order": 3}
 SMALL = [
     *(f"models.wikipedia_lm.{name}={value}" for name, value in SMALL_MODELS.items()),
+    *("models.cited.minimum_documents=20", "models.cited.held_out_every=4", "models.cited.epochs=20"),
     *("tokenizer.vocabulary_size=2000", "tokens.held_out_every=20"),
 ]
 
@@ -82,9 +86,7 @@ def test_opt_takes_eight_sets_of_the_pile() -> None:
     assert (step.config["threshold"], step.config["mode"]) == (0.95, "components")
 
 
-@pytest.mark.parametrize(
-    ("name", "lacks"), [("llama", "reference_classifier"), ("llama", "c4_duplicates"), ("opt", "whitespace")]
-)
+@pytest.mark.parametrize(("name", "lacks"), [("llama", "c4_language"), ("opt", "whitespace")])
 def test_what_a_recipe_lacks_is_named(name: str, lacks: str) -> None:
     done = CliRunner().invoke(application, ["recipe", "check", name])
     assert done.exit_code == 0 and lacks in done.output and "lacks" in done.output
@@ -196,6 +198,32 @@ def test_a_source_whose_model_would_be_fitted_on_what_is_missing_says_so() -> No
         load_recipe("llama", inputs=["crawl=file"], skip_missing=True)
 
 
+def test_without_cited_pages_the_classifier_is_left_out_with_its_rule() -> None:
+    given = ["crawl=file", "wikipedia=file"]
+    [crawl, _] = load_recipe("llama", inputs=given, skip_missing=True).sources
+    assert crawl.step("reference_classifier") is None and crawl.step("perplexity") is not None
+    assert isinstance(crawl.section, Source) and "unlike_cited_pages" not in {one.reason for one in crawl.section.rules}
+    told = left_out(read_recipe("llama"), load_recipe("llama", inputs=given, skip_missing=True))
+    assert "cited_pages" in told and "and their rules: crawl.reference_classifier" in told
+    whole = load_recipe("llama", inputs=[*given, "cited_pages=file"], skip_missing=True)
+    assert set(whole.recipe.models) == {"wikipedia_lm", "cited"} and [*whole.recipe.references] == ["cited_pages"]
+    assert whole.sources[0].step("reference_classifier") is not None
+    assert "rules" not in left_out(read_recipe("llama"), whole)
+
+
+def test_a_file_takes_the_place_of_a_model_that_would_be_fitted(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("__label__wiki mill river\n__label__cc shop sale\n")
+    train(tmp_path / "lines", {"thread": 1, "verbose": 0, "dim": 2}, tmp_path / "wiki.bin")
+    step = f"sources.crawl.reference_classifier.model={tmp_path}/wiki.bin"
+    resolved = load_recipe("llama", [step, "sources.crawl.reference_classifier.label=wiki"])
+    assert set(resolved.recipe.models) == {"wikipedia_lm"} and not resolved.references
+
+
+def test_positive_pages_must_be_among_those_that_a_classifier_is_fitted_on() -> None:
+    with pytest.raises(RecipeError, match=r"models\.cited: positive names books, which is not in on"):
+        load_recipe("llama", ["models.cited.positive=[books]"])
+
+
 def test_references_go_with_the_models_that_nothing_uses_any_more(tmp_path: Path) -> None:
     path = tmp_path / "two.yaml"
     path.write_text(
@@ -234,6 +262,7 @@ def samples(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list
             archive.addfile(member, whole.extractfile(member))
     return [
         f"crawl={shared_data}/ccnet/wet/*-0000[01].warc.wet.gz",
+        f"cited_pages={shared_data}/ccnet/wet/*-0000[23].warc.wet.gz",
         f"c4={shared_data}/jsonl-samples/olmo-c4-sample*.json.gz",
         f"github={repository}",
         f"wikipedia={shared_data}/wikipedia/enwiki-pages-articles-sample.xml.bz2",
@@ -254,6 +283,10 @@ def test_llama_is_built_of_its_seven_sources(pool: LocalPool, tmp_path: Path, sa
         summary["sources"]["stack_exchange"]["documents"] + summary["sources"]["stack_exchange.held-out"]["documents"]
         == 133
     )
+    [report] = fit_reports(lake, record).values()
+    assert report["auc_of_length"]["as_trained"] == 0.5 and report["positive"]["held_out"] > 0
+    told = CliRunner().invoke(application, ["ledger", record.artifacts["models/cited"][1], "--lake", lake.uri])
+    assert told.exit_code == 0 and "auc_of_length.as_trained" in told.output, told.output
     # Every source has a document, and every reason too, whose life is told.
     wanted = {(source, "kept") for source in LLAMA}
     for source, entries in record.source_ledgers.items():

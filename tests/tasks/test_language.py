@@ -5,7 +5,8 @@ import fasttext
 import pyarrow as pa
 import pytest
 
-from tasks.language import LANGUAGE_SCHEMA, LanguageConfig, LanguageModel, identify_language, load_language_model
+from tasks.fasttext_model import FasttextModel
+from tasks.language import LANGUAGE_SCHEMA, LanguageConfig, identify_language, load_language_model
 from tasks.model_files import model_files
 
 CONFIG = LanguageConfig()
@@ -23,7 +24,7 @@ def files() -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def model() -> LanguageModel:
+def model() -> FasttextModel:
     return load_language_model(CONFIG, files())
 
 
@@ -43,7 +44,7 @@ def sentences(shared_data: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_accuracy_on_labelled_sentences_is_the_known_one(sentences: dict[str, list[str]], model: LanguageModel) -> None:
+def test_accuracy_on_labelled_sentences_is_the_known_one(sentences: dict[str, list[str]], model: FasttextModel) -> None:
     assert set(sentences) == set(ACCURACY)
     for language, lines in sentences.items():
         labels = identify_language(batch(lines), CONFIG, model)["label"].to_pylist()
@@ -51,7 +52,7 @@ def test_accuracy_on_labelled_sentences_is_the_known_one(sentences: dict[str, li
         assert share == pytest.approx(ACCURACY[language], abs=0.003), language
 
 
-def test_labels_and_scores_equal_fasttext_own_prediction(sentences: dict[str, list[str]], model: LanguageModel) -> None:
+def test_labels_and_scores_equal_fasttext_own_prediction(sentences: dict[str, list[str]], model: FasttextModel) -> None:
     lines = [line for language in ("de", "en", "zh", "ru") for line in sentences[language][:50]]
     outer = fasttext.load_model(str(files()["lid.176.ftz"]))
     annotations = identify_language(batch(lines), CONFIG, model)
@@ -60,7 +61,7 @@ def test_labels_and_scores_equal_fasttext_own_prediction(sentences: dict[str, li
         assert row == {"label": label.removeprefix("__label__"), "score": round(probability, 2)}
 
 
-def test_a_batch_does_not_change_its_rows(sentences: dict[str, list[str]], model: LanguageModel) -> None:
+def test_a_batch_does_not_change_its_rows(sentences: dict[str, list[str]], model: FasttextModel) -> None:
     lines = sentences["hr"][:100]
     together = identify_language(batch(lines), CONFIG, model)
     alone = pa.concat_tables([identify_language(batch([line]), CONFIG, model) for line in lines])
@@ -68,7 +69,7 @@ def test_a_batch_does_not_change_its_rows(sentences: dict[str, list[str]], model
     assert together.equals(identify_language(batch(lines), CONFIG, load_language_model(CONFIG, files())))
 
 
-def test_lines_are_glued_as_in_cc_net(model: LanguageModel) -> None:
+def test_lines_are_glued_as_in_cc_net(model: FasttextModel) -> None:
     text = "Das ist ein deutscher\nSatz über nichts\n"
     glued, spaced, plain = (
         identify_language(batch([value]), config, model).to_pylist()
@@ -82,7 +83,7 @@ def test_lines_are_glued_as_in_cc_net(model: LanguageModel) -> None:
     assert [row["label"] for row in glued + spaced] == ["de", "de"]
 
 
-def test_text_without_a_visible_character_has_no_language(model: LanguageModel) -> None:
+def test_text_without_a_visible_character_has_no_language(model: FasttextModel) -> None:
     annotations = identify_language(
         batch(["", " \n\t", "Dies ist ein deutscher Satz.", "\x00", "12345", "</s>"]), CONFIG, model
     )
@@ -91,7 +92,7 @@ def test_text_without_a_visible_character_has_no_language(model: LanguageModel) 
     assert identify_language(batch([]), CONFIG, model).schema == LANGUAGE_SCHEMA
 
 
-def test_scores_are_rounded_as_configured(model: LanguageModel) -> None:
+def test_scores_are_rounded_as_configured(model: FasttextModel) -> None:
     text = "Uma boa experiencia"
     [fine] = identify_language(batch([text]), LanguageConfig(decimals=5), model)["score"].to_pylist()
     [coarse] = identify_language(batch([text]), CONFIG, model)["score"].to_pylist()
@@ -122,7 +123,7 @@ GERMAN = "Die Mühle steht am Fluss, und ihr Rad hat sich seit dreihundert Jahre
     "word", ["</s>", "__label__fr", "__label__", "<s>", "</s></s>", "__label__de__label__ru", "EOS"]
 )
 @pytest.mark.parametrize("around", [" ", "\n", "\t", "\0", "\v", "\r"])
-def test_words_that_are_special_to_fasttext_are_text(word: str, around: str, model: LanguageModel) -> None:
+def test_words_that_are_special_to_fasttext_are_text(word: str, around: str, model: FasttextModel) -> None:
     for text in (
         f"{word}{around}{ENGLISH}",
         f"{around}{word}{around}{word}{around}{ENGLISH}",
@@ -135,7 +136,7 @@ def test_words_that_are_special_to_fasttext_are_text(word: str, around: str, mod
 
 
 @pytest.mark.parametrize("word", ["</s>", "__label__fr", "__label__nonsense"])
-def test_with_compat_special_words_are_those_of_fasttext(word: str, model: LanguageModel) -> None:
+def test_with_compat_special_words_are_those_of_fasttext(word: str, model: FasttextModel) -> None:
     """As cc_net gives the text to fastText: what stands behind the end of the line is not read."""
     texts = [f"{ENGLISH} {word} {GERMAN}", f"{word} {ENGLISH}", ENGLISH, f"{ENGLISH}\n{word}\n{GERMAN}"]
     found = identify_language(batch(texts), LanguageConfig(compat="ccnet"), model).to_pylist()
@@ -146,7 +147,7 @@ def test_with_compat_special_words_are_those_of_fasttext(word: str, model: Langu
         assert found[0] == found[2] and found[1]["score"] < 0.5
 
 
-def test_words_that_only_contain_special_ones_are_left_alone(model: LanguageModel) -> None:
+def test_words_that_only_contain_special_ones_are_left_alone(model: FasttextModel) -> None:
     given: list[str] = []
 
     class Recorder:

@@ -293,9 +293,17 @@ def test_survivors_are_chosen_per_source_and_then_across() -> None:
     )
     compare = Comparison(threshold=0.8, words=5, bands=18, rows=7)
     assert duplicates == (
-        DuplicatesStep(step="near_duplicates", survivors=("earliest",), source="web", compare=compare),
-        DuplicatesStep(step="near_duplicates", survivors=("longest", "earliest"), source="books", compare=compare),
-        DuplicatesStep(step="shared", survivors=("source",), compare=compare),
+        DuplicatesStep(
+            step="near_duplicates", reason="near_duplicate", survivors=("earliest",), source="web", compare=compare
+        ),
+        DuplicatesStep(
+            step="near_duplicates",
+            reason="near_duplicate",
+            survivors=("longest", "earliest"),
+            source="books",
+            compare=compare,
+        ),
+        DuplicatesStep(step="shared", reason="near_duplicate", survivors=("source",), compare=compare),
     )
     assert {"groups", "web/near_duplicates", "books/near_duplicates", "across/shared", "notes/rules"} <= set(task.needs)
 

@@ -37,19 +37,40 @@ def test_a_stage_is_found_by_the_name_of_its_file() -> None:
 
 def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
-        *("exact_duplicates", "heuristics", "language", "near_duplicates", "paragraphs", "perplexity"),
-        *("repeated_substrings", "signatures"),
+        *(
+            "blocklists",
+            "c4_lines",
+            "contamination",
+            "exact_duplicates",
+            "heuristics",
+            "language",
+            "near_duplicates",
+            "opt_outs",
+        ),
+        *(
+            "paragraph_languages",
+            "paragraphs",
+            "perplexity",
+            "personal_data",
+            "reference_classifier",
+            "repeated_substrings",
+            "rights",
+            "robots",
+        ),
+        *("second_language", "signatures", "tdmrep", "url_duplicates", "urls", "word_list"),
     ]
     assert names(StageKind.source) == [
-        *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "stack_exchange", "web_archive", "wet", "wikipedia")
+        *("arxiv", "books", "github", "jsonl", "parquet", "reddit", "site_files", "stack_exchange", "web_archive"),
+        *("wet", "wikipedia"),
     ]
-    assert "language_models" in names(StageKind.fit)
+    assert {"language_models", "text_classifier"} <= set(names(StageKind.fit))
 
 
 @pytest.mark.parametrize("name", ["unheard_of", "jsonl", "settings", "../language", "tasks.language", "Language", ""])
 def test_what_is_no_stage_of_that_kind_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(
-        NoStage, match=r"there is no annotate or partitioned stage .*: there are exact_duplicates, heuristics,"
+        NoStage,
+        match=r"there is no annotate or partitioned stage .*: there are blocklists, .*exact_duplicates,",
     ):
         find_stage(name, *STEPS)
 

@@ -52,7 +52,7 @@ def labelled_pages() -> Iterator[LabelledPage]:
                 rows.setdefault(row["sha256"], row)
     for id, body, kind, row in annotated("html-*.warc.gz", rows):
         html = decode_page(body, kind).text
-        page = scan(serialised(parse_html(html, MAX_ELEMENTS)))
+        page = scan(serialised(parse_html(html, MAX_ELEMENTS))[0])
         if len(page.blocks):
             labels, weights = labels_of(page, html, row.get("gt") or {})
             yield LabelledPage(id, site(row), page, features_of(page), labels, weights)

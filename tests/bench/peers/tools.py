@@ -35,6 +35,7 @@ TEXT_DEDUP = Peer(
     alone=("text-dedup==0.4.0",),
 )
 FASTTEXT = Peer("fasttext", ("fasttext-numpy2-wheel==0.9.2",))
+WHATLANG = Peer("whatlang", ("whatlang-pyo3==0.6.0",))
 TOKENIZERS = Peer("tokenizers", ("tokenizers==0.23.3",))
 _CC_NET = (
     "func_argparse==1.1.1",

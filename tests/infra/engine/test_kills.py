@@ -15,18 +15,10 @@ from infra.store.digests import sha256_file
 from infra.store.lake import Lake
 from tests.infra.engine.test_plans import write_inputs
 
-MOMENTS = [
-    "inside_part:1",
-    "inside_part:6",
-    "before_part:4",
-    "before_marker:1",
-    "before_marker:5",
-    "before_marker:9",
-    "in_reduce:2",
-    "in_fit:2",
-    "before_manifest:1",
-    "before_manifest:4",
-]
+# One of each kind; the others are run by `make test-all`.
+OFTEN = ["inside_part:6", "before_part:4", "before_marker:5", "in_reduce:2", "in_fit:2", "before_manifest:4"]
+SELDOM = ["inside_part:1", "before_marker:1", "before_marker:9", "before_manifest:1"]
+MOMENTS = [*OFTEN, *(pytest.param(moment, marks=pytest.mark.heavy) for moment in SELDOM)]
 
 
 def run_line(

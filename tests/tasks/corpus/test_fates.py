@@ -48,7 +48,8 @@ def decided(texts: list[str], steps: list[tuple[str, str]], partitions: int = 1)
         for column in found.column_names:
             table = table.append_column(f"{name}.{column}", found[column])
         compare = None if exact else CONFIGS[name].comparison()
-        duplicates.append(DuplicatesStep(step=name, survivors=(preference,), compare=compare))  # type: ignore[arg-type]
+        reason = "exact_duplicate" if compare is None else "near_duplicate"
+        duplicates.append(DuplicatesStep(step=name, reason=reason, survivors=(preference,), compare=compare))  # type: ignore[arg-type]
     if len(duplicates) > 1:
         [joined] = run_partitioned(groups, [table], GroupsConfig(duplicates=tuple(duplicates)), partitions)
         table = table.append_column(f"{GROUPS}.cluster", joined["cluster"])
@@ -76,7 +77,7 @@ def test_a_document_stays_when_the_one_it_went_for_goes_later() -> None:
 
 def test_an_exact_copy_of_what_goes_names_what_stays() -> None:
     found = decided([A, A, B], [("exact", "first"), ("near", "longest")])
-    assert [row["outcome"] for row in found] == ["near:dropped:near_duplicate", "exact:dropped:near_duplicate", ""]
+    assert [row["outcome"] for row in found] == ["near:dropped:near_duplicate", "exact:dropped:exact_duplicate", ""]
     assert [row["match"] for row in found] == ["2", "2", None]
     assert found[0]["similarity"] == found[1]["similarity"] == round(jaccard(A, B, 2), 6)
     assert found[0]["lost"] == found[1]["lost"]

@@ -15,18 +15,18 @@ from tests.tasks.corpus.tables import documents, fates, with_outcomes
 
 SCORE = RulesConfig(rules=(Rule(column="language.score", at_least=0.5, reason="low_score"),))
 OUT = "near_duplicates:dropped:near_duplicate"
-EXACT = "exact:dropped:near_duplicate"
+EXACT = "exact:dropped:exact_duplicate"
 LOW = "language:dropped:low_score"
 
 
 def near(*survivors: Any, source: str | None = None) -> DuplicatesStep:
     """The step ``near_duplicates``, in one source or across all."""
-    return DuplicatesStep(step="near_duplicates", survivors=survivors, source=source)
+    return DuplicatesStep(step="near_duplicates", reason="near_duplicate", survivors=survivors, source=source)
 
 
 def exact(*survivors: Any, source: str | None = None) -> DuplicatesStep:
     """Another step that finds duplicates."""
-    return DuplicatesStep(step="exact", survivors=survivors, source=source)
+    return DuplicatesStep(step="exact", reason="exact_duplicate", survivors=survivors, source=source)
 
 
 def of(cluster: str, **more: Any) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def test_clusters_that_share_a_member_are_one() -> None:
 
 
 def test_clusters_are_joined_over_chains_of_three_steps() -> None:
-    third = DuplicatesStep(step="third", survivors=("all",))
+    third = DuplicatesStep(step="third", reason="third", survivors=("all",))
     shard = documents(
         {"exact.cluster": "e1"},
         {"exact.cluster": "e1", "near_duplicates.cluster": "n1"},

@@ -99,7 +99,7 @@ def test_clusters_stand_beside_the_documents_that_stay() -> None:
     member = {"near_duplicates.cluster": "c"}
     shard = documents(member, member, {})
     for survivors, expected in ((("all",), ["c", "c", None]), (("longest",), ["c", None])):
-        step = DuplicatesStep(step="near_duplicates", survivors=survivors)
+        step = DuplicatesStep(step="near_duplicates", reason="near_duplicate", survivors=survivors)
         kept, account = selected(shard, None, step)
         account.check("corpus")
         assert kept.schema.names == [*DOCUMENT_SCHEMA.names, "cluster"]

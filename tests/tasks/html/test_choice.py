@@ -17,7 +17,7 @@ PARAGRAPH = "The mill stands by the river, and its wheel has turned for three hu
 
 
 def scanned(page: str) -> Scan:
-    return scan(serialised(parse_html(page, MAX_ELEMENTS)))
+    return scan(serialised(parse_html(page, MAX_ELEMENTS))[0])
 
 
 def written(page: str, dropped: tuple[str, ...] = ()) -> str:

@@ -20,7 +20,7 @@ PAGE = (
 
 @pytest.fixture
 def page() -> Scan:
-    return scan(serialised(parse_html(PAGE, MAX_ELEMENTS)))
+    return scan(serialised(parse_html(PAGE, MAX_ELEMENTS))[0])
 
 
 def test_numbers(page: Scan) -> None:
@@ -79,5 +79,5 @@ def test_context(page: Scan) -> None:
 def test_blocks_of_deep_and_wide_pages_all_have_features() -> None:
     """Pages whose blocks, all of them, stand below thousands of elements, or in many copies of an unclosed one."""
     for markup in ("<i>" * 4_000 + "a<br>" * 40_000, "<div>" * 4_000 + "<p>a" * 40_000, "<b><p>a" * 200):
-        page = scan(serialised(parse_html(markup, MAX_ELEMENTS)))
+        page = scan(serialised(parse_html(markup, MAX_ELEMENTS))[0])
         assert len(features_of(page).numbers) == len(page.blocks) == markup.count("a")

@@ -32,7 +32,7 @@ from tests.bench.gold import gold_pages
 
 
 def scanned(page: str) -> Scan:
-    return scan(serialised(parse_html(page, MAX_ELEMENTS)))
+    return scan(serialised(parse_html(page, MAX_ELEMENTS))[0])
 
 
 def texts(page: Scan) -> list[str]:

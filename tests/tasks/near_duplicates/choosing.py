@@ -59,7 +59,9 @@ def fates_of(
         for name in found.column_names:
             shard = shard.append_column(f"near_duplicates.{name}", found[name])
         annotated.append(shard)
-    step = DuplicatesStep(step="near_duplicates", survivors=survivors, compare=config.comparison())
+    step = DuplicatesStep(
+        step="near_duplicates", reason="near_duplicate", survivors=survivors, compare=config.comparison()
+    )
     result = pa.concat_tables(run_partitioned(outcomes, annotated, OutcomesConfig(duplicates=(step,)), partitions))
     rows = zip(table["id"].to_pylist(), result.to_pylist(), strict=True)
     return [

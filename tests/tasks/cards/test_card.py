@@ -1,0 +1,100 @@
+"""Cards: their figures are those of the corpus, and what comes from pages stays text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import mlcroissant
+import pyarrow.parquet as pq
+import pytest
+
+from infra.engine.shards import PartReader
+from tasks.cards.card import render_card
+from tasks.cards.croissant import to_croissant
+from tasks.cards.facts import CorpusFacts, collect_facts, domain_of
+from tasks.cards.files import write_card
+from tasks.cards.markdown import escaped, to_html
+from tasks.cards.pages import page_of
+from tests.tasks.cards.conftest import HOSTILE, Corpus
+
+
+@pytest.fixture
+def facts(corpus: Corpus, tmp_path: Path) -> CorpusFacts:
+    return collect_facts(corpus.lake, corpus.build, "corpus/small", PartReader(corpus.lake, tmp_path))
+
+
+def test_figures_are_those_of_the_corpus(corpus: Corpus, facts: CorpusFacts) -> None:
+    rows = []
+    for source in corpus.build.sources:
+        for part in corpus.build.manifest(corpus.lake, f"{source}/corpus").parts:
+            rows += pq.read_table(Path(corpus.lake.uri, part.path)).to_pylist()
+    assert (facts.size.documents, facts.size.tokens) == (corpus.build.documents, corpus.build.tokens)
+    assert facts.size.bytes == sum(len(row["text"].encode()) for row in rows)
+    for what, key in (("licences", lambda row: row["licence"]), ("domains", lambda row: domain_of(row["url"]))):
+        counted = Counter(key(row) for row in rows)
+        assert {name: size.documents for name, size in facts.together(what).items()} == counted
+    assert "site5.co.uk" in facts.together("domains")
+    assert (
+        sum(left.documents for left in facts.left) == corpus.build.ledger[0]["documents_kept"] - corpus.build.documents
+    )
+    web, books = facts.sources
+    assert (web.share, books.share) == (0.25, 0.75)
+    assert books.read == books.size.documents == 23
+
+
+def test_what_was_left_out_has_examples_with_their_values(facts: CorpusFacts) -> None:
+    opted, short = sorted(facts.left, key=lambda left: left.outcome, reverse=True)
+    assert (short.source, short.outcome, short.documents) == ("web", "heuristics:dropped:too_short", 2)
+    assert [example.values for example in short.examples] == [{"heuristics.word_count": 3}] * 2
+    assert opted.outcome == "opt_outs:dropped:opted_out"
+    assert all(domain_of(example.url) == "site4.co.uk" for example in opted.examples)
+    card = render_card(facts)
+    assert "too\\_short (heuristics)" in card
+    assert "word\\_count 3" in card
+    honoured = card.partition("## Opt-outs honoured")[2].partition("##")[0]
+    assert f"| web | opt\\_outs.hit | at most 0.0 | opted\\_out | {opted.documents} |" in honoured
+
+
+def test_addresses_stay_text(facts: CorpusFacts) -> None:
+    markdown = render_card(facts)
+    page = page_of("Corpus <b>", markdown)
+    assert "\x1b" not in markdown
+    assert "alert(1)" in page
+    assert not re.search(r"<(script|a|img|b)[ >]", page)
+    assert "&lt;script&gt;" in page
+    rows = [line for line in markdown.splitlines() if "evil" in line]
+    assert rows and all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
+
+
+def test_markdown_of_any_text_is_that_text() -> None:
+    for text in (HOSTILE, "*a* _b_ # c ~~d~~ & &amp; $x$ <http://a.b> www.c.d e@f.g", "1\\|2", "![i](j)"):
+        html = to_html(escaped(text))
+        shown = re.sub(r"<[^>]+>", "", html).strip()
+        for mark, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+            shown = shown.replace(mark, sign)
+        assert shown == text.replace("\x1b", "\\x1b")
+        assert "<a" not in html and "<img" not in html
+
+
+def test_croissant_metadata_are_valid_and_lead_to_the_documents(corpus: Corpus, facts: CorpusFacts) -> None:
+    path = Path(corpus.lake.uri, "croissant.json")
+    path.write_text(json.dumps(to_croissant(facts)))
+    try:
+        dataset = mlcroissant.Dataset(path)
+        issues = dataset.metadata.ctx.issues
+        assert (issues.errors, issues.warnings) == (set(), set())
+        texts = [record["books/text"].decode() for record in dataset.records("books")]
+    finally:
+        path.unlink()
+    [part] = corpus.build.manifest(corpus.lake, "books/corpus").parts
+    assert texts == pq.read_table(Path(corpus.lake.uri, part.path))["text"].to_pylist()
+
+
+def test_files_name_no_place_of_the_machine(corpus: Corpus, tmp_path: Path) -> None:
+    files = write_card(corpus.lake, corpus.build, "corpus/small", tmp_path / "card", tmp_path / "cache")
+    assert [file.name for file in files] == ["card.md", "card.html", "croissant.json"]
+    for file in files[:2]:
+        assert ".jsonl" not in file.read_text()
