@@ -15,6 +15,7 @@ LARGEST_DOMAINS = 50
 _LANGUAGES = 30
 _LICENCES = 30
 # Stages whose columns say what the holders of rights ask for.
+CONDITIONS = ("when", "unless")
 RIGHTS_STAGES = ("rights", "robots", "tdmrep", "opt_outs")
 
 
@@ -148,7 +149,8 @@ def _bounds(rule: Mapping[str, Any]) -> str:
     words = {"at_least": "at least", "at_most": "at most"}
     given = [f"{words[name]} {rule[name]}" for name in words if rule.get(name) is not None]
     given += [f"one of {', '.join(map(str, rule['one_of']))}"] if rule.get("one_of") else []
-    return ", ".join(given)
+    conditions = [f"{name} {rule[name]['column']} is {_bounds(rule[name])}" for name in CONDITIONS if rule.get(name)]
+    return "; ".join([", ".join(given), *conditions])
 
 
 def _left(facts: CorpusFacts) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.engine.shards import PartReader
-from tasks.cards.card import render_card
+from tasks.cards.card import _bounds, render_card
 from tasks.cards.croissant import to_croissant
 from tasks.cards.facts import CorpusFacts, collect_facts, domain_of
 from tasks.cards.files import write_card
@@ -98,3 +98,9 @@ def test_files_name_no_place_of_the_machine(corpus: Corpus, tmp_path: Path) -> N
     assert [file.name for file in files] == ["card.md", "card.html", "croissant.json"]
     for file in files[:2]:
         assert ".jsonl" not in file.read_text()
+
+
+def test_the_conditions_of_a_rule_are_part_of_what_stays() -> None:
+    english = {"column": "language.label", "one_of": ["en"]}
+    rule = {"column": "heuristics.stop_word_count", "at_least": 2, "when": english, "unless": None}
+    assert _bounds(rule) == "at least 2; when language.label is one of en"
