@@ -18,8 +18,9 @@ from infra.store.lake import Lake
 from infra.store.manifest import Manifest
 from infra.tables import read_table
 from model.order import Order
-from tasks.cards.facts import Size, domain_of
+from tasks.cards.facts import Size
 from tasks.report.judged import BuildParts, judged_shards
+from tasks.text.urls import domain_of
 from tasks.token_artifact import token_files
 from tasks.tracing.run import CannotTrace, TracedRun
 

@@ -17,7 +17,7 @@ from infra.tables import read_table
 from tasks.builds import BuildRecord
 from tasks.report.judged import BuildParts, judged_shards
 from tasks.report.samples import Place, SampleDocument, Samples, deciding_columns, describe_sample
-from tasks.text.urls import parse_url, registered_domain
+from tasks.text.urls import domain_of
 from tasks.token_artifact import HELD_OUT, VALIDATION, read_summary
 
 
@@ -140,12 +140,6 @@ def collect_facts(lake: Lake, build: BuildRecord, name: str, reader: PartReader)
         {artifact: f"{stage}/{key}" for artifact, (stage, key) in build.artifacts.items()},
         {source: manifests[f"{source}/corpus"] for source in parts.sources},
     )
-
-
-def domain_of(url: str | None) -> str | None:
-    """The registered domain of a URL, or its host where it has none; None without a host."""
-    parsed = parse_url(url)
-    return None if parsed is None else registered_domain(parsed.host) or parsed.host
 
 
 def _source(

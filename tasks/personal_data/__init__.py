@@ -69,7 +69,7 @@ def describe_personal_data(row: dict[str, Any]) -> list[str]:
     version=1,
     kind=StageKind.annotate,
     config=PersonalDataConfig,
-    libraries=["phonenumbers", "python-stdnum", "tld"],
+    libraries=["phonenumbers", "python-stdnum", "publicsuffixlist"],
     schema=PERSONAL_SCHEMA,
     describe=describe_personal_data,
 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 
-import tld
-
 from tasks.personal_data.found import Span
+from tasks.text.urls import is_top_level
 
 # RFC 5321, section 4.5.3.1, and RFC 1035, section 2.3.4: bytes.
 _LONGEST_LOCAL, _LONGEST_DOMAIN = 64, 253
@@ -41,10 +39,4 @@ def _is_address(text: bytes, start: int, end: int, local: bytes, domain: bytes) 
     of_url = text[max(0, start - 2) : start] == b"//" or (local == b"git" and text[end : end + 1] == b":")
     longer = text[end : end + 1] == b"@"
     # A domain that is cut within a character has no top level.
-    return not of_url and not longer and _is_top_level(domain.rpartition(b".")[2].decode(errors="replace").lower())
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_top_level(label: str) -> bool:
-    """Whether the Public Suffix List has names below this one: no file's suffix, and no name for documentation."""
-    return tld.get_tld(f"http://x.y.{label}", fail_silently=True) is not None
+    return not of_url and not longer and is_top_level(domain.rpartition(b".")[2].decode(errors="replace").lower())

@@ -19,6 +19,7 @@ _LONGEST_HOST = 253  # RFC 1035 section 2.3.4
 # What no host may hold (WHATWG URL section 3.2, "forbidden domain code point").
 _FORBIDDEN = re.compile('[\x00-\x20"#%/:<>?@\\[\\\\\\]^`{|}\x7f]')
 _LIST = PublicSuffixList(only_icann=False)
+_KNOWN = PublicSuffixList(only_icann=False, accept_unknown=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,18 @@ def host_of(name: str | None) -> str | None:
             return None
     name = name.lower()
     return None if not name or len(name) > _LONGEST_HOST or _FORBIDDEN.search(name) or ".." in name else name
+
+
+def domain_of(url: str | None) -> str | None:
+    """The registered domain of a URL, or its host where it has none; None without a valid host."""
+    parsed = parse_url(url)
+    return None if parsed is None else registered_domain(parsed.host) or parsed.host
+
+
+@lru_cache(maxsize=4096)
+def is_top_level(label: str) -> bool:
+    """Whether the Public Suffix List has names below this one: no file's suffix, and no name for documentation."""
+    return _KNOWN.publicsuffix(f"y.{label}") is not None
 
 
 @lru_cache(maxsize=1 << 16)

@@ -72,7 +72,7 @@ def no_more_files(partial: Mapping[str, Path], config: TextClassifierConfig, fol
     version=1,
     kind=StageKind.fit,
     config=TextClassifierConfig,
-    libraries=["fasttext", "scipy", "tld"],
+    libraries=["fasttext", "scipy", "publicsuffixlist"],
     columns=columns_of,
     groups={"map": find_candidates, "group": fit_chosen, "join": no_more_files},
 )

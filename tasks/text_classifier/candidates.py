@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from urllib.parse import urlsplit
 
 import pyarrow as pa
-import tld
 
 from tasks.text.fasttext_line import one_line, words_of
+from tasks.text.urls import domain_of
 from tasks.text_classifier.config import NEGATIVE, POSITIVE, TextClassifierConfig
 
 # Rows are documents; the last of a shard has no label, and in `text` the counts of the shard.
@@ -52,26 +51,10 @@ def find_candidates(documents: pa.Table, config: TextClassifierConfig) -> pa.Tab
             counts[label]["short"] += 1
         else:
             counts[label]["candidates"] += 1
-            site = site_of(url) if config.by_site else None
+            site = domain_of(url) if config.by_site else None
             rows.append((0, label, rank, site or f"id:{identity}", len(words), " ".join(words)))
     rows.append((0, None, None, None, None, json.dumps(counts, sort_keys=True)))
     return pa.table(list(zip(*rows, strict=True)), schema=ROWS)
-
-
-def site_of(url: str | None) -> str | None:
-    """The domain that somebody registered, such as ``example.co.uk``, else the host; None without one.
-
-    By the Public Suffix List that the package tld carries.
-    """
-    if url is None:
-        return None
-    registered = tld.get_fld(url, fail_silently=True)
-    if registered:
-        return str(registered)
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
 
 
 def hash_of(seed: int, *what: str) -> int:

@@ -14,10 +14,11 @@ import pytest
 from infra.engine.shards import PartReader
 from tasks.cards.card import _bounds, render_card
 from tasks.cards.croissant import to_croissant
-from tasks.cards.facts import CorpusFacts, collect_facts, domain_of
+from tasks.cards.facts import CorpusFacts, collect_facts
 from tasks.cards.files import write_card
 from tasks.cards.markdown import escaped, to_html
 from tasks.cards.pages import page_of
+from tasks.text.urls import domain_of
 from tests.tasks.cards.conftest import HOSTILE, Corpus
 
 

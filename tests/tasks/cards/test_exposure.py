@@ -14,8 +14,8 @@ from infra.store.lake import Lake
 from model.analysis.trace import documents_in
 from model.run.data import open_order
 from tasks.cards.exposure import exposure_of, predicted_tokens
-from tasks.cards.facts import domain_of
 from tasks.report.judged import BuildParts
+from tasks.text.urls import domain_of
 from tasks.tracing.run import TracedRun
 from tests.model.support.small import small_run
 from tests.tasks.cards.conftest import BATCH, LENGTH, STEPS, Corpus

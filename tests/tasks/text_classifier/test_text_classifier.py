@@ -24,8 +24,9 @@ from infra.tables import ContentDigest
 from tasks.fasttext_training import CLEAR_MEMORY, train
 from tasks.model_files import FIT_REPORT as REPORT
 from tasks.text.fasttext_line import LABEL
+from tasks.text.urls import domain_of
 from tasks.text_classifier import fit_chosen, fit_text_classifier
-from tasks.text_classifier.candidates import ROWS, find_candidates, site_of
+from tasks.text_classifier.candidates import ROWS, find_candidates
 from tasks.text_classifier.choice import HELD_OUT, TRAINED, Spool, choose
 from tasks.text_classifier.config import MODEL, TextClassifierConfig
 from tests.tasks.text_classifier.pages import CITED, CRAWL, Page, pages, tables, words
@@ -165,7 +166,7 @@ def test_both_kinds_stand_everywhere_among_the_lines(tmp_path: Path, rate: float
     ],
 )
 def test_sites(url: str | None, site: str | None) -> None:
-    assert site_of(url) == site
+    assert domain_of(url) == site
 
 
 def test_one_site_does_not_dominate_and_no_page_counts_twice(tmp_path: Path) -> None:
