@@ -15,6 +15,8 @@ SLOW_PATHS = (
     "tests/tasks/forecast/test_making.py",
     "tests/tasks/encoding/test_forms.py",
     "tests/tasks/sources/test_dumps_in_the_lake.py",
+    "tests/tasks/c4/test_judges.py",
+    "tests/tasks/heuristics/test_judges.py",
     "tests/tasks/test_cc_net.py",
     "tests/tasks/test_parts_of_sources.py",
     "tests/tasks/test_rights_in_a_build.py",

@@ -1,4 +1,7 @@
-"""docs/signals.md explains every column of every annotating stage, with its distribution as a picture."""
+"""docs/signals.md has a section for every annotating stage, with the distributions of its columns as a picture.
+
+`tests/flows/test_signals_page.py` looks at the rows of its tables.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,10 @@ STAGES = [stage for stage in available_stages(StageKind.annotate) if stage.name 
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_every_column_is_explained_and_shown(stage: Stage) -> None:
+def test_every_stage_is_explained_and_shown(stage: Stage) -> None:
     assert stage.name in SECTIONS, f"docs/signals.md has no section ## {stage.name}"
     section = SECTIONS[stage.name]
     assert stage.schema is not None
-    cells = re.findall(r"^\| (`[a-z0-9_`, ]+`) \|", section, re.MULTILINE)
-    explained = re.findall(r"`([a-z0-9_]+)`", " ".join(cells))
-    assert set(stage.schema.names) <= set(explained), f"## {stage.name} explains {', '.join(explained)}"
     if stage.name in UNMEASURED:
         assert "svg" not in section and f"no picture: it needs {UNMEASURED[stage.name]}" in section
         return

@@ -39,6 +39,7 @@ def test_stages_are_listed_by_kind() -> None:
     assert names(*STEPS) == [
         *(
             "blocklists",
+            "c4",
             "c4_lines",
             "contamination",
             "exact_duplicates",
