@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 
 import pyarrow as pa
-import pycld2
 
 from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
@@ -58,6 +57,8 @@ def identify_again(batch: Documents, config: SecondLanguageConfig) -> Annotation
     - `agrees`: 1 where `label` and ``language.label`` are the same, or members of one macrolanguage of ISO 639-3, 0
       where they differ, null where one of them is null.
     """
+    import pycld2  # there are wheels for x86_64 only: elsewhere, whoever uses this step builds the package
+
     label: list[str | None] = []
     share: list[float | None] = []
     agrees: list[int | None] = []

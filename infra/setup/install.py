@@ -112,7 +112,8 @@ def _make(home: Path, dev: bool) -> None:
     folders = local_folders(find_links(settings, os.environ))
     files = [lockfile.BUILD, lockfile.RUNTIME, *([lockfile.DEV] if dev else [])]
     torch = _torch_lock(folders)
-    everything = [*files, torch, lockfile.TORCH_CPU, lockfile.SOURCE, lockfile.TOOLS]
+    sources = [lockfile.SOURCE, *([lockfile.DEV_SOURCE] if dev else [])]
+    everything = [*files, torch, lockfile.TORCH_CPU, *sources, lockfile.TOOLS]
     refuse_other_wheels(folders, [one for file in dict.fromkeys(everything) for one in read_lock(file.read_text())])
     # Cleared, so that it contains only the packages of the lock.
     venv.create(home, clear=True, symlinks=True, with_pip=True)
@@ -121,7 +122,7 @@ def _make(home: Path, dev: bool) -> None:
     print(f"Setting up .venv with {installer.name} (some minutes the first time) ...", flush=True)
     installer.install_locked(lockfile.BUILD)
     installer.install_locked(*files[1:], torch)
-    installer.install_locked(lockfile.SOURCE, compiled=True)
+    installer.install_locked(*sources, compiled=True)
     installer.install(["--no-deps", "--no-build-isolation", "--editable", "."])
     _compile_used(python)
 

@@ -24,7 +24,7 @@ MACHINES = ("x86_64", "aarch64")
 # Imports of setup.py in the packages below, and pip, the fallback installer.
 _BUILD = ("pip", "setuptools", "wheel", "pybind11", "numpy")
 # The registry has no wheels of these; they are built here from hashed sources. All other packages must have wheels.
-SOURCES = ("deepspeed", "fasttext", "kenlm", "rouge-score", "sqlitedict", "word2number")
+SOURCES = ("deepspeed", "fasttext", "jsonpath-rw", "kenlm", "rouge-score", "sqlitedict", "word2number")
 # It overwrites the module fasttext of the package fasttext, and cannot train.
 _EXCLUDED = ("fasttext-predict",)
 _TORCH = "torch"
@@ -67,6 +67,7 @@ def _lock(folder: Path, upgrade: list[str] | None) -> None:
     write_lock(lockfile.SOURCE, [one for one in runtime if one.name in SOURCES])
     write_lock(lockfile.RUNTIME, [one for one in runtime if one.name not in other])
     running = {one.name for one in runtime}
+    write_lock(lockfile.DEV_SOURCE, [one for one in dev if one.name in SOURCES and one.name not in running])
     write_lock(lockfile.DEV, [one for one in dev if one.name not in running | other])
     write_lock(lockfile.TORCH_REGISTRY, [one for one in dev if one.name in {*cuda, _TORCH}])
     [torch] = [one for one in dev if one.name == _TORCH]
@@ -115,7 +116,8 @@ def _kept(upgrade: list[str] | None) -> list[Locked]:
     if upgrade == []:
         return []
     named = set(map(normalised, upgrade or ()))
-    files = [lockfile.TOOLS, lockfile.BUILD, lockfile.RUNTIME, lockfile.DEV, lockfile.SOURCE, lockfile.TORCH_REGISTRY]
+    files = [lockfile.TOOLS, lockfile.BUILD, lockfile.RUNTIME, lockfile.DEV, lockfile.TORCH_REGISTRY]
+    files += [lockfile.SOURCE, lockfile.DEV_SOURCE]
     locked = [one for file in files if file.is_file() for one in read_lock(file.read_text())]
     return [one for one in locked if one.name not in named]
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "lock"
-# The installer; build tools; wheels for running; wheels for tests only; packages that are compiled here.
-TOOLS, BUILD, RUNTIME, DEV, SOURCE = (FOLDER / f"{name}.txt" for name in ("tools", "build", "runtime", "dev", "source"))
+# The installer; build tools; wheels for running; wheels for tests only; packages built here; such for tests only.
+TOOLS, BUILD, RUNTIME, DEV, SOURCE, DEV_SOURCE = (
+    FOLDER / f"{name}.txt" for name in ("tools", "build", "runtime", "dev", "source", "dev-source")
+)
 # One of these: the CPU build from a local folder, or the registry's build with the CUDA libraries that it needs.
 TORCH_CPU, TORCH_REGISTRY = FOLDER / "torch-cpu.txt", FOLDER / "torch-registry.txt"
 _HEAD = "# Made by `make lock`; not to be edited.\n"

@@ -92,6 +92,7 @@ JUDGED = {
     "grpcio": MORE,
     "hjson": UNKNOWN,
     "isal": UNKNOWN,
+    "icu4py": MORE,
     "kenlm": "its files have LGPL and GPL and more, and the metadata say nothing",
     "librt": MORE,
     "lxml": MORE,
