@@ -82,10 +82,11 @@ class EvaluationIndex:
         Overlapping n-grams of one item are one span. An n-gram of more than `NAMED` items has spans of the first
         `NAMED`.
         """
-        *found, items, crowded = _find(
+        item, first, behind, struck_first, struck_behind, spans, items, crowded = _find(
             words, self._lengths, self._keys, self._owners, self._bits, self._shift, self._last, self._crowded, named
         )
-        return Matches(*found, items=np.unique(np.concatenate([items, *map(self._owners_at, crowded)])))
+        items = np.unique(np.concatenate([items, *map(self._owners_at, crowded)]))
+        return Matches(item, first, behind, struck_first, struck_behind, spans, items)
 
     def _owners_at(self, place: np.int64) -> np.ndarray:
         """All items of the n-gram whose first place among the keys this is."""

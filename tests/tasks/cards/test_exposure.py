@@ -30,13 +30,14 @@ def test_predicted_tokens_are_those_of_the_sequences(tmp_path: Path, compat: str
     for sequence in chosen:
         for number, span in enumerate(documents_in(order, sequence)):
             expected[span.source, span.document] += span.tokens - (number == 0)
-    found = {
-        (source, document): int(count)
-        for source, counts in predicted_tokens(order, chosen)
-        for document, count in enumerate(counts)
-        if count
-    }
+    found: Counter[tuple[str, int]] = Counter()
+    for source, counts in predicted_tokens(order, chosen):
+        found.update({(source, document): int(count) for document, count in enumerate(counts) if count})
     assert found == {place: count for place, count in expected.items() if count}
+    again: Counter[tuple[str, int]] = Counter()
+    for source, counts in predicted_tokens(order, iter(chosen), at_once=7):
+        again.update({(source, document): int(count) for document, count in enumerate(counts) if count})
+    assert again == found
     assert sum(found.values()) == len(chosen) * order.length
 
 
