@@ -145,7 +145,9 @@ def _filters(facts: CorpusFacts) -> Iterator[str]:
 
 def _config(step: StepFacts) -> str:
     given = ((name, value) for name, value in step.config.items() if value is not None)
-    return ", ".join(f"{name} {repr(value) if str(value) != str(value).strip() else value}" for name, value in given)
+    return ", ".join(
+        f"{name} {value if str(value).strip() == str(value) != '' else repr(value)}" for name, value in given
+    )
 
 
 def _bounds(rule: Mapping[str, Any]) -> str:

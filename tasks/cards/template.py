@@ -110,7 +110,9 @@ def _general(
         section,
         "Linguistic characteristics",
         f"{words}{more} (of the bytes of the corpus)" if known else None,
-        f"artifacts {steps}, {_artifacts(facts.sources, 'rules')}" if known else "add a language step to the recipe",
+        f"artifacts {steps}, {_artifacts(facts.sources, 'rules')}"
+        if known
+        else "no document has a language: add a language step",
     )
 
 

@@ -16,7 +16,7 @@ from infra.engine.shards import PartReader
 from tasks.cards.card import render_card
 from tasks.cards.croissant import NO_LICENCE, to_croissant
 from tasks.cards.facts import CorpusFacts, collect_facts, domain_of
-from tasks.cards.files import write_card
+from tasks.cards.files import CannotWrite, write_card
 from tasks.cards.markdown import escaped, table, to_html
 from tasks.cards.pages import page_of
 from tests.tasks.cards.conftest import HOSTILE, Corpus
@@ -128,3 +128,13 @@ def test_a_recipe_does_not_leave_its_block(facts: CorpusFacts) -> None:
 def test_long_values_are_cut_with_a_sign() -> None:
     row = table(["a"], [["|" * 5000]]).splitlines()[2]
     assert len(row) < 3000 and row.endswith("\\|… (5,000 characters) |")
+
+
+def test_a_folder_that_cannot_be_written_is_named(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWrite, match=r"file/card cannot be written .*: name another one with --folder"):
+        write_card(corpus.lake, corpus.build, "corpus/small", tmp_path / "file" / "card", tmp_path / "cache")
+
+
+def test_values_that_are_blank_are_seen(facts: CorpusFacts) -> None:
+    assert "line\\_feed ' '" in render_card(facts) or "line\\_feed ''" in render_card(facts)
