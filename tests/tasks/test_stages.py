@@ -61,7 +61,7 @@ def test_stages_are_listed_by_kind() -> None:
 def test_what_is_no_stage_of_that_kind_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(
         NoStage,
-        match=r"there is no annotate or partitioned stage .*: there are blocklists, c4_lines, contamination, exact_duplicates,",
+        match=r"there is no annotate or partitioned stage .*: there are blocklists, c4_lines, contamination,",
     ):
         find_stage(name, *STEPS)
 
