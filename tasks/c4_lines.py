@@ -10,6 +10,7 @@ C4 then drops pages of which less than three sentences are left: count them in a
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -83,10 +84,8 @@ def annotate_lines(documents: Documents, rows: pa.Table, config: C4LinesConfig) 
     lost: dict[int, set[bytes]] = {}
     for row, high, low in zip(*(rows[name].to_pylist() for name in ("row", "high", "low")), strict=True):
         lost.setdefault(row, set()).add(high.to_bytes(8, "big") + low.to_bytes(8, "big"))
-    document: list[int] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    kept: list[bool] = []
+    document, starts, ends = array("q"), array("q"), array("q")  # a text may have millions of lines
+    kept = bytearray()
     for row, text in enumerate(documents["text"].to_pylist()):
         gone = lost.get(row, set())
         for digest, start, end in _lines(text):
@@ -95,8 +94,8 @@ def annotate_lines(documents: Documents, rows: pa.Table, config: C4LinesConfig) 
             ends.append(end)
             kept.append(digest not in gone)
             gone.add(digest)
-    owner, start_of, end_of = (np.array(column, np.int64) for column in (document, starts, ends))
-    found = strike(owner, start_of, end_of, np.array(kept, bool), documents.num_rows)
+    owner, start_of, end_of = (np.frombuffer(column, np.int64) for column in (document, starts, ends))
+    found = strike(owner, start_of, end_of, np.frombuffer(kept, np.bool_), documents.num_rows)
     return pa.table([found.edits, found.lines, found.struck, found.size], schema=C4_LINES_SCHEMA)
 
 

@@ -47,7 +47,7 @@ class Judge:
 
     def __init__(self, captures: Captures) -> None:
         self.captures = captures
-        self._parsed: dict[int, tuple[Protego, UsageRules] | None] = {}
+        self._parsed: dict[tuple[int, int], tuple[Protego, UsageRules] | None] = {}
 
     def rules(self, capture: Capture) -> tuple[Protego, UsageRules] | None:
         """The rules of a capture; None for a file with more rules than are read."""

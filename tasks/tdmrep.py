@@ -40,7 +40,7 @@ class Files:
 
     def __init__(self, captures: Captures) -> None:
         self.captures = captures
-        self._parsed: dict[int, Rules | str] = {}
+        self._parsed: dict[tuple[int, int], Rules | str] = {}
 
     def rules(self, capture: Capture) -> Rules | str:
         """The rules of a capture, in order; ``invalid`` or ``too_complex`` for a file that is not read."""

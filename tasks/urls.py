@@ -9,13 +9,17 @@ import pydantic
 
 from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
-from tasks.text.urls import host_of, parse_url, registered_domain
+from tasks.addresses.entries import listed_host
+from tasks.text.urls import parse_url, registered_domain
 
 URLS_SCHEMA = pa.schema([("host", pa.string()), ("domain", pa.string()), ("allowed", pa.int8()), ("denied", pa.int8())])
 
 
 class UrlsConfig(StageConfig):
-    """`allow` and `deny`: hosts, each with all of its subdomains. Longer lists are a model of the step `blocklists`."""
+    """`allow` and `deny`: hosts, each with all of its subdomains; ``*.example.org`` and ``.example.org`` are the same.
+
+    Longer lists are a model of the step `blocklists`.
+    """
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -23,7 +27,7 @@ class UrlsConfig(StageConfig):
     @pydantic.field_validator("allow", "deny")
     @classmethod
     def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        found = [host_of(host) for host in hosts]
+        found = [listed_host(host) for host in hosts]
         if None in found:
             raise ValueError(f"{hosts[found.index(None)]!r} is not a host, such as example.org")
         return tuple(host for host in found if host is not None)

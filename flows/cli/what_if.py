@@ -38,11 +38,17 @@ def what_if(
         from flows.recipe import load_recipe, read_recipe
         from infra.engine.choice import open_engine
         from infra.scratch import scratch_folder
+        from infra.store.errors import StoreError
         from tasks.builds import find_build
         from tasks.what_if.preview import preview
 
         opened = open_lake(lake)
-        build = find_build(opened, corpus or f"corpus/{read_recipe(recipe).name}")
+        try:
+            build = find_build(opened, corpus or f"corpus/{read_recipe(recipe).name}")
+        except StoreError as error:
+            if corpus is None:
+                raise StoreError(f"{error}. Name the build with --corpus") from error
+            raise
         changed = load_recipe(recipe, settings or [], _inputs(build), skip_missing=True)
         with open_engine(workers) as engine, scratch_folder() as cache:
             found = preview(opened, engine, build, changed, cache, show)

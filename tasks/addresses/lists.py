@@ -41,7 +41,8 @@ class AddressFile:
     """A file of addresses, a line each; blank lines and what begins with ``#`` are none.
 
     `below`: an address is about what is below it, too. `strict`: a line without an address, or with something else than
-    a date behind it, is an error; otherwise the one is an entry about nothing, and the other does not matter.
+    a date behind it, is an error. Otherwise the one is an entry about nothing, and the other does not matter. A file of
+    which more than half the lines are such has another format, and is an error.
     """
 
     name: str
@@ -59,16 +60,7 @@ class AddressLists:
         self._names = [file.name for file in files]
         self._texts = [_mapped(file.path) for file in files]
         for owner, file in enumerate(files):
-            for line, place, address, rest in _addresses(file, self._texts[owner]):
-                if file.strict and rest and _instant(rest) is None:
-                    raise ValueError(f"{file.name}, line {line}: {rest[:80]!r} is no date: write it as 2026-10-31")
-                key = key_of_entry(address, file.below)
-                if key is None:
-                    if file.strict:
-                        raise ValueError(
-                            f"{file.name}, line {line}: {address[:80]!r} is no host, URL or prefix of URLs"
-                        )
-                    continue
+            for line, place, key in _keyed(file, self._texts[owner]):
                 if key[0] == "p":
                     lengths.add(len(key) - 1)
                 keys.append(_hash(key))
@@ -108,6 +100,29 @@ class AddressLists:
         stored = text[place : len(text) if end < 0 else end].decode("utf-8", "replace")
         address, *rest = stored.lstrip("\ufeff").split(None, 1)
         return Entry(self._names[owner], line, address, rest[0].strip() if rest else "")
+
+
+def _keyed(file: AddressFile, text: bytes | mmap.mmap) -> Iterator[tuple[int, int, str]]:
+    """Line, place and key of every entry."""
+    written = other = 0
+    example = ""
+    for line, place, address, rest in _addresses(file, text):
+        key = key_of_entry(address, file.below)
+        if file.strict and rest and _instant(rest) is None:
+            raise ValueError(f"{file.name}, line {line}: {rest[:80]!r} is no date: write it as 2026-10-31")
+        if file.strict and key is None:
+            raise ValueError(f"{file.name}, line {line}: {address[:80]!r} is no host, URL or prefix of URLs")
+        written += 1
+        if key is None or (rest and not rest.startswith("#")):
+            other += 1
+            example = example or f"line {line}: {f'{address} {rest}'.strip()[:80]!r}"
+        if key is not None:
+            yield line, place, key
+    if not file.strict and 2 * other > written:
+        raise ValueError(
+            f"{file.name} is no list of addresses: {other} of its {written} entries have no host or URL that stands "
+            f"alone, such as {example}. Give plain text with one of these a line"
+        )
 
 
 def _addresses(file: AddressFile, text: bytes | mmap.mmap) -> Iterator[tuple[int, int, str, str]]:

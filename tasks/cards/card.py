@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -59,18 +61,19 @@ def _card(facts: CorpusFacts) -> Iterator[str]:
     yield from _sizes("Domains by size", "domain", facts.together("domains"), whole, LARGEST_DOMAINS, "without a URL")
     yield "## Recipe\n"
     written = yaml.safe_dump(_without_places(build.recipe), sort_keys=False)
-    yield f"Without the places of its inputs:\n\n```yaml\n{written}```\n"
+    fence = "`" * (1 + max(map(len, re.findall("`+", written)), default=2))
+    yield f"Without the places of its files:\n\n{fence}yaml\n{written}{fence}\n"
 
 
-def _without_places(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without the paths of its inputs: they say something of a machine only."""
-    found = {**recipe}
-    for section in ("sources", "references"):
-        found[section] = {
-            name: {key: value for key, value in body.items() if key != "inputs"}
-            for name, body in recipe.get(section, {}).items()
+def _without_places(value: Any) -> Any:
+    """A recipe without the paths of its inputs, and with the names of other files: paths tell of a machine only."""
+    if isinstance(value, Mapping):
+        return {
+            key: PurePath(one).name if key in ("file", "model") and isinstance(one, str) else _without_places(one)
+            for key, one in value.items()
+            if key != "inputs"
         }
-    return found
+    return [_without_places(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _sources(facts: CorpusFacts) -> Iterator[str]:
@@ -142,7 +145,10 @@ def _filters(facts: CorpusFacts) -> Iterator[str]:
 
 
 def _config(step: StepFacts) -> str:
-    return ", ".join(f"{name} {value}" for name, value in step.config.items() if value is not None)
+    given = ((name, value) for name, value in step.config.items() if value is not None)
+    return ", ".join(
+        f"{name} {value if str(value).strip() == str(value) != '' else repr(value)}" for name, value in given
+    )
 
 
 def _bounds(rule: Mapping[str, Any]) -> str:

@@ -46,7 +46,8 @@ _MEANINGS = {
 
 def to_croissant(facts: CorpusFacts) -> dict[str, Any]:
     """Croissant metadata: the Parquet files of a corpus, by their paths in the lake, and a record set a source."""
-    licences = [licence for licence in facts.together("licences") if licence is not None]
+    # Documents that state none are under none.
+    licences = [NO_LICENCE if licence is None else licence for licence in facts.together("licences")]
     whole = facts.size
     files = [
         _file(name, number, manifest)
@@ -64,7 +65,7 @@ def to_croissant(facts: CorpusFacts) -> dict[str, Any]:
             f"{whole.tokens:,} tokens. Build {facts.build.key} of the recipe {facts.build.recipe['name']}."
         ),
         "license": licences or [NO_LICENCE],
-        "url": facts.lake,
+        "url": f"urn:millrace:build:{facts.build.key}",  # where it is published, the card cannot know
         "version": f"1.0.0+{facts.build.digest[:12]}",
         "datePublished": facts.build.created[:10],
         "citeAs": f"Millrace build {facts.build.key}",
@@ -78,7 +79,7 @@ def _file(source: str, number: int, manifest: Manifest) -> dict[str, Any]:
     part = manifest.parts[number]
     return {
         "@type": "cr:FileObject",
-        "@id": f"{source}-{number:05}",
+        "@id": f"{source}/{number:05}",
         "name": f"{source}-{number:05}.parquet",
         "contentUrl": part.path,
         "contentSize": f"{part.bytes} B",
@@ -90,7 +91,7 @@ def _file(source: str, number: int, manifest: Manifest) -> dict[str, Any]:
 def _set(source: str, manifest: Manifest) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
-        "@id": f"{source}-files",
+        "@id": f"{source}/files",
         "name": f"{source}-files",
         "encodingFormat": "application/x-parquet",
         "includes": [part.path for part in manifest.parts],
@@ -110,7 +111,7 @@ def _records(source: str) -> dict[str, Any]:
                 "name": name,
                 "description": _MEANINGS[name],
                 "dataType": "sc:Text",
-                "source": {"fileSet": {"@id": f"{source}-files"}, "extract": {"column": name}},
+                "source": {"fileSet": {"@id": f"{source}/files"}, "extract": {"column": name}},
             }
             for name in CORPUS_SCHEMA.names
         ],

@@ -58,20 +58,24 @@ def disclose(facts: CorpusFacts, exposure: Exposure | None, stated: Statements) 
         TrainedSource(name, kind_of(name, facts, stated), size, None if exposure is None else exposure.passes[name])
         for name, size in trained.items()
     )
-    basis = (
-        f"the run {exposure.run[:12]}: {exposure.steps:,} steps over the tokens {exposure.tokens.key[:12]}"
-        if exposure is not None
-        else f"one pass over the corpus, build {facts.build.key[:12]}"
-    )
     return Disclosure(
         f"Public summary of training content: {facts.name}",
         tuple(fields_of(facts, exposure, stated, sources)),
         sources,
         dict(list(named.items())[:count]),
         len(named),
-        basis,
+        _basis(facts, exposure),
         facts.artifacts,
     )
+
+
+def _basis(facts: CorpusFacts, exposure: Exposure | None) -> str:
+    if exposure is None:
+        held_out = sum(source.held_out for source in facts.sources)
+        words = f", of whose tokens training does not read the {held_out:,} that are held out" if held_out else ""
+        return f"one pass over the corpus, build {facts.build.key[:12]}{words}"
+    left_out = f", without {exposure.left_out:,} whose update was left out," if exposure.left_out else ""
+    return f"the run {exposure.run[:12]}: {exposure.steps:,} steps{left_out} over the tokens {exposure.tokens.key[:12]}"
 
 
 class UnknownSource(ValueError):

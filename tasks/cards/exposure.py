@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from tasks.report.judged import BuildParts, judged_shards
 from tasks.text.urls import domain_of
 from tasks.token_artifact import token_files
 from tasks.tracing.run import CannotTrace, TracedRun
+
+_AT_ONCE = 1 << 18  # sequences; each has some spans, of 16 bytes
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def exposure_of(lake: Lake, run: str, parts: BuildParts, reader: PartReader, cac
         applied = [step for step in taken if one.steps.skipped(step) is None]
         steps, left_out = steps + len(applied), left_out + len(taken) - len(applied)
         for source, counts in predicted_tokens(one.order, (i for step in applied for i in one.steps.sequences(step))):
-            trained[source] = trained[source] + counts if source in trained else counts
+            trained[source] = trained.get(source, 0) + counts
     sources: dict[str, Size] = {}
     passes: dict[str, float] = {}
     domains: dict[str | None, Size] = {}
@@ -84,11 +87,20 @@ def exposure_of(lake: Lake, run: str, parts: BuildParts, reader: PartReader, cac
     return Exposure(run, steps, left_out, unknown, tokens, sources, passes, ordered)
 
 
-def predicted_tokens(order: Order, sequences: Iterable[int]) -> Iterator[tuple[str, np.ndarray]]:
+def predicted_tokens(
+    order: Order, sequences: Iterable[int], at_once: int = _AT_ONCE
+) -> Iterator[tuple[str, np.ndarray]]:
     """For each source, how many tokens of each of its documents sequences predict: int64 [documents].
 
-    A model predicts all tokens of a sequence but the first.
+    A model predicts all tokens of a sequence but the first. A source comes again after each `at_once` sequences: memory
+    is that of so many.
     """
+    remaining = iter(sequences)
+    while some := list(itertools.islice(remaining, at_once)):
+        yield from _predicted(order, some)
+
+
+def _predicted(order: Order, sequences: Iterable[int]) -> Iterator[tuple[str, np.ndarray]]:
     firsts: dict[str, array[int]] = {}
     pasts: dict[str, array[int]] = {}
     for sequence in sequences:

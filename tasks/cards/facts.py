@@ -88,7 +88,6 @@ class CorpusFacts:
     """A corpus. `artifacts` maps names such as ``crawl/corpus`` to ``stage/key`` of the manifests."""
 
     name: str
-    lake: str
     build: BuildRecord
     vocabulary: int
     sources: tuple[SourceFacts, ...]
@@ -130,7 +129,6 @@ def collect_facts(lake: Lake, build: BuildRecord, name: str, reader: PartReader)
         sources.append(facts)
     return CorpusFacts(
         name,
-        lake.uri,
         build,
         summary["vocabulary"],
         tuple(sources),

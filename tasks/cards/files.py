@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +24,15 @@ from tasks.report.judged import BuildParts
 from tasks.tracing.run import CannotTrace, TracedRun
 
 
+class CannotWrite(ValueError):
+    """The folder cannot be written."""
+
+
 def write_card(lake: Lake, build: BuildRecord, name: str, folder: Path, cache: Path) -> list[Path]:
-    """Write card.md, card.html and croissant.json of a build, called `name`; returns their paths."""
+    """Write card.md, card.html and croissant.json of a build, called `name`; returns their paths.
+
+    Raises CannotWrite, and the errors of `collect_facts`.
+    """
     facts = collect_facts(lake, build, name, PartReader(lake, cache))
     markdown = render_card(facts)
     return _write(
@@ -56,14 +64,18 @@ def write_disclosure(
             "summary.md": markdown,
             "summary.html": page_of(found.title, markdown),
             "summary.json": json.dumps(values, indent=1) + "\n",
+            "domains.csv": _domains(found),
         },
     )
-    domains = folder / "domains.csv"
-    with domains.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["domain", "documents", "bytes", "tokens"])
-        writer.writerows([domain, size.documents, size.bytes, size.tokens] for domain, size in found.domains.items())
-    return [*files, domains], found
+    return files, found
+
+
+def _domains(found: Disclosure) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["domain", "documents", "bytes", "tokens"])
+    writer.writerows([domain, size.documents, size.bytes, size.tokens] for domain, size in found.domains.items())
+    return text.getvalue()
 
 
 def build_of_run(lake: Lake, run: str, cache: Path) -> BuildRecord:
@@ -79,7 +91,10 @@ def build_of_run(lake: Lake, run: str, cache: Path) -> BuildRecord:
 
 def _write(folder: Path, texts: dict[str, str]) -> list[Path]:
     require_inside(folder, "the folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written ({error}): name another one with --folder") from error
     return [folder / name for name in texts]

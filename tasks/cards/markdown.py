@@ -12,6 +12,8 @@ from infra.visible import visible
 # Punctuation that means something in CommonMark or in GitHub's extensions of it, autolinks included.
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&!:@$]|(?<=www)\.", re.IGNORECASE)
 
+_LONGEST_CELL = 1_000  # characters; three examples with an address each are shorter
+
 
 def escaped(value: object) -> str:
     """A value as plain text in a line of Markdown."""
@@ -20,7 +22,7 @@ def escaped(value: object) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table. Numbers are right-aligned, with commas; None is a dash."""
+    """A table. Numbers are right-aligned, with commas; None is a dash. Of a long value the beginning is shown."""
     listed = [list(row) for row in rows]
     numeric = [
         bool(listed) and all(isinstance(row[at], (int, float)) or row[at] is None for row in listed)
@@ -40,4 +42,8 @@ def to_html(markdown: str) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, (int, float)) else escaped(value)
+    if isinstance(value, (int, float)):
+        return f"{value:,}"
+    words = str(value)
+    more = f"… ({len(words):,} characters)" if len(words) > _LONGEST_CELL else ""
+    return escaped(words[:_LONGEST_CELL]) + more

@@ -85,26 +85,34 @@ def _general(
         yield Field(section, "Earlier training of the run", None, f"it cannot be counted: {exposure.unknown}")
     contents = [f"{name}: {one.content}" for name, one in stated.sources.items() if one.content]
     lacking = [one.name for one in sources if not _about(one.name, stated, "content")]
-    yield Field(section, "Types of content", "; ".join(contents) or None, _whole("content", lacking))
+    if contents:
+        yield Field(section, "Types of content", "; ".join(contents), _STATED)
+    yield from _lacking(
+        section, "Types of content of other sources" if contents else "Types of content", "content", lacking
+    )
     last = max((source.last_date for source in facts.sources if source.last_date), default=None)
-    documents = ", ".join(f"{source.name}/corpus" for source in facts.sources)
     yield Field(
         section,
         "Latest date of acquisition",
         last,
-        f"dates of the documents in {documents}" if last else "no document has a date",
+        f"dates of the documents, {_artifacts(facts.sources, 'corpus')}" if last else "no document has a date",
     )
     continues = None if model.continues is None else ("yes" if model.continues else "no")
     yield _stated(section, "Trained on newer data after placement", continues, "model.continues")
-    languages = [(name, size) for name, size in facts.together("languages").items() if name is not None]
+    languages = facts.together("languages")
     total = facts.size.bytes or 1
-    words = ", ".join(f"{name} {size.bytes / total:.1%}" for name, size in languages[:_LANGUAGES])
+    listed = [*languages.items()][:_LANGUAGES]
+    words = ", ".join(f"{name or 'not identified'} {size.bytes / total:.1%}" for name, size in listed)
     more = f", and {len(languages) - _LANGUAGES} more" if len(languages) > _LANGUAGES else ""
+    steps = ", ".join(f"{step.source}/{step.name}" for step in facts.steps if step.stage == "language")
+    known = languages.keys() - {None}
     yield Field(
         section,
         "Linguistic characteristics",
-        f"{words}{more} (of the bytes of the corpus)" if languages else None,
-        "language steps of the corpus" if languages else "add a language step to the recipe",
+        f"{words}{more} (of the bytes of the corpus)" if known else None,
+        f"artifacts {steps}, {_artifacts(facts.sources, 'rules')}"
+        if known
+        else "no document has a language: add a language step",
     )
 
 
@@ -139,9 +147,14 @@ def _data(facts: CorpusFacts, stated: Statements, sources: Sequence[TrainedSourc
             section,
             "Period of collection",
             period or None,
-            "dates of the documents" if dated else "no document has a date",
+            f"dates of the documents, {_artifacts(dated, 'corpus')}" if dated else "no document has a date",
         )
-        yield Field(section, "Most relevant domains", "the list below", "URLs of the documents")
+        yield Field(
+            section,
+            "Most relevant domains",
+            "the list below",
+            f"URLs of the documents, {_artifacts(crawled, 'corpus')}",
+        )
     yield _stated("2.4 User data", "Use", stated.user_data, "user_data")
     yield _stated("2.5 Synthetic data", "Use", stated.synthetic_data, "synthetic_data")
     yield _stated("2.6 Other sources", "Description", stated.other_data, "other_data")
@@ -161,7 +174,8 @@ def _public(
     large = [name for name, size in public if size.bytes >= _LARGE * total]
     lacking = [name for name in large if not (_about(name, stated, "title") and _about(name, stated, "link"))]
     words = "; ".join(_words(name, facts, stated) for name in large)
-    yield Field(section, "Large datasets", words, _whole("title and link", lacking))
+    yield Field(section, "Large datasets", words, _counted(large, facts))
+    yield from _lacking(section, "Titles and links of large datasets", "title and link", lacking)
     small = [name for name, _ in public if name not in large]
     yield Field(section, "Other datasets", ", ".join(small) or "none", "sources of the recipe")
 
@@ -178,9 +192,7 @@ def _listed(
     if not own:
         doubt = f"; the kind of {', '.join(unstated)} is not stated" if unstated else ""
         return Field(section, "Used", "no", f"no source is of this kind{doubt}")
-    return Field(
-        section, "Used", "; ".join(_words(name, facts, stated) for name in own), "sources of the recipe, and statements"
-    )
+    return Field(section, "Used", "; ".join(_words(name, facts, stated) for name in own), _counted(own, facts))
 
 
 def _processing(facts: CorpusFacts, stated: Statements) -> Iterator[Field]:
@@ -196,7 +208,9 @@ def _processing(facts: CorpusFacts, stated: Statements) -> Iterator[Field]:
     measures = [f"{source}: {reason}, {count:,} documents dropped" for source, _, _, reason, count in rules]
     if stated.reservations:
         measures.append(stated.reservations)
-    origin = "rules of the recipe, counted in outcomes" + (f"; {_STATED}" if stated.reservations else "")
+    origin = f"rules of the recipe, counted in the artifact {_short(facts, 'outcomes')}" + (
+        f"; {_STATED}" if stated.reservations else ""
+    )
     lacking = "the recipe has no rule on rights: add one, or state reservations"
     yield Field(section, "Measures", "; ".join(measures) or None, origin if measures else lacking)
     yield _stated("3.2 Illegal content", "Measures", stated.illegal_content, "illegal_content")
@@ -217,7 +231,7 @@ def _source(name: str, facts: CorpusFacts) -> SourceFacts:
 
 
 def _statement(name: str, stated: Statements) -> SourceStatement | None:
-    return stated.sources.get(name) or stated.sources.get(name.partition(".")[0])
+    return stated.sources.get(name.partition(".")[0])
 
 
 def _about(name: str, stated: Statements, field: str) -> str | None:
@@ -236,8 +250,18 @@ def _short(facts: CorpusFacts, artifact: str) -> str:
     return f"{artifact} {facts.artifacts[artifact].partition('/')[2][:12]}"
 
 
-def _whole(what: str, lacking: Sequence[str]) -> str:
-    return _STATED if not lacking else f"{_STATED}; missing: state {what} of {', '.join(lacking)}"
+def _artifacts(sources: Sequence[SourceFacts], kind: str) -> str:
+    return f"artifacts {', '.join(f'{source.name}/{kind}' for source in sources)}"
+
+
+def _counted(names: Sequence[str], facts: CorpusFacts) -> str:
+    sources = {source.name: source for source in (_source(name, facts) for name in names)}
+    return f"sources of the recipe, and statements; counted in the {_artifacts([*sources.values()], 'documents')}"
+
+
+def _lacking(section: str, title: str, what: str, names: Sequence[str]) -> Iterator[Field]:
+    if names:
+        yield Field(section, title, None, f"state {what} of {', '.join(names)}")
 
 
 def _stated(section: str, title: str, value: str | None, key: str) -> Field:

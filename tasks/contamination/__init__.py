@@ -90,11 +90,11 @@ def find_contamination(batch: Documents, config: ContaminationConfig, model: Eva
     """What of the evaluation sets stands in each document; words are those of `tasks.text.words`.
 
     - ``items`` (int64): the number of items that share a run of words with it;
-    - ``evaluations`` (string): the names of their evaluations, separated by commas; null for none;
+    - ``evaluations`` (string): the names of their evaluations, in order and separated by commas; null for none;
     - ``word_fraction`` (float64): the share of its words that stand in such runs, to 6 decimals; 0 for a text without
       words;
     - ``spans``: evaluation, line of the item, start and end in bytes of the text, of the first 1,000 runs. An n-gram
-      of several items names the first 16;
+      of more than 16 items is a run of the first 16;
     - ``unnamed_spans`` (int64): how many more runs there are;
     - ``edits``: with `cut`, the runs, to be struck.
 
@@ -110,9 +110,9 @@ def _row(text: str, config: ContaminationConfig, model: EvaluationIndex) -> dict
     found = model.find(hashes, _MOST_NAMED)
     covered = int((found.struck_behind - found.struck_first).sum())
     spans = _named(found, model, starts, ends)
-    names = list(dict.fromkeys(span["evaluation"] for span in spans))
+    names = dict.fromkeys(model.evaluations[item] for item in found.items.tolist())
     return {
-        "items": found.items,
+        "items": found.items.size,
         "evaluations": ",".join(names) or None,
         "word_fraction": round(covered / len(hashes), 6) if len(hashes) else 0.0,
         "spans": spans,

@@ -34,20 +34,34 @@ def read_items(files: Mapping[str, Path]) -> Iterator[Item]:
 
     A set is a file NAME.jsonl or NAME.json, compressed or not; other files, such as licences, are passed over. The
     strings of an item are those of all its fields, in lists and in fields of fields, too; addresses are left out.
-    Raises ValueError that names the file and the line for a line that is no JSON, and where there is no set.
+    Raises ValueError that names the file and the line for a line that is no JSON, and where there is no set, a set
+    without items, or two files with the same name.
     """
-    sets = {found["name"]: files[name] for name in sorted(files) if (found := _SET.fullmatch(name))}
+    sets: dict[str, str] = {}
+    for file in sorted(files):
+        found = _SET.fullmatch(file)
+        if found is not None and (other := sets.setdefault(found["name"], file)) != file:
+            raise ValueError(f"{other} and {file} are both the set {found['name']}: rename one of them, or delete it")
     if not sets:
         raise ValueError(f"no evaluation set is among {', '.join(sorted(files))}: give a folder with NAME.jsonl files")
-    for name, path in sets.items():
-        with path.open("rb") as stream:
-            for number, line in enumerate(read_lines(decompressed(stream), _LONGEST_LINE), 1):
-                if line.fault is not None:
-                    raise ValueError(f"{path.name} is damaged in line {number} ({line.fault.detail}): fetch it again")
-                if line.content is None:
-                    raise ValueError(f"{path.name}, line {number}: the line is longer than {_LONGEST_LINE} bytes")
-                if line.content.strip():
-                    yield Item(name, number, tuple(_strings(_parse(line.content, path.name, number))))
+    for name, file in sets.items():
+        empty = True
+        for item in _items(name, file, files[file]):
+            empty = False
+            yield item
+        if empty:
+            raise ValueError(f"{file} has no items: delete it, or fetch it again")
+
+
+def _items(name: str, file: str, path: Path) -> Iterator[Item]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(read_lines(decompressed(stream), _LONGEST_LINE), 1):
+            if line.fault is not None:
+                raise ValueError(f"{file} is damaged in line {number} ({line.fault.detail}): fetch it again")
+            if line.content is None:
+                raise ValueError(f"{file}, line {number}: the line is longer than {_LONGEST_LINE} bytes")
+            if line.content.strip():
+                yield Item(name, number, tuple(_strings(_parse(line.content, file, number))))
 
 
 def _parse(line: bytes, name: str, number: int) -> Any:

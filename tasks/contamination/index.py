@@ -22,7 +22,8 @@ class Matches:
     """What of evaluation sets stands in one text, in words of it, from 0.
 
     `item`, `first`, `behind`: the spans, int64 [S], by their first word. `struck_first`, `struck_behind`: the disjoint
-    runs of all spans, int64 [R]. `spans` and `items` count all spans and the items that they are of; not all are named.
+    runs of all spans, int64 [R]. `spans` counts all spans, of which not all are named. `items`: all items that share an
+    n-gram, int64, ascending.
     """
 
     item: np.ndarray
@@ -31,36 +32,30 @@ class Matches:
     struck_first: np.ndarray
     struck_behind: np.ndarray
     spans: int
-    items: int
+    items: np.ndarray
 
 
 class EvaluationIndex:
     """The n-grams of items. A string of more than `n` words counts as its n-grams, a shorter one as a whole.
 
     Strings of fewer than `shortest` words are not looked for. An item without a longer string is looked for as all its
-    strings, one behind another, if they have `shortest_item` words together. `too_short` counts the others, which are
-    not looked for, by evaluation, and `counts` all items.
+    strings, one behind another, if they have `shortest_item` words together; others are not looked for.
     """
 
     def __init__(self, items: Iterable[Item], n: int, shortest: int, shortest_item: int) -> None:
         self.evaluations: list[str] = []
         self.lines: list[int] = []
-        self.counts: dict[str, int] = {}
-        self.too_short: dict[str, int] = {}
         keys: list[np.ndarray] = []
         owners: list[np.ndarray] = []
         lengths: set[int] = set()
         for number, item in enumerate(items):
             self.evaluations.append(item.evaluation)
             self.lines.append(item.line)
-            self.counts[item.evaluation] = self.counts.get(item.evaluation, 0) + 1
             hashed = [hash_words(text) for text in item.strings]
             texts = [words for words in hashed if words.size >= shortest]
             if not texts:
                 whole = np.concatenate([np.empty(0, np.uint64), *hashed])
                 texts = [whole] if whole.size >= max(shortest_item, 1) else []
-            if not texts:
-                self.too_short[item.evaluation] = self.too_short.get(item.evaluation, 0) + 1
             for words in texts:
                 width = min(n, words.size)
                 lengths.add(width)
@@ -78,14 +73,25 @@ class EvaluationIndex:
         self._shift = np.uint64(64 - max(10, int(self._keys.size * _EXPECTED_PER_BIT).bit_length()))
         self._bits = _bits(self._keys, self._shift)
         self._last = np.full(len(self.lines), -1, np.int64)
+        starts = np.flatnonzero(np.r_[True, self._keys[1:] != self._keys[:-1]]) if self._keys.size else self._owners
+        self._crowded = starts[np.diff(np.r_[starts, self._keys.size]) > NAMED]
 
     def find(self, words: np.ndarray, named: int) -> Matches:
         """What stands in a text with these words (uint64, as `hash_words`); the first `named` spans are named.
 
-        Overlapping n-grams of one item are one span. An n-gram of more than `NAMED` items is one of the first `NAMED`.
+        Overlapping n-grams of one item are one span. An n-gram of more than `NAMED` items has spans of the first
+        `NAMED`.
         """
-        found = _find(words, self._lengths, self._keys, self._owners, self._bits, self._shift, self._last, named)
-        return Matches(*found)
+        item, first, behind, struck_first, struck_behind, spans, items, crowded = _find(
+            words, self._lengths, self._keys, self._owners, self._bits, self._shift, self._last, self._crowded, named
+        )
+        items = np.unique(np.concatenate([items, *map(self._owners_at, crowded)]))
+        return Matches(item, first, behind, struck_first, struck_behind, spans, items)
+
+    def _owners_at(self, place: np.int64) -> np.ndarray:
+        """All items of the n-gram whose first place among the keys this is."""
+        owners: np.ndarray = self._owners[place : np.searchsorted(self._keys, self._keys[place], "right")]
+        return owners
 
 
 @njit(cache=True)
@@ -118,15 +124,19 @@ def _find(
     bits: np.ndarray,
     shift: np.uint64,
     last: np.ndarray,
+    crowded: np.ndarray,
     named: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, int]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, np.ndarray, np.ndarray]:
     # `last` is -1 for every item, and is left so: per item the word behind its latest span, and in `place` its number.
+    # `crowded`: where the n-grams of more than NAMED items begin. Their other items are read once for a text, by the
+    # caller, and not for every word of it.
     item = np.empty(named, np.int64)
     first = np.empty(named, np.int64)
     behind = np.empty(named, np.int64)
     place = np.empty(last.size if words.size else 0, np.int64)
     touched = np.empty(16, np.int64)
     runs = np.empty((16, 2), np.int64)
+    met = np.zeros(crowded.size if words.size else 0, np.bool_)
     spans = items = struck = 0
     for start in range(words.size):
         state = np.uint64(0)
@@ -144,6 +154,8 @@ def _find(
             at = int(np.searchsorted(keys, state))
             if at == keys.size or keys[at] != state:
                 continue
+            if at + NAMED < keys.size and keys[at + NAMED] == state:
+                met[np.searchsorted(crowded, at)] = True
             for entry in range(at, min(at + NAMED, keys.size)):
                 if keys[entry] != state:
                     break
@@ -172,4 +184,5 @@ def _find(
         last[touched[number]] = -1
     kept = min(spans, named)
     found = runs[:struck].copy()
-    return item[:kept], first[:kept], behind[:kept], found[:, 0].copy(), found[:, 1].copy(), spans, items
+    struck_first, struck_behind = found[:, 0].copy(), found[:, 1].copy()
+    return item[:kept], first[:kept], behind[:kept], struck_first, struck_behind, spans, touched[:items], crowded[met]

@@ -1,7 +1,7 @@
 """Directives for robots: what ``X-Robots-Tag`` and the meta elements ``robots`` and of named agents say.
 
-After Google's description (developers.google.com/search/docs/crawling-indexing/robots-meta-tag): directives are lists,
-After Google (developers.google.com/search/docs/crawling-indexing/robots-meta-tag): directives are lists,
+After Google (developers.google.com/search/docs/crawling-indexing/robots-meta-tag): directives are a list, and in a
+header the name of an agent may stand before it, with a colon.
 """
 
 from __future__ import annotations

@@ -37,14 +37,14 @@ _MOST_REDIRECTS = 5  # RFC 9309 section 2.3.1.2
 class Capture:
     """A captured file: its `status`, its `text` (empty but for 2xx), and whether that was `cut`.
 
-    Captures with the same text have the same `place`.
+    Captures with the same text have the same `place`: where it begins and ends in the file of all texts.
     """
 
     status: int
     date: str | None
     text: str
     cut: bool
-    place: int
+    place: tuple[int, int]
 
 
 class Captures:
@@ -82,7 +82,7 @@ class Captures:
         if found is None:
             return None
         text = self._bodies[found["start"] : found["end"]].decode("utf-8", "replace")
-        return Capture(found["status"], found["date"], text, bool(found["cut"]), found["start"])
+        return Capture(found["status"], found["date"], text, bool(found["cut"]), (found["start"], found["end"]))
 
     def _at(self, file: str, site: str, when: int | None) -> dict[str, Any] | None:
         """The row of the index that holds at an instant, whatever its status."""

@@ -99,7 +99,7 @@ def preview(
         tuple(groups),
         found.total(),
         changes,
-        tuple(_notes(changed.recipe, found.estimated)),
+        tuple(_notes(original.recipe, changed.recipe, found.estimated)),
     )
 
 
@@ -136,10 +136,12 @@ def _sample(
     return SeenDocument(document, text[:_CHARACTERS])
 
 
-def _notes(recipe: Recipe, estimated: int) -> list[str]:
+def _notes(before: Recipe, after: Recipe, estimated: int) -> list[str]:
     notes = []
-    if recipe.tokenizer.file is None:
+    if after.tokenizer.file is None:
         notes.append("Tokens are those of the build's tokenizer; a build would fit one to the changed corpus.")
+    elif after.tokenizer != before.tokenizer:
+        notes.append("Tokens are those of the build's tokenizer; a build would encode with the other one.")
     if estimated:
         notes.append(f"{estimated:,} of the tokens are estimated from the text that was encoded.")
     return notes

@@ -260,3 +260,10 @@ def test_the_script_itself_ends_with_one_message(millrace: Millrace, tmp_path: P
     done = millrace.run("artifacts", "--lake", str(tmp_path / "typo_lake"), "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"] == done.stderr.strip()
+
+
+def test_a_build_of_another_name_is_to_be_named(tmp_path: Path) -> None:
+    Lake.open(str(tmp_path / "lake"))
+    told = refused("what-if", "crawl", "--lake", str(tmp_path / "lake"))
+    assert "has no name corpus/crawl" in told and told.endswith("Name the build with --corpus")
+    assert "--corpus" not in refused("what-if", "crawl", "--corpus", "corpus/x", "--lake", str(tmp_path / "lake"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 
 import hypothesis
@@ -10,7 +11,7 @@ import pyarrow as pa
 from hypothesis import strategies
 
 from infra.documents import apply_edits
-from tasks.c4_lines import C4LinesConfig, c4_lines
+from tasks.c4_lines import C4LinesConfig, annotate_lines, c4_lines
 from tasks.sources.archives import ArchiveRecord, read_records
 from tasks.text.c4_urls import normalised_url
 from tests.tasks.partitioned import run_partitioned
@@ -103,3 +104,18 @@ def test_pages_of_one_url_keep_their_lines() -> None:
     # Without URLs, documents are pages by their ids.
     least = min((0, 1), key=lambda number: hashlib.md5(f"w/{number + 2}".encode()).hexdigest())
     assert without == (["x", "y"] if least == 0 else ["", "x\ny"])
+
+
+def test_a_text_of_line_feeds_takes_little_memory() -> None:
+    text = "\n" * (1 << 17)
+    lost = pa.table(
+        {"row": pa.array([0], pa.int32()), "high": pa.array([1], pa.uint64()), "low": pa.array([1], pa.uint64())}
+    )
+    tracemalloc.start()
+    try:
+        found = annotate_lines(pa.table({"text": [text]}), lost, C4LinesConfig())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found["lines"].to_pylist() == [len(text) + 1]
+    assert peak < 80 * len(text)

@@ -277,3 +277,15 @@ def test_preferences_of_use_are_those_of_the_agents(
     files = fitted([captured("https://mill.example/robots.txt", USAGE.encode())], tmp_path)
     [row] = judged(judge_robots, RobotsConfig(agents=agents), files, [(f"https://mill.example{path}", NOW)])
     assert (row["train_ai"], row["search"]) == (train_ai, search)
+
+
+def test_an_empty_file_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    """Its text begins where the next one does."""
+    records = [
+        captured("https://a.example/robots.txt"),
+        captured("https://b.example/robots.txt", b"User-agent: *\nDisallow: /"),
+    ]
+    files, pages = fitted(records, tmp_path), [("https://a.example/x", NOW), ("https://b.example/x", NOW)]
+    found = [row["disallowed"] for row in judged(judge_robots, CONFIG, files, pages)]
+    turned = [row["disallowed"] for row in judged(judge_robots, CONFIG, files, pages[::-1])]
+    assert (found, turned) == ([0, len(AGENTS)], [len(AGENTS), 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import hypothesis
@@ -53,6 +54,9 @@ def found(entries: AddressLists, url: str) -> list[str]:
         ("https://example.org/a*", ["http://example.org/a", "http://example.org/abc/d?e"], ["http://example.org/b"]),
         ("https://example.org/a/*", ["http://example.org/a/", "http://www.example.org/a/b"], ["http://example.org/a"]),
         ("https://example.org/*", ["http://example.org", "http://example.org/x"], ["http://sub.example.org/"]),
+        ("https://example.org", ["http://www.example.org", "http://example.org/x?q"], ["http://sub.example.org/"]),
+        ("example.org/", ["http://example.org", "http://example.org/x"], ["http://example.org.uk/"]),
+        ("https://example.org/?q", ["http://example.org/?q"], ["http://example.org/"]),
     ],
 )
 def test_what_an_entry_is_about(entry: str, about: list[str], not_about: list[str], tmp_path: Path) -> None:
@@ -86,6 +90,8 @@ def test_a_look_up_finds_what_a_look_at_every_entry_finds(
             return target.startswith(own if "/" in own else own + "/")
         if target.rstrip("/") == own.rstrip("/"):
             return True
+        if own.rstrip("/") == target.partition("/")[0]:
+            return True
         own, path = own.rstrip("/"), target.partition("?")[0].rstrip("/")
         return below and "?" not in own and (path == own or path.startswith(own + "/"))
 
@@ -99,6 +105,9 @@ def test_a_look_up_finds_what_a_look_at_every_entry_finds(
         ("a.example\n\n# x\nhttp://[::1\n", "list.txt, line 4: 'http://.::1' is no host"),
         ("ftp://a.example/", "line 1"),
         ("a..example", "line 1"),
+        ("a.example,2026-01-01", "line 1"),
+        ("address=/a.example/", "line 1"),
+        ("https://*.a.example/", "line 1"),
         ("http://a.example/*/b", "line 1"),
         ("http://a.example/" + "x" * 3_000 + "*", "line 1"),
         ("a" * 20_000, "line 1: it has 20000 bytes"),
@@ -151,8 +160,43 @@ def test_urls_are_columns() -> None:
         "example.org",
         None,
     }
-    with pytest.raises(ValueError, match="is not a host"):
-        UrlsConfig(deny=("http://x",))
+    for wrong in ("http://x", "a.*.example", "a.example,b.example"):
+        with pytest.raises(ValueError, match="is not a host"):
+            UrlsConfig(deny=(wrong,))
+    assert UrlsConfig(deny=("*.Example.org", ".example.org")).deny == ("example.org", "example.org")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"0.0.0.0 bad.example\n0.0.0.0 worse.example\n",
+        b"||bad.example^\n",
+        b"address=/bad.example/0.0.0.0\n",
+        b"bad.example\rworse.example\r",
+        b"bad.example,adult\nworse.example,adult\n",
+        "bad.example\nworse.example\n".encode("utf-16"),
+        gzip.compress(b"bad.example\n"),
+        b"<html><body>404 not found</body></html>\n",
+    ],
+)
+def test_a_blocklist_of_another_format_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "adult.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"adult\.txt.*no list of addresses.*Give plain text with one of these a line"):
+        try_blocklists({"adult.txt": tmp_path / "adult.txt"})
+
+
+def test_comments_and_some_wrong_lines_are_no_other_format(tmp_path: Path) -> None:
+    (tmp_path / "adult.txt").write_text("bad.example # since 2020\n-not a host-\nworse.example\n")
+    try_blocklists({"adult.txt": tmp_path / "adult.txt"})
+    (tmp_path / "adult.txt").write_text("# nothing yet\n")
+    try_blocklists({"adult.txt": tmp_path / "adult.txt"})
+
+
+def test_a_deep_url_does_not_leave_the_folder_above_it(tmp_path: Path) -> None:
+    entries = listed(tmp_path, "a.example/x/\nb.example/\n", below=True)
+    for depth in (1, 62, 63, 64, 65, 1000):
+        assert found(entries, f"http://a.example/x/{'y/' * depth}z?q") == ["a.example/x/"]
+        assert found(entries, f"http://b.example/{'y/' * depth}z") == ["b.example/"]
 
 
 def test_blocklists_have_categories(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import mlcroissant
@@ -13,10 +14,10 @@ import pytest
 
 from infra.engine.shards import PartReader
 from tasks.cards.card import _bounds, render_card
-from tasks.cards.croissant import to_croissant
+from tasks.cards.croissant import NO_LICENCE, to_croissant
 from tasks.cards.facts import CorpusFacts, collect_facts
-from tasks.cards.files import write_card
-from tasks.cards.markdown import escaped, to_html
+from tasks.cards.files import CannotWrite, write_card
+from tasks.cards.markdown import escaped, table, to_html
 from tasks.cards.pages import page_of
 from tasks.text.urls import domain_of
 from tests.tasks.cards.conftest import HOSTILE, Corpus
@@ -97,8 +98,47 @@ def test_croissant_metadata_are_valid_and_lead_to_the_documents(corpus: Corpus, 
 def test_files_name_no_place_of_the_machine(corpus: Corpus, tmp_path: Path) -> None:
     files = write_card(corpus.lake, corpus.build, "corpus/small", tmp_path / "card", tmp_path / "cache")
     assert [file.name for file in files] == ["card.md", "card.html", "croissant.json"]
-    for file in files[:2]:
+    folder = Path(corpus.lake.uri).parent
+    for file in files:
         assert ".jsonl" not in file.read_text()
+        assert str(folder) not in file.read_text()
+    assert "model: opt-outs.txt" in files[0].read_text()
+
+
+def test_a_licence_of_some_documents_is_not_that_of_all(facts: CorpusFacts) -> None:
+    assert to_croissant(facts)["license"] == ["CC0-1.0", NO_LICENCE]
+
+
+def test_ids_of_croissant_differ_whatever_sources_are_called(facts: CorpusFacts) -> None:
+    renamed = replace(
+        facts, corpora=dict.fromkeys(("web", "web-files", "web-00000", "web-files-files"), facts.corpora["web"])
+    )
+    found = to_croissant(renamed)
+    ids = [one["@id"] for one in (*found["distribution"], *found["recordSet"])]
+    assert len(set(ids)) == len(ids) == 12
+
+
+def test_a_recipe_does_not_leave_its_block(facts: CorpusFacts) -> None:
+    hostile = "x\n```\n\n<script>alert(1)</script> ````\n[x](http://y)"
+    recipe = {**facts.build.recipe, "lacks": {"step": hostile}}
+    html = to_html(render_card(replace(facts, build=replace(facts.build, recipe=recipe))))
+    assert html.count("<pre>") == 1 and html.rstrip().endswith("</code></pre>")
+    assert "<a" not in html
+
+
+def test_long_values_are_cut_with_a_sign() -> None:
+    row = table(["a"], [["|" * 5000]]).splitlines()[2]
+    assert len(row) < 3000 and row.endswith("\\|… (5,000 characters) |")
+
+
+def test_a_folder_that_cannot_be_written_is_named(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWrite, match=r"file/card cannot be written .*: name another one with --folder"):
+        write_card(corpus.lake, corpus.build, "corpus/small", tmp_path / "file" / "card", tmp_path / "cache")
+
+
+def test_values_that_are_blank_are_seen(facts: CorpusFacts) -> None:
+    assert "line\\_feed ' '" in render_card(facts) or "line\\_feed ''" in render_card(facts)
 
 
 def test_the_conditions_of_a_rule_are_part_of_what_stays() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from infra.engine.shards import PartReader
 from infra.store.errors import StoreError
-from tasks.cards.disclosure import UnknownSource
+from tasks.cards.disclosure import UnknownSource, disclose
+from tasks.cards.facts import collect_facts
 from tasks.cards.files import build_of_run, write_disclosure
 from tasks.cards.statements import Statements, read_statements
 from tasks.settings import RecipeError
@@ -55,6 +57,40 @@ def test_a_run_with_all_statements_is_complete(corpus: Corpus, tmp_path: Path) -
         rows = list(csv.DictReader(file))
     sizes = [int(row["bytes"]) for row in rows]
     assert len(rows) == -(-found.all_domains // 10) and sizes == sorted(sizes, reverse=True)
+
+
+def test_what_is_stated_of_some_sources_is_missing_of_the_others(corpus: Corpus, tmp_path: Path) -> None:
+    some = statements(tmp_path, "sources: {web: {kind: public, content: news}, books: {kind: public, title: Topics}}")
+    _, found = write_disclosure(corpus.lake, corpus.build, "x", None, some, tmp_path, tmp_path / "cache")
+    missing = {field.title: field.origin for field in found.missing}
+    assert missing["Types of content of other sources"] == "state content of books"
+    assert missing["Titles and links of large datasets"] == "state title and link of web, books"
+    assert [field.value for field in found.fields if field.title == "Types of content"] == ["web: news"]
+
+
+def test_figures_name_their_artifacts(corpus: Corpus, tmp_path: Path) -> None:
+    crawled = statements(tmp_path, "sources: {web: {kind: crawled}, books: {kind: public}}")
+    _, found = write_disclosure(corpus.lake, corpus.build, "x", None, crawled, tmp_path, tmp_path / "cache")
+    for field in found.fields:
+        if field.value is not None and re.search(r"\d", field.value):
+            named = [name for name in found.artifacts if name in field.origin]
+            assert named, field
+
+
+def test_languages_that_are_not_identified_are_shown(corpus: Corpus, tmp_path: Path) -> None:
+    facts = collect_facts(corpus.lake, corpus.build, "x", PartReader(corpus.lake, tmp_path))
+    facts.sources[1].languages = {None: facts.sources[1].size}
+    found = disclose(facts, None, Statements())
+    [value] = [field.value for field in found.fields if field.title == "Linguistic characteristics"]
+    assert value is not None and "not identified" in value
+    assert sum(float(share) for share in re.findall(r"([0-9.]+)%", value)) == pytest.approx(100, abs=0.5)
+
+
+def test_held_out_tokens_are_told(corpus: Corpus, tmp_path: Path) -> None:
+    facts = collect_facts(corpus.lake, corpus.build, "x", PartReader(corpus.lake, tmp_path))
+    assert "held out" not in disclose(facts, None, Statements()).basis
+    facts.sources[0].held_out = 1234
+    assert "training does not read the 1,234 that are held out" in disclose(facts, None, Statements()).basis
 
 
 def test_a_small_provider_lists_fewer_domains(corpus: Corpus, tmp_path: Path) -> None:

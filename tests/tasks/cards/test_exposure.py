@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tasks.report.judged import BuildParts
 from tasks.text.urls import domain_of
 from tasks.tracing.run import TracedRun
 from tests.model.support.small import small_run
+from tests.model.support.trained import going_on_from, train_here
 from tests.tasks.cards.conftest import BATCH, LENGTH, STEPS, Corpus
 
 
@@ -30,13 +32,14 @@ def test_predicted_tokens_are_those_of_the_sequences(tmp_path: Path, compat: str
     for sequence in chosen:
         for number, span in enumerate(documents_in(order, sequence)):
             expected[span.source, span.document] += span.tokens - (number == 0)
-    found = {
-        (source, document): int(count)
-        for source, counts in predicted_tokens(order, chosen)
-        for document, count in enumerate(counts)
-        if count
-    }
+    found: Counter[tuple[str, int]] = Counter()
+    for source, counts in predicted_tokens(order, chosen):
+        found.update({(source, document): int(count) for document, count in enumerate(counts) if count})
     assert found == {place: count for place, count in expected.items() if count}
+    again: Counter[tuple[str, int]] = Counter()
+    for source, counts in predicted_tokens(order, iter(chosen), at_once=7):
+        again.update({(source, document): int(count) for document, count in enumerate(counts) if count})
+    assert again == found
     assert sum(found.values()) == len(chosen) * order.length
 
 
@@ -67,6 +70,23 @@ def test_a_run_is_counted_with_its_passes(corpus: Corpus, tmp_path: Path) -> Non
     assert found.passes["books"] == pytest.approx(
         found.sources["books"].tokens / sum(size for id, size in _sizes(lake, found.tokens, reader) if "books/" in id)
     )
+
+
+def test_a_run_counts_with_the_one_that_it_continues(corpus: Corpus, tmp_path: Path) -> None:
+    lake = Lake.open(str(shutil.copytree(corpus.lake.uri, tmp_path / "lake")))
+    child = going_on_from(lake, corpus.run, STEPS, "more", steps=STEPS + 10)
+    train_here(lake, child, tmp_path / "cache")
+    parts = BuildParts({name: corpus.build.manifest(lake, name) for name in corpus.build.artifacts}, ("web", "books"))
+    reader = PartReader(lake, tmp_path / "cache")
+    alone, both = (exposure_of(lake, run.key, parts, reader, tmp_path / "cache") for run in (corpus.run, child))
+    assert (both.steps, both.unknown) == (STEPS + 10, None)
+    added = sum(size.tokens for size in both.sources.values()) - sum(size.tokens for size in alone.sources.values())
+    assert added == 10 * BATCH * LENGTH
+    # Where the earlier run is gone, its steps are told to be unknown.
+    shutil.rmtree(Path(lake.uri, "runs", corpus.run.key))
+    left = exposure_of(lake, child.key, parts, reader, tmp_path / "cache")
+    assert left.steps == 10 and left.unknown is not None and corpus.run.key[:12] in left.unknown
+    assert sum(size.tokens for size in left.sources.values()) == added
 
 
 def _sizes(lake: Lake, tokens, reader: PartReader) -> list[tuple[str, int]]:  # type: ignore[no-untyped-def]

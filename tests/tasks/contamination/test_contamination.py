@@ -123,8 +123,6 @@ def test_short_items_are_looked_for_by_the_stated_rule() -> None:
         Item("b", 2, ("2 + 2 =", "4")),
     ]
     index = EvaluationIndex(items, 13, 8, 5)
-    assert index.counts == {"a": 1, "b": 2}
-    assert index.too_short == {"b": 1}
     texts = ["so ONE, two: three four five six seven eight", "one two three four five six seven", "nine nine nine nine"]
     assert [row["items"] for row in found_in(texts, index)] == [1, 0, 0]
     assert [row["evaluations"] for row in found_in(["the capital is Rome (or so)", "2 + 2 = 4"], index)] == ["b", None]
@@ -162,12 +160,21 @@ def test_hostile_texts_are_named_up_to_a_limit_and_counted_whole() -> None:
     items = [Item("t", number, (template, f"statement {number}")) for number in range(1, 4000)]
     index = EvaluationIndex(items, 13, 8, 5)
     [row] = found_in([f"{template} and\n" * 2000], index)
-    assert row["items"] == NAMED
+    assert row["items"] == len(items)
     assert len(row["spans"]) == 1000
     assert row["unnamed_spans"] == 2000 * NAMED - 1000
     # The state that a search uses is as before: the next text has its own matches only.
     assert found_in(["nothing", template], index)[0]["items"] == 0
     assert len(hash_words(template)) == 15
+
+
+def test_an_n_gram_of_many_items_names_every_evaluation() -> None:
+    text = " ".join(f"word{number}" for number in range(20))
+    items = [Item(name, line, (text,)) for name in ("a", "b") for line in range(1, 41)]
+    items += [Item("c", 1, (f"{text} and the rest of it is another question",)), Item("d", 1, (text.upper()[::-1],))]
+    [row, other] = found_in([text, "another text"], EvaluationIndex(items, 13, 8, 5))
+    assert (row["items"], row["evaluations"], len(row["spans"])) == (81, "a,b,c", NAMED)
+    assert (other["items"], other["evaluations"]) == (0, None)
 
 
 def test_a_rule_drops_what_is_contaminated_and_explain_names_the_item(pool: LocalPool, tmp_path: Path) -> None:

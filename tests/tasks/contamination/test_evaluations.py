@@ -53,3 +53,18 @@ def test_wrong_sets_are_refused_with_their_place(tmp_path: Path, name: str, cont
 def test_lone_surrogates_do_not_end_the_reading(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(rb'{"a": "x \ud800 y"}')
     assert list(read_items({"a.jsonl": tmp_path / "a.jsonl"})) == [Item("a", 1, ("x ? y",))]
+
+
+@pytest.mark.parametrize("other", ["a.jsonl.gz", "a.json"])
+def test_a_set_does_not_stand_in_for_another_one(tmp_path: Path, other: str) -> None:
+    for name in ("a.jsonl", other):
+        (tmp_path / name).write_bytes(gzip.compress(LINE) if name.endswith("gz") else LINE)
+    with pytest.raises(ValueError, match=r"a\.json.* and a\.json.* are both the set a: rename one"):
+        list(read_items({path.name: path for path in tmp_path.iterdir()}))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_a_set_without_items_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "stored-elsewhere").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.jsonl has no items: delete it, or fetch it again"):
+        list(read_items({"a.jsonl": tmp_path / "stored-elsewhere"}))

@@ -179,6 +179,15 @@ def test_a_policy_shows_its_cost_before_it_is_built(base: Base, pool: LocalPool,
     assert min(samples) > 5
 
 
+def test_another_tokenizer_is_told(base: Base, pool: LocalPool, shared_data: Path, tmp_path: Path) -> None:
+    lake, values, build = base
+    other = shared_data / "tokenizers" / "sp_test_model.model"
+    resolved = changed(values, tokenizer__file=other, tokenizer__end_of_document="</s>")
+    assert previewed(lake, pool, build, resolve(values), tmp_path).notes == ()
+    [note] = previewed(lake, pool, build, resolved, tmp_path).notes
+    assert note == "Tokens are those of the build's tokenizer; a build would encode with the other one."
+
+
 @pytest.mark.parametrize(
     ("settings", "lacking"),
     [
