@@ -16,7 +16,6 @@ from infra.compiled import njit
 from tasks.text.characters import LETTER, NUMERIC, SPACE, UNSPACED, WORD, code_points, flags_of
 from tasks.text.slices import Flags, Places, Points, split_runs, split_words
 
-
 _TOGETHER = 1 << 14  # characters
 
 
