@@ -133,13 +133,19 @@ def left_out(written: Recipe, resolved: ResolvedRecipe) -> str:
 
 
 def _leave_out_steps(values: dict[str, Any], model: str) -> None:
-    """Take the steps that use a model out of all sections, with the rules and floors on their columns."""
+    """Take the steps that use a model out of all sections, with the rules and floors that ask for their columns."""
     values["across"] = [step for step in values["across"] if step["model"] != model]
     for section in (*values["sources"].values(), *values["references"].values()):
         gone = {step["name"] for step in section["steps"] if step["model"] == model}
         section["steps"] = [step for step in section["steps"] if step["name"] not in gone]
         for kind in {"rules", "floors"} & section.keys():
-            section[kind] = [one for one in section[kind] if one["column"].partition(".")[0] not in gone]
+            section[kind] = [one for one in section[kind] if not gone & _steps_asked(one)]
+
+
+def _steps_asked(threshold: Mapping[str, Any]) -> set[str]:
+    """The steps whose columns a rule or floor compares, in its conditions too."""
+    asked = (threshold, threshold.get("when"), threshold.get("unless"))
+    return {one["column"].partition(".")[0] for one in asked if one is not None}
 
 
 def _models_named(value: Any) -> set[str]:

@@ -30,4 +30,6 @@ def _train(lines: str, options: dict[str, Any], model: str) -> None:
         trained = fasttext.train_supervised(lines, **options)
     except RuntimeError as error:
         raise ValueError(f"fastText cannot be trained ({error}): lower learning_rate") from error
+    if not trained.words:
+        raise ValueError(f"no word stands {options.get('minCount', 1):,} times in the lines: lower minimum_count")
     trained.save_model(model)

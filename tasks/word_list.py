@@ -106,7 +106,7 @@ def try_word_lists(files: Mapping[str, Path]) -> None:
 
 def _entries(path: Path, config: WordListConfig) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}): store the list in UTF-8") from error
     entries = [line.strip() for line in lines]

@@ -27,6 +27,8 @@ _CLOSING = re.compile(r"[\"')\]}]+?(?:\s+|(?=--)|$)", re.MULTILINE)
 _NUMBER = re.compile(r"-?[.,]?\d[\d,.\-]*\.?$")
 _INITIAL = re.compile(r"[^\W\d]\.$")
 _DOTS = re.compile(r"\.\.+$")
+# Characters of what is remembered. Where no-break spaces separate words, a context can be as long as the text.
+_LONGEST_KEPT = 256
 _UPPER_MIDDLE = 1 << 2
 _UPPER = 1 << 1 | _UPPER_MIDDLE | 1 << 3
 _LOWER_START = 1 << 4
@@ -55,7 +57,8 @@ def count_sentences(line: str) -> int:
 def _breaks(line: str) -> Iterator[tuple[int, int]]:
     """Where a sentence ends, and where the next one begins."""
     for mark, context in _contexts(line):
-        if _breaks_within(context):
+        judge = _breaks_within if len(context) <= _LONGEST_KEPT else _breaks_within.__wrapped__
+        if judge(context):
             yield mark.end(), mark.start("next") if mark["next"] else mark.end()
 
 

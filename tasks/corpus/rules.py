@@ -112,7 +112,7 @@ class RulesConfig(StageConfig):
 
 def _columns(config: RulesConfig) -> list[str]:
     thresholds = [*(one for rule in config.rules for one in rule.thresholds), *config.floors]
-    failures = [f"{rule.step}.failed" for rule in config.rules]
+    failures = [f"{one.step}.failed" for rule in config.rules for one in rule.thresholds]
     edits = [f"{name}.edits" for name in config.edits]
     return list(dict.fromkeys(["text", *edits, *(threshold.column for threshold in thresholds), *failures]))
 
@@ -122,24 +122,26 @@ def apply_rules(documents: pa.Table, config: RulesConfig) -> pa.Table:
     """For each document, read with its text as stored:
 
     - ``outcome`` (string): ``step:dropped:reason`` of the first rule that it fails, "" when it passes all. A document
-      that a step could not annotate is ``step:failed:reason``, in the place of that step's first rule. A document of
-      which an edit leaves only white space is ``edit:dropped:all_text_struck``, before all rules;
+      that a step could not annotate is ``step:failed:reason``, in the place of the first rule that asks for that step,
+      in a condition too. A document of which an edit leaves only white space is ``edit:dropped:all_text_struck``,
+      before all rules;
     - ``length`` (int64): the UTF-8 bytes of its text after the edits;
     - ``struck`` (list of int64): the bytes that each edit takes from it. Edits after the one that leaves nothing take
       nothing.
 
-    A rule on a step that did not read a document because of a floor is passed over: a rule at least as strict as the
-    floor drops the document for the true reason. Raises KeyError when a column is missing.
+    A rule that asks for a step that did not read a document because of a floor is passed over: a rule at least as
+    strict as the floor drops the document for the true reason. Raises KeyError when a column is missing.
     """
     outcome, length, struck = _edited(documents, config.edits)
     skipped = _skipped(documents, config.floors)
     failed_seen: set[str] = set()
     for rule in config.rules:
-        name = f"{rule.step}.failed"
-        if rule.step not in failed_seen and name in documents.column_names:
-            reasons = pc.binary_join_element_wise(f"{rule.step}:failed", documents[name], ":")
-            outcome = pc.if_else(pc.and_(pc.equal(outcome, KEPT), pc.is_valid(reasons)), reasons, outcome)
-        failed_seen.add(rule.step)
+        for step in dict.fromkeys(one.step for one in rule.thresholds):
+            name = f"{step}.failed"
+            if step not in failed_seen and name in documents.column_names:
+                reasons = pc.binary_join_element_wise(f"{step}:failed", documents[name], ":")
+                outcome = pc.if_else(pc.and_(pc.equal(outcome, KEPT), pc.is_valid(reasons)), reasons, outcome)
+            failed_seen.add(step)
         fails = rule.fails(documents)
         if rule.missing == "fails":
             missing = pc.is_null(documents[rule.column])
@@ -149,6 +151,9 @@ def apply_rules(documents: pa.Table, config: RulesConfig) -> pa.Table:
         applies = rule.applies(documents)
         if applies is not None:
             fails = pc.and_(fails, applies)
+        for condition in rule.thresholds[1:]:
+            if condition.step in skipped:
+                fails = pc.and_(fails, pc.invert(skipped[condition.step]))
         dropped = pc.and_(fails, pc.equal(outcome, KEPT))
         outcome = pc.if_else(dropped, f"{rule.step}:dropped:{rule.reason}", outcome)
     return pa.table([outcome, length, struck], schema=RULES_SCHEMA)

@@ -20,8 +20,12 @@ _ANY = re.compile(_INTERNATIONAL.pattern + b"|" + _NATIONAL.pattern)
 _GROUPED = re.compile(rb"[0-9][^0-9]+[0-9]")
 # As 1.234.567 and 12 345 678.
 _THOUSANDS = re.compile(rb"\(?[0-9]{1,3}(?:([ .]|\xc2\xa0)[0-9]{3})(?:\1[0-9]{3})*\Z")
-# As 2024-01-31, 31.01.2024 and 1/2/2024.
+# As 52.073975 -1.5, from the first or a later number on: rows of tables. Behind a bracket, an area code can end so. No
+# decimal number begins with a nought before another digit, as 030.901820 does; 069.03 is the end of 255,069.03.
+_DECIMAL = re.compile(rb"(?:[0-9]+(?:[ \-/]|\xc2\xa0)+)*(?:(?:0|[1-9][0-9]*)\.[0-9]+|0[0-9]{2}\.[0-9]{1,2})(?![0-9.])")
+# As 2024-01-31, 31.01.2024 and 1/2/2024, also behind minutes: 12:30 31.01.2024.
 _DATE = re.compile(
+    rb"(?:[0-9]+(?: |\xc2\xa0)+)?"
     rb"(?:[12][0-9]{3}[-./][0-9]{1,2}[-./][0-9]{1,2}|[0-9]{1,2}[-./][0-9]{1,2}[-./][12][0-9]{3})(?![0-9])"
 )
 # ISBN in groups: 13 digits, or 10 of which the last one stands alone.
@@ -55,7 +59,7 @@ def _candidates(text: bytes, national: bool) -> Iterator[re.Match[bytes]]:
 
 
 def _may_be_national(written: bytes) -> bool:
-    numbered = any(pattern.match(written) for pattern in (_THOUSANDS, _DATE, _BOOK))
+    numbered = any(pattern.match(written) for pattern in (_THOUSANDS, _DECIMAL, _DATE, _BOOK))
     return not numbered and _GROUPED.search(written) is not None
 
 

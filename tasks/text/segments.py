@@ -16,6 +16,8 @@ from infra.compiled import njit
 from tasks.text.characters import LETTER, NUMERIC, SPACE, UNSPACED, WORD, code_points, flags_of
 from tasks.text.slices import Flags, Places, Points, split_runs, split_words
 
+_TOGETHER = 1 << 14  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class Segmented:
@@ -39,13 +41,31 @@ def segment(text: str) -> Segmented:
     if not (flags & UNSPACED).any():
         return Segmented(points, flags, starts, ends)
     unspaced = _any_in(flags, starts, ends, UNSPACED)
-    cut = starts.tolist()
-    for start, end in zip(starts[unspaced].tolist(), ends[unspaced].tolist()):
-        run = text[start:end]
-        begins = np.array([begin for begin, _ in WordBreaker(run, "root").segments()], np.int64) + start
-        cut += begins[(flags[begins] & (LETTER | NUMERIC)) != 0].tolist()
-    starts = np.unique(np.array(cut, np.int64))
+    cuts = _cuts(text, starts[unspaced], ends[unspaced])
+    cuts = cuts[(flags[cuts] & (LETTER | NUMERIC)) != 0]
+    starts = np.unique(np.concatenate([starts, cuts]))
     return Segmented(points, flags, *_without_openings(flags, starts, ends, WORD))
+
+
+def _cuts(text: str, starts: Places, ends: Places) -> Places:
+    """Where ICU cuts runs of a text. Many short runs go to it together: it breaks at each line feed between them."""
+    sizes = ends - starts + 1
+    found = [np.empty(0, np.int64)]
+    for group in np.split(np.arange(len(starts)), np.flatnonzero(np.diff(np.cumsum(sizes) // _TOGETHER)) + 1):
+        joined = "\n".join([text[start:end] for start, end in zip(starts[group].tolist(), ends[group].tolist())])
+        begins = _in_code_points(joined, [begin for begin, _ in WordBreaker(joined, "root").segments()])
+        firsts = np.cumsum(sizes[group]) - sizes[group]
+        run = np.searchsorted(firsts, begins, "right") - 1
+        places = begins - firsts[run] + starts[group][run]
+        found.append(places[places < ends[group][run]])
+    return np.concatenate(found)
+
+
+def _in_code_points(text: str, places: list[int]) -> Places:
+    """Places in a text that are counted in units of UTF-16, as ICU does, of which an emoji has two."""
+    wide = code_points(text) > 0xFFFF
+    found = np.array(places, np.int64)
+    return np.searchsorted(np.arange(len(wide)) + np.cumsum(wide) - wide, found) if wide.any() else found
 
 
 @njit(cache=True, nogil=True)

@@ -49,8 +49,10 @@ def fit_chosen(tables: Iterable[pa.Table], config: TextClassifierConfig, folder:
             about["training_file_sha256"] = hashlib.file_digest(stored, "sha256").hexdigest()
         train(lines, config.options(), model)
         lines.unlink()
-        scores = _scores(model, spool, chosen[HELD_OUT])
+        found = _scores(model, spool, chosen[HELD_OUT])
     held_out = chosen[HELD_OUT]
+    about["held_out_without_known_word"] = found.count(None)
+    scores = [0.0 if score is None else score for score in found]  # a threshold keeps neither
     about |= measure(
         scores,
         [line.label == POSITIVE for line in held_out],
@@ -96,8 +98,9 @@ def _refuse_few(about: Mapping[str, Mapping[str, int]], config: TextClassifierCo
     )
 
 
-def _scores(path: Path, spool: Spool, lines: Sequence[Line]) -> list[float]:
+def _scores(path: Path, spool: Spool, lines: Sequence[Line]) -> list[float | None]:
+    """The probability that a line is positive; None for one without a word that the model knows."""
     model, _ = load_supervised({MODEL: path}, "a classifier", MODEL)
     wanted = LABEL + POSITIVE
     found = (model.predict(spool.text(line) + "\n", -1, 0.0, "strict") for line in lines)
-    return [next(p for p, label in predictions if label == wanted) for predictions in found]
+    return [next((p for p, label in predictions if label == wanted), None) for predictions in found]

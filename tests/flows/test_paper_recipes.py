@@ -211,6 +211,21 @@ def test_without_cited_pages_the_classifier_is_left_out_with_its_rule() -> None:
     assert "rules" not in left_out(read_recipe("llama"), whole)
 
 
+@pytest.mark.parametrize("condition", ["when", "unless"])
+def test_rules_whose_condition_asks_a_step_that_is_left_out_go_too(tmp_path: Path, condition: str) -> None:
+    path = tmp_path / "cited.yaml"
+    path.write_text(
+        "name: cited\nmodels:\n  cited: {fit: text_classifier, on: [good, web], positive: [good]}\n"
+        "references:\n  good: {read: jsonl}\n"
+        "sources:\n  web:\n    read: jsonl\n    steps: [heuristics, {reference_classifier: {model: cited}}]\n"
+        "    rules:\n      - {column: heuristics.word_count, at_least: 50, reason: short}\n"
+        "      - {column: heuristics.word_count, at_least: 90, reason: short_and_unlike, "
+        f"{condition}: {{column: reference_classifier.score, at_most: 0.5}}}}\n"
+    )
+    [web] = load_recipe(str(path), inputs=["web=file"], skip_missing=True).sources
+    assert isinstance(web.section, Source) and [rule.reason for rule in web.section.rules] == ["short"]
+
+
 def test_a_file_takes_the_place_of_a_model_that_would_be_fitted(tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("__label__wiki mill river\n__label__cc shop sale\n")
     train(tmp_path / "lines", {"thread": 1, "verbose": 0, "dim": 2}, tmp_path / "wiki.bin")

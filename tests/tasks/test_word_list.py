@@ -49,6 +49,11 @@ def ldnoobw(shared_data: Path) -> dict[str, Path]:
     return {path.name: path for path in (shared_data / "evaluation" / "bias" / "ldnoobw").iterdir()}
 
 
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    tmp_path.joinpath("en").write_bytes("\ufeffmill\r\n\r\nriver\r\n".encode())
+    assert count({"en": tmp_path / "en"}, ["the mill"], config=ALL) == [(1, 0.5714)]
+
+
 def test_verdicts_are_those_of_c4_on_texts_with_bad_words(ldnoobw: dict[str, Path], shared_data: Path) -> None:
     bias = shared_data / "evaluation" / "bias"
     with gzip.open(bias / "hatecheck.jsonl.gz", "rt") as file:

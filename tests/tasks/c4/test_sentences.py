@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.c4 import sentences
 from tasks.c4.sentences import count_sentences
 
 
@@ -27,3 +28,12 @@ from tasks.c4.sentences import count_sentences
 def test_sentences_are_counted_as_nltk_counts_them(line: str, count: int) -> None:
     """The numbers are those of NLTK 3.8.1 with its English parameters."""
     assert count_sentences(line) == count
+
+
+def test_what_is_remembered_is_short() -> None:
+    """Where no-break spaces separate words, what decides about one mark is as long as the text."""
+    sentences._breaks_within.cache_clear()
+    assert count_sentences("a\u00a0b.\u00a0" * 1000) >= 1
+    assert sentences._breaks_within.cache_info().currsize == 0
+    assert count_sentences("One. Two.") == 2
+    assert sentences._breaks_within.cache_info().currsize > 0

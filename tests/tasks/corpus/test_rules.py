@@ -178,6 +178,24 @@ def test_a_missing_value_fails_only_where_the_rule_applies() -> None:
     assert outcomes(shard, rule) == ["heuristics:dropped:word_count", ""]
 
 
+def test_a_document_that_the_step_of_a_condition_could_not_annotate_fails() -> None:
+    """Otherwise nobody would hear that the rule was not applied to it."""
+    shard = documents({"language.label": None, "language.failed": "empty_text"}, {})
+    given = {"column": "heuristics.word_count", "at_least": 3, "reason": "word_count"}
+    for rule in (Rule(**given, when=ENGLISH), Rule(**given, unless=ENGLISH)):
+        assert outcomes(shard, rule) == ["language:failed:empty_text", ""]
+        assert "language.failed" in apply_rules.columns_of(RulesConfig(rules=(rule,)))
+
+
+def test_a_condition_on_a_step_that_a_floor_kept_from_reading_drops_nothing() -> None:
+    floor = Floor(column="language.score", at_least=0.5, steps=("heuristics",))
+    long = Threshold(column="heuristics.word_count", at_least=3)
+    other = Rule(column="language.label", one_of=("fr",), reason="other_language", unless=long)
+    shard = documents({**LOW, "heuristics.word_count": None}, {"heuristics.word_count": None})
+    found = outcomes(shard, other, SCORE, floors=(floor,))
+    assert found == ["language:dropped:low_score", "language:dropped:other_language"]
+
+
 def test_conditions_are_read_and_said_in_words() -> None:
     rule = Rule(column="heuristics.word_count", at_least=3, reason="word_count", when=ENGLISH)
     assert "language.label" in apply_rules.columns_of(RulesConfig(rules=(rule,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import phonenumbers
@@ -48,6 +49,28 @@ def test_what_only_looks_like_personal_data_is_none(text: str) -> None:
     for around in ("{}", "a {} b", "({})", "{}.", "说{}。", "{}\n{}"):
         [row] = find([around.format(text, text)])
         assert row["spans"] == [], row["spans"]
+
+
+TABLES: dict[str, Callable[[random.Random], str]] = {
+    "decimals": lambda rng: f"{rng.uniform(0, 1e4):.3f}",
+    "thousands": lambda rng: f"{rng.uniform(0, 1e6):,.2f}",
+    "coordinates": lambda rng: f"{rng.uniform(-90, 90):.6f} {rng.uniform(-180, 180):.6f}",
+    "times": lambda rng: f"{rng.randrange(1, 29):02}.{rng.randrange(1, 13):02}.2024 {rng.randrange(24):02}:30",
+    "prices": lambda rng: f"${rng.uniform(1, 9999):,.2f}",
+}
+
+
+@pytest.mark.parametrize("between", [" ", "  ", "\t", ", ", "\n"])
+@pytest.mark.parametrize("name", list(TABLES))
+def test_tables_of_numbers_have_no_phones(name: str, between: str) -> None:
+    rng = random.Random(5)
+    [row] = find([between.join(TABLES[name](rng) for _ in range(500))])
+    assert row["spans"] == []
+
+
+@pytest.mark.parametrize("text", ["(650) 253.0000", "650.253.0000", "030.901820", "1-650-253-0000", "Tel:650-253-0000"])
+def test_phones_with_dots_and_colons_stay_phones(text: str) -> None:
+    assert find([text])[0]["phones"] == 1
 
 
 def test_masks_are_edits_that_leave_the_rest() -> None:

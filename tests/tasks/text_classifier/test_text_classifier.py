@@ -76,6 +76,18 @@ def test_the_classifier_tells_new_pages_apart_and_says_how_well(tmp_path: Path) 
     assert kept["positive"] >= 0.9 > kept["negative"]
 
 
+def test_words_that_are_too_few_to_count_are_an_error_and_lines_without_any_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no word stands 100,000 times in the lines: lower minimum_count"):
+        fit(pages(), tmp_path / "none", CONFIG.model_copy(update={"minimum_count": 100_000}))
+    # One word is known. It stands often in few pages, and the line end, which has a number of its own, more seldom.
+    often = [
+        (name, kind, url, "known " * 90 if n % 4 == 0 else text) for n, (name, kind, url, text) in enumerate(pages())
+    ]
+    often = [(name, kind, url, f"{name} {text}") for name, kind, url, text in often]  # no page twice
+    report = fit(often, tmp_path / "one", CONFIG.model_copy(update={"minimum_count": 1000}))
+    assert 0 < report["held_out_without_known_word"] < 2 * report["positive"]["held_out"]
+
+
 def test_the_files_do_not_depend_on_the_order_or_the_tables(tmp_path: Path) -> None:
     found = pages()
     shuffled = random.Random(3).sample(found, len(found))
