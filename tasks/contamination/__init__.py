@@ -14,7 +14,7 @@ from infra.documents import EDITS_TYPE, Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
 from tasks.contamination.evaluations import read_items
 from tasks.contamination.index import EvaluationIndex, Matches
-from tasks.text.word_spans import word_spans
+from tasks.text.words import word_spans
 
 _SPAN = pa.struct([("evaluation", pa.string()), ("item", pa.int64()), ("start", pa.int64()), ("end", pa.int64())])
 CONTAMINATION_SCHEMA = pa.schema(

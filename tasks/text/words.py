@@ -28,6 +28,7 @@ UNSPACED_BLOCKS = (
     *((0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFF)),  # narrow katakana, kana supplement, Han extensions
 )
 _SEPARATOR, _PART, _WHOLE, _MARK = 0, 1, 2, 3
+_WIDER = (0x80, 0x800, 0x10000)  # from these code points on, UTF-8 takes a byte more (RFC 3629, section 3)
 
 
 def hash_words(text: str) -> np.ndarray:
@@ -35,12 +36,27 @@ def hash_words(text: str) -> np.ndarray:
 
     It is FNV-1a (Fowler, Noll, Vo) over code points, finished by `tasks.text.mixing`.
     """
-    return _hash_words(_codes(text), word_classes())
+    return _find_words(_codes(text.casefold()), word_classes())[0].copy()
+
+
+def word_spans(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The hash of each word (uint64), as `hash_words`, and the UTF-8 byte offsets where it starts and ends (int64).
+
+    The hash is of the case-folded word, the offsets are those in the text itself.
+    """
+    own, codes = _codes(text), _codes(text.casefold())
+    offsets = np.zeros(own.size + 1, np.int64)
+    np.cumsum(1 + sum((own >= first).astype(np.int64) for first in _WIDER), out=offsets[1:])
+    hashes, firsts, lasts = _find_words(codes, word_classes())
+    if codes.size != own.size:  # case folding makes some characters two or three: ß is ss
+        origin = np.repeat(np.arange(own.size), [len(character.casefold()) for character in text])
+        firsts, lasts = origin[firsts], origin[lasts]
+    return hashes.copy(), offsets[firsts], offsets[lasts + 1]
 
 
 def join_words(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The words joined by spaces in UTF-8 (uint8), and where each word starts and ends in it (int64, int64)."""
-    return _join_words(_codes(text), word_classes())
+    return _join_words(_codes(text.casefold()), word_classes())
 
 
 @functools.cache
@@ -63,12 +79,15 @@ def word_classes() -> np.ndarray:
 
 
 def _codes(text: str) -> np.ndarray:
-    return np.frombuffer(text.casefold().encode("utf-32-le"), np.uint32)
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 @njit(cache=True)
-def _hash_words(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _find_words(codes: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The hashes of the words (uint64), and the places of their first and last code points (int32)."""
     hashes = np.empty(codes.size, np.uint64)
+    firsts = np.empty(codes.size, np.int32)
+    lasts = np.empty(codes.size, np.int32)
     words = 0
     inside = False
     state = np.uint64(0)
@@ -85,7 +104,9 @@ def _hash_words(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
             continue
         if not inside:
             state = np.uint64(0xCBF29CE484222325)
+            firsts[words] = index
         state = (state ^ np.uint64(code)) * np.uint64(0x100000001B3)
+        lasts[words] = index
         if kind == 2:
             hashes[words] = mix(state)
             words += 1
@@ -94,7 +115,7 @@ def _hash_words(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     if inside:
         hashes[words] = mix(state)
         words += 1
-    return hashes[:words].copy()
+    return hashes[:words], firsts[:words], lasts[:words]
 
 
 @njit(cache=True)

@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import strategies
 
 from tasks.text.similarity import count_common, jaccard, ngram_set
-from tasks.text.words import hash_words, join_words, word_classes
+from tasks.text.words import hash_words, join_words, word_classes, word_spans
 
 
 def words_of(text: str) -> list[str]:
@@ -87,3 +87,20 @@ def test_the_jaccard_index_is_that_of_the_sets(left: list[str], right: list[str]
     both, either = grams(left) & grams(right), grams(left) | grams(right)
     assert count_common(one, other) == len(both)
     assert jaccard(one, other) == (len(both) / len(either) if either else 0.0)
+
+
+FOLDED = ["", "Straße und İstanbul", "ﬁne ﬀ 日本語です。 ไทย हिन्दी", "a\u0301 é E\u0301", "İİ ŉ x\U0001f600y ᾳ"]
+
+
+@hypothesis.settings(deadline=None, max_examples=300)
+@hypothesis.given(strategies.text(strategies.sampled_from("aAßİŉﬃ 日ไ\u0301.😀_9")) | strategies.sampled_from(FOLDED))
+def test_places_are_those_of_the_words_in_the_text_itself(text: str) -> None:
+    hashes, starts, ends = word_spans(text)
+    assert hashes.tolist() == hash_words(text).tolist()
+    buffer, first, behind = join_words(text)
+    joined = [buffer[a:b].tobytes().decode() for a, b in zip(first, behind)]
+    stored = text.encode()
+    own = [stored[start:end].decode().casefold() for start, end in zip(starts, ends)]
+    # A character that folds to several ones can be part of two words: then both have it.
+    assert len(own) == len(joined)
+    assert all(folded in whole for folded, whole in zip(joined, own))
