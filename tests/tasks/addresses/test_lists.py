@@ -175,7 +175,7 @@ def test_urls_are_columns() -> None:
         b"bad.example\rworse.example\r",
         b"bad.example,adult\nworse.example,adult\n",
         "bad.example\nworse.example\n".encode("utf-16"),
-        gzip.compress(b"bad.example\n"),
+        gzip.compress(b"bad.example\n", mtime=0),
         b"<html><body>404 not found</body></html>\n",
     ],
 )

@@ -38,7 +38,7 @@ LINE = b'{"a": "b"}\n'
         ("a.jsonl", b"[" * 5000, r"a\.jsonl, line 1: more than .* levels"),
         (
             "a.jsonl.gz",
-            gzip.compress(LINE * 999)[:-20],
+            gzip.compress(LINE * 999, mtime=0)[:-20],
             r"a\.jsonl\.gz is damaged in line .*: fetch it again",
         ),
         ("a.csv", b"question,answer", r"no evaluation set is among a\.csv: give a folder with NAME\.jsonl files"),
