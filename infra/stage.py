@@ -56,6 +56,11 @@ class StageConfig(pydantic.BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @property
+    def edits_text(self) -> bool:
+        """Whether the column ``edits`` of the stage, if it has one, may hold edits with this config."""
+        return True
+
     def more_libraries(self) -> Sequence[str]:
         """Libraries that affect the result with this config only, beside those of the stage."""
         return ()
@@ -124,7 +129,7 @@ class Stage:
 
     @property
     def gives_edits(self) -> bool:
-        """Whether the stage changes the text that later steps see."""
+        """Whether the stage can change the text that later steps see: a config decides it by `edits_text`."""
         return self.schema is not None and "edits" in self.schema.names
 
     @property

@@ -207,7 +207,7 @@ class _Pipeline:
         specs = []
         for origin in map(self._resolved.origin, model.on):
             ready = before_models(origin, self._recipe)
-            edits = tuple(step.name for step in ready if step.stage.gives_edits)
+            edits = tuple(step.name for step in ready if step.edits_text)
             pairs = fit_reads(name, origin, self._recipe)
             specs.append(self._view(origin, edits if stage.reads_text(config) else (), pairs, unique=True))
         return _fit_task(f"fit {name}", f"models/{name}", stage, config, specs)

@@ -45,6 +45,10 @@ class ContaminationConfig(StageConfig):
     shortest_item: int = pydantic.Field(5, ge=1, le=100)
     cut: bool = False
 
+    @property
+    def edits_text(self) -> bool:
+        return self.cut
+
     @pydantic.model_validator(mode="after")
     def _in_order(self) -> ContaminationConfig:
         if not self.shortest_item <= self.shortest <= self.n:

@@ -48,6 +48,10 @@ class PersonalDataConfig(StageConfig):
     regions: tuple[str, ...] = ()
     replacements: dict[Kind, str] = pydantic.Field(default_factory=dict)
 
+    @property
+    def edits_text(self) -> bool:
+        return bool(self.mask)
+
     @pydantic.model_validator(mode="after")
     def _fits(self) -> PersonalDataConfig:
         if lost := [kind for kind in (*self.mask, *self.replacements) if kind not in self.kinds]:

@@ -20,7 +20,7 @@ def passes(source: ResolvedSource, fitted: Mapping[str, object]) -> Iterator[tup
             yield tuple(group)
             group = []
         group.append(step)
-        if step.stage.kind is not StageKind.annotate or step.stage.gives_edits:
+        if step.stage.kind is not StageKind.annotate or step.edits_text:
             yield tuple(group)
             group = []
     if group:

@@ -34,7 +34,7 @@ def _source(name: str, section: Reference, recipe: Recipe) -> ResolvedSource:
         where = f"{'sources' if name in recipe.sources else 'references'}.{name}.{step.name}"
         config = step.typed_config()
         stage = step.declared()
-        edits = tuple(earlier.name for earlier in steps if earlier.stage.gives_edits)
+        edits = tuple(earlier.name for earlier in steps if earlier.edits_text)
         sees = _sees(where, step, edits)
         _require_first(f"{where}.sees", sees, edits)
         behind = _floors_before(floors, steps) if stage.kind is StageKind.annotate else ()
@@ -79,11 +79,11 @@ def _across(
         raise Unresolved(f"{where}: a source has a step of this name; rename one, with stage: {stage.name}")
     edits = tuple(
         dict.fromkeys(
-            [*(name for source in sources for name in source.edits), *(s.name for s in before if s.stage.gives_edits)]
+            [*(name for source in sources for name in source.edits), *(s.name for s in before if s.edits_text)]
         )
     )
     sees = _sees(where, step, edits)
-    across_edits = {earlier.name for earlier in before if earlier.stage.gives_edits}
+    across_edits = {earlier.name for earlier in before if earlier.edits_text}
     reads: dict[str, tuple[tuple[str, str], ...]] = {}
     extended = []
     for source in sources:
@@ -121,7 +121,7 @@ def _sees(where: str, step: Step, edits: tuple[str, ...]) -> tuple[str, ...]:
         raise Unresolved(
             f"{where}.sees: there is no step {unknown[0]} before it that edits text; these do: {listed(edits)}"
         )
-    if step.declared().gives_edits and set(step.sees) != set(edits):
+    if step.declared().gives_edits and step.typed_config().edits_text and set(step.sees) != set(edits):
         raise Unresolved(f"{where}.sees: a step that edits text must see all edits before it: {listed(edits)}")
     return tuple(name for name in edits if name in step.sees)
 

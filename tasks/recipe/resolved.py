@@ -33,6 +33,11 @@ class ResolvedStep:
     against: tuple[str, ...] = ()
 
     @property
+    def edits_text(self) -> bool:
+        """Whether it changes the text that later steps see."""
+        return self.stage.gives_edits and self.config.edits_text
+
+    @property
     def read_steps(self) -> set[str]:
         """The steps whose columns it reads."""
         return {step for pairs in self.reads.values() for _, step in pairs} | {floor.step for floor in self.floors}
@@ -59,7 +64,7 @@ class ResolvedSource:
     @property
     def edits(self) -> tuple[str, ...]:
         """The steps that change the text, in order."""
-        return tuple(step.name for step in self.steps if step.stage.gives_edits)
+        return tuple(step.name for step in self.steps if step.edits_text)
 
     def skipped_by(self, floor: Threshold) -> tuple[str, ...]:
         """The steps that do not read documents outside a floor."""
@@ -81,7 +86,7 @@ class ResolvedRecipe:
 
     def edits(self, source: ResolvedSource) -> tuple[str, ...]:
         """The steps that change the text of a source, in order, those across sources last."""
-        return (*source.edits, *(step.name for step in self.across if step.stage.gives_edits))
+        return (*source.edits, *(step.name for step in self.across if step.edits_text))
 
     def step(self, source: ResolvedSource, name: str) -> ResolvedStep | None:
         """The step of that name which documents of a source go through."""

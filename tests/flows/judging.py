@@ -46,7 +46,7 @@ def judge(recipe: str, source: str, texts: Sequence[str]) -> pa.Table:
             models = [stage.load(config, files)]
         for name, column in zip(stage.schema.names if stage.schema else (), stage(columns, config, *models).columns):
             found = found.append_column(f"{step.name}.{name}", column)
-        edits += [step.name] if stage.gives_edits else []
+        edits += [step.name] if stage.gives_edits and config.edits_text else []
     steps = {name.partition(".")[0] for name in found.column_names}
     rules = tuple(rule for rule in section.rules if all(one.step in steps for one in rule.thresholds))
     return found.append_column("outcome", apply_rules(found, RulesConfig(rules=rules, edits=tuple(edits)))["outcome"])

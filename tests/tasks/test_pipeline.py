@@ -51,6 +51,16 @@ def manifest(stage: str, parts: int = 1, rows: int = 3) -> Manifest:
     return Manifest(stage, stage, stage, 1, {}, {}, {}, {}, made, Account(), {}, {}, "2026")
 
 
+def test_a_step_edits_only_where_its_config_says_so() -> None:
+    counting, masking = {"personal_data": {}}, {"personal_data": {"mask": ["email"]}}
+    assert reads("language", counting, "heuristics") == [["language", "personal_data", "heuristics"]]
+    assert reads("language", masking, "heuristics") == [["language", "personal_data"], ["heuristics"]]
+    sees = [
+        resolved(sources={"web": source(step, "heuristics")}).sources[0].steps[-1].sees for step in (counting, masking)
+    ]
+    assert sees == [(), ("personal_data",)]
+
+
 def test_neighbours_that_see_the_same_share_a_read() -> None:
     assert reads("language", "heuristics", SPACED) == [["language", "heuristics", "spaced"]]
     assert reads("paragraphs", "language", "heuristics") == [["paragraphs"], ["language", "heuristics"]]
