@@ -29,10 +29,21 @@ USED = (
     "infra.engine.work",
     "prefect.server.api.server",
 )
-# What compiles the code that reads web pages, for 20 s: else the first build does. Numba keeps it beside the modules.
+# What compiles the code that reads web pages and measures texts, for some 50 s: else the first build does, and a
+# forecast of it takes that for work on documents. Numba keeps the result beside the modules.
 COMPILES = """
+import pyarrow
+from infra.stage import StageKind
 from tasks.sources.extraction import Extractor, extract_page
+from tasks.stages import available_stages
 extract_page("<p>The wheel turns.</p>", Extractor.millrace)
+documents = pyarrow.table({"id": ["a"], "text": ["The wheel turns.\\n\\nThe wheel turns."]})
+for kind, step in ((StageKind.annotate, "kernel"), (StageKind.partitioned, "map")):
+    for stage in available_stages(kind):
+        config = stage.config()
+        columns = stage.columns_of(config, step)
+        if stage.load is None and "text" in columns and {"id", "text"}.issuperset(columns):
+            stage.steps.get(step, stage.kernel)(documents.select(columns), config)
 """
 # Compile for a common CPU instead of the local one: results must not depend on where a package was built.
 _PORTABLE = {"x86_64": "-march=x86-64-v2"}
