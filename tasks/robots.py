@@ -12,7 +12,7 @@ from infra.documents import Annotations, Documents
 from infra.stage import StageConfig, StageKind, stage
 from tasks.rights.mining import CATEGORIES
 from tasks.rights.robots_usage import UsageRules
-from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures, try_captures
+from tasks.site_captures.lookup import ParsedCaptures, find_for, load_captures, try_captures
 from tasks.sources.site_files import ROBOTS
 
 ROBOTS_SCHEMA = pa.schema(
@@ -26,7 +26,6 @@ ROBOTS_SCHEMA = pa.schema(
 )
 _MOST_LINES = 50_000
 _MOST_WORK = 5_000_000  # lines, each counted once for every line that names an agent: these can add it to each
-_KEPT_FILES = 64
 
 
 class RobotsConfig(StageConfig):
@@ -42,21 +41,8 @@ class RobotsConfig(StageConfig):
         return agents
 
 
-class Judge:
-    """Judges addresses by captured files, of which it keeps the last ones parsed."""
-
-    def __init__(self, captures: Captures) -> None:
-        self.captures = captures
-        self._parsed: dict[tuple[int, int], tuple[Protego, UsageRules] | None] = {}
-
-    def rules(self, capture: Capture) -> tuple[Protego, UsageRules] | None:
-        """The rules of a capture; None for a file with more rules than are read."""
-        if capture.place not in self._parsed:
-            if len(self._parsed) >= _KEPT_FILES:
-                del self._parsed[next(iter(self._parsed))]
-            text = capture.text
-            self._parsed[capture.place] = None if _is_too_complex(text) else (Protego.parse(text), UsageRules(text))
-        return self._parsed[capture.place]
+# None for a file with more rules than are read.
+Rules = tuple[Protego, UsageRules] | None
 
 
 @stage(
@@ -66,12 +52,12 @@ class Judge:
     config=RobotsConfig,
     columns=["url", "date"],
     libraries=["protego", "publicsuffixlist"],
-    load=lambda config, files: Judge(load_captures(config, files)),
+    load=lambda config, files: ParsedCaptures(load_captures(config, files), _parse),
     fitted_by=["site_captures"],
     try_model=try_captures,
     schema=ROBOTS_SCHEMA,
 )
-def judge_robots(batch: Documents, config: RobotsConfig, judge: Judge) -> Annotations:
+def judge_robots(batch: Documents, config: RobotsConfig, judge: ParsedCaptures[Rules]) -> Annotations:
     """What the capture of robots.txt that holds for each document says (`tasks.site_captures.lookup.Captures.find`).
 
     All columns are null without a capture of its site (scheme, host and port: RFC 9309 section 2.3).
@@ -90,7 +76,7 @@ def judge_robots(batch: Documents, config: RobotsConfig, judge: Judge) -> Annota
     return pa.Table.from_pylist(rows, schema=ROBOTS_SCHEMA)
 
 
-def _row(url: str | None, date: str | None, config: RobotsConfig, judge: Judge) -> dict[str, Any]:
+def _row(url: str | None, date: str | None, config: RobotsConfig, judge: ParsedCaptures[Rules]) -> dict[str, Any]:
     capture = find_for(judge.captures, ROBOTS, url, date)
     if capture is None or url is None:
         return {}
@@ -98,7 +84,7 @@ def _row(url: str | None, date: str | None, config: RobotsConfig, judge: Judge) 
     usage: dict[str, str] = {}
     status = {2: "found", 3: "redirected", 5: "unreachable"}.get(capture.status // 100, "unavailable")
     if status == "found":
-        rules = judge.rules(capture)
+        rules = judge.parsed(capture)
         if rules is None:
             status = "too_complex"
         else:
@@ -112,6 +98,10 @@ def _row(url: str | None, date: str | None, config: RobotsConfig, judge: Judge) 
         denied = [*config.agents] if status == "unreachable" else []
     verdict = {} if denied is None else {"disallowed": len(denied), "agents": ", ".join(denied)}
     return {"date": capture.date, "status": status, **verdict, **usage}
+
+
+def _parse(text: str) -> Rules:
+    return None if _is_too_complex(text) else (Protego.parse(text), UsageRules(text))
 
 
 def _is_too_complex(text: str) -> bool:

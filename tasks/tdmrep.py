@@ -12,7 +12,7 @@ from infra.stage import StageConfig, StageKind, stage
 from tasks.rights.mining import Reservation, above, reservation_of
 from tasks.rights.patterns import Pattern, normal_target
 from tasks.rights.said import said_in_stored
-from tasks.site_captures.lookup import Capture, Captures, find_for, load_captures, try_captures
+from tasks.site_captures.lookup import ParsedCaptures, find_for, load_captures, try_captures
 from tasks.sources.site_files import TDMREP
 from tasks.text.urls import parse_url
 
@@ -26,29 +26,12 @@ TDMREP_SCHEMA = pa.schema(
     ]
 )
 _MOST_RULES = 10_000
-_KEPT_FILES = 64
 
 Rules = list[tuple[Pattern, Reservation]]
 
 
 class TdmrepConfig(StageConfig):
     """Nothing can be set."""
-
-
-class Files:
-    """Captured files, of which the last ones are kept parsed. A file that is none of TDMRep has a word for why."""
-
-    def __init__(self, captures: Captures) -> None:
-        self.captures = captures
-        self._parsed: dict[tuple[int, int], Rules | str] = {}
-
-    def rules(self, capture: Capture) -> Rules | str:
-        """The rules of a capture, in order; ``invalid`` or ``too_complex`` for a file that is not read."""
-        if capture.place not in self._parsed:
-            if len(self._parsed) >= _KEPT_FILES:
-                del self._parsed[next(iter(self._parsed))]
-            self._parsed[capture.place] = _rules_of(capture.text)
-        return self._parsed[capture.place]
 
 
 @stage(
@@ -58,12 +41,12 @@ class Files:
     config=TdmrepConfig,
     columns=["url", "date", "metadata"],
     libraries=["publicsuffixlist"],
-    load=lambda config, files: Files(load_captures(config, files)),
+    load=lambda config, files: ParsedCaptures(load_captures(config, files), _rules_of),
     fitted_by=["site_captures"],
     try_model=try_captures,
     schema=TDMREP_SCHEMA,
 )
-def read_tdmrep(batch: Documents, config: TdmrepConfig, files: Files) -> Annotations:
+def read_tdmrep(batch: Documents, config: TdmrepConfig, files: ParsedCaptures[Rules | str]) -> Annotations:
     """The reservation that holds for each document: that of tdmrep.json, of the header above it, of markup above both.
 
     - ``date``, ``status`` (string): of the capture of the site's file: ``found``, ``absent`` (its status is not 2xx),
@@ -76,12 +59,12 @@ def read_tdmrep(batch: Documents, config: TdmrepConfig, files: Files) -> Annotat
     return pa.Table.from_pylist(rows, schema=TDMREP_SCHEMA)
 
 
-def _row(url: str | None, date: str | None, metadata: str | None, files: Files) -> dict[str, Any]:
+def _row(url: str | None, date: str | None, metadata: str | None, files: ParsedCaptures[Rules | str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     reservation = Reservation()
     capture, parts = find_for(files.captures, TDMREP, url, date), parse_url(url)
     if capture is not None and parts is not None:
-        rules = files.rules(capture) if 200 <= capture.status < 300 else "absent"
+        rules = files.parsed(capture) if 200 <= capture.status < 300 else "absent"
         found = {"date": capture.date, "status": rules if isinstance(rules, str) else "found"}
         target = normal_target(parts.target)
         for pattern, said in () if isinstance(rules, str) else rules:
@@ -94,6 +77,7 @@ def _row(url: str | None, date: str | None, metadata: str | None, files: Files) 
 
 
 def _rules_of(text: str) -> Rules | str:
+    """The rules of a file, in order; ``invalid`` or ``too_complex`` for a file that is not read."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -16,8 +16,8 @@ from tasks.report.page import percent, size
 LARGEST_DOMAINS = 50
 _LANGUAGES = 30
 _LICENCES = 30
-# Stages whose columns say what the holders of rights ask for.
 CONDITIONS = ("when", "unless")
+# Stages whose columns say what the holders of rights ask for.
 RIGHTS_STAGES = ("rights", "robots", "tdmrep", "opt_outs")
 
 

@@ -47,6 +47,7 @@ def fields_of(
     stated: Statements,
     sources: Sequence[TrainedSource],
 ) -> Iterator[Field]:
+    """The fields in the order of the template, for a corpus, or for a run on it with its `exposure`."""
     yield from _general(facts, exposure, stated, sources)
     yield from _data(facts, stated, sources)
     yield from _processing(facts, stated)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,9 @@ INDEX_SCHEMA = pa.schema(
 )
 UNDATED = np.iinfo(np.int64).min  # sorts before all dates
 _MOST_REDIRECTS = 5  # RFC 9309 section 2.3.1.2
+_KEPT_FILES = 64
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,23 @@ class Captures:
                 [found] = self._table.slice(row, 1).to_pylist()
                 return dict(found)
         return None
+
+
+class ParsedCaptures(Generic[Parsed]):
+    """Captures, of whose texts the last ones that were asked for are kept as `parse` gives them."""
+
+    def __init__(self, captures: Captures, parse: Callable[[str], Parsed]) -> None:
+        self.captures = captures
+        self._parse = parse
+        self._parsed: dict[tuple[int, int], Parsed] = {}
+
+    def parsed(self, capture: Capture) -> Parsed:
+        """What the text of a capture says."""
+        if capture.place not in self._parsed:
+            if len(self._parsed) >= _KEPT_FILES:
+                del self._parsed[next(iter(self._parsed))]
+            self._parsed[capture.place] = self._parse(capture.text)
+        return self._parsed[capture.place]
 
 
 def capture_name(file: str, site: str) -> str:
