@@ -194,6 +194,15 @@ def store_part(lake: Lake, local: Path, *, name: str, rows: int, content: str, s
     return part
 
 
+def read_part(lake: Lake, manifest: Manifest, part: Part) -> bytes:
+    """A small part of an artifact in memory. Raises Corrupt when its bytes are not those of the manifest."""
+    data = lake.read(part.path)
+    if sha256_bytes(data) != part.sha256:
+        where = f"{lake.uri}/{part.path} ({part.name})"
+        raise Corrupt(f"{where}: its bytes changed. Run `millrace verify {manifest.key[:12]} --forget`.")
+    return data
+
+
 def fetch_part(lake: Lake, part: Part, cache: Path, *, make_room: bool = False) -> Path:
     """A verified part as a local read-only file: the stored file of a local lake, or a copy in `cache` of a remote one.
 

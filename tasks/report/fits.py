@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.store.digests import sha256_bytes
 from infra.store.errors import Corrupt
 from infra.store.lake import Lake
-from infra.store.manifest import Manifest
+from infra.store.manifest import Manifest, read_part
 from infra.store.schema import parse_json
 from tasks.builds import BuildRecord
 from tasks.model_files import FIT_REPORT
@@ -25,10 +24,8 @@ def fit_report(lake: Lake, manifest: Manifest) -> dict[str, Any] | None:
     part = next((part for part in manifest.parts if part.name == FIT_REPORT), None)
     if part is None:
         return None
-    data, where = lake.read(part.path), f"{lake.uri}/{part.path}"
-    if sha256_bytes(data) != part.sha256:
-        raise Corrupt(f"{where} ({part.name}): its bytes changed. Run `millrace verify {manifest.key[:12]} --forget`.")
-    report = parse_json(data, where)
+    where = f"{lake.uri}/{part.path}"
+    report = parse_json(read_part(lake, manifest, part), where)
     if not isinstance(report, dict):
         raise Corrupt(f"{where} ({part.name}) is not a report of a model: run the build again")
     return report
